@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import drain
 from charter.ground.measure.intervals import wilson
-from charter.ground.moderation.actions import Side
+from charter.ground.moderation.actions import LEVELS, Side
 from charter.ground.moderation.classifiers.classifier import Conversation, Scores
 from charter.ground.moderation.policy import Policy, shipped_policy
 from charter.ground.moderation.screen import Screen
@@ -264,3 +264,42 @@ def test_turns_that_each_stay_below_the_threshold_are_stopped_together() -> None
     assert watch.prompt([user("once")]).allowed and watch.prompt([user("idle")]).allowed
     verdict = watch.prompt([user("often")])
     assert (verdict.action, verdict.category) == ("block", "weapons") and verdict.score >= verdict.threshold
+
+
+TRUSTED = {
+    "hello": Scores(0.1, {"fraud": 1.0}),
+    "rude": Scores(0.991, {"hate": 1.0}),
+    "sell": Scores(0.992, {"fraud": 1.0}),
+    "sell hello": Scores(0.992, {"fraud": 1.0}),
+    "cheat them": Scores(0.999, {"fraud": 1.0}),
+    "cheat them hello": Scores(0.5, {"fraud": 1.0}),
+    "arm": Scores(0.991, {"weapons": 1.0}),
+    "arm hello": Scores(0.5, {"weapons": 1.0}),
+    "decoy": Scores(0.992, {"hate": 1.0}, places=(Scores(0.991, {"weapons": 1.0}),)),
+    "decoy hello": Scores(0.1, {"hate": 1.0}),
+    "law": Scores(0.1, {"fraud": 1.0}, {"legal": 0.999}),
+    "law hello": Scores(0.1, {"fraud": 1.0}, {"legal": 0.999}),
+    "name": Scores(0.1, {"weapons": 1.0}),
+    "name hello": Scores(0.991, {"weapons": 1.0}),
+    "sell rude": Scores(0.5, {"fraud": 1.0}),
+}
+
+
+@pytest.mark.parametrize(
+    ("trusted", "turn", "category"),
+    [
+        pytest.param("sell", "hello", "", id="above the threshold, below halfway to 1"),
+        pytest.param("cheat them", "hello", "fraud", id="clear"),
+        pytest.param("arm", "hello", "weapons", id="severe"),
+        pytest.param("decoy", "hello", "weapons", id="a milder one hides no severe one"),
+        pytest.param("law", "hello", "", id="no disclosure for an operator's words"),
+        pytest.param("name", "hello", "weapons", id="only together with the turn"),
+        pytest.param("sell", "rude", "hate", id="the turn itself counts as ever"),
+        pytest.param("", "rude", "hate", id="no system text"),
+    ],
+)
+def test_trusted_text_counts_where_it_is_severe_or_clear(trusted: str, turn: str, category: str) -> None:
+    judging = Screen(shipped_policy(), [Said("one", TRUSTED)])
+    for level in LEVELS:
+        verdict = drain(judging.steps([user(turn)], level, trusted=trusted))
+        assert (verdict.category, verdict.allowed) == (category, not category)

@@ -152,7 +152,15 @@ SAME = {
         "stop_token_ids",
         "store",
     ),
-    *("modalities", "safety_identifier", "reasoning_effort", "verbosity", "prompt_cache_key", "requests"),
+    *(
+        "system_by",
+        "modalities",
+        "safety_identifier",
+        "reasoning_effort",
+        "verbosity",
+        "prompt_cache_key",
+        "requests",
+    ),
     *("prompt_cache_retention",),
 }
 SILENT = {  # routes that take something in, and tell nothing of a reply

@@ -70,6 +70,17 @@ def test_a_new_chat_begins_with_settings_and_no_more_tokens_than_allowed(
     request = last(upstream)
     assert request["system"].endswith("Be brief.")
     assert request["temperature"] == 0.5 and request["max_tokens"] == 300
+    assert upstream.bodies[-1].get("system_by") is None, "this server has no fields of ours"
+
+
+def test_our_server_learns_that_instructions_are_a_persons(
+    made: tuple[str, Service], ann: Person, upstream: Upstream
+) -> None:
+    made[1].models = [replace(model, facts={"decoding": None}) for model in made[1].models]
+    for instructions, whose in (("", None), ("Be brief.", "user")):
+        sent = ann.begin("Hello", instructions=instructions)
+        ann.finished(sent["reply"])
+        assert upstream.bodies[-1].get("system_by") == whose
 
 
 @pytest.mark.parametrize(

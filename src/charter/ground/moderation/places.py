@@ -1,9 +1,9 @@
 """The places of a conversation that may hold a request: each is screened separately, and the worst one counts.
 
-Places are every user turn (the last one also after the turns before it), the system text, a reply that the caller
-began, and each sentence of these if there are several: a request may stand in a document, or follow words meant to
-disarm the model. Earlier replies are places too, since a caller may have made them up, and so are the decoded texts of
-all these.
+Places are every user turn (the last one also after the turns before it), the system text (also joined with the last
+turn), a reply that the caller began, and each sentence of these if there are several: a request may stand in a
+document, or follow words meant to disarm the model. Earlier replies are places too, since a caller may have made them
+up, and so are the decoded texts of all these.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from charter.ground.text.dialogue import Message, user
 SENTENCES = 64  # of one text, screened one by one
 LONG = 40  # words from which a sentence is cut at commas
 WORDS = 4  # least words of a sentence
+ENDS = 1000  # characters at the end of a system text, and of the last user turn, that are joined
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")
 _COMMENT = re.compile("<!--|-->")
 _PAUSE = re.compile(r"(?<=[,;])\s+")
@@ -66,6 +67,10 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
     others = [("system text", message) for message in messages if message["role"] == "system"]
     others += [("earlier reply", turn) for turn in turns[:-1] if turn["role"] == "assistant"]
     others += [("begun reply", turn) for turn in turns[-1:] if turn["role"] == "assistant"]
+    if last >= 0 and turns[last]["content"].strip():  # a request may begin in the one and end in the other
+        for _, message in (other for other in others if other[0] == "system text"):
+            both = join_turns([message["content"][-ENDS:], turns[last]["content"][-ENDS:]])
+            yield Place("joined system text", [user(decode_runs(both))], kind="joined")
     for name, message in others:
         if message["content"].strip():
             yield from _read(name, message["content"])

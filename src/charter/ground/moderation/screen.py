@@ -5,6 +5,9 @@ if any score reaches its threshold. The verdict shows the score that is furthest
 on a scale with 0 at the threshold and 1 at the highest score. The category is the one with the largest share among
 classifiers that give categories; a category that the policy doesn't have is permitted. A prompt is also compared with
 the high-risk rules, and the stricter action wins. Empty texts are allowed unread.
+
+An operator's own system text can be trusted. It is read alone and before the last user turn. It counts
+for severe categories, and where its score is at least halfway between the standard threshold and 1.
 """
 
 from __future__ import annotations
@@ -24,8 +27,13 @@ from charter.ground.moderation.classifiers.classifier import (
     read_prompt,
 )
 from charter.ground.moderation.language import unscreened
+from charter.ground.moderation.pieces import join_turns
+from charter.ground.moderation.places import ENDS
 from charter.ground.moderation.policy import ORDER, Category, Policy, by_level
 from charter.ground.moderation.thresholds import Levels, Thresholds
+from charter.ground.text.dialogue import system
+
+TRUST = 0.5  # least margin at which trusted text counts: 0 at the threshold, 1 at a score of 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +95,41 @@ class Screen:
         return self._set_time(verdicts, start)
 
     def steps(
-        self, messages: Conversation, sensitivity: Level = "standard", whose: str = ""
+        self,
+        messages: Conversation,
+        sensitivity: Level = "standard",
+        whose: str = "",
+        trusted: str = "",
     ) -> Steps[Verdict]:
         """The verdict of `prompt`, in steps; other work may run between steps, and `milliseconds` includes it. Only the
-        owner `whose` can notice by the time that a prompt was read before."""
-        start, readings = time.perf_counter(), list[Reading]()
+        owner `whose` can notice by the time that a prompt was read before. `trusted`: the operator's system text, which
+        is not among the messages."""
+        start = time.perf_counter()
+        readings = yield from self._steps(messages, whose)
+        verdicts = self._verdicts(readings, "prompt", sensitivity)
+        if trusted.strip():
+            last = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
+            for text in (trusted, join_turns([trusted[-ENDS:], last[-ENDS:]])):
+                readings = yield from self._steps([system(text)], whose)
+                verdicts += filter(self._weighs, self._verdicts(readings, "prompt", "standard"))
+        verdict = self._set_time([_strictest(verdicts)], start)
+        return _note_languages(verdict, [messages])[0]
+
+    def _steps(self, messages: Conversation, whose: str) -> Steps[list[Reading]]:
+        readings = list[Reading]()
         classifiers = [c for c in self.classifiers if "prompt" in c.sides] if _says(messages) else []
         for classifier in classifiers:
             scores = yield from read_prompt(classifier, messages, whose)
             readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
-        verdict = self._set_time([self.judge(readings, "prompt", sensitivity)], start)
-        return _note_languages(verdict, [messages])[0]
+        return readings
+
+    def _weighs(self, verdict: Verdict) -> bool:
+        """Whether a verdict counts against a trusted text."""
+        severities = {category.id: category.severity for category in self.policy.categories}
+        if severities.get(verdict.category) == "severe":
+            return True
+        margin = (verdict.score - verdict.threshold) / max(1 - verdict.threshold, 1e-9)
+        return verdict.action == "block" and margin >= TRUST
 
     def follow(
         self, messages: Conversation, sensitivity: Level = "standard"
@@ -134,6 +166,10 @@ class Screen:
         """The verdict of readings at a sensitivity level: the strictest action for any place of a text, and of equal
         ones the highest score. A milder category must not hide a stricter one in another place. Turns that each stay
         below the threshold are also judged together (`Levels.running_score`)."""
+        return _strictest(self._verdicts(readings, side, level))
+
+    def _verdicts(self, readings: Sequence[Reading], side: Side, level: Level) -> list[Verdict]:
+        """The verdicts on all places that reach a threshold, and on the worst one anyway."""
         verdicts = [self._judge(readings, side, level)]
         for n, reading in enumerate(readings):
             levels = reading.thresholds.of(side)
@@ -141,7 +177,7 @@ class Screen:
                 if levels is not None and scores.violation >= levels.at(level):
                     alone = [*readings[:n], replace(reading, scores=scores), *readings[n + 1 :]]
                     verdicts.append(self._judge(alone, side, level))
-        return max(verdicts, key=lambda verdict: (ORDER[verdict.action], verdict.score))
+        return verdicts
 
     def _judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
         readings = [r for r in readings if r.thresholds.of(side) is not None]
@@ -221,6 +257,11 @@ class Screen:
     def _set_time(self, verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
         share = 1000 * (time.perf_counter() - start) / max(1, len(verdicts))
         return [replace(v, milliseconds=share) for v in verdicts]
+
+
+def _strictest(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict with the strictest action, of equal ones that with the highest score."""
+    return max(verdicts, key=lambda verdict: (ORDER[verdict.action], verdict.score))
 
 
 def _note_languages(verdicts: Sequence[Verdict], conversations: Sequence[Conversation]) -> list[Verdict]:

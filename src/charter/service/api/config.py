@@ -101,6 +101,11 @@ class Policy(Frozen):
         "installed, else probe, and words",
     )
     thresholds: str = Field("", description="a file of thresholds; empty: those that come along")
+    system_text: Literal["trusted", "screened"] = Field(
+        "trusted",
+        description="the system texts of API callers count against them only if they are severe or clear; screened: as "
+        "users' turns do",
+    )
     hold: int = Field(
         24,
         ge=1,

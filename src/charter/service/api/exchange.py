@@ -337,11 +337,12 @@ async def _check_prompt(exchange: Exchange) -> None:
     if screen is None:
         return
     service, call = exchange.service, exchange.call
-    messages, whose = exchange.said.all, call.caller.organisation
-    verdict = await service.judge(call, screen.steps(messages, exchange.sensitivity, whose))
+    said, trusts = exchange.said, service.config.policy.system_text == "trusted"
+    messages, trusted = (list(said.messages), said.system) if trusts else (said.all, "")
+    about = (messages, exchange.sensitivity, call.caller.organisation, trusted)
+    verdict = await service.judge(call, screen.steps(*about))
     if await exchange.use_exemption(verdict):
-        screen = ease(screen, exchange.exemptions)
-        verdict = await service.judge(call, screen.steps(messages, exchange.sensitivity, whose))
+        verdict = await service.judge(call, ease(screen, exchange.exemptions).steps(*about))
     if verdict.action == "allow":
         exchange.allowed.append(verdict)
         return

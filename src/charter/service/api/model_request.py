@@ -55,7 +55,7 @@ PromptInput = Prompt | Ids
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a caller wrote of a prompt, without the server's own words: its system text, and all else as messages. What
-    it says of tools stands in a system message before the turns."""
+    it says of tools stands in a system message before the turns, and so does a system text of the end user's."""
 
     system: str
     messages: tuple[Message, ...]
@@ -64,6 +64,11 @@ class Said:
     def all(self) -> list[Message]:
         """All of it as messages, the system text first."""
         return [*([system(self.system)] if self.system else []), *self.messages]
+
+    @property
+    def by_user(self) -> Said:
+        """The same, with a system text that an end user wrote."""
+        return Said("", tuple(self.all))
 
 
 def said_in(prompt: PromptInput) -> Said:

@@ -147,6 +147,10 @@ class Service:
             settings["temperature"] = own.temperature
         if system := "\n\n".join(text for text in (config.system, own.instructions) if text):
             settings["system"] = system
+        if (
+            own.instructions and model is not None and model.facts
+        ):  # our server screens a person's text as a turn
+            settings["system_by"] = "user"
         return settings
 
     def retried_at(self, id: str) -> float | None:

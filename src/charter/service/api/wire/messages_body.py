@@ -120,6 +120,10 @@ class MessagesBody(CountBody):
     temperature: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=0)
     top_p: float | None = Field(None, ge=0, le=1)
+    system_by: Literal["operator", "user"] = Field(
+        "operator",
+        description="a field of Charter: who wrote `system`; an end user's is screened as a turn is",
+    )
     loop_stop: bool = Field(True, description="a field of Charter: end a reply that repeats itself")
     # not offered here, see `offered`
     diagnostics: Any = None
@@ -216,7 +220,8 @@ async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, c
     stops = tuple(dict.fromkeys(body.stop_sequences))
     sampling = sampling_at(decoding, body.max_tokens, stops, body.loop_stop)
     own = decoding is model_decoding
-    model_request = ModelRequest(body.model, wanted.prompt, sampling, own_decoding=own, said=wanted.said)
+    said = wanted.said if body.system_by == "operator" else wanted.said.by_user
+    model_request = ModelRequest(body.model, wanted.prompt, sampling, own_decoding=own, said=said)
     if wanted.form is None:
         return model_request
     compiled = await served.backend.compile(wanted.form, call.caller.organisation, call.background)

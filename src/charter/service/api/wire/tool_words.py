@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from charter.service.api.wire.written import Written, callers, join, servers
+from charter.service.api.wire.written import Written, join, servers
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 EXAMPLE = '[{"name": "NAME OF THE TOOL", "arguments": {}}]'
@@ -23,7 +23,7 @@ EXAMPLE = '[{"name": "NAME OF THE TOOL", "arguments": {}}]'
 def describe_tools(tools: Sequence[Mapping[str, Any]], own: Collection[str] = ()) -> Written:
     """The system text on tools: {name, description, input_schema} each, and input_examples if there are some. `own`:
     names of those that the server runs and describes."""
-    texts = [servers(_json(tool)) if tool["name"] in own else callers(_json(tool)) for tool in tools]
+    texts = [servers(_json(tool)) if tool["name"] in own else _said_of(tool) for tool in tools]
     listed = join(texts, "\n")
     read = (
         "You can use tools. Each line describes one: its name, what it does, and the JSON Schema of its input.\n"
@@ -34,6 +34,25 @@ def describe_tools(tools: Sequence[Mapping[str, Any]], own: Collection[str] = ()
         "Use a tool only where it helps; otherwise answer in plain words."
     )
     return Written(read, listed.said)
+
+
+def _said_of(tool: Mapping[str, Any]) -> Written:
+    """A tool of the caller's; its sentences are also said one by one, since marks of JSON hide what they ask."""
+    line = _json(tool)
+    return Written(line, "\n".join([line, *(text for text in _texts_in(tool) if " " in text)]))
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """All strings of a value of JSON, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield key
+            yield from _texts_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts_in(inner)
 
 
 STRANGERS = (
