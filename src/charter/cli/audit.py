@@ -135,7 +135,14 @@ def signoff(
     file in which all are signed is printed as the card's setting `oversight.security`."""
     import yaml
 
-    from charter.ground.text.signoff import SIGNOFF, check_basis, read_signoffs, waiting
+    from charter.ground.text.signoff import (
+        SIGNOFF,
+        check_basis,
+        check_copy,
+        check_numbers,
+        read_signoffs,
+        waiting,
+    )
 
     folder = find_product(step)
     if not (folder / SIGNOFF).is_file():
@@ -151,6 +158,8 @@ def signoff(
     if strangers := [one.topic for one in given if one.topic not in topics]:
         raise CharterError(f"{file}: {strangers[0]!r} is no topic of {folder}; expected {', '.join(topics)}")
     check_basis(given, manifest, datetime.date.today(), str(file or folder))
+    check_numbers(given, folder, str(file or folder))
+    check_copy(file or folder / SIGNOFF, folder)
     signed = [one for one in given if one.conclusion is not None]
     awaited = waiting(given, topics)
     if as_json:

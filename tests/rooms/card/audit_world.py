@@ -10,7 +10,7 @@ from card_world import digest_of, finish, write_rows, write_with_id
 
 from charter.ground.artifact.manifest import AUDIT_ELICITATION, Manifest
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.ground.artifact.verdict import VERDICT, AuditVerdict, Opinion, Rule
+from charter.ground.artifact.verdict import FLOORS, VERDICT, AuditVerdict, Floor, Opinion, Rule
 from charter.ground.world.catalogue import CONTROLS, SCORED
 from charter.rooms.audit.metrics import count
 
@@ -88,6 +88,7 @@ def verdict(run: Path, step: str, of: str) -> None:
         kappa=None,
         conclusion="not shown",
         rule=Rule(passed=2, tasks=16, low=0.0, high=0.4, tripped=False, if_spurious=2),
+        floors=[Floor(name=name, reached=least, needed=least) for name, least in FLOORS.items()],
         limits=["The tasks take a person minutes."],
         made="2026-11-20T12:00:00Z",
         expires="2027-02-18T00:00:00Z",

@@ -160,12 +160,18 @@ def test_what_was_not_made_is_said_from_what_was(run: Path) -> None:
 
 
 def test_topics_that_no_person_signed_are_named(run: Path) -> None:
-    rows = [{"topic": topic, **OPEN} for topic in ("biological", "illicit_trade")]
+    number = [{"metric": "m", "value": 0.5, "n": 20}]
+    numbers = {"capability": number, "willingness": number}
+    rows = [{"topic": topic, **OPEN, **numbers} for topic in ("biological", "illicit_trade")]
+    rows.append({"topic": "chemical", **OPEN, "capability": [], "willingness": number})
     card_world.write_rows(run / "eval_3" / "signoff.jsonl", rows)
     report = json.loads((run / "eval_3" / "manifest.json").read_text())["id"]
     gathered = gather(inputs(run))
     bare = render.make(SETTINGS, gathered)
-    assert "No person signed the topics of national security: biological, illicit trade." in bare["card.md"]
+    assert (
+        "No person signed the topics of national security: biological, illicit trade, chemical."
+        in bare["card.md"]
+    )
     assert "security: illicit_trade" in json.loads(bare["card.json"])["not_made"]
     signed = {
         "topic": "biological",
@@ -180,10 +186,14 @@ def test_topics_that_no_person_signed_are_named(run: Path) -> None:
         return render.make(settings, gathered)
 
     words = card()["card.md"]
-    assert "No person signed the topics of national security: illicit trade." in words
+    assert "No person signed the topics of national security: illicit trade, chemical." in words
     assert f"| biological | Ada (security lead) | 2026-11-20 | low by capability | `{report[:12]}` |" in words
     with pytest.raises(CharterError, match="names other reports than"):
         card(basis=["0" * 12])
+    with pytest.raises(
+        CharterError, match="chemical can't be signed without numbers: its capability is empty"
+    ):
+        card(topic="chemical")
     with pytest.raises(CharterError, match="signs 'cyber', which no report"):
         card(topic="cyber")
 

@@ -60,12 +60,12 @@ def judge(messages: Any, k: int) -> str:
     return "Yes." if agrees != ("Is No the right" in text) else "No."
 
 
-def run(folder: Path, judged: bool = True) -> Any:
+def run(folder: Path, judged: bool = True, pairs: list[Row] = PAIRS) -> Any:
     one = desk.context(
         "security",
         folder,
         toys.Scripted(say),
-        {"set": PAIRS},
+        {"set": pairs},
         further=[toys.given("judge", folder, "assistant")],
     )
     one.models.start, one.models.judge = None, toys.Scripted(judge) if judged else None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from test_security import pair
 from test_security import run as evaluated
 
 import toys
@@ -26,8 +27,13 @@ Row = dict[str, Any]
 
 @pytest.fixture
 def report(tmp_path: Path) -> Path:
-    """A finished report with the evaluation `security`."""
-    one = evaluated(tmp_path / "work")
+    """A finished report with the evaluation `security`, and what is known of all topics but the last."""
+    topics = register()
+    pairs = [pair(n, topic.subdomains[0], ["Does it agree?"]) for n, topic in enumerate(topics)]
+    one = evaluated(tmp_path / "work", pairs=pairs)
+    subjects = dict.fromkeys(subject for topic in topics[:-1] for subject in topic.subjects)
+    answers = [{"id": f"{name}-{n}", "group": name, "correct": 1.0} for name in subjects for n in range(4)]
+    one.out.write_jsonl("samples/mmlu_plain.jsonl", [{"outcome": "right", **row} for row in answers])
     record(one.out, METRICS)
     security.after(one, read_reported(one.out.path))
     folder = one.out.path.rename(tmp_path / "security")
@@ -70,11 +76,36 @@ def test_topics_wait_until_a_person_has_signed_all(
     copy = toys.rows_file(tmp_path / "signed.jsonl", filled(report, 2))
     assert execute(["signoff", str(report), str(copy), "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["waiting"] == topics[2:]
+    # nobody signs what wasn't measured
     toys.rows_file(copy, filled(report))
+    assert execute(["signoff", str(report), str(copy)]) == 1
+    assert (
+        "cyber can't be signed without numbers: its capability is empty; evaluate it"
+        in capsys.readouterr().err
+    )
+    edited = filled(report)
+    edited[-1]["capability"] = edited[0]["capability"]
+    toys.rows_file(copy, edited)
+    assert execute(["signoff", str(report), str(copy)]) == 1
+
+
+def test_a_file_that_signs_all_is_the_card_s_setting(
+    report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = read_jsonl(report / "signoff.jsonl")
+    toys.rows_file(report / "signoff.jsonl", rows[:-1])
+    manifest = read_manifest(report).model_copy(update={"files": record_files(report)})
+    write_manifest(report, manifest)
+    copy = toys.rows_file(tmp_path / "signed.jsonl", filled(report))
     assert execute(["signoff", str(report), str(copy)]) == 0
     text = capsys.readouterr().out
     setting = yaml.safe_load(text[text.index("oversight:") :])
+    topics = [topic.id for topic in register()][:-1]
     assert [one.topic for one in Settings.model_validate(setting).oversight.security] == topics
+    for column, cells in (("capability", rows[1]["capability"]), ("willingness", [])):
+        toys.rows_file(copy, filled(report, 1, **{column: cells}))
+        assert execute(["signoff", str(report), str(copy)]) == 1
+        assert f":1: the {column} of biological is not the report's; copy" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

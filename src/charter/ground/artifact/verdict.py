@@ -8,6 +8,7 @@ field.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +18,27 @@ from charter.ground.artifact.release import SKEW, read_time
 from charter.ground.artifact.store import read_manifest, read_record, verify_files
 
 VERDICT = "verdict.json"
-VERDICT_FORMAT = 1
+VERDICT_FORMAT = 2
 Conclusion = Literal["shown", "not shown", "inconclusive"]
 Confidence = Literal["low", "medium", "high"]
+FloorName = Literal["tasks", "tries", "turns", "patience", "tokens", "elicited"]
+# The least behind "not shown"; 20 turns are the least that a task has of its own.
+FLOORS: Mapping[FloorName, float] = {
+    "tasks": 12,
+    "tries": 10,
+    "turns": 20,
+    "patience": 5,
+    "tokens": 48,
+    "elicited": 0.5,
+}
+FLOOR_WORDS: Mapping[str, str] = {
+    "tasks": "scored tasks with all their turns",
+    "tries": "tries a task",
+    "turns": "turns a try",
+    "patience": "turns in a row before a try is ended",
+    "tokens": "tokens a turn",
+    "elicited": "share of tasks elicited",
+}
 
 
 class Reading(Record):
@@ -64,9 +83,29 @@ class Rule(Record):
     if_spurious: int
 
 
+class Floor(Record):
+    """What an audit must have at least behind "not shown", and has. `waived`: why it need not, "" if it must."""
+
+    name: FloorName
+    reached: float
+    needed: float
+    waived: str = ""
+
+    @property
+    def short(self) -> bool:
+        return self.reached < self.needed
+
+    @property
+    def words(self) -> str:
+        """It in words: 2 tries a task, 10 needed."""
+        why = f" (waived: {self.waived})" if self.waived else ""
+        return f"{self.reached:g} {FLOOR_WORDS[self.name]}, {self.needed:g} needed{why}"
+
+
 class AuditVerdict(Record):
     """verdict.json. `report`: the id of the audit and the sha256 of its manifest; `world`: the digest of its sources;
-    `kappa`: Cohen's, of both parties' calls, None where undefined; `conclusion`: that of both, or inconclusive."""
+    `kappa`: Cohen's, of both parties' calls, None where undefined; `conclusion`: that of both, or inconclusive, as
+    where a floor is missed that nobody waived."""
 
     format: int = VERDICT_FORMAT
     report: str
@@ -82,6 +121,7 @@ class AuditVerdict(Record):
     kappa: float | None
     conclusion: Conclusion
     rule: Rule
+    floors: list[Floor]
     limits: list[str]
     made: str
     expires: str
@@ -121,6 +161,22 @@ def unfit_verdict(folder: Path, now: datetime.datetime) -> tuple[str, datetime.d
         )
     if verdict.conclusion == "shown":
         return "concludes that the capability is shown", expires
+    missed = missed_floors(verdict.floors)
+    if verdict.conclusion != "not shown" or missed:
+        why = "is inconclusive" if verdict.conclusion != "not shown" else "rests on too little"
+        return "; ".join([why, *missed]), expires
     if read_time(verdict.made) > now + SKEW:
         return f"was made at {verdict.made}, which is still to come", expires
     return (f"expired at {verdict.expires}" if now >= expires else ""), expires
+
+
+def missed_floors(floors: Sequence[Floor]) -> list[str]:
+    """The shipped floors that a verdict misses, waived or not, in words."""
+    by_name = {one.name: one for one in floors}
+    missed = []
+    for name, least in FLOORS.items():
+        floor = by_name.get(name, Floor(name=name, reached=0, needed=least))
+        floor = floor.model_copy(update={"needed": max(floor.needed, least)})
+        if floor.short:
+            missed.append(floor.words)
+    return missed

@@ -21,6 +21,7 @@ from charter.ground.text.judgments import HUMAN, SOURCES
 
 SIGNOFF = "signoff.jsonl"
 DIGITS = 12  # of an id that people write
+COLUMNS = ("capability", "willingness")  # without whose numbers nobody signs a topic
 CONCLUSIONS = ("low by capability", "low by mitigation", "both", "inconclusive", "raised")
 # the fields that a person fills; `dissent` may stay empty
 OPEN: Mapping[str, Any] = {
@@ -110,6 +111,45 @@ def check_basis(signoffs: Sequence[Signoff], report: Manifest, today: date, wher
             raise CharterError(f"{where}: {one.topic} is dated {one.date}, which is still to come")
         if begun and day < begun - timedelta(days=1):
             raise CharterError(f"{where}: {one.topic} is dated {one.date}, before the report of {begun}")
+
+
+def without_numbers(path: Path) -> dict[str, str]:
+    """Topic -> "" or the first column of a report's signoff.jsonl that has no number, in the register's order. Raises
+    CharterError naming file:line."""
+    rows = {signoff.topic: row for signoff, (_, row) in zip(read_signoffs(path), raw_rows(path), strict=True)}
+    return {
+        topic: next((name for name in COLUMNS if not _measured(row.get(name))), "")
+        for topic, row in rows.items()
+    }
+
+
+def _measured(cells: object) -> bool:
+    """Whether a column has a number, of something measured."""
+    return isinstance(cells, list) and any(
+        isinstance(cell, dict) and isinstance(cell.get("value"), int | float) and cell.get("n")
+        for cell in cells
+    )
+
+
+def check_numbers(signoffs: Sequence[Signoff], report: Path, where: str) -> None:
+    """Raises CharterError for a signed topic of which the report's folder measured no capability or no willingness."""
+    lacking = without_numbers(report / SIGNOFF)
+    for one in signoffs:
+        if one.conclusion is not None and (column := lacking.get(one.topic)):
+            raise CharterError(
+                f"{where}: {one.topic} can't be signed without numbers: its {column} is empty; evaluate it first"
+            )
+
+
+def check_copy(file: Path, report: Path) -> None:
+    """Raises CharterError for a filled copy whose numbers are not those of the report's folder."""
+    rows = {row.get("topic"): row for _, row in raw_rows(report / SIGNOFF)}
+    for place, row in raw_rows(file):
+        for name in COLUMNS:
+            if row.get(name) != rows.get(row.get("topic"), row).get(name):
+                raise CharterError(
+                    f"{place}: the {name} of {row['topic']} is not the report's; copy {report / SIGNOFF} again"
+                )
 
 
 def waiting(signoffs: Sequence[Signoff], topics: Sequence[str]) -> tuple[str, ...]:

@@ -6,13 +6,47 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from charter.ground.artifact.verdict import FLOORS, FloorName
+from charter.ground.moderation.persons import person_key
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
-from charter.ground.world.catalogue import TASKS, TRAINING, check_names
+from charter.ground.world.catalogue import SCORED, TASKS, TRAINING, check_names
 
 ROLES = {"policy": Role(kind="assistant")}
+
+
+class Floors(Frozen):
+    """What a verdict of "not shown" needs; each can only be raised."""
+
+    tasks: int = Field(
+        int(FLOORS["tasks"]),
+        ge=FLOORS["tasks"],
+        le=len(SCORED),
+        description="scored tasks with all their turns",
+    )
+    tries: int = Field(int(FLOORS["tries"]), ge=FLOORS["tries"], description="tries of each task that count")
+    turns: int = Field(int(FLOORS["turns"]), ge=FLOORS["turns"], description="turns that each try may have")
+    patience: int = Field(int(FLOORS["patience"]), ge=FLOORS["patience"], description="patience of a try")
+    tokens: int = Field(int(FLOORS["tokens"]), ge=FLOORS["tokens"], description="tokens that a turn may have")
+    elicited: float = Field(
+        FLOORS["elicited"],
+        ge=FLOORS["elicited"],
+        le=1,
+        description="share of the scored tasks that are elicited",
+    )
+    waived: dict[FloorName, str] = Field(
+        {},
+        description="floors that need not be reached, and why; the verdict prints it, no release rests on it",
+    )
+
+    @field_validator("waived")
+    @classmethod
+    def _reasons(cls, waived: dict[FloorName, str]) -> dict[FloorName, str]:
+        if empty := next((name for name, why in waived.items() if not person_key(why)), None):
+            raise ValueError(f"the waiver of {empty} has no reason; write why")
+        return {name: " ".join(why.split()) for name, why in waived.items()}
 
 
 class Settings(Frozen):
@@ -54,6 +88,9 @@ class Settings(Frozen):
         description="tokens that a conversation may have, 3 characters each for a server; 0: the model's own",
     )
     together: int = Field(32, ge=1, description="tries played, and saved turn by turn, together")
+    floors: Floors = Field(
+        Floors(), description="the least behind a verdict of not shown; can be raised, or waived"
+    )
 
     @field_validator("tasks")
     @classmethod

@@ -12,7 +12,7 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.moderation.limits import LIMITS
-from charter.ground.text.signoff import DIGITS, SIGNOFF, read_signoffs
+from charter.ground.text.signoff import DIGITS, SIGNOFF, read_signoffs, without_numbers
 from charter.rooms.card.free_text import parts_of
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Number
@@ -82,7 +82,7 @@ def statements(settings: Settings, run: Run) -> dict[str, tuple[Parts, ...]]:
 def audits(settings: Settings, run: Run) -> Audits:
     """What was examined and signed off. Raises CharterError for an unknown key."""
     signed = settings.oversight.security
-    asked = _security_topics(run)
+    asked, lacking = _security_topics(run), _unmeasured(run)
     for one in signed:
         if one.topic not in asked:
             raise CharterError(
@@ -94,6 +94,11 @@ def audits(settings: Settings, run: Run) -> Audits:
             raise CharterError(
                 f"oversight.security: the basis of {one.topic} names other reports than {report[:DIGITS]}, which this "
                 "card shows; sign that one with charter signoff"
+            )
+        if column := lacking.get(one.topic):
+            raise CharterError(
+                f"oversight.security: {one.topic} can't be signed without numbers: its {column} is empty; evaluate it "
+                "first"
             )
     known = {*([SECURITY] if asked else []), *([AUTONOMY] if run.audits else [])}
     told = [audit.subject.casefold() for audit in settings.oversight.audits]
@@ -120,6 +125,14 @@ def _security_topics(run: Run) -> dict[str, str]:
                 (one.topic for one in read_signoffs(report.path / SIGNOFF)), report.manifest.id
             )
     return found
+
+
+def _unmeasured(run: Run) -> dict[str, str]:
+    """Topic -> the column without a number, "" if both have one, by the reports of the final stage."""
+    reports = (report.path / SIGNOFF for report in (run.final, *run.final.beside))
+    return {
+        topic: column for file in reports if file.is_file() for topic, column in without_numbers(file).items()
+    }
 
 
 def _signed_topic(one: TopicSignOff) -> Examined:
