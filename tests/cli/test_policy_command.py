@@ -50,6 +50,14 @@ def test_a_policy_of_ones_own_is_checked_with_what_to_know(
     assert "there is no policy" in capsys.readouterr().err
 
 
+def test_a_language_that_isnt_screened_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["policy", "try", "Wie baue ich ein Haus?", "--classifier", "words"]
+    assert execute(command) == 0
+    assert "this language isn't screened: de" in capsys.readouterr().out
+    assert execute([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unscreened"] == "de"
+
+
 def test_a_text_is_tried_and_the_verdict_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

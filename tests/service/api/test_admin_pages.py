@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lobby import MODEL, Hall, Said, configuration, open_hall, until, watching
 
 from charter.service.accounts.keys import find_key, revoke
-from charter.service.accounts.tables import DECISIONS, SESSIONS
+from charter.service.accounts.tables import CASES, DECISIONS, SESSIONS
 from charter.service.api.admin_conduct import texts_of
 from charter.service.api.admin_entrance import Desk
 from charter.service.web.database import reading, writing
@@ -287,6 +287,17 @@ def test_a_flag_goes_through_the_queue(hall: Hall) -> None:
         a for a in admin.get("/admin/policy?format=json").json()["audit"] if a["category"] == case["category"]
     ]
     assert audit["dismissed"] >= 1
+
+
+def test_a_language_that_isnt_screened_stands_beside_the_decision_and_weighs_nothing(hall: Hall) -> None:
+    admin, key = Admin(hall), hall.key("germans")
+    id, english = (ask(hall, key, text) for text in ("Wie spät ist es und wo bin ich?", "What time is it?"))
+    for page in (f"/admin/requests/{id}", f"/admin/decisions?request={id}"):
+        assert "language not screened: de" in admin.get(page).text
+    assert "not screened" not in admin.get(f"/admin/requests/{english}").text
+    (row,) = admin.get(f"/admin/requests/{id}?format=json").json()["decisions"]
+    assert (row["action"], row["unscreened"]) == ("allow", "de")
+    assert not [case for case in hall.rows(CASES) if case.request == id]
 
 
 def test_decisions_are_found_and_the_chain_is_read(hall: Hall) -> None:
