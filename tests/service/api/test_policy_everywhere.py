@@ -53,6 +53,7 @@ FUNCTION = {"name": "f", "description": "does it", "parameters": ITEM}
 # fields of each body that lead to a reply, and what they may be; none of them is left out of any draw but by chance
 DRAWN: dict[str, dict[str, Sequence[Any]]] = {
     "/v1/messages": {
+        "loop_stop": [True, False],
         "messages": CHATS[:1] + CHATS[2:],
         "max_tokens": [1, 2, 5, 40],
         "system": ["Be brief.", [{"type": "text", "text": "Be kind."}]],
@@ -67,6 +68,7 @@ DRAWN: dict[str, dict[str, Sequence[Any]]] = {
         "output_format": [{"type": "json_schema", "schema": ITEM}],
     },
     "/v1/complete": {
+        "loop_stop": [True, False],
         "prompt": ["\n\nHuman: Hello\n\nAssistant:", "\n\nHuman: Hello\n\nAssistant: Well"],
         "max_tokens_to_sample": [1, 2, 5, 40],
         "stop_sequences": [["e"], ["q", "the"]],
@@ -76,6 +78,7 @@ DRAWN: dict[str, dict[str, Sequence[Any]]] = {
         "stream": [True, False],
     },
     "/v1/chat/completions": {
+        "loop_stop": [True, False],
         "messages": CHATS,
         "max_tokens": [1, 2, 5, 40],
         "max_completion_tokens": [1, 3],
@@ -101,6 +104,7 @@ DRAWN: dict[str, dict[str, Sequence[Any]]] = {
         "add_generation_prompt": [True, False],
     },
     "/v1/completions": {
+        "loop_stop": [True, False],
         "prompt": [*PLAIN, PLAIN[:2], [[40, 41, 42], [43]], [50, 51, 52], [1, 40, 2, 1, 41]],
         "max_tokens": [0, 1, 2, 5, 40],
         "logprobs": [0, 1, 5],
