@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import re
+from html import escape
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.service.chat.markdown import Writing, render
+from charter.service.chat.markdown import LONGEST_RENDERED, MOST_FORMULAS, Writing, render
 
 LINES = st.sampled_from(
     [
@@ -100,3 +101,30 @@ def test_code_names_its_language_and_is_coloured_by_classes() -> None:
     html = render("```python\nreturn 1\n```")[0]
     assert '<span class="language">python</span>' in html and '<span class="k">return</span>' in html
     assert "style=" not in html
+
+
+# what took two seconds and more at LONGEST_RENDERED
+@pytest.mark.parametrize(
+    "piece", ["[", "![[", "=\n", "a\n=\n", "a\n\n", "> a\n\n", "_a_ ", "a\n-\n", "|a|\n|-|\n\n", "[]("]
+)
+def test_a_text_of_marks_alone_is_shown_as_it_was_written(piece: str) -> None:
+    whole = (piece * LONGEST_RENDERED)[:LONGEST_RENDERED]
+    assert render(whole) == [f'<div class="text">{escape(whole)}</div>']
+    writing = Writing()
+    writing.write(whole)
+    assert "".join(writing.blocks) == render(whole)[0]
+
+
+def test_a_long_reply_of_the_usual_kind_is_rendered() -> None:
+    part = "# A head\n\nSome *words* and `code`, [a link](https://example.org) as well.\n\n- one\n- two\n\n"
+    code = "```text\ndef a_function(self, values: list[int]) -> int:\n    return self._of[values[0]]\n```\n\n"
+    prose = "This sentence stands for those of which most replies consist. " * 10 + "\n\n"
+    text = (part + code + prose) * 110
+    assert 85_000 < len(text) < LONGEST_RENDERED and "<h1>" in render(text)[0]
+
+
+def test_formulas_are_read_up_to_a_limit() -> None:
+    formula = "x + " * 400 + "x"
+    shown = render(f"\\[ {formula} \\]\n\n" * (MOST_FORMULAS // len(formula) + 1))
+    assert all("<math" in html for html in shown[:-1])
+    assert shown[-1] == f'<div class="formula"><code>\\[ {formula} \\]</code></div>\n'

@@ -27,6 +27,7 @@ STRAY = 3  # bytes of a run that needn't be text
 SKIPPED = 5  # digits that may precede a hexadecimal run
 ENCODED = 16  # least characters of a run that may be encoded text
 LEAST_CODES = 8  # numbers or signs in a row that may be letters
+CODES = 500  # most of them that are read as one text
 REGION = 1_000  # characters between the first and the last unknown word that are deciphered
 STRANGE = 0.5  # share of known words below which a region may be ciphered
 _BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{ENCODED},}}={{0,2}}")
@@ -35,7 +36,7 @@ _HEX_ALONE = re.compile(rf"(?<!\w){_HEX.pattern}")  # not the "de" of "Decode"
 _BASE32 = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z2-7]{16,}|[a-z2-7]{24,})(?![A-Za-z0-9])")
 _BASE85 = re.compile(r"[!-~]{20,4000}")
 _CODE = r"(?:0[xXbBoO]|\\[xob]?|[&%=#xuU]{1,2}\+?)?[0-9a-fA-F]{1,8}"
-_CODES = re.compile(rf"(?<![\w.]){_CODE}(?:[\s,;:/|.-]{{1,3}}{_CODE}){{{LEAST_CODES - 1},}}(?![\w.])")
+_CODES = re.compile(rf"(?<![\w.]){_CODE}(?:[\s,;:/|.-]{{1,3}}{_CODE}){{{LEAST_CODES - 1},{CODES}}}(?!\.?\w)")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _BITS = re.compile(r"(?<!\d)[01]{56,}(?!\d)")
 _JOINED_HEX = re.compile(r"(?:(?:0x|=|\\x)[0-9a-fA-F]{2}){8,}")

@@ -15,7 +15,9 @@ from functools import lru_cache
 from charter.ground.moderation.vocabulary import divide, reads
 
 UNDIVIDED = 16  # letters from which a word may be several without spaces
-_ESCAPE = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|[Uu]\{?([0-9a-fA-F]{2,8})\}?|x([0-9a-fA-F]{2})|([0-7]{3}))")
+_ESCAPE = re.compile(
+    r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|[Uu]\{?([0-9a-fA-F]{2,8})\}?|x([0-9a-fA-F]{2})|([0-7]{3}))"
+)
 _UNSEEN = frozenset("\u115f\u1160\u3164\uffa0\u034f\u2800")  # fillers, and joiners of graphemes
 _ACCENTS = re.compile(r"(?<=[A-Za-z])[\u0300-\u036f\ufe00-\ufe0f]+")
 _WORD = re.compile(r"[^\W\d_]+")

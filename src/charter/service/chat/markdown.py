@@ -18,7 +18,7 @@ from typing import Any
 import nh3
 from latex2mathml.converter import convert
 from markdown_it import MarkdownIt
-from markdown_it.rules_block import StateBlock
+from markdown_it.rules_block import StateBlock, table
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
@@ -27,7 +27,13 @@ from charter.service.chat.colouring import COLOURS, LANGUAGES
 LONGEST_FORMULA = 2000
 MOST_COLOURED = 100  # blocks of code in a text
 LONGEST_RENDERED = 100_000  # characters of a text; a longer one is shown as it was written
+MOST_MARKS = (
+    20_000  # of a text, a line end counts twice; with more of them it is shown as it was written, too
+)
+MOST_CELLS = 20_000  # of a table, those that its rows lack included
+MOST_ADDRESSES = 200_000  # characters of all links of a text: many may use one definition
 MOST_LINES = 50  # of a formula
+MOST_FORMULAS = 20_000  # characters of all formulas of a text
 
 
 def _words(text: str) -> frozenset[str]:
@@ -63,6 +69,8 @@ SCHEMES = {"http", "https", "mailto"}
 
 
 _LINE_END = re.compile(r"\r\n?|\n")  # what the renderer takes for one
+# what the renderer, in plain Python, takes time for: up to 25 us each
+_MARKS = "\n\n\r\r\\`*_~[]!<&$|"
 
 
 @dataclass
@@ -126,7 +134,7 @@ def render(text: str) -> list[str]:
 
 def _split(text: str) -> tuple[list[int], list[str]]:
     """Where the blocks of a text begin, in characters, and their HTML."""
-    if len(text) > LONGEST_RENDERED:
+    if len(text) > LONGEST_RENDERED or sum(map(text.count, _MARKS)) > MOST_MARKS:
         return [0], [f'<div class="text">{escape(text)}</div>']
     renderer, environment = _markdown(), dict[str, Any]()
     tokens = renderer.parse(text, environment)
@@ -163,6 +171,8 @@ def _markdown() -> MarkdownIt:
     renderer.add_render_rule("formula", _formula)
     renderer.add_render_rule("fence", _code)
     renderer.add_render_rule("code_block", _code)
+    renderer.add_render_rule("link_open", _link)
+    renderer.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})
     for cell in ("th_open", "td_open"):
         renderer.add_render_rule(cell, _cell)
     return renderer
@@ -211,12 +221,13 @@ def _block_formula(state: StateBlock, start: int, end: int, silent: bool) -> boo
     return True
 
 
-def _formula(_: Any, tokens: list[Token], place: int, *__: Any) -> str:
-    """A formula as MathML; one that can't be read stays as it was written."""
+def _formula(_: Any, tokens: list[Token], place: int, __: Any, environment: dict[str, Any]) -> str:
+    """A formula as MathML; one that can't be read, or is over a limit, stays as it was written."""
     token = tokens[place]
     block = token.markup != "\\("
+    environment["formulas"] = environment.get("formulas", 0) + len(token.content) + len(token.markup)
     try:
-        if len(token.content) > LONGEST_FORMULA:
+        if len(token.content) > LONGEST_FORMULA or environment["formulas"] > MOST_FORMULAS:
             raise ValueError
         math = convert(token.content.strip(), display="block" if block else "inline")
     except Exception:  # the converter fails in many ways on what isn't a formula
@@ -241,6 +252,25 @@ def _code(_: Any, tokens: list[Token], place: int, __: Any, environment: dict[st
     body = escape(token.content) if coloured is None else coloured
     head = f'<span class="language">{escape(language)}</span>' if language else ""
     return f'<div class="code">{head}<pre tabindex="0"><code>{body}</code></pre></div>\n'
+
+
+def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """A table, unless it has too many cells: a head of many columns makes every row as wide."""
+    if not table(state, start, end, True):
+        return False
+    columns = 1 + state.src.count("|", state.bMarks[start], state.eMarks[start])
+    last = min(end, start + MOST_CELLS // columns)
+    if last < end and not any(map(state.isEmpty, range(start, last + 1))):
+        return False
+    return silent or table(state, start, end, False)
+
+
+def _link(renderer: Any, tokens: list[Token], place: int, options: Any, environment: dict[str, Any]) -> str:
+    """The beginning of a link, without an address once all of them together are too long."""
+    address = str(tokens[place].attrs.get("href", ""))
+    environment["addresses"] = environment.get("addresses", 0) + len(address)
+    tokens[place].attrs = {"href": address} if environment["addresses"] <= MOST_ADDRESSES else {}
+    return str(renderer.renderToken(tokens, place, options, {}))
 
 
 def _cell(renderer: Any, tokens: list[Token], place: int, options: Any, _: Any) -> str:
