@@ -6,6 +6,7 @@ Before code was coloured elsewhere, one imported reply took all others 19 to 90 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -100,3 +101,22 @@ def test_no_request_to_the_api_holds_up_others(api: dict[str, str], kind: str) -
             answer = hostile_requests(api)[kind](hostile)
     assert answer.status_code < 500 or answer.status_code == 529, answer.text[:300]
     check(watch, kind)
+
+
+@pytest.mark.timeout(300)
+def test_long_headers_are_read_or_refused(guests: tuple[Guest, Guest], small: str) -> None:
+    hostile, other = guests
+    watch = Watch(lambda: other.client.get(f"/c/{small}").status_code)
+    cookies = "; ".join(f'a{number}="\\{number}' for number in range(3000))
+    with watch.watching():
+        for headers in (
+            {"accept": ",".join(["text/html;q=0.5"] * 1000)},
+            {"accept-language": ",".join(["a-b;q=0.123"] * 1300)},
+            {"cookie": cookies},
+        ):
+            assert httpx.get(f"{hostile.home}/enter", headers=headers, timeout=120).status_code == 200
+        # the rest of what is too long is not read, so that the answer may be lost
+        with suppress(httpx.TransportError):
+            long = {"x-long": "a" * 200_000}
+            assert httpx.get(f"{hostile.home}/enter", headers=long, timeout=120).status_code == 400
+    check(watch, "headers")
