@@ -107,11 +107,11 @@ class MinP:
 
 
 WAYS: dict[str, tuple[Sampling, Callable[[], MinP] | None]] = {
+    "T 0.2, top-p 0.5": (Sampling(0.2, top_p=0.5, max_tokens=TOKENS), None),
     "T 0.2, top-p 0.9": (Sampling(0.2, top_p=0.9, max_tokens=TOKENS), None),
     "greedy": (Sampling(0.0, max_tokens=TOKENS), None),
-    "T 0.7, min-p 0.3": (Sampling(0.7, max_tokens=TOKENS), lambda: MinP(0.3, 0.7)),
-    "T 0.2, min-p 0.5": (Sampling(0.2, max_tokens=TOKENS), lambda: MinP(0.5, 0.2)),
-    "T 0.2, top-p 0.5": (Sampling(0.2, top_p=0.5, max_tokens=TOKENS), None),
+    "T 0.2, min-p 0.3": (Sampling(0.2, max_tokens=TOKENS), lambda: MinP(0.3, 0.2)),
+    "T 0.6, top-p 0.5": (Sampling(0.6, top_p=0.5, max_tokens=TOKENS), None),
 }
 
 

@@ -17,7 +17,7 @@ class Started(Exception):
     pass
 
 
-def started(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], dict[str, str]]:
+def started(monkeypatch: pytest.MonkeyPatch, threads: int | None = None) -> tuple[list[str], dict[str, str]]:
     calls: list[tuple[str, list[str], dict[str, str]]] = []
 
     def execve(path: str, arguments: list[str], environment: dict[str, str]) -> None:
@@ -26,7 +26,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], dict[str, str]]
 
     monkeypatch.setattr(os, "execve", execve)
     with pytest.raises(Started):
-        launch.relaunch()
+        launch.relaunch(threads=threads)
     assert calls[0][0] == sys.executable
     return calls[0][1], calls[0][2]
 
@@ -71,6 +71,7 @@ def test_what_the_user_set_stays_and_the_second_time_does_nothing(monkeypatch: p
     _, environment = started(monkeypatch)
     assert (environment["OMP_NUM_THREADS"], environment["MALLOC_TOP_PAD_"]) == ("3", "5")
     assert thread_count() == 3
+    assert started(monkeypatch, 2)[1]["OMP_NUM_THREADS"] == "2", "the option comes before the variable"
     monkeypatch.setenv(launch.LAUNCHED, "1")
     launch.relaunch()
 

@@ -132,6 +132,19 @@ def test_minutes_in_words(minutes: float, words: str) -> None:
     assert spell_minutes(minutes) == words
 
 
+def test_a_step_at_under_a_tenth_of_the_planned_speed_is_told_once(clock: Clock) -> None:
+    pace = Pace({"start": 0.5 - START, "short": 0.02 - START, "rl": 0.5 - START, "unknown": None})
+    for name in ("start", "short", "rl", "unknown"):
+        pace.begin(name)
+    clock.minutes = 0.9
+    assert not any(pace.slow(name) for name in ("start", "short", "rl", "unknown")), "seconds are no news"
+    clock.minutes = 4.9
+    assert not pace.slow("start") and not pace.slow("unknown")
+    clock.minutes = 6.0
+    assert pace.slow("start").startswith("start takes 12 times as long as planned: ")
+    assert not pace.slow("rl"), "one line is enough"
+
+
 def test_bars_name_their_step_and_say_what_is_left_of_the_run(clock: Clock) -> None:
     calls: list[object] = []
 
@@ -158,6 +171,8 @@ def test_bars_name_their_step_and_say_what_is_left_of_the_run(clock: Clock) -> N
         bar.advance(3, loss=0.5)
         clock.minutes = 4
         bar.advance(37)
+        clock.minutes = 51
+        bar.advance(0)
         pace.finish("start")
         bar.advance()
     assert calls == [
@@ -166,5 +181,7 @@ def test_bars_name_their_step_and_say_what_is_left_of_the_run(clock: Clock) -> N
         (3, {"loss": 0.5, "left in the run": "5 minutes"}),
         # 40 of 181 in 4 minutes: 14 minutes and not the one that the plan says, and the clock goes there by and by
         (37, {"left in the run": "13 minutes"}),
+        (0, {"left in the run": "2.7 hours"}),
+        "start takes 10 times as long as planned: if other programs keep this machine busy, end them",
         (1, {}),
     ]

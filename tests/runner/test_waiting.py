@@ -115,7 +115,7 @@ def test_the_program_says_who_waits_and_leaves_with_3(
 ) -> None:
     plan_of(text=NEEDED)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("charter.cli.pipeline.relaunch", lambda _: None)
+    monkeypatch.setattr("charter.cli.pipeline.relaunch", lambda *_: None)
     line = LINE.format(run="run")
     assert program.execute(["run", "recipe.yaml", "--out", "run"]) == 3
     assert capsys.readouterr().err.splitlines()[-1] == f"charter: {line}"

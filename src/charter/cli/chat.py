@@ -12,7 +12,7 @@ from charter.ground.settings.execution import choose_execution
 from charter.runner.models import find_model, find_room
 from charter.runner.names import complete_model
 from charter.terminal.launch import relaunch
-from charter.terminal.options import Device, Json
+from charter.terminal.options import Device, Json, Threads
 
 LATE_SECONDS = 2.0  # of loading, after which a line says so
 _CONTINUES = "it continues text and was not taught to answer; --plain leaves the chat template out"
@@ -56,6 +56,7 @@ def chat(
     loops: Annotated[bool, typer.Option("--loops", help="Let a reply that repeats itself go on.")] = False,
     as_json: Json = False,
     device: Device = None,
+    threads: Threads = None,
 ) -> None:
     """Talk with a model in the terminal: /help lists its commands, such as /reset, /limits and /quit."""
     if any(not question.strip() for question in ask or ()):
@@ -63,7 +64,7 @@ def chat(
     source = find_model(checkpoint, "chat")
     where = choose_execution(device)
     files = [read_file(path) for path in file or ()]
-    relaunch()
+    relaunch(threads=threads)
     if not plain and find_room(source) == "pretrain":
         print(f"({source.name} was pretrained and not finetuned: {_CONTINUES})", file=sys.stderr)
     style = Style(system, temperature, max_tokens, plain, as_json, top_p, top_k, loops)

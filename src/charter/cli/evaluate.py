@@ -23,7 +23,7 @@ from charter.runner.fanout import fan_out
 from charter.runner.models import recipe_reference
 from charter.runner.names import complete_model
 from charter.terminal.launch import relaunch
-from charter.terminal.options import Json
+from charter.terminal.options import Json, Threads
 from charter.terminal.tables import console
 
 if TYPE_CHECKING:
@@ -74,10 +74,11 @@ def evaluate(
     ] = None,
     ray: Ray = None,
     workers: Workers = None,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate a model by the card's protocols; run it again to resume a run that was stopped."""
-    relaunch()
+    relaunch(threads=threads)
     recipe = make_recipe(recipe_reference(model), tasks, limit, data or [], changes or [])
     folder = run_folder(recipe, out)
     plan = checked_plan(recipe, Path(), folder, choose_execution(None, read_precision(folder)))

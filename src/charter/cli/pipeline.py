@@ -27,7 +27,7 @@ from charter.runner.show import run_records, view_run
 from charter.runner.sweep import sweep
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
-from charter.terminal.options import Device, Json, Precision
+from charter.terminal.options import Device, Json, Precision, Threads
 from charter.terminal.tables import console
 
 RecipeFile = Annotated[
@@ -140,6 +140,7 @@ def run(
     ray: Ray = None,
     workers: Workers = None,
     jobs: AtOnce = 1,
+    threads: Threads = None,
     log: Log = None,
     as_json: Json = False,
 ) -> None:
@@ -151,7 +152,7 @@ def run(
         raise CharterError(
             "--jobs runs steps side by side, and --ray and torchrun share the work on one step: leave one of them out"
         )
-    relaunch(jobs)
+    relaunch(jobs, threads)
     began = time.monotonic()
     with company() as others:
         if not others.leads:

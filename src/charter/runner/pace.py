@@ -15,6 +15,8 @@ PRIOR = 0.1, 1.0
 KNOWN = 0.5
 # The largest scale: time beyond it says nothing about other steps.
 MOST = 4.0
+# A step this many times as long as estimated, and for at least this many minutes, says that the machine is busy.
+SLOW = 10.0, 1.0
 # A shown end of the run moves to a new one in about this share of the time left, or at least in these minutes.
 SMOOTH = 0.1, 0.5
 
@@ -35,6 +37,7 @@ class Pace:
         self._began: dict[str, float] = {}
         # when the end of the run was last shown, and that end, in minutes
         self._shown: tuple[float, float] | None = None
+        self._said_slow = False
 
     def begin(self, step: str, before: float = 0.0) -> None:
         """A step starts, or resumes after `before` minutes of earlier work."""
@@ -82,6 +85,16 @@ class Pace:
         self._shown = now, end
         return max(0.0, end - now)
 
+    def slow(self, step: str) -> str:
+        """A line for the first step that runs at less than a tenth of the plan's speed, else ""."""
+        times, least = SLOW
+        elapsed, estimate = self._elapsed(step), self._waiting.get(step)
+        if self._said_slow or estimate is None or elapsed < max(times * estimate, least):
+            return ""
+        self._said_slow = True
+        longer = f"{step} takes {elapsed / estimate:.0f} times as long as planned"
+        return f"{longer}: if other programs keep this machine busy, end them"
+
     def _scale(self) -> float:
         """How many times longer than their estimates the steps take."""
         share, least = PRIOR
@@ -119,11 +132,16 @@ class PacedProgress:
     @contextmanager
     def _bar(self, description: str, total: int, done: int) -> Iterator[Bar]:
         with self._progress.bar(description, total, done) as bar:
-            yield _StepBar(bar, self._step, self._pace, total - done)
+            yield _StepBar(bar, self, self._pace, total - done)
 
     def note(self, text: str) -> None:
         """One line."""
         self._progress.note(text)
+
+    @property
+    def step(self) -> str:
+        """The name of the step."""
+        return self._step
 
 
 class StepProgress(PacedProgress):
@@ -137,8 +155,8 @@ class StepProgress(PacedProgress):
 class _StepBar:
     """A bar that shows the time until the run ends, if it is known."""
 
-    def __init__(self, bar: Bar, step: str, pace: Pace, missing: int) -> None:
-        self._bar, self._step, self._pace = bar, step, pace
+    def __init__(self, bar: Bar, progress: PacedProgress, pace: Pace, missing: int) -> None:
+        self._bar, self._progress, self._pace = bar, progress, pace
         self._made, self._missing, self._began = 0, missing, time.monotonic()
 
     def advance(self, n: int = 1, **labels: object) -> None:
@@ -147,7 +165,9 @@ class _StepBar:
         elapsed = (time.monotonic() - self._began) / 60
         has_pace = elapsed >= KNOWN and self._made > 0
         minutes = self._pace.smoothed(
-            self._step, elapsed / self._made * max(0, self._missing) if has_pace else 0.0
+            self._progress.step, elapsed / self._made * max(0, self._missing) if has_pace else 0.0
         )
         run = {} if minutes is None else {LEFT_IN_RUN: spell_minutes(minutes)}
         self._bar.advance(n, **labels, **run)
+        if line := self._pace.slow(self._progress.step):
+            self._progress.note(line)

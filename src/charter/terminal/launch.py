@@ -35,13 +35,16 @@ def _processes_here() -> int:
     return int(setting) if setting.isdigit() and int(setting) > 0 else 1
 
 
-def relaunch(jobs: int = 1) -> None:
-    """Replaces this process with the same command under these settings; does nothing the second time."""
+def relaunch(jobs: int = 1, threads: int | None = None) -> None:
+    """Replaces this process with the same command under these settings; does nothing the second time. `threads`: as
+    many as the user asks for, whatever the variables say."""
     if os.environ.get(LAUNCHED) == "1":
         return
     variables = dict(os.environ)
     if _processes_here() > 1 and variables.get("OMP_NUM_THREADS") == "1":
         del variables["OMP_NUM_THREADS"]  # what torchrun sets by itself
+    if threads is not None:
+        variables["OMP_NUM_THREADS"] = str(threads)
     environment = {**settings(jobs), **variables, LAUNCHED: "1"}
     sys.stdout.flush()
     sys.stderr.flush()

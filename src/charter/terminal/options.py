@@ -43,4 +43,10 @@ Precision = Annotated[
         "--precision", metavar="P", help="float32, bfloat16 or int8; default: what suits the device."
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", metavar="N", min=1, help="Threads to compute with at most; default: a core each."
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask before deleting.")]

@@ -129,10 +129,14 @@ ADDED: dict[str, Any] = {
     "web_search": lambda text: {**said(text), "tools": [WEB]},
     "switch for documents": lambda text: {**said(text), "tools": [DOCUMENTS | BY_QUESTION]},
     "switch for the web": lambda text: {**said(text), "tools": [WEB | BY_QUESTION]},
+    "switch for the calculator": lambda text: {
+        **said(f"{text} And how much is 17.5 times 23?"),
+        "tools": [CALCULATOR | BY_QUESTION],
+    },
     "switch for the database": lambda text: {**said(text), "tools": [SQL]},
     "all switches": lambda text: {
         **said(text),
-        "tools": [CALCULATOR, SQL, DOCUMENTS | BY_QUESTION, WEB | BY_QUESTION],
+        "tools": [CALCULATOR | BY_QUESTION, SQL, DOCUMENTS | BY_QUESTION, WEB | BY_QUESTION],
     },
     "a document to cite": lambda text: said(text, DOCUMENT),
     "a search result to cite": lambda text: said(text, SEARCH_RESULT),
@@ -196,6 +200,8 @@ def test_the_policy_reads_none_of_the_servers_words(hall: tuple[Hall, InTurn], n
     post(opened, opened.key(scopes=SCOPES), ADDED[name]("How tall is the tower?"))
     own = [tool_words.STRANGERS.format(names="")[-60:], tool_words.PASSAGES, tool_words.ANSWER[:20], ASKING]
     own += [
+        tool_words.SUM,
+        tool_words.RESULT,
         tool_words.EXAMPLE,
         tool_words.OPEN,
         "<tool_result>",

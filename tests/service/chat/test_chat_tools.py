@@ -107,7 +107,7 @@ def test_tools_that_are_on_are_counted(database: str, tmp_path: Path) -> None:
         ann = Person(home, service, "Ann")
         sent = ann.begin("How tall?", tool="calculator")
         ann.finished(sent["reply"])
-        wanted = [{"type": "calculator_1", "name": "calculator"}]
+        wanted = [{"type": "calculator_1", "name": "calculator", "query": "question"}]
         data = {"csrf": ann.csrf, "text": "And now?", "parent": sent["reply"]}
         for place, more in (
             ("/files/count", {"tool": ["calculator", "rm"], "parent": ""}),

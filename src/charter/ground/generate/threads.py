@@ -87,8 +87,8 @@ class Threads:
         if not self._said and self._wall > SLOW * self._worked:
             share = 100 * self._worked / self._wall
             self._say(
-                f"charter: this machine is busy: replies get {share:.0f} % of a core; end other programs, or run "
-                "with OMP_NUM_THREADS=1"
+                f"charter: this machine is busy: replies get {share:.0f} % of a core; end other programs, or give "
+                "--threads 1"
             )
             self._said = True
         self._wall = self._worked = 0.0

@@ -16,7 +16,7 @@ from charter.runner.models import find_model
 from charter.runner.names import complete_model
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
-from charter.terminal.options import ACCOUNTS, Database, Device, Port, Precision
+from charter.terminal.options import ACCOUNTS, Database, Device, Port, Precision, Threads
 
 STARTER = Path(__file__).parent / "starter.yaml"
 
@@ -98,6 +98,7 @@ def serve(
     people: People = "",
     device: Device = None,
     precision: Precision = None,
+    threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")] = False,
     write_config: WriteConfig = None,
 ) -> None:
@@ -120,7 +121,7 @@ def serve(
             f"{how} serves only 127.0.0.1, not {host}: leave it out, and create a key with charter keys create"
         )
     where = choose_execution(device, precision)
-    relaunch()
+    relaunch(threads=threads)
     with listening.listen(host, port) as bound:
         if host not in listening.LOOPBACK:
             _warn(host)

@@ -22,7 +22,7 @@ LONGEST = 50_000  # characters of a result as JSON; what is longer is stored wit
 LONGEST_ARGUMENTS = 5000
 RESULT = "_tool_result"
 TOO_LONG = {"note": "The result is too long to be kept."}
-SEARCHES = ("web_search", "document_search")
+BY_QUESTION = ("web_search", "document_search", "calculator")
 SEALED = "encrypted_content"  # of a page of the web
 TITLES = {
     "web_search": "Search the web",
@@ -171,10 +171,11 @@ def switch_on(connection: Connection, chat: str, names: Iterable[str]) -> None:
 
 
 def named(tools: Iterable[ServerTool], names: Iterable[str]) -> list[dict[str, str]]:
-    """Tools as a request names them. A search takes the question as it is: small models write poor queries."""
+    """Tools as a request names them. Searches and the calculator take the question as it is: small models
+    write poor queries, and call nothing."""
     wanted = set(names)
     return [
-        {"type": one.type, "name": one.name} | ({"query": "question"} if one.name in SEARCHES else {})
+        {"type": one.type, "name": one.name} | ({"query": "question"} if one.name in BY_QUESTION else {})
         for one in tools
         if one.name in wanted
     ]

@@ -31,6 +31,7 @@ from charter.service.api.wire.content import (
 )
 from charter.service.api.wire.server_blocks import (
     RESULTS,
+    CalculatorToolResultBlock,
     ServerToolUseBlock,
     as_query,
     check_server_blocks,
@@ -120,12 +121,12 @@ def _question(blocks: Iterable[tuple[str, Any]]) -> str:
 
 
 def _sides(turn: _Merged, question: str) -> list[_Side]:
-    """An assistant's turn as a model reads it: results of server tools stand in it, but come from outside. Searches for
+    """An assistant's turn as a model reads it: results of server tools stand in it, but come from outside. Calls for
     the question itself go before: what they gave stands with the question."""
     calls = [b for _, b in turn.blocks if isinstance(b, ServerToolUseBlock) and is_question(b, question)]
     ids = {block.id for block in calls}
-    found = [(at, b) for at, b in turn.blocks if isinstance(b, RESULTS) and b.tool_use_id in ids]
-    sides: list[_Side] = [("user", question, found)] if found else []
+    results = [(at, b) for at, b in turn.blocks if isinstance(b, RESULTS) and b.tool_use_id in ids]
+    sides: list[_Side] = [("user", question, results)] if results else []
     for at, block in turn.blocks:
         if block in calls or (isinstance(block, RESULTS) and block.tool_use_id in ids):
             continue
@@ -137,8 +138,12 @@ def _sides(turn: _Merged, question: str) -> list[_Side]:
 
 
 def _passages(question: str, blocks: Sequence[tuple[str, Any]]) -> Written:
-    """What searches for a question gave, with the question."""
-    return write_passages([quote(plain_words_of(block)) for _, block in blocks], question)
+    """What the server's tools gave for a question, with the question."""
+    passages, sums = list[Written](), list[Written]()
+    for _, block in blocks:
+        kind = sums if isinstance(block, CalculatorToolResultBlock) else passages
+        kind.append(quote(plain_words_of(block)))
+    return write_passages(passages, question, sums)
 
 
 def _merge(turns: Sequence[Turn], leading: int) -> list[_Merged]:

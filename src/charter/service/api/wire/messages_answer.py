@@ -184,11 +184,11 @@ class Writing:
             return events
         return [*events, *self._finish(end)]
 
-    def search(self, name: str, query: str) -> list[Event]:
+    def search(self, name: str, wanted: dict[str, str]) -> list[Event]:
         """The events of a call that the server makes before the model is asked."""
         events = self._begin(self._call(name))
         assert self._open is not None
-        self._open["input"] = {"query": query}
+        self._open["input"] = wanted
         self.pending.append(self._open)
         self._last = End(0, "end")
         written = {"type": "input_json_delta", "partial_json": json.dumps(self._open["input"])}

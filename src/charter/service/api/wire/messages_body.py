@@ -25,7 +25,7 @@ from charter.service.api.wire.content import (
 )
 from charter.service.api.wire.conversation import conversation, question_of
 from charter.service.api.wire.offered import EFFORT, FIELDS, TASK_BUDGET, THINKING, THOUGHTS
-from charter.service.api.wire.server_blocks import RESULTS
+from charter.service.api.wire.server_blocks import RESULTS, SEARCHES, input_for
 from charter.service.api.wire.tool_words import warn_of
 from charter.service.api.wire.tools import NONE, Choice, Offer, Run, Tool, offer_of, searches_of
 from charter.service.api.wire.written import NOTHING, Written, join, servers
@@ -158,7 +158,7 @@ class Wanted:
     more: Written = NOTHING  # after the system text
     searches: Mapping[str, Run] = field(
         default_factory=dict
-    )  # for the question itself, before the model is asked
+    )  # tools that run for the question itself, before the model is asked
     question: str = ""
 
     @property
@@ -179,10 +179,13 @@ def wanted_of(body: CountBody, citable: Citable | None = None, tools: Mapping[st
     if offer is not None and offer.later is not None and _continues(body):
         offer = offer.later
     searches = searches_of(body.tools, body.tool_choice, tools)
+    strangers = [name for name in searches if name in SEARCHES]
+    question = question_of(body.messages) if searches else ""
+    searches = {name: run for name, run in searches.items() if question and input_for(name, question)}
     more = join(
         [
             offer.words if offer else NOTHING,
-            warn_of(list(searches)) if searches else NOTHING,
+            warn_of(strangers) if strangers else NOTHING,
             servers(ASKING) if citable else NOTHING,
         ]
     )
@@ -206,7 +209,6 @@ def wanted_of(body: CountBody, citable: Citable | None = None, tools: Mapping[st
                 "output_config.format: can't be combined with a begun turn of the assistant", "output_config"
             )
         form = Form("json_schema", schema=body.format.schema_)
-    question = question_of(body.messages) if searches else ""
     return Wanted(prompt, said, offer, form, _cache_asked(body), citable, more, searches, question)
 
 

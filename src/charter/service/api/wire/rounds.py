@@ -32,7 +32,13 @@ from charter.service.api.wire.content import Turn
 from charter.service.api.wire.conversation import conversation
 from charter.service.api.wire.messages_answer import STOPS, Event, Writing
 from charter.service.api.wire.messages_body import MessagesBody, Wanted, model_request_of
-from charter.service.api.wire.server_blocks import ResultBlock, problem_block, result_block, words_of
+from charter.service.api.wire.server_blocks import (
+    ResultBlock,
+    input_for,
+    problem_block,
+    result_block,
+    words_of,
+)
 from charter.service.tools.tool import ToolFailure
 
 PAUSE = "pause_turn"
@@ -57,12 +63,12 @@ class Answer:
     async def steps(self) -> AsyncGenerator[list[Event], None]:
         """The events, a few at a time."""
         rounds = self.service.config.tools.rounds if self.service.config.tools else 1
-        searches = bool(self.wanted.question) and not self.exchange.refusal
+        searches = bool(self.wanted.searches) and not self.exchange.refusal
         while True:
             if searches:
                 self.exchange.leave()
                 for name in self.wanted.searches:
-                    yield self.writing.search(name, self.wanted.question)
+                    yield self.writing.search(name, input_for(name, self.wanted.question))
             else:
                 async with aclosing(self.exchange.parts()) as parts:
                     async for part in parts:

@@ -16,10 +16,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from charter.service.api.errors import invalid
+from charter.service.tools.asked_arithmetic import expression_in
 
 ID = r"^[a-zA-Z0-9_-]{1,200}$"
 MOST_RESULTS = 100
 SEARCHES = ("document_search", "web_search")
+BY_QUESTION = (*SEARCHES, "calculator")  # those that the server may run before the model is asked
 LONGEST_QUESTION = 400  # characters of a question that is a query
 Code = Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")]
 
@@ -207,8 +209,16 @@ def words_of(block: ResultBlock) -> tuple[str, bool]:
 
 
 def is_question(call: ServerToolUseBlock, question: str) -> bool:
-    """Whether a call is a search for a question as it stands, as a request may ask for it."""
-    return call.name in SEARCHES and bool(question) and call.input == {"query": question}
+    """Whether a call is one that the server makes for a question as it stands, as a request may ask for it."""
+    return bool(question) and call.name in BY_QUESTION and call.input == input_for(call.name, question)
+
+
+def input_for(name: str, question: str) -> dict[str, str]:
+    """The input of a call for a question; empty if the calculator has nothing to compute in it."""
+    if name in SEARCHES:
+        return {"query": question}
+    expression = expression_in(question)
+    return {"expression": expression} if expression else {}
 
 
 def as_query(text: str) -> str:

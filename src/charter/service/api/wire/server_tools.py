@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from charter.service.accounts.keys import Caller
 from charter.service.api.errors import ApiError, invalid
 from charter.service.api.wire.content import Marked
-from charter.service.api.wire.server_blocks import SEARCHES
+from charter.service.api.wire.server_blocks import BY_QUESTION
 from charter.service.tools.opening import PLACES
 from charter.service.tools.tool import Domains, Tool, ascii_host
 
@@ -31,7 +31,9 @@ class ServerTool(Marked):
     allowed_callers: Any = None
     defer_loading: bool | None = None
     query: Literal["model", "question"] = Field(
-        "model", description="who writes the query of a search: the model, or the user's last words are it"
+        "model",
+        description="who writes the input of a search or of the calculator: the model, or it is taken from the "
+        "user's last words",
     )
 
     @model_validator(mode="after")
@@ -39,13 +41,13 @@ class ServerTool(Marked):
         own = self.type.rpartition("_")[0]
         if self.name != own:
             raise ValueError(f"the name of a tool of type {self.type} is {own!r}")
-        if self.by_question and own not in SEARCHES:
-            raise ValueError(f"query: only {' and '.join(SEARCHES)} take the question as it is; leave it out")
+        if self.by_question and own not in BY_QUESTION:
+            raise ValueError(f"query: only {', '.join(BY_QUESTION)} take the question as it is; leave it out")
         return self
 
     @property
     def by_question(self) -> bool:
-        """Whether the server searches for the question itself, and the model can't call it."""
+        """Whether the server runs it for the question itself, and the model can't call it."""
         return self.query == "question"
 
     @property

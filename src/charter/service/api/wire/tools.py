@@ -196,7 +196,7 @@ def offer_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NON
 
 
 def searches_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NONE) -> Mapping[str, Run]:
-    """The searches that a request wants for the question itself, by name; none if no tool may be used. Raises
+    """The tools that a request wants for the question itself, by name; none if no tool may be used. Raises
     ApiError."""
     if isinstance(choice, NoChoice):
         return {}
