@@ -139,7 +139,7 @@ def test_out_until_and_failures(charter: Charter, tmp_path: Path, monkeypatch: p
         (("plan", "recipe.yaml", "--until", "x"), "there is no such step"),
         (("show", "none"), "none is not a run"),
         (("gc", "none"), "none is not a run"),
-        (("chat", "none"), "there is no model none"),
+        (("chat", "none"), "there is no run or model none here"),
         (("chat", "mine.jsonl"), "mine.jsonl is prompts; chat needs a policy checkpoint"),
         (("card", "verify", "none"), "there is no run or card none"),
         (("compare", "none", "none"), "there is no run or card none"),

@@ -114,7 +114,7 @@ def test_the_client_of_june_runs_unmodified(hall: Hall) -> None:
     text = found["whole"][0]
     assert found["version"].startswith("0.7.") and len(text) >= 8
     assert found["whole"][1:] == ["max_tokens", MODEL]
-    assert "".join(piece for piece, _ in found["pieces"]) == text and len(found["pieces"]) > 4
+    assert "".join(piece for piece, _ in found["pieces"]) == text and len(found["pieces"]) >= 3
     assert [stop for _, stop in found["pieces"]] == [None] * (len(found["pieces"]) - 1) + ["max_tokens"]
     assert found["later"][0] == text == "".join(found["later"][1])
     (first, lost, unknown) = found["errors"]
@@ -132,5 +132,5 @@ def test_the_client_of_january_runs_unmodified(hall: Hall) -> None:
     assert len(text) >= 8 and found["whole"]["stop_reason"] == "max_tokens"
     texts = [piece["completion"] for piece in found["pieces"]]
     assert texts[-1] == text == found["later"][0] == found["later"][1][-1]
-    assert all(text.startswith(part) for part in texts) and len(set(texts)) > 4
+    assert all(text.startswith(part) for part in texts) and len(set(texts)) >= 2
     assert found["said"] == ["post request failed with status code: 404", "not_found_error"]

@@ -124,6 +124,8 @@ def file_query(tmp_path: Path) -> SqlQuery:
         "PRAGMA user_version = 3",
         "PRAGMA query_only = OFF",
         "PRAGMA database_list",
+        "SELECT hex(data) FROM sqlite_dbpage",
+        "SELECT * FROM dbstat",
         "SELECT * FROM pragma_database_list",
         "SELECT load_extension('x')",
         "SELECT writefile('x', 'y')",

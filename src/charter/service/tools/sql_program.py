@@ -24,6 +24,8 @@ STATEMENT_MS = 4500  # after which PostgreSQL stops by itself
 LONGEST_VALUE = 1_000_000  # bytes of a value inside SQLite
 ACTIONS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 NO_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "zeroblob", "randomblob"}
+# pages of the file as they are, deleted rows among them
+RAW_PAGES = frozenset({"sqlite_dbpage", "dbstat"})
 LIMITS = (
     (sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE),
     (sqlite3.SQLITE_LIMIT_SQL_LENGTH, 20_000),
@@ -76,6 +78,8 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
     if action not in ACTIONS or (
         action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in NO_FUNCTIONS
     ):
+        return sqlite3.SQLITE_DENY
+    if action == sqlite3.SQLITE_READ and (first or "").lower() in RAW_PAGES:
         return sqlite3.SQLITE_DENY
     return sqlite3.SQLITE_OK
 
