@@ -14,7 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,35 +125,24 @@ def main() -> None:
         for name, text in DOCUMENTS.items():
             (folder / name).write_text(text)
         tools = {"documents": {"folder": str(folder), "passages": asked.passages}}
-        Path(place, "tools.yaml").write_text(json.dumps(tools))  # JSON is YAML
-        command = [
-            sys.executable,
-            "-m",
-            "charter",
-            "serve",
-            f"model={asked.model}",
-            "--port",
-            "0",
-        ]
-        command += [
-            "--database",
-            "accounts.sqlite",
-            "--no-policy",
-            "--json",
-            "--tools",
-            "tools.yaml",
-            "--precision",
-            asked.precision,
-        ]
-        key = new_key(f"{place}/accounts.sqlite")
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=place) as server:
-            try:
-                assert server.stdout
-                address = json.loads(server.stdout.readline())["address"]
-                for way in asked.ways:
-                    measure(address, key, way, asked.tokens, asked.show)
-            finally:
-                server.terminate()
+        with server(place, asked.model, asked.precision, tools) as (address, key):
+            for way in asked.ways:
+                measure(address, key, way, asked.tokens, asked.show)
+
+
+@contextmanager
+def server(place: str, model: str, precision: str, tools: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The address of a server with the shipped policy and these tools in a folder, and a key that may use them."""
+    Path(place, "tools.yaml").write_text(json.dumps(tools))  # JSON is YAML
+    command = [sys.executable, "-m", "charter", "serve", f"model={model}", "--port", "0", "--json"]
+    command += ["--database", "accounts.sqlite", "--tools", "tools.yaml", "--precision", precision]
+    key = new_key(f"{place}/accounts.sqlite")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=place) as process:
+        try:
+            assert process.stdout
+            yield json.loads(process.stdout.readline())["address"], key
+        finally:
+            process.terminate()
 
 
 def new_key(database: str) -> str:
