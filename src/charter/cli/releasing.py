@@ -2,14 +2,15 @@
 
 import datetime
 import json
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.lineage import walk
 from charter.ground.artifact.release import LEAST_DIGITS, write_time
-from charter.ground.artifact.store import read_manifest
 from charter.runner.names import complete_product, find_artifact, find_product
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Json
@@ -61,10 +62,10 @@ def release(
     """
     from charter.rooms.card.release_artifact import record_of, write_release
     from charter.rooms.card.release_rules import read_findings, read_sign_offs
-    from charter.rooms.card.releasing import Request, find_card, judge
+    from charter.rooms.card.releasing import EVIDENCE, Request, find_card, judge
     from charter.runner.identity import source_of
     from charter.runner.rooms import open_room
-    from charter.runner.verify import artifact_problems, verify
+    from charter.runner.verify import verify
 
     asked = _asked(rules, seal, deep)
     request = Request(
@@ -77,10 +78,11 @@ def release(
     if asked.deep:
         relaunch()
     problems = verify(request.card, asked.deep)
-    for folder in request.elsewhere:
-        problems += [f"{folder}: {line}" for line in artifact_problems(folder, read_manifest(folder))]
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     verdict = judge(request, now, problems)
+    evidence_folders = [*request.elsewhere, *(folder for _, folder in verdict.rests_on[EVIDENCE])]
+    if wrong := _evidence_problems(evidence_folders, verdict.checkpoint.subject.ancestry):
+        verdict = judge(request, now, [*problems, *wrong])
     failed = verdict.failed
     facts = _facts(verdict)
     if not failed:
@@ -92,6 +94,23 @@ def release(
     if failed:
         names = ", ".join(dict.fromkeys(row.name for row in failed))
         raise CharterError(f"{run} may not be released: {names}")
+
+
+def _evidence_problems(folders: Sequence[Path], verified: Set[str]) -> list[str]:
+    """A line for each problem of evidence and of what it was made from, but for the ids that are verified already."""
+    from charter.runner.verify import artifact_problems
+
+    problems: dict[str, None] = {}
+    for folder in folders:
+        try:
+            behind = walk(folder)
+        except CharterError as error:
+            problems[f"{folder}: {error}"] = None
+            continue
+        for manifest, place in behind:
+            if manifest.id not in verified:
+                problems |= {f"{place}: {line}": None for line in artifact_problems(place, manifest)}
+    return list(problems)
 
 
 def _asked(rules: Path, seal: str, deep: bool) -> Any:

@@ -57,7 +57,7 @@ def read_record(path: Path, record: type[R], expected: int, absent: str, again: 
     """A record from a JSON file of the expected `format`. Raises CharterError: `absent` if it is missing; the fault and
     `again`, what to do, if it is broken; or its other format."""
     try:
-        raw = json.loads(path.read_text("utf-8"))
+        raw = json.loads(path.read_text("utf-8"), object_pairs_hook=_once)
     except FileNotFoundError:
         raise CharterError(absent) from None
     except (OSError, ValueError) as error:
@@ -73,6 +73,15 @@ def read_record(path: Path, record: type[R], expected: int, absent: str, again: 
         raise CharterError(
             f"{path} is not a {record.__name__.lower()}: {place}: {first['msg']}; {again}"
         ) from None
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object whose keys stand once each: of two, one reader takes the first and another the last."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is written twice")
+    return value
 
 
 def record_files(folder: Path) -> list[FileRecord]:

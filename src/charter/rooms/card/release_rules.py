@@ -59,10 +59,20 @@ class SignOffRule(Frozen):
         description="each must name a closed verdict (`charter audit verdict`) on the checkpoint; always so "
         "for a subject that names autonomy",
     )
+    topics: bool = Field(
+        False,
+        description="the card must have a person's conclusion on every topic of national security "
+        "(`charter signoff`); always so for a subject that names national security",
+    )
 
 
-# A word of the subjects whose sign-off must rest on a closed verdict.
-AUDITED = "autonom"
+# Words of the subjects whose sign-off must rest on a closed verdict, and on the topics of national security.
+AUDITED, SECURITY = ("autonom",), ("national", "security")
+
+
+def names(subject: str, words: tuple[str, ...]) -> bool:
+    """Whether a subject has all these words, in any spelling that a reader takes for theirs."""
+    return all(word in person_key(subject) for word in words)
 
 
 class ReleaseRules(Rules):

@@ -27,8 +27,9 @@ from charter.rooms.card.compare import final_stage
 from charter.rooms.card.gate import gate
 from charter.rooms.card.gather import POLICY
 from charter.rooms.card.lineage_compute import compute_behind, times
-from charter.rooms.card.release_rules import ReleaseRules, SignOff
+from charter.rooms.card.release_rules import SECURITY, ReleaseRules, SignOff, names
 from charter.rooms.card.sign_offs import Found, Older, Subject, approve
+from charter.rooms.card.signed_topics import topics_signed
 
 REPORTS, CARD, BASELINE, EVIDENCE = ROLES = ("reports", "card", "baseline", "evidence")
 
@@ -133,6 +134,9 @@ def judge(request: Request, now: datetime.datetime, problems: Sequence[str] = ()
         given = [one for one in request.sign_offs if one.subject.casefold() == subject.casefold()]
         approval = approve(rule, given, checkpoint.subject, rules.days, now, known, older)
         rows.append(Row(subject, approval.why, approval.words, approval.expires))
+        if rule.topics or names(subject, SECURITY):
+            topics = topics_signed(rests_on[CARD][0][0], rests_on[REPORTS], rule.days or rules.days, now)
+            rows.append(Row(f"{subject}: topics", *topics))
         rests_on[EVIDENCE] += [one for one in approval.rests_on if one not in rests_on[EVIDENCE]]
     rows += _refusals(rests_on[CARD][0][0])
     if rules.findings:

@@ -18,7 +18,7 @@ from charter.ground.artifact.verdict import unfit_verdict
 from charter.ground.moderation.persons import person_key
 from charter.ground.text.judgments import SIMULATED, read_judgments
 from charter.rooms.card.gather import JUDGMENTS
-from charter.rooms.card.release_rules import AUDITED, SignOff, SignOffRule, day_of
+from charter.rooms.card.release_rules import AUDITED, SignOff, SignOffRule, day_of, names
 
 Found = tuple[Manifest, Path]
 # Where it is latest, a day begins 14 hours before UTC's.
@@ -169,7 +169,7 @@ def _unproven(one: SignOff, rule: SignOffRule, evidence: Found | None, on: Subje
 
 
 def _needs_verdict(one: SignOff, rule: SignOffRule) -> bool:
-    return rule.verdict or AUDITED in one.subject.casefold()
+    return rule.verdict or names(one.subject, AUDITED)
 
 
 def _unclosed(evidence: Found, now: datetime.datetime) -> tuple[str, datetime.datetime]:

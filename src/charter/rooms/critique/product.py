@@ -59,7 +59,7 @@ def _write_drafts(settings: Settings, records: list[dict[str, Any]], out: Worksp
 def _write(
     rows: list[dict[str, Any]], records: list[dict[str, Any]], counts: Mapping[str, float], out: Workspace
 ) -> None:
-    out.write_jsonl("dialogues.jsonl", rows)
+    out.write_jsonl("dialogues.jsonl", rows, restricted=True)
     # the replies before their revision
     transcripts = [{k: v for k, v in record.items() if k != "reply"} for record in records]
     out.write_jsonl("transcripts.jsonl", transcripts, restricted=True)
