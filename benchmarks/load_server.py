@@ -104,7 +104,7 @@ def served(
     """`charter serve` in a process of its own, keys required; with `set_threads` it chooses its threads and allocator
     itself, as it does for people."""
     words = [f"load={reference}", "--port", "0", "--json", "--device", "cpu"]
-    words += [] if policy else ["--no-policy"]
+    words += [] if policy else ["--no-policy"]  # both are measured
     command = [sys.executable, "-m", "charter", "serve", *words, "--database", database]
     environment = {**os.environ, "CHARTER_LAUNCHED": "0" if set_threads else "1"}
     with subprocess.Popen(

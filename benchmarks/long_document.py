@@ -192,7 +192,8 @@ def measure(options: argparse.Namespace, folder: Path) -> bool:
     port, api_port = free_port(), free_port()
     api, home = f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{port}"
     model = {"id": "reader", "source": source, "context": options.window, "max_output": REPLY}
-    config = {"models": [model], "authenticate": False, "policy": {"state": "off"}}
+    off = {"state": "off"}  # the model's own reading is measured
+    config = {"models": [model], "authenticate": False, "policy": off}
     (folder / "serve.yaml").write_text(json.dumps(config))
     serve = ["serve", "--config", "serve.yaml", "--port", str(api_port)]
     pages = ["chat", "serve", "--api", api, "--port", str(port), "--sign-up"]

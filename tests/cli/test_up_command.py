@@ -38,7 +38,7 @@ def started(folder: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], s
         "charter",
         "up",
         "tiny=random:tiny",
-        "--no-policy",
+        "--no-policy",  # a toy writes noise; starts and ends are tested
         "--port",
         "0",
         "--json",

@@ -257,7 +257,11 @@ def test_what_a_run_makes_of_them_is_marked(
 
 @pytest.mark.parametrize("dress", DRESSES)
 @pytest.mark.parametrize(
-    "command", [["chat", "{}", "--ask", "hello"], ["serve", "{}", "--no-policy", "--no-auth", "--port", "0"]]
+    "command",
+    [
+        ["chat", "{}", "--ask", "hello"],
+        ["serve", "{}", "--no-policy", "--no-auth", "--port", "0"],  # it is refused before anything is read
+    ],
 )
 def test_nobody_talks_with_it(
     marked: Path,

@@ -4,6 +4,7 @@ Exceptions stand in exceptions.txt, one a line with its reason; the list may onl
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -226,3 +227,40 @@ def test_no_test_asserts_how_long_something_took() -> None:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and ast.unparse(node.left) in clocks
     ]
     assert timed == []
+
+
+UNSCREENED = re.compile(
+    r"""["']--no-policy["']|no_policy=True|policy=False|\bstate["']?\s*[:=]\s*["']?(?:off|False)\b"""
+    r"""|policy.{0,20}enabled["']?\s*[:=]\s*["']?[Ff]alse"""
+)
+
+
+def test_who_switches_the_screen_off_says_why() -> None:
+    """Else nobody notices what people meet, who use the defaults."""
+    benchmarks = TESTS.parent / "benchmarks"
+    files = [path for root in (TESTS, benchmarks) for path in sorted(root.rglob("*.py"))]
+    assert len(files) > 100
+    silent = [
+        f"{path.relative_to(TESTS.parent)}:{number}"
+        for path in files
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if (match := UNSCREENED.search(line)) and not re.search(r"  # \w+ \w+", line[match.end() :])
+    ]
+    assert silent == [], "name the reason in a comment of the same line"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '["serve", "--no-policy"]',
+        "up(no_policy=True)",
+        'config(policy={"state": "off"})',
+        "policy: {state: 'off'}",
+        "policy: {state: off}",
+        'policy = {"enabled": False}',
+        "make_config([], policy=False)",
+    ],
+)
+def test_ways_to_switch_it_off_are_known(line: str) -> None:
+    assert UNSCREENED.search(line)

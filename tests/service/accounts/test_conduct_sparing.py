@@ -74,7 +74,7 @@ def test_an_account_that_was_lowered_is_restored_once_it_holds_an_admin_key(
 
 
 def test_with_standings_off_nothing_follows_and_all_is_logged(make: Make, engine: Engine) -> None:
-    off = SHORT.model_copy(update={"state": "off"})
+    off = SHORT.model_copy(update={"state": "off"})  # the ladder, not the screen
     conduct, caller = make(off), joined(engine)
     assert sin(conduct, caller, *(f"r{n}" for n in range(12)), user=ANN) == "good"
     with reading(engine) as c:

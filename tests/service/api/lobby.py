@@ -55,7 +55,7 @@ def configuration(**more: Any) -> Config:
             {"id": OTHER, "source": "other"},
         ],
         "engine": {"slots": 8},
-        "policy": {"state": "off"},
+        "policy": {"state": "off"},  # doubles say anything; tests of the policy name a screen
     }
     return Config.model_validate(facts | more)
 

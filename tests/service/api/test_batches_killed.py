@@ -24,7 +24,8 @@ REQUESTS = 40  # more than are worked on at a time
 @contextmanager
 def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`charter serve` in a process of its own, and its address."""
-    words = ["random:tiny", "--no-auth", "--no-policy", "--port", "0", "--json", "--device", "cpu"]
+    words = ["random:tiny", "--no-auth", "--port", "0", "--json", "--device", "cpu"]
+    words += ["--no-policy"]  # a toy writes noise, and it starts many times
     command = [sys.executable, "-m", "charter", "serve", *words, "--database", str(folder / "serve.sqlite")]
     environment = {**os.environ, "CHARTER_LAUNCHED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(

@@ -360,7 +360,7 @@ def process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         "--port",
         "0",
         "--no-auth",
-        "--no-policy",
+        "--no-policy",  # the server before it checks
         "--json",
     ]
     with subprocess.Popen(
