@@ -58,3 +58,14 @@ def test_a_process_that_can_not_end_is_ended(kind: str, number: signal.Signals) 
 def test_a_process_that_ends_in_order_is_left_alone() -> None:
     code, said = stopped("try: ready(time.sleep, 900)\nexcept KeyboardInterrupt: sys.exit(7)", signal.SIGTERM)
     assert (code, said) == (7, "")
+
+
+def test_the_process_beside_is_kept_in_mind() -> None:
+    ends = "import gc, os; gc.collect(); os._exit(0)"
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", f"{BEGINS}\n{ends}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""

@@ -18,6 +18,8 @@ import time
 SECONDS = 5.0
 LOOK_SECONDS = 0.05
 _ENDING = {signal.SIGINT, signal.SIGTERM}
+# kept, for Python complains of a running process that nobody knows any more
+_BESIDE: list["subprocess.Popen[bytes]"] = []
 
 
 def end_in_time(seconds: float = SECONDS) -> None:
@@ -28,7 +30,7 @@ def end_in_time(seconds: float = SECONDS) -> None:
     with told:
         tells.setblocking(False)
         command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(seconds)]
-        subprocess.Popen(command, stdin=told.fileno(), stdout=subprocess.DEVNULL)
+        _BESIDE.append(subprocess.Popen(command, stdin=told.fileno(), stdout=subprocess.DEVNULL))
     signal.set_wakeup_fd(tells.detach(), warn_on_full_buffer=False)
 
 
