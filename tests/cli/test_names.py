@@ -46,7 +46,7 @@ def test_a_step_has_one_name_in_all_commands(
 ) -> None:
     models: list[str] = []
     monkeypatch.setattr(
-        "charter.cli.chat_session.converse", lambda source, *_: models.append(str(source.path))
+        "charter.cli.chat_session.converse", lambda source, *_, **__: models.append(str(source.path))
     )
     assert ran("chat", name)[0] == 0 and models == [str(Path("runs/small/taught").resolve())]
     sought: list[str] = []
