@@ -125,6 +125,7 @@ def test_a_person_s_way_through_the_chat(invitation: str, folder: Path) -> None:
         ann.begin(switch="Calculate")
         reply = ann.ask("How much is 17.5 times 23?")
         assert reply.get_attribute("data-state") == "done", reply.inner_text()
+        assert "402.5" in reply.inner_text() and "17.5 * 23" in reply.inner_html()
 
         ann.begin(switch="Search documents")
         reply = ann.ask("What does a lost card cost?")
