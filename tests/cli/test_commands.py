@@ -342,7 +342,7 @@ def test_a_closed_pipe_ends_a_command_without_words() -> None:
 
 def test_running_asks_for_a_new_process_once(charter: Charter, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[int] = []
-    monkeypatch.setattr(pipeline, "relaunch", jobs.append)
+    monkeypatch.setattr(pipeline, "relaunch", lambda count, threads: jobs.append(count))
     refused(charter("run", "none.yaml"), "there is no recipe")
     refused(charter("plan", "none.yaml"), "there is no recipe")
     refused(charter("run", "none.yaml", "--jobs", "2"), "there is no recipe")
