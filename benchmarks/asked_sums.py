@@ -14,8 +14,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
-from document_search import AT_ONCE, server
+from document_search import AT_ONCE, reply_to, server
 
 from charter.ground.measure.intervals import wilson
 
@@ -58,7 +57,10 @@ def main() -> None:
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
         for way, fields in WAYS.items():
-            jobs = [pool.submit(reply_to, address, key, question, fields) for question in SUMS]
+            jobs = [
+                pool.submit(reply_to, address, key, question, {"max_tokens": 60, **fields})
+                for question in SUMS
+            ]
             answers = [job.result() for job in jobs]
             right = 0
             for answer, (question, value) in zip(answers, SUMS.items(), strict=True):
@@ -68,15 +70,6 @@ def main() -> None:
                     print(f"  {'right' if good else 'wrong'}  {question} {answer!r}", flush=True)
             low, high = wilson(right, len(SUMS))
             print(f"{way:9} {right} of {len(SUMS)} ({low:.0%} to {high:.0%})", flush=True)
-
-
-def reply_to(address: str, key: str, question: str, fields: dict[str, Any]) -> str:
-    """The text of a reply."""
-    body = {"model": "model", "max_tokens": 60, "messages": [{"role": "user", "content": question}], **fields}
-    headers = {"anthropic-version": "2023-06-01", "x-api-key": key}
-    answer = httpx.post(f"{address}/v1/messages", json=body, headers=headers, timeout=600)
-    answer.raise_for_status()
-    return " ".join(block["text"] for block in answer.json()["content"] if block["type"] == "text")
 
 
 if __name__ == "__main__":

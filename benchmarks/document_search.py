@@ -174,8 +174,12 @@ def measure(address: str, key: str, way: str, tokens: int, show: bool) -> None:
 
 def ask(address: str, key: str, way: str, question: str, tokens: int) -> str:
     """The text of an answer, greedily decoded."""
-    body = {"model": "model", "max_tokens": tokens, "temperature": 0, **WAYS[way]}
-    body["messages"] = [{"role": "user", "content": question}]
+    return reply_to(address, key, question, {"max_tokens": tokens, "temperature": 0, **WAYS[way]})
+
+
+def reply_to(address: str, key: str, question: str, fields: dict[str, Any]) -> str:
+    """The text of a reply to one question; `fields`: what else the request says."""
+    body = {"model": "model", "messages": [{"role": "user", "content": question}], **fields}
     headers = {"anthropic-version": "2023-06-01", "x-api-key": key}
     answer = httpx.post(f"{address}/v1/messages", json=body, headers=headers, timeout=600)
     answer.raise_for_status()
