@@ -97,7 +97,7 @@ def test_models_and_rows_that_do_not_fit_are_refused_before_anything_is_written(
     )
     refused(charter("init", "a", "--template", "sft", "--data", "broken.jsonl"), "broken.jsonl:1: not JSON")
     refused(charter("init", "a", "--data", "none.jsonl"), "there is no file none.jsonl")
-    refused(charter("init", "a", "--model", "nowhere"), "there is no model nowhere")
+    refused(charter("init", "a", "--model", "nowhere"), "there is no run or model nowhere")
     refused(charter("init", "a", "--template", "pretrain", "--model", "random:tiny"), "leave --model out")
     assert not Path("a").exists()
 

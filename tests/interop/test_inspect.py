@@ -166,7 +166,7 @@ def test_tools_are_refused(name: str) -> None:
 
 def test_a_model_that_is_none_is_refused_in_a_line(name: str, checkpoints: Path) -> None:
     for ref, problem in (
-        ("charter/nowhere", "there is no model nowhere"),
+        ("charter/nowhere", "there is no run or model nowhere"),
         (f"charter/{checkpoints / 'reward'}", "Inspect needs checkpoint"),
     ):
         with pytest.raises(Exception, match=problem) as caught:

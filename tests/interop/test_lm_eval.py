@@ -226,7 +226,7 @@ def test_what_cannot_be_done_is_said_in_a_line(checkpoints: Path) -> None:
         CharterError, match="a reply of 64 tokens leaves no room for a prompt in a context of 64"
     ):
         lm.generate_until([ask("a", {"max_gen_toks": 64}, kind="generate_until")], disable_tqdm=True)
-    with pytest.raises(CharterError, match="there is no model nowhere"):
+    with pytest.raises(CharterError, match="there is no run or model nowhere"):
         CharterLM("nowhere")
     with pytest.raises(CharterError, match=r"is assistant; lm-eval needs checkpoint \(policy\)"):
         CharterLM("openai:http://127.0.0.1:1#m")
@@ -349,7 +349,7 @@ def test_the_command_runs_a_task_by_the_models_name(
     assert 0 <= json.loads(results.read_text())["results"]["colour_choice"]["acc,none"] <= 1
     said = capsys.readouterr()
     assert "|colour_choice|" in said.out
-    assert said.err.splitlines()[-1].startswith("charter: error: there is no model nowhere")
+    assert said.err.splitlines()[-1].startswith("charter: error: there is no run or model nowhere")
 
 
 def test_the_command_is_installed() -> None:
