@@ -116,6 +116,13 @@ class Watch:
             thread.join()
 
 
+def patient(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """The answer to a request, asked again while it comes too soon."""
+    while (answer := ask()).status_code == 429:
+        time.sleep(1.0)
+    return answer
+
+
 class Guest:
     """Somebody's browser at a chat that runs in another process."""
 
@@ -128,7 +135,11 @@ class Guest:
 
     def send(self, place: str, **fields: str) -> httpx.Response:
         """The page behind a form."""
-        return self.client.post(place, data={"csrf": self.csrf, **fields})
+        return patient(lambda: self.client.post(place, data={"csrf": self.csrf, **fields}))
+
+    def page(self, place: str, **query: str) -> httpx.Response:
+        """A page."""
+        return patient(lambda: self.client.get(place, params=query))
 
     def invite(self) -> str:
         """A link by which somebody joins."""
@@ -147,7 +158,7 @@ class Guest:
         return re.findall(r"/s/[\w-]{43}", self.send(f"/c/{id}/share").text)[0]
 
     def _chats(self) -> set[str]:
-        return set(re.findall(r'href="/c/([\w-]+)', self.client.get("/").text))
+        return set(re.findall(r'href="/c/([\w-]+)', self.page("/").text))
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def test_a_hostile_reply_that_is_imported_opened_and_shared_holds_up_nobody(
     watch = Watch(lambda: other.client.get(f"/c/{small}").status_code)
     with watch.watching():
         id = hostile.bring_in(REPLIES[kind])
-        assert hostile.client.get(f"/c/{id}").status_code == 200
+        assert hostile.page(f"/c/{id}").status_code == 200
         with httpx.Client(base_url=hostile.home, timeout=120) as stranger:
             assert stranger.get(hostile.share(id)).status_code == 200
         assert hostile.send(f"/c/{id}/delete").status_code == 200
@@ -82,8 +82,8 @@ def test_no_search_or_title_holds_up_anybody(guests: tuple[Guest, Guest], small:
     with watch.watching():
         id = hostile.bring_in("Short.", title=query * 100)
         hostile.send(f"/c/{id}", title=query * 500)
-        assert hostile.client.get("/search", params={"q": query}).status_code == 200
-        assert hostile.client.get(f"/c/{id}/export.md").status_code == 200
+        assert hostile.page("/search", q=query).status_code == 200
+        assert hostile.page(f"/c/{id}/export.md").status_code == 200
         assert hostile.send(f"/c/{id}/delete").status_code == 200
     check(watch, query[:20])
 

@@ -161,7 +161,7 @@ def test_every_link_of_a_page_leads_to_its_words(ann: tuple[Person, Upstream]) -
     assert all(person.client.get(place).status_code == 200 for place in places)
     # an edited reply is the person's own: nobody looked up what it quotes
     edited = person.send(f"/m/{sent['reply']}/edit", text=WORDS).text
-    assert "Edited by you." in edited and links_of(edited) == []
+    assert "edited by you" in edited and links_of(edited) == []
 
 
 def test_a_reply_that_is_written_has_links_in_complete_blocks(ann: tuple[Person, Upstream]) -> None:

@@ -16,7 +16,8 @@ from threading import Thread
 from charter.service.web.ending import end_in_time
 
 def ready(work, *arguments):
-    print("ready", flush=True)
+    sys.stdout.write("ready\\n")  # in one piece: threads say so at the same time
+    sys.stdout.flush()
     work(*arguments)
 
 def deaf():
