@@ -21,14 +21,19 @@ HINTS = """[...document.querySelectorAll('figure .scroll')].filter(frame => fram
     .map(frame => getComputedStyle(frame, '::before').content)"""
 
 
+@pytest.fixture(scope="module")
+def browser() -> Any:
+    with open_browser() as opened:
+        yield opened
+
+
 @pytest.fixture(scope="module", params=["desktop", "phone"])
-def shown(request: pytest.FixtureRequest, finished: Path) -> Any:
-    with open_browser() as browser:
-        complaints: list[str] = []
-        page = open_page(browser, request.param, complaints)
-        page.goto((finished / "card/card.html").as_uri())
-        yield request.param, page
-        assert complaints == []
+def shown(request: pytest.FixtureRequest, browser: Any, finished: Path) -> Any:
+    complaints: list[str] = []
+    page = open_page(browser, request.param, complaints)
+    page.goto((finished / "card/card.html").as_uri())
+    yield request.param, page
+    assert complaints == []
 
 
 def test_the_front_page_is_four_screens_and_nothing_is_wider_than_the_screen(shown: tuple[str, Any]) -> None:
@@ -48,7 +53,9 @@ def test_words_of_drawings_can_be_read_and_what_scrolls_says_so(shown: tuple[str
     assert all("swipe" in hint for hint in hints) and bool(hints) is (size == "phone")
 
 
-def test_the_page_shows_its_drawings_and_admits_no_script_and_no_load(finished: Path, tmp_path: Path) -> None:
+def test_the_page_shows_its_drawings_and_admits_no_script_and_no_load(
+    browser: Any, finished: Path, tmp_path: Path
+) -> None:
     words = (finished / "card/card.html").read_text("utf-8")
     forged = words.replace(
         "<main>",
@@ -57,16 +64,15 @@ def test_the_page_shows_its_drawings_and_admits_no_script_and_no_load(finished: 
         1,
     )
     (tmp_path / "forged.html").write_text(forged, "utf-8")
-    with open_browser() as browser:
-        complaints: list[str] = []
-        page = open_page(browser, "desktop", complaints)
-        page.goto((finished / "card/card.html").as_uri())
-        title = page.title()
-        page.evaluate(OPEN)
-        boxes = page.evaluate(
-            "[...document.querySelectorAll('figure svg')].map(one => one.getBoundingClientRect().height)"
-        )
-        assert len(boxes) > 5 and min(boxes) > 50 and complaints == []
-        page.goto((tmp_path / "forged.html").as_uri())
-        assert page.title() == title
-        assert len([one for one in complaints if "Content Security Policy" in one]) >= 3
+    complaints: list[str] = []
+    page = open_page(browser, "desktop", complaints)
+    page.goto((finished / "card/card.html").as_uri())
+    title = page.title()
+    page.evaluate(OPEN)
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('figure svg')].map(one => one.getBoundingClientRect().height)"
+    )
+    assert len(boxes) > 5 and min(boxes) > 50 and complaints == []
+    page.goto((tmp_path / "forged.html").as_uri())
+    assert page.title() == title
+    assert len([one for one in complaints if "Content Security Policy" in one]) >= 3
