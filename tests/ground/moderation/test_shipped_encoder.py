@@ -73,7 +73,7 @@ def test_pieces_of_long_texts_must_be_worse_and_a_text_of_one_piece_keeps_its_sc
 @needs_encoder
 def test_a_window_knows_how_many_pieces_its_text_has(shipped: Probe) -> None:
     talk = [system("Be kind."), user("Hello there, my old friend. How are you doing now?")]
-    assert [entry.many for entry in prompt_windows(shipped.states, talk)] == [3, 3, 3, 1]
+    assert [entry.many for entry in prompt_windows(shipped.states, talk)] == [3, 3, 3, 1, 1]
     long = prompt_windows(shipped.states, [user("word " * 900)])
     assert {entry.many for entry in long} == {len(long)} and len(long) > 3
 
