@@ -78,6 +78,7 @@ class Upstream:
         self.pause, self.refusal, self.status = 0.0, "", 200
         self.stop = "end_turn"  # why replies end
         self.details: dict[str, str] = {}  # of that
+        self.deaf = False  # whether feedback and appeals fail
         self.breaks: list[int] = []
         self.gate: threading.Event | None = None
         self.bodies: list[dict[str, Any]] = []
@@ -140,6 +141,8 @@ class Upstream:
         return JSONResponse(self.standing)
 
     async def _told(self, request: Request) -> Response:
+        if self.deaf:
+            return JSONResponse({"error": {"message": "not now"}}, 503)
         self.told.append((request.url.path.rpartition("/")[2], await request.json()))
         return JSONResponse({"id": "x"})
 

@@ -6,7 +6,17 @@ import re
 
 import pytest
 
-from charter.service.chat.markdown import LONGEST_RENDERED, MATHML, MOST_MARKS, TAGS, Writing, render
+from charter.service.chat import markdown
+from charter.service.chat.markdown import (
+    LONGEST_RENDERED,
+    MATHML,
+    MOST_MARKS,
+    MOST_RENDERED,
+    TAGS,
+    Writing,
+    render,
+    render_many,
+)
 
 
 def long(piece: str, most: int = LONGEST_RENDERED) -> str:
@@ -72,3 +82,34 @@ def test_a_hostile_reply_is_shown_and_nothing_in_it_runs(kind: str) -> None:
     writing.show()
     writing.write(text[-200:])
     assert writing.text == text
+
+
+def test_a_long_list_that_is_written_in_small_steps_is_rendered_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes, real = list[int](), markdown._split
+
+    def counted(text: str) -> tuple[list[int], list[str]]:
+        sizes.append(len(text))
+        return real(text)
+
+    monkeypatch.setattr(markdown, "_split", counted)
+    text = "".join(f"- item {n} \\(\\frac{{a}}{{b}}\\) `code`\n" for n in range(500))
+    writing = Writing()
+    for place in range(0, len(text), 20):
+        writing.add(text[place : place + 20])
+        writing.show(ended=False)
+        newest = re.findall(r"item \d+ ", writing.text)[-1]
+        words = re.sub(r"<[^>]*>|\s", "", "".join(writing.blocks))
+        assert newest.replace(" ", "") in words, "all that is written is shown"
+    assert sum(sizes) < 20 * len(text), "22 thousand characters were rendered some 500 times"
+    writing.show()
+    assert writing.blocks == render(text)
+
+
+def test_a_page_of_many_long_texts_shows_the_later_ones_as_they_were_written() -> None:
+    hard, easy = long("*a* ", 2 * MOST_MARKS), "*a*"
+    blocks = render_many([hard] * (2 * MOST_RENDERED) + [easy, "b" * LONGEST_RENDERED * 2])
+    rich = ["<em>" in "".join(one) for one in blocks]
+    assert rich == [True] * MOST_RENDERED + [False] * MOST_RENDERED + [False, False]
+    assert render_many([easy] * 50) == [render(easy)] * 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,21 @@ def test_an_appeal_needs_words_reaches_people_once_and_is_noted(ann: Person, ups
     assert not [body for kind, body in upstream.told if kind == "appeals"]  # a good standing has no appeal
     assert ann.send(place, words="Again").status_code == 409
     assert place not in ann.page(f"/c/{sent['chat']}")
+
+
+def test_six_appeals_at_once_are_one_and_one_that_reached_nobody_can_be_sent_again(
+    ann: Person, upstream: Upstream
+) -> None:
+    sent = ann.begin("Hello")
+    ann.finished(sent["reply"])
+    place, fields = f"/m/{sent['reply']}/appeal", {"words": "It was harmless.", "csrf": ann.csrf}
+    upstream.deaf = True
+    assert ann.client.post(place, data=fields).status_code >= 400
+    upstream.deaf = False
+    with ThreadPoolExecutor(6) as pool:
+        codes = sorted(pool.map(lambda _: ann.client.post(place, data=fields).status_code, range(6)))
+    assert codes == [200, *5 * [409]]
+    assert [kind for kind, _ in upstream.told].count("feedback") == 1
 
 
 def test_a_lowered_standing_is_appealed_with_it(ann: Person, upstream: Upstream) -> None:

@@ -277,6 +277,19 @@ def test_pages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         release.set()
 
 
+# how a resolver reads 1.1.1.1, too
+ONE_ADDRESS = (
+    "16843009",
+    "0x01010101",
+    "0X1010101",
+    "0100200401",
+    "1.65793",
+    "1.1.257",
+    "01.0x1.1.001",
+    "１．1.1.1",
+)
+
+
 @pytest.mark.parametrize(
     ("domains", "host", "may"),
     [
@@ -295,6 +308,11 @@ def test_pages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         (Domains(allowed=("bücher.example",)), "XN--BCHER-KVA.example.", True),
         (Domains(allowed=("bücher.example",)), "bücher.example.org", False),
         (Domains(blocked=("a_b.example",)), "A_b.example", False),
+        *((Domains(blocked=("1.1.1.1",)), host, False) for host in ONE_ADDRESS),
+        *((Domains(blocked=(host,)), "1.1.1.1", False) for host in ONE_ADDRESS),
+        (Domains(blocked=("1.1.1.1",)), "1.1.1.1.example", True),
+        (Domains(blocked=("1.1.1.1",)), "1.1.1.2", True),
+        (Domains(blocked=("1.1.1.1",)), "0xfg.99999999999", True),
     ],
 )
 def test_domains_hold_with_what_is_below_them(domains: Domains, host: str, may: bool) -> None:

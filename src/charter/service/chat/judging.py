@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, update
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -48,16 +48,20 @@ async def appeal(visit: Visit) -> Response:
     words = kept(visit.form.text("words"))[:MOST_WORDS].strip()
     if one.state != REFUSED or not one.request:
         raise Refusal("this reply wasn't stopped by the policy, so there is nothing to appeal")
-    if one.appealed:
-        raise Stale("you have appealed this already; people decide about it")
     if not words:
         raise Refusal("say in a few words why; nothing was sent")
-    await _report(visit, one, words)
+    if not await run_in_threadpool(_note, visit, one.id, ~MESSAGES.c.appealed, appealed=True):
+        raise Stale("you have appealed this already; people decide about it")
+    try:
+        await _report(visit, one, words)
+    except BaseException:
+        # nobody was told, so that the person may try again
+        await run_in_threadpool(_note, visit, one.id, appealed=False)
+        raise
     standing = await visit.service.api.standing(visit.user)
     if standing is not None and standing["level"] != GOOD:
         with suppress(ApiProblem):  # an appeal of the standing may wait already
             await visit.service.api.ask("POST", "/v1/appeals", {"words": words, "user_id": visit.user})
-    await run_in_threadpool(_note, visit, one.id, appealed=True)
     return done(visit, f"/c/{one.chat}#m-{one.id}", appealed=True)
 
 
@@ -76,9 +80,11 @@ def _said(visit: Visit, id: str) -> dict[str, Any]:
     return {"messages": [{"role": one.role, "content": one.text} for one in line]}
 
 
-def _note(visit: Visit, id: str, **values: Any) -> None:
+def _note(visit: Visit, id: str, *only: ColumnElement[bool], **values: Any) -> bool:
+    """Changes a message's row, if conditions hold; returns whether they did."""
     with writing(visit.service.database) as connection:
-        connection.execute(update(MESSAGES).where(MESSAGES.c.id == id).values(**values))
+        changed = connection.execute(update(MESSAGES).where(MESSAGES.c.id == id, *only).values(**values))
+        return bool(changed.rowcount)
 
 
 def _message(visit: Visit) -> Message:

@@ -63,13 +63,13 @@ class Live:
         """The blocks of what is written, rendered once for all who follow. After a long piece of work as much time
         passes as it took, so that a giant block costs others little."""
         async with self.showing:
-            writing = self.writing
+            writing, ended = self.writing, self.state != RUNNING
             if writing.waiting > SHORT or writing.slow:
                 began = time.monotonic()
-                await run_in_threadpool(writing.show)
+                await run_in_threadpool(writing.show, ended)
                 await asyncio.sleep(time.monotonic() - began)
             elif writing.waiting:
-                writing.show()
+                writing.show(ended)
             blocks, sealed = list(writing.blocks), writing.sealed
             if self.sources and any(html not in self.linked for html in blocks[:sealed]):
                 await run_in_threadpool(self._link, blocks[:sealed])

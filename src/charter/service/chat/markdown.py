@@ -9,7 +9,7 @@ shown as text, and what the renderer makes is cleaned by a list of allowed tags.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from html import escape
@@ -30,6 +30,8 @@ LONGEST_RENDERED = 100_000  # characters of a text; a longer one is shown as it 
 MOST_MARKS = (
     20_000  # of a text, a line end counts twice; with more of them it is shown as it was written, too
 )
+MOST_RENDERED = 2  # texts of the most work, of one page
+LONG_BLOCK, GROWS = 2_000, 8  # characters of a block that is rendered again once it has grown by an eighth
 MOST_CELLS = 20_000  # of a table, those that its rows lack included
 MOST_ADDRESSES = 200_000  # characters of all links of a text: many may use one definition
 MOST_LINES = 50  # of a formula
@@ -82,6 +84,7 @@ class Writing:
     _rendered: int = 0  # characters that the blocks show
     _sealed: int = 0  # blocks that won't change
     _begun: int = 0  # characters of the text before the first block that may change
+    _whole: int = 0  # blocks that were rendered; one more may show what came since as it was written
 
     @property
     def waiting(self) -> int:
@@ -107,14 +110,20 @@ class Writing:
         self.add(more)
         return self.show()
 
-    def show(self) -> int:
+    def show(self, ended: bool = True) -> int:
         """Brings the blocks up to the text, of which another thread may add more meanwhile. Returns the number of the
-        first block that differs from before."""
+        first block that differs from before. Unless the text has `ended`, a long block is rendered again once it has
+        grown by a share; until then a last block shows what came as it was written."""
         text = self.text
+        open_length, more = self._rendered - self._begun, len(text) - self._rendered
+        if not ended and open_length > LONG_BLOCK and more * GROWS < open_length:
+            self.blocks[self._whole :] = [_as_written(text[self._rendered :])]
+            return self._whole
         starts, rendered = _split(text[self._begun :])
         self._rendered = len(text)
         before, first = self.blocks[self._sealed :], self._sealed
         self.blocks[first:] = rendered
+        self._whole = len(self.blocks)
         for old, new in zip(before, rendered, strict=False):
             if old != new:
                 break
@@ -132,10 +141,30 @@ def render(text: str) -> list[str]:
     return _split(text)[1]
 
 
+def render_many(texts: Sequence[str]) -> list[list[str]]:
+    """Complete texts as blocks of HTML; those that exceed the work of MOST_RENDERED of the longest, as written."""
+    left, rendered = float(MOST_RENDERED), list[list[str]]()
+    for text in texts:
+        work = _work(text)
+        fits = work <= min(left, 1)
+        rendered.append(render(text) if fits else [_as_written(text)])
+        left -= work * fits
+    return rendered
+
+
+def _work(text: str) -> float:
+    """How much a text is to render; over 1 it is shown as it was written."""
+    return max(len(text) / LONGEST_RENDERED, sum(map(text.count, _MARKS)) / MOST_MARKS)
+
+
+def _as_written(text: str) -> str:
+    return f'<div class="text">{escape(text)}</div>'
+
+
 def _split(text: str) -> tuple[list[int], list[str]]:
     """Where the blocks of a text begin, in characters, and their HTML."""
-    if len(text) > LONGEST_RENDERED or sum(map(text.count, _MARKS)) > MOST_MARKS:
-        return [0], [f'<div class="text">{escape(text)}</div>']
+    if _work(text) > 1:
+        return [0], [_as_written(text)]
     renderer, environment = _markdown(), dict[str, Any]()
     tokens = renderer.parse(text, environment)
     lines = [0]

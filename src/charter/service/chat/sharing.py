@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from charter.service.chat.branches import chat_of
-from charter.service.chat.markdown import render
+from charter.service.chat.markdown import render_many
 from charter.service.chat.service import Service
 from charter.service.chat.storage import check_room
 from charter.service.chat.tool_calls import as_data, from_data
@@ -140,12 +140,10 @@ def _frozen(service: Service, token: str) -> tuple[Any, list[dict[str, Any]]]:
 
 def _open_share(service: Service, token: str, notice: str) -> Response:
     row, frozen = _frozen(service, token)
+    blocks = render_many([one["text"] if one["role"] == "assistant" else "" for one in frozen])
     messages = [
-        SimpleNamespace(
-            **{"files": (), **one, "calls": from_data(one.get("calls"))},
-            blocks=render(one["text"]) if one["role"] == "assistant" else (),
-        )
-        for one in frozen
+        SimpleNamespace(**{"files": (), **one, "calls": from_data(one.get("calls"))}, blocks=its)
+        for one, its in zip(frozen, blocks, strict=True)
     ]
     known: dict[str, Any] = {
         "token": token,

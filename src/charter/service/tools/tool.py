@@ -6,6 +6,8 @@ which changes no right of the request.
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -14,6 +16,8 @@ import idna
 
 from charter.ground.artifact.errors import CharterError
 
+_PART = r"(?:0x[0-9a-f]*|\d+)"
+_NUMERIC = re.compile(rf"{_PART}(?:\.{_PART}){{0,3}}")
 # Anthropic's codes of a failed tool
 Code = Literal[
     "invalid_tool_input",
@@ -52,13 +56,18 @@ ANYWHERE = Domains()
 
 
 def ascii_host(name: str) -> str:
-    """A host's or a domain's name as it is resolved: mapped by IDNA (UTS 46) to lower-case ASCII, without the last dot.
-    Raises UnicodeError for what no name can be."""
+    """A host's or a domain's name as it is resolved: mapped by IDNA (UTS 46) to lower-case ASCII, without the last dot;
+    a number as the IPv4 address that it stands for. Raises UnicodeError for what no name can be."""
     try:
-        return idna.encode(name, uts46=True).decode("ascii").rstrip(".")
+        host = idna.encode(name, uts46=True).decode("ascii").rstrip(".")
     except UnicodeError:
         # addresses, and names with underscores, which IDNA doesn't know
-        return name.encode("ascii").decode().lower().rstrip(".")
+        host = name.encode("ascii").decode().lower().rstrip(".")
+    try:
+        # 1.1, 16843009, 0x1010101 and 01.01.01.01 are all 1.1.1.1
+        return socket.inet_ntoa(socket.inet_aton(host)) if _NUMERIC.fullmatch(host) else host
+    except OSError:
+        return host
 
 
 def _within(host: str, domain: str) -> bool:
