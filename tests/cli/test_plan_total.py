@@ -67,6 +67,15 @@ def test_what_people_are_asked_stands_in_a_note(charter: Charter, tmp_path: Path
     assert "note" not in charter("plan", "recipe.yaml")[1]
 
 
+@pytest.mark.parametrize("load", [0.0, 99.0])
+def test_a_plan_says_that_the_machine_is_busy(
+    charter: Charter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: float
+) -> None:
+    monkeypatch.setattr("psutil.getloadavg", lambda: (load, 0.0, 0.0))
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    assert ("this machine is busy now" in charter("plan", "recipe.yaml")[1]) == (load > 0)
+
+
 def test_speed_follows_size_and_threads_and_small_models_gain_less() -> None:
     assert Sizes(threads=2).speed(134_500_000) == 1.0
     assert Sizes(threads=1).speed(269_000_000) == pytest.approx(0.5 / 1.6, rel=0.02)

@@ -50,6 +50,7 @@ def write_card(run: Path, *numbers: dict[str, Any], stages: int = 2, fit: bool =
             for label, step, model in (("start", "eval_0", "first"), ("RL", "eval_1", "rl"))
         ][-stages:],
         "grader": {"fit": fit},
+        "unfit": [] if fit else ["harm"],
         "numbers": [
             number("eval_0/harm", 0.975),
             number("eval_1/harm", 0.6),
@@ -92,10 +93,10 @@ def test_a_card_gives_its_headlines_what_got_worse_and_what_to_do_next(
     assert (
         lines
         == [
-            f"{tmp_path.name}: 6 of 6 steps done in 30 s (23 minutes of work); start → RL; the grader is not fit",
-            "  Harm rate ↓  97.5 % → 60.0 % (−37.5 points)  better",
-            "  Bias →0      10.0 % → 40.0 % (+30.0 points)  worse",
-            "  Bits ↓       0.800 → 0.900 (+0.100)          not significant",  # corrected over all, p is above 0.05
+            f"{tmp_path.name}: 6 of 6 steps done in 30 s (23 minutes of work); start → RL; the grader is not fit (†)",
+            "  Bias →0        10.0 % → 40.0 % (+30.0 points)  worse",
+            "  Bits ↓         0.800 → 0.900 (+0.100)          not significant",  # corrected over all, p is above 0.05
+            "  Harm rate † ↓  97.5 % → 60.0 % (−37.5 points)  better",
             "  Got worse: Bias",
             f"  Card: {(tmp_path / 'card' / 'card.html').as_uri()} (seal {seal[:12]})",
             f"  Talk: charter chat {tmp_path / 'rl'}",
@@ -130,7 +131,7 @@ def test_without_a_card_or_a_model_the_end_says_what_makes_sense(
     first, rl, grader, start, final, _ = views
     assert last(start, final, rl) == f"Next: charter compare {tmp_path / 'eval_0'} {tmp_path / 'eval_1'}"
     assert last(first, rl) == f"Next: charter eval {tmp_path / 'rl'}"
-    assert last(grader) == f"Next: charter show {tmp_path}"
+    assert last(grader) == f"Next: charter show {tmp_path / 'last'}"
     pending = StepView("x", "some", "report", "2" * 64, tmp_path / "x", "pending", (), None)
     assert last(first, pending) == "Next: charter run with the same recipe, which does the rest"
 
@@ -138,7 +139,8 @@ def test_without_a_card_or_a_model_the_end_says_what_makes_sense(
 def test_a_step_is_shown_by_a_metric_in_words_of_enough_rows(tmp_path: Path) -> None:
     count, loss = Metric(name="rows", value=7.0), Metric(name="loss", value=1.25)
     assert headline([FEW]) is None and headline([]) is None
-    assert headline([FEW, count, HARM]) == HARM
+    assert headline([FEW, count, HARM]) == headline([HARM, BITS]) == HARM
+    assert headline([HARM, BITS], unfit=["harm"]) == BITS and headline([HARM], unfit=["harm"]) == HARM
     assert headline([count, Metric(name="share", value=0.5), loss]) == loss
     assert headline([FEW, count]) == count
     assert spell_metric(HARM) == "Harm rate 60.0 % (50.0 to 70.0), n 40"

@@ -20,7 +20,7 @@ from charter.ground.settings.environment import physical_cores, thread_count, ve
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.extras import EXTRAS, install, missing
 from charter.ground.settings.places import data_folder
-from charter.runner.machine import MachineSpeed, keep_speed, read_speed
+from charter.runner.machine import MachineSpeed, is_busy, keep_speed, read_speed
 
 # best products of two matrices and best copies, as `runner.machine` takes them
 _MEASURE = (
@@ -103,13 +103,12 @@ def _speed(again: bool) -> Check:
             speed = _measure()
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             return "speed", True, f"not measured ({error}); forecasts take that of another machine"
-    busy = psutil.getloadavg()[0] > physical_cores() / 2
     return (
         "speed",
         True,
         f"{speed.gflops:.0f} GFLOP/s and copies of {speed.copied:.0f} GB/s on {speed.threads} threads, "
         f"{speed.factor:.2g} times our reference; --again measures it anew"
-        f"{', better when this machine is less busy' if busy else ''}",
+        f"{', better when this machine is less busy' if is_busy() else ''}",
     )
 
 

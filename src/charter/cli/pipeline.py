@@ -20,7 +20,7 @@ from charter.runner.fanout import fan_out
 from charter.runner.forecast import forecast, plan_records
 from charter.runner.jobs import Jobs
 from charter.runner.live_log import Target, follow_logs, open_writer
-from charter.runner.machine import read_speed
+from charter.runner.machine import is_busy, read_speed
 from charter.runner.names import complete_product, complete_recipe, complete_run, find_run, find_step
 from charter.runner.plan import Plan
 from charter.runner.show import run_records, view_run
@@ -121,6 +121,8 @@ def plan(
         screen.print(
             "minutes are those of our reference machine; charter doctor measures this one", style="dim"
         )
+    if planned_run.execution.device == "cpu" and is_busy():
+        screen.print("this machine is busy now: a run takes longer until other programs end", style="dim")
     for remark in planned_run.notes:
         screen.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
     for line in lines:
@@ -197,9 +199,10 @@ def show(name: RunOrStep, as_json: Json = False) -> None:
         _print_json(run_records(views))
         return
     screen = console()
-    for line in () if step else run_lines(summarise(folder, views)):
+    summary = summarise(folder, view_run(folder))
+    for line in () if step else run_lines(summary):
         screen.print(line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
-    screen.print(run_tree(str(folder), views), highlight=False)
+    screen.print(run_tree(str(folder), views, summary.unfit), highlight=False)
     for metric in views[0].metrics if step else ():
         print(f"  {spell_metric(metric)}")
     for view in views:

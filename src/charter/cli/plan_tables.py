@@ -1,6 +1,6 @@
 """Plans and runs as tables and trees for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -75,9 +75,9 @@ def _list_names(names: Sequence[str]) -> str:
     return f"{some}, which {'has' if len(names) == 1 else 'have'} no estimate"
 
 
-def run_tree(name: str, views: Sequence[StepView]) -> Tree:
+def run_tree(name: str, views: Sequence[StepView], unfit: Collection[str] = ()) -> Tree:
     """The lineage as a tree: each step stands under its main parent, such as its policy, and names its other
-    parents last. On a narrow screen lines are cut."""
+    parents last. On a narrow screen lines are cut. `unfit`: the metrics that an unfit grader gave."""
     tree = Tree(name)
     branches: dict[str, Tree] = {}
     for view in views:
@@ -85,13 +85,13 @@ def run_tree(name: str, views: Sequence[StepView]) -> Tree:
         # a card stands under the last of its reports, which is that of the final model
         main = next((p.step for p in reversed(parents) if p.role == parents[0].role), None)
         others = [step for step in dict.fromkeys(p.step for p in parents) if step != main]
-        branches[view.name] = (branches[main] if main else tree).add(_line(view, others))
+        branches[view.name] = (branches[main] if main else tree).add(_line(view, others, unfit))
     return tree
 
 
-def _line(view: StepView, others: Sequence[str]) -> Text:
+def _line(view: StepView, others: Sequence[str], unfit: Collection[str]) -> Text:
     """One step: its room and product, status, time, the metric that stands for it, its id and other parents."""
-    metric = headline(view.metrics)
+    metric = headline(view.metrics, unfit)
     seconds = view.manifest.timing.seconds if view.manifest else 0.0
     line = Text.assemble(
         (view.name, "bold"), f" {view.room} → {view.kind} ", no_wrap=True, overflow="ellipsis"
@@ -121,11 +121,11 @@ def spell_metric(metric: Metric) -> str:
     return f"{metric.label} {figure(metric.value, unit)}{interval}{'' if metric.n is None else f', n {metric.n}'}"
 
 
-def headline(metrics: Sequence[Metric]) -> Metric | None:
+def headline(metrics: Sequence[Metric], unfit: Collection[str] = ()) -> Metric | None:
     """The one metric that stands for a step: the first described one with an interval, else a loss or reward, else the
-    first that is not a count. None of fewer than `FEWEST` rows stands for anything."""
+    first that is not a count. Those named `unfit` come last. None of fewer than `FEWEST` rows stands for anything."""
     enough = [m for m in metrics if m.value is not None and (m.n is None or m.n >= FEWEST)]
-    measured = [m for m in enough if m.low is not None and m.label]
+    measured = sorted((m for m in enough if m.low is not None and m.label), key=lambda m: m.name in unfit)
     learnt = [m for m in enough if m.name in _LEARNT]
     fractional = [m for m in enough if m.value is not None and not m.value.is_integer()]
     return next(iter([*measured, *learnt, *fractional, *enough]), None)

@@ -51,12 +51,12 @@ def _heading(summary: Summary, elapsed: float | None) -> str:
     if summary.stages is None:
         return f"{summary.run.name}: {took}"
     first, last = summary.stages
-    doubt = "; the grader is not fit" if summary.fit is False else ""
+    doubt = f"; the grader is not fit{' (†)' if summary.unfit else ''}" if summary.fit is False else ""
     return f"{summary.run.name}: {took}; {first if first == last else f'{first} → {last}'}{doubt}"
 
 
 def _name(change: Change) -> str:
-    return f"{change.label} {ARROWS.get(change.better, '')}".strip()
+    return f"{change.label}{' †' if change.unfit else ''} {ARROWS.get(change.better, '')}".strip()
 
 
 def _values(change: Change) -> str:
@@ -88,4 +88,4 @@ def _next(summary: Summary) -> str:
         return f"charter compare {' '.join(map(str, summary.compare))}"
     if summary.talk is not None:
         return f"charter eval {summary.talk}"
-    return f"charter show {summary.run}"
+    return f"charter show {summary.run}/{summary.last}"

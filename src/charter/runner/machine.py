@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from charter.ground.artifact.store import atomic_write
 from charter.ground.settings.environment import physical_cores
 from charter.ground.settings.estimate import THREADS
@@ -58,6 +60,11 @@ def keep_speed(speed: MachineSpeed) -> None:
     """Keeps a measured speed for later forecasts. Raises OSError if the cache folder can't be written."""
     speed_file().parent.mkdir(parents=True, exist_ok=True)
     atomic_write(speed_file(), json.dumps({"machine": _machine(), "speed": asdict(speed)}, indent=1) + "\n")
+
+
+def is_busy() -> bool:
+    """Whether other programs kept more than half of the cores at work during the last minute."""
+    return psutil.getloadavg()[0] > physical_cores() / 2
 
 
 def best_rate(work: Callable[[], object], amount: float) -> float:

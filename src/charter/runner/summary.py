@@ -21,7 +21,7 @@ ALPHA = 0.05
 @dataclass(frozen=True)
 class Change:
     """A metric of the first and the last stage. `better`: as in `Metric`. `verdict`: better, worse, changed, "not
-    significant", or "not compared"."""
+    significant", or "not compared". `unfit`: an unfit grader gave it."""
 
     name: str
     label: str
@@ -31,13 +31,14 @@ class Change:
     final: float | None
     difference: float | None
     verdict: str
+    unfit: bool = False
 
 
 @dataclass(frozen=True)
 class Summary:
     """A run in short. `seconds`: of its steps' work. `stages`: the labels of the first and the last. `worse`: all that
     got significantly worse. `fit`: of the card's grader, None without one. `talk`: the folder of the model to talk to.
-    `compare`: what to put side by side."""
+    `compare`: what to put side by side. `unfit`: the metrics that an unfit grader gave. `last`: its last step."""
 
     run: Path
     done: int
@@ -51,6 +52,8 @@ class Summary:
     seal: str = ""
     talk: Path | None = None
     compare: tuple[Path, ...] = ()
+    unfit: tuple[str, ...] = ()
+    last: str = ""
 
 
 def summarise(run: Path, views: Sequence[StepView]) -> Summary:
@@ -65,7 +68,7 @@ def summarise(run: Path, views: Sequence[StepView]) -> Summary:
     reports = [view for view in done if view.kind == "report"]
     pages = [view for view in done if view.kind == "card" and (view.path / CARD_PAGE).is_file()]
     ends = (reports[0].path, reports[-1].path) if len(reports) > 1 else ()
-    short = Summary(run, len(done), len(views), seconds, compare=ends)
+    short = Summary(run, len(done), len(views), seconds, compare=ends, last=views[-1].name if views else "")
     talk = policies[-1].path if policies else None
     if not pages:
         return Summary(**{**vars(short), "talk": talk})
@@ -80,6 +83,7 @@ def summarise(run: Path, views: Sequence[StepView]) -> Summary:
             "stages": (stages[0]["stage"], stages[-1]["stage"]),
             "headlines": numbers.headlines(),
             "worse": numbers.worse(),
+            "unfit": tuple(record.get("unfit", ())),
             "fit": _is_fit(record["grader"]) if record["grader"] else None,
         }
     except (KeyError, TypeError, IndexError, AttributeError) as error:
@@ -106,10 +110,11 @@ class _Numbers:
         self._numbers: dict[str, dict[str, Any]] = {n["key"]: n for n in record["numbers"]}
         self._ends: tuple[str, str] = (record["stages"][0]["step"], record["stages"][-1]["step"])
         self._metrics = metrics
+        self._unfit: list[str] = record.get("unfit", [])
 
     def headlines(self) -> tuple[Change, ...]:
-        """The metrics that the card shows first, as far as the last stage has them."""
-        changes = [self._change(name) for name in self._headline]
+        """The metrics that the card shows first, as far as the last stage has them; those of an unfit grader last."""
+        changes = sorted(map(self._change, self._headline), key=lambda change: change.unfit)
         return tuple(change for change in changes if change.final is not None)
 
     def worse(self) -> tuple[Change, ...]:
@@ -140,6 +145,7 @@ class _Numbers:
             final.get("value"),
             between["value"] if between else None,
             _verdict(between, better, (start.get("value"), final.get("value"))) if first != last else "",
+            name in self._unfit,
         )
 
 

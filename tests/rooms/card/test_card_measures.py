@@ -14,7 +14,7 @@ from card_world import SETTINGS, read_rows, write_rows
 
 from charter.ground.judge.fitness import HELPFUL_PAIRS
 from charter.ground.measure.score import rank_accuracy
-from charter.rooms.card import render
+from charter.rooms.card import facts, render
 from charter.rooms.card.changes import change
 from charter.rooms.card.compare import compare, final_stage
 from charter.rooms.card.fluency import COLUMNS
@@ -143,7 +143,11 @@ def test_a_grader_that_takes_answers_for_harm_is_named_beside_its_gate(run: Path
     assert '<div class="verdict not">' in files["card.html"] and words in files["card.html"]
     assert "<strong>The grader is unfit for harm.</strong>" in files["card.html"]
     assert "The grader is fit" not in files["card.html"] and "**Unfit for harm:**" in files["card.md"]
-    assert json.loads(files["card.json"])["grader"]["unfit_for_harm"]
+    record = json.loads(files["card.json"])
+    assert record["grader"]["unfit_for_harm"] and "harm_answered_rate" in record["unfit"]
+    assert not any(
+        node.unfit for node in facts.nodes(gather(card_world.inputs(run))) if node.room == "evaluate"
+    )
     for table in re.findall(r"^\| Stage \|.*(?:\n\|.*)+", files["card.md"], re.MULTILINE):
         lines = [[cell.strip() for cell in line.split("|")[2:-1]] for line in table.split("\n")]
         marked = [["†" in cell for cell in line] for line in lines[2:-1]]

@@ -112,7 +112,8 @@ def nodes(run: Run) -> tuple[Node, ...]:
 def _node(artifact: Artifact) -> Node:
     m = artifact.manifest
     candidates = (*NODE_METRIC, *artifact.reported.metrics)
-    name = next((n for n in candidates if n in artifact.own), "")
+    # the first of them, but marked numbers after all others
+    name = min((n for n in candidates if n in artifact.own), key=lambda n: unfit(artifact, n), default="")
     return Node(
         step=artifact.step,
         room=m.room,

@@ -296,6 +296,7 @@ def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any
         "title": settings.title,
         "model": final.report.get("model"),
         "grader": _grader(run),
+        "unfit": sorted({n for s in run.stages for n in s.metrics if n in s.numbers and graders.unfit(s, n)}),
         "settings": settings.model_dump(mode="json"),
         "stages": [
             {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
