@@ -4,13 +4,15 @@ are."""
 from __future__ import annotations
 
 import asyncio
+import html
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
-from lobby import Watch, until, watching
+import pytest
+from lobby import Said, Watch, configuration, until, watching
 from tool_bench import (
     ASKED,
     CALCULATOR,
@@ -27,10 +29,13 @@ from tool_bench import (
     tool_settings,
 )
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.moderation.actions import Action
 from charter.ground.moderation.policy import Policy, shipped_policy
 from charter.ground.moderation.screen import Screen
+from charter.ground.settings.execution import Execution
 from charter.service.accounts.tables import DECISIONS, REQUESTS, TOOL_USE, USAGE
+from charter.service.api.opening import open_service
 from charter.service.api.service import TOOLS_AT_ONCE
 from charter.service.tools.tool import ToolFailure
 from web_double import searx_answer, send, web_server
@@ -145,6 +150,25 @@ def test_what_was_answered_comes_back_as_it_is(tmp_path: Path) -> None:
     second, third = said.asked[1].prompt, said.asked[2].prompt
     assert third[: len(second)] == second
     assert [one.status_code for one in [*refused, by_user]] == [400] * 5
+
+
+def test_the_limits_name_the_tools_of_this_server(tmp_path: Path) -> None:
+    words = dict[bool, str]()
+    for on in (False, True):
+        with open_tool_hall(tmp_path, Said("hi"), tool_settings(tmp_path) if on else None) as hall:
+            listed = httpx.get(f"{hall.url}/v1/limits").json()["limits"]
+            (words[on],) = (one["words"] for one in listed if one["id"] == "no_web")
+            assert words[on] in httpx.get(f"{hall.url}/openapi.json").json()["info"]["description"]
+            assert words[on] in html.unescape(httpx.get(hall.url).text)
+    assert words[False].startswith("Nothing is looked up")
+    assert "Nothing" not in words[True] and "document search, sql query, calculator" in words[True]
+
+
+def test_a_missing_folder_is_reported_before_a_model_loads(tmp_path: Path) -> None:
+    config = configuration(tools={"documents": {"folder": "manuals"}})
+    # a model that is opened first would be missed as a key
+    with pytest.raises(CharterError, match=r"tools\.documents\.folder: .*manuals is not a folder"):
+        open_service(config, tmp_path, {}, Execution())
 
 
 def test_tools_are_off_in_three_places(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 SHORT = "A model makes things up: check what matters."
 
@@ -57,9 +58,21 @@ LIMITS = (
 )
 
 
-def in_words() -> str:
-    """The limits as Markdown."""
-    return "\n".join(f"- **{limit.title}.** {limit.words}" for limit in LIMITS)
+def limits_with(tools: Sequence[str]) -> tuple[Limit, ...]:
+    """The limits on a server that runs tools with these names."""
+    if not tools:
+        return LIMITS
+    words = (
+        f"A request may let this server use its tools while a reply is written: {', '.join(tools)}. Without them a "
+        "model reads the prompt and nothing else. It can misread what they bring, and what they find can be wrong."
+    )
+    title = "It searches the web only with a tool" if "web search" in tools else "It doesn't search the web"
+    return tuple(replace(one, title=title, words=words) if one.id == "no_web" else one for one in LIMITS)
+
+
+def in_words(limits: Sequence[Limit] = LIMITS) -> str:
+    """Limits as Markdown."""
+    return "\n".join(f"- **{limit.title}.** {limit.words}" for limit in limits)
 
 
 def in_lines() -> str:

@@ -14,14 +14,14 @@ from charter.service.api.guard import OPENAI
 from charter.service.api.meanings import PARTS, explain
 from charter.service.api.service import Service
 from charter.service.api.snippets import bodies
+from charter.service.api.statement import limits_of
 from charter.service.api.wire.answers import ErrorAnswer, OpenAIErrorAnswer, StreamEvent
 from charter.service.api.wire.route import Route
 
-DESCRIPTION = f"""Claude's API of 2023 and of today, and OpenAI's shapes, on models that you made.
+DESCRIPTION = """Claude's API of 2023 and of today, and OpenAI's shapes, on models that you made.
 
 What these models can't do, and should not be used for:
 
-{in_words()}
 """
 KEYS = {
     "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -67,7 +67,11 @@ def document_of(service: Service, routes: Sequence[Route]) -> dict[str, Any]:
         paths.setdefault(route.path_format, {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
-        "info": {"title": service.config.name, "description": DESCRIPTION, "version": "0.1.0"},
+        "info": {
+            "title": service.config.name,
+            "description": f"{DESCRIPTION}{in_words(limits_of(service))}\n",
+            "version": "0.1.0",
+        },
         "paths": paths,
         "components": {"schemas": defined, "securitySchemes": KEYS},
         "security": [{name: []} for name in KEYS],

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from charter.ground.moderation.limits import LIMITS, SHORT
+from charter.ground.moderation.limits import SHORT
 from charter.service.accounts.keys import ANONYMOUS, Caller
 from charter.service.api.admin_entrance import LONGEST_SECRET
 from charter.service.api.admin_sign_in import check_pace
@@ -22,7 +22,7 @@ from charter.service.api.reference import Group, bounds, meaning, reference, typ
 from charter.service.api.rendering import PAGES, page
 from charter.service.api.service import Service
 from charter.service.api.snippets import snippets
-from charter.service.api.statement import statement
+from charter.service.api.statement import limits_of, statement
 from charter.service.api.wire.reading import address_of_server, checked, service_of
 from charter.service.api.wire.route import Routes
 from charter.service.web.forms import Form, check_site, read_form
@@ -48,7 +48,7 @@ async def index(request: Request) -> Response:
         snippets=snippets(address_of_server(request), served[0].id, service.config.authenticate)
         if served
         else [],
-        statement=statement(served),
+        statement=statement(service),
         policy=service.screen.policy if service.screen else None,
         keyed=service.config.authenticate,
         contact=service.config.contact,
@@ -66,7 +66,8 @@ def _busy(figures: dict[str, float]) -> dict[str, int] | None:
 @ROUTES.add("GET", "/docs", "Reference")
 async def docs(request: Request) -> Response:
     """The list of all routes, from the OpenAPI document, and the limits in a line."""
-    return page(request, "docs", "Reference", groups=groups_of(request), short=SHORT, limits=LIMITS)
+    limits = limits_of(service_of(request))
+    return page(request, "docs", "Reference", groups=groups_of(request), short=SHORT, limits=limits)
 
 
 @ROUTES.add("GET", "/docs/{group}", "A group of routes")

@@ -54,6 +54,8 @@ def open_service(
     database = open_database(config, folder)
     served, processor = list[Served](), Processor()
     try:
+        # before the models, which take minutes: a missing folder is reported at once
+        tools = open_tools(config.tools, folder, progress)
         # before the policy, which may have to learn: a missing model is reported at once
         for model in config.models:
             if model.backend:
@@ -65,7 +67,6 @@ def open_service(
                 served.append(apart(open_model, model, source, config, execution, folder, processor))
                 if ignored := served[-1].backend.decoding.ignored:
                     progress.note(f"{model.id} ignores {', '.join(ignored)} of its generation_config.json")
-        tools = open_tools(config.tools, folder, progress)
         screen = open_policy_screen(config, folder, execution, progress)
         configured, published = screen, None
         if screen is not None:

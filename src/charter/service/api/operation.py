@@ -85,7 +85,7 @@ async def metrics(request: Request) -> Response:
 @ROUTES.add("GET", "/v1/limits", "What models can't do", LimitsAnswer, open=True)
 async def limits(request: Request) -> Response:
     """The models' limits and unsuitable uses."""
-    return JSONResponse(statement(service_of(request).registry.served))
+    return JSONResponse(statement(service_of(request)))
 
 
 @ROUTES.add("GET", "/v1/rules", "What models are held to", RulesAnswer, open=True)
