@@ -88,6 +88,22 @@ def test_another_model_and_own_rows_are_wired_in(charter: Charter) -> None:
     assert len(Path("quiz/data/texts.jsonl").read_text().splitlines()) == 20
 
 
+def test_few_own_rows_get_epochs_that_teach_them_and_the_readme_says_whose_rows_are_where(
+    charter: Charter,
+) -> None:
+    for count, epochs in ((2, 12), (100, 3)):
+        rows_file(Path("mine.jsonl"), [dialogue(str(n), f"hi {n}", "hello") for n in range(count)])
+        assert charter("init", f"sft{count}", "--template", "sft", "--data", "mine.jsonl")[0] == 0
+        recipe = Path(f"sft{count}/recipe.yaml").read_text()
+        assert f"epochs: {epochs}," in recipe and ("# 2 of your own rows are few" in recipe) == (epochs == 12)
+        readme = Path(f"sft{count}/README.md").read_text()
+        assert "The rows in `data/dialogues.jsonl` are yours." in readme and "examples" not in readme
+        assert charter("plan", f"sft{count}")[0] == 0
+    assert charter("init", "raw", "--template", "pretrain", "--data", "mine.jsonl")[0] == 0
+    readme = Path("raw/README.md").read_text()
+    assert "`data/dialogues.jsonl` are yours; those in `data/texts.jsonl` are examples." in readme
+
+
 def test_models_and_rows_that_do_not_fit_are_refused_before_anything_is_written(charter: Charter) -> None:
     rows_file(Path("pairs.jsonl"), [comparison("c", "why?", "so", "no")])
     Path("broken.jsonl").write_text('{"messages": [\n')

