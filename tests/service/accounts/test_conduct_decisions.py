@@ -57,7 +57,7 @@ def broken(engine: Engine) -> int | None:
 
 
 def test_a_link_is_the_digest_of_what_was_before_and_of_the_row() -> None:
-    made = entry(severity="high", added="a" * 64, grant_id="release_1", unscreened="de")
+    made = entry(severity="high", added="a" * 64, grant_id="release_1", unscreened="de", repeats="r")
     content = json.dumps(asdict(made), sort_keys=True, separators=(",", ":"))
     assert link(BEGINNING, made) == hashlib.sha256((BEGINNING + content).encode()).hexdigest()
 

@@ -95,6 +95,29 @@ def test_what_has_an_effect_is_on_disk_when_record_returns(engine: Engine, make:
     assert (case.kind, case.category, case.request, case.content) == ("flag", "spam", "req_1", "")
 
 
+def test_the_same_prompt_is_charged_once_a_day(engine: Engine, make: Make, clock: Clock) -> None:
+    conduct, caller = make(STERN), joined(engine)
+
+    def send(request: str, conversation: str, user: str = "", **more: str) -> Callable[[], object]:
+        facts = RequestFacts(caller, request, "small", user, conversation=conversation, **more)  # type: ignore[arg-type]
+        return lambda: conduct.record(facts, [found()])
+
+    at_once([send(f"a{n}", "m1") for n in range(12)])
+    assert conduct.standing(caller.organisation).level == "good" and counted(engine, CASES) == 1
+    with reading(engine) as c:
+        first = {queue(c).cases[0].request}
+        rows = [decisions_of(c, f"a{n}")[0].entry for n in range(12)]
+        assert {row.repeats for row in rows} == {"", *first} and {row.action for row in rows} == {"block"}
+    send("b", "m2", repeats="a1")()  # nothing new of it was stopped
+    assert conduct.standing(caller.organisation).level == "good" and counted(engine, CASES) == 2
+    send("c", "m1", "ann")()
+    assert conduct.standing(caller.organisation).level == "warned", "of an end user it is another one"
+    clock.days(1.1)
+    send("d", "m1")()
+    send("e", "m3")()
+    assert conduct.standing(caller.organisation).level == "enhanced", "the next day it counts again"
+
+
 def test_content_is_kept_only_where_the_service_says_so(engine: Engine, make: Make) -> None:
     conduct, caller = make(keep_content=True), joined(engine)
     sin(conduct, caller, "req_1", content=CONTENT)

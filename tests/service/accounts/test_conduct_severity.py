@@ -101,7 +101,7 @@ def test_the_log_says_which_text_was_added(engine: Engine) -> None:
         assert rule.disclosure not in str(row.row())
 
 
-@pytest.mark.parametrize("name", ["severity", "added", "grant_id", "unscreened"])
+@pytest.mark.parametrize("name", ["severity", "added", "grant_id", "unscreened", "repeats"])
 def test_a_later_column_that_is_changed_or_emptied_breaks_the_chain(engine: Engine, name: str) -> None:
     caller = joined(engine)
     policy = shipped_policy()

@@ -106,6 +106,27 @@ def test_an_end_user_is_suspended_by_severe_repeated_clear_violations_alone(
     assert whole.level == "throttled", "an organisation never by the rule alone"
 
 
+@pytest.mark.parametrize("at_start", [False, True])
+def test_a_rise_that_the_rule_no_longer_asks_for_is_withdrawn(
+    make: Make, engine: Engine, at_start: bool
+) -> None:
+    conduct, caller = make(), joined(engine)
+    assert sin(conduct, caller, *(f"r{n}" for n in range(12))) == "throttled"
+    with reading(engine) as c:
+        flags = queue(c, "flag").cases
+        assert [case.category for case in queue(c, "standing").cases] == ["suspended"]
+    if at_start:  # as an upgrade closes them
+        with writing(engine) as c:
+            closed = {"closed": 1_000_001.0, "verdict": "dismissed", "by": "upgrade to v0010"}
+            c.execute(CASES.update().where(CASES.c.kind == "flag").values(**closed))
+        make()
+    for case in () if at_start else flags[:6]:
+        conduct.settle(case.id, "dismissed", "ms ear")
+    with reading(engine) as c:
+        (rise,) = queue(c, "standing", "all").cases
+    assert (rise.verdict, rise.by) == ("dismissed", "rule") and "Withdrawn" in str(rise.note)
+
+
 def test_an_upheld_appeal_takes_a_users_weight_off_the_organisation(make: Make, engine: Engine) -> None:
     conduct, caller = make(), joined(engine)
     rules, account = conduct.ladder, account_of(caller.organisation, "")
@@ -137,7 +158,8 @@ def test_cases_of_the_servers_own_sentence_are_lifted(database: str) -> None:
         conduct.close()
     with writing(engine) as c:
         c.execute(CASES.delete().where(CASES.c.request == "h7"))  # the queue was full
-        c.execute(text("ALTER TABLE decisions DROP COLUMN unscreened"))  # of a later migration
+        for column in ("unscreened", "repeats"):  # of later migrations
+            c.execute(text(f"ALTER TABLE decisions DROP COLUMN {column}"))
         c.execute(text("UPDATE alembic_version SET version_num = 'v0009'"))
     engine.dispose()
     engine = open_accounts(database)

@@ -151,6 +151,37 @@ def test_a_released_request_passes_once(hall: Hall, said: Said) -> None:
     assert [one["action"] for one in told["decisions"]] == ["released"]
 
 
+def test_a_severe_prompt_passes_once_by_a_release(hall: Hall) -> None:
+    ada, people = Client(hall, "gravely"), People(hall)
+    first, ended = ada.ask("what is a grave")
+    assert ended == "refusal"
+    again, _ = ada.ask("what is a grave")
+    assert people.release(again).json()["request"] == first, "the case of the one that it repeats"
+    second, ended = ada.ask("what is a grave")
+    assert ended == "end_turn" and actions(hall, second) == [("prompt", "released")]
+    assert ada.ask("what is a grave")[1] == "refusal"
+
+
+def test_a_stopped_turn_that_is_sent_again_as_history_is_charged_once(hall: Hall) -> None:
+    ada = Client(hall, "historian")
+    turns = [{"role": "user", "content": "how do I hack a well"}]
+    first, _ = ada.ask("", messages=turns)
+
+    def go_on(text: str) -> str:
+        turns.extend([{"role": "assistant", "content": "No."}, {"role": "user", "content": text}])
+        id, ended = ada.ask("", messages=turns)
+        assert ended == "refusal"
+        (repeats,) = [row.repeats for row in hall.rows(DECISIONS) if row.request == id]
+        return str(repeats)
+
+    assert go_on("what is a bee") == first
+    assert go_on("what is a wasp"), "of the request before, whose text it repeats"
+    assert go_on("how do I hack them") == "", "something new"
+    forged = [{"role": "user", "content": "how do I hack a hole"}, *turns[1:]]
+    id, _ = ada.ask("", messages=forged)
+    assert [row.repeats for row in hall.rows(DECISIONS) if row.request == id] == [""], "never stopped before"
+
+
 def test_nothing_else_passes_by_a_release(hall: Hall) -> None:
     ada, bob, people = Client(hall, "careful"), Client(hall, "bob"), People(hall)
     text = "how do I hack a hive"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -192,6 +192,34 @@ def cases_of(connection: Connection, request: str) -> list[Case]:
     return [_case(row) for row in connection.execute(rows)]
 
 
+def stopped_before(
+    connection: Connection,
+    organisation: str,
+    user: str,
+    conversations: Collection[str],
+    since: float = 0.0,
+    categories: Collection[str] = (),
+    actions: Collection[str] = ACTED,
+) -> dict[str, str]:
+    """By conversation, the newest request of an organisation, or of its end user, whose prompt was flagged or blocked,
+    under any category if none is named."""
+    acted = and_(
+        DECISIONS.c.request == CASES.c.request,
+        DECISIONS.c.side == "prompt",
+        DECISIONS.c.action.in_(actions),
+    )
+    if categories:
+        acted = and_(acted, DECISIONS.c.category.in_(categories))
+    its = and_(CASES.c.organisation == organisation, CASES.c.user == user, CASES.c.kind == "flag")
+    rows = select(CASES.c.conversation, CASES.c.request).where(
+        its,
+        CASES.c.conversation.in_(conversations),
+        CASES.c.created > since,
+        select(DECISIONS.c.number).where(acted).exists(),
+    )
+    return {row.conversation: row.request for row in connection.execute(rows.order_by(CASES.c.created))}
+
+
 def queue(
     connection: Connection,
     kind: Kind | None = None,
@@ -251,6 +279,15 @@ def close_case(
             f"{id} was {closed_case.verdict} by {closed_case.by} already; a case can be decided only once"
         )
     return closed_case
+
+
+def withdraw(connection: Connection, organisation: str, user: str, levels: Sequence[str], now: float) -> None:
+    """Closes an account's open cases of kind standing that ask for another level than these."""
+    c = CASES.c
+    its = and_(c.kind == "standing", c.organisation == organisation, c.user == user, c.closed.is_(None))
+    note = "Withdrawn: what is left of the violations doesn't ask for it."
+    closing = {"closed": now, "verdict": DISMISSED, "by": RULE, "note": note}
+    connection.execute(CASES.update().where(its, c.category.not_in(levels)).values(**closing))
 
 
 def who(by: str) -> str:

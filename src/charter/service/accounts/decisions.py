@@ -29,7 +29,7 @@ from charter.service.web.tokens import proof_of
 BEGINNING = "0" * 64  # the chain before the first row
 WHOLE = "request"  # the side of a row for several verdicts that all allow
 PERSON = "person"  # the side of a row for a person who made or revoked a grant
-LATER = ("severity", "added", "grant_id", "unscreened")  # columns that older rows lack
+LATER = ("severity", "added", "grant_id", "unscreened", "repeats")  # columns that older rows lack
 ASKED_NONE = canonical_json({})  # the classifiers of a row without classifiers
 BACKLOG = 10_000  # rows waiting for the disk; a thread that adds more writes them
 AT_A_TIME = 5_000
@@ -55,6 +55,7 @@ class Entry:
     ran.
     `severity`: of the category then. `added`: sha256 of the text that was added to the prompt; of a person's row, of
     what the person wrote down. `grant_id`: the release or exemption that acted. `unscreened`: as a verdict's.
+    `repeats`: the earlier request that was stopped for the same text.
 
     Raises ValueError for values that the database can't store, so that it fails early.
     """
@@ -77,6 +78,7 @@ class Entry:
     added: str = ""
     grant_id: str = ""
     unscreened: str = ""
+    repeats: str = ""
 
     def __post_init__(self) -> None:
         for name, value in self.columns().items():

@@ -316,7 +316,7 @@ def _why(reason: str) -> str:
 
 
 def _case_of(connection: Connection, stopped: str) -> Case:
-    """A case by its id, or the flag of a blocked request. Raises NotFound."""
+    """A case by its id, or the flag of a blocked request, or of the one that it repeats. Raises NotFound."""
     if stopped.startswith("case_"):
         return find_case(connection, stopped)
     blocked = select(DECISIONS.c.category).where(
@@ -326,6 +326,10 @@ def _case_of(connection: Connection, stopped: str) -> Case:
     ids: Sequence[str] = connection.execute(select(CASES.c.id).where(flags)).scalars().all()
     if len(ids) > 1:
         raise Refusal(f"{stopped} has several cases, {', '.join(ids)}; name one of them")
+    d = DECISIONS.c
+    earlier = select(d.repeats).where(d.request == stopped, d.repeats != "").limit(1)
+    if not ids and (repeated := connection.execute(earlier).scalar()):
+        return _case_of(connection, repeated)
     if not ids:
         raise NotFound(f"there is no case of a blocked request {stopped}; charter conduct queue lists cases")
     return find_case(connection, ids[0])

@@ -36,8 +36,8 @@ def history_of(connection: Connection, organisation: str, user: str, ladder: Lad
     """The last ruling of a person, the violations after it (earlier ones don't count), the rule's level after it, and
     the requests that classifiers read and let pass.
 
-    A violation is a request with something flagged or blocked. Its weight is that of its heaviest part that no person
-    dismissed.
+    A violation is a request with something flagged or blocked that repeats no other. Its weight is that of its heaviest
+    part that no person dismissed.
     """
     ruled = (
         select(STANDINGS.c.at, STANDINGS.c.level)
@@ -123,7 +123,7 @@ def _acted(
     are left out of the following pages, so that one user's many decisions don't hide others'."""
     d = DECISIONS.c
     rows = select(d.request, d.category, d.severity, d.side, d.user, d.at, d.number, d.score).where(
-        whose, d.action == action
+        whose, d.action == action, d.repeats == ""
     )
     if ladder.permitted:
         rows = rows.where(d.category.not_in(ladder.permitted))

@@ -25,11 +25,12 @@ from charter.service.accounts.cases import (
     open_case,
     waiting_of,
     who,
+    withdraw,
 )
 from charter.service.accounts.history import history_of
 from charter.service.accounts.keys import check_organisation
 from charter.service.accounts.ladder import LEVELS, History, Ladder, Level, Outcome, next_standing
-from charter.service.accounts.tables import FACTS, STANDINGS
+from charter.service.accounts.tables import CASES, FACTS, STANDINGS
 from charter.service.web.database import alone
 from charter.service.web.refusal import Stale
 
@@ -98,9 +99,12 @@ def newest_row(connection: Connection) -> int:
 
 
 def lowered(connection: Connection) -> list[str]:
-    """Accounts that the rule lowered and that aren't good now."""
-    changes = _newest(connection)
-    return [change.account for change in changes if change.level != LEVELS[0] and change.by == RULE]
+    """Accounts that the rule lowered and that aren't good now, and those about which it asks a person."""
+    accounts = [one.account for one in _newest(connection) if one.level != LEVELS[0] and one.by == RULE]
+    waiting = select(CASES.c.organisation, CASES.c.user).where(
+        CASES.c.kind == "standing", CASES.c.closed.is_(None)
+    )
+    return list(dict.fromkeys([*accounts, *(account_of(*row) for row in connection.execute(waiting))]))
 
 
 def users_of(connection: Connection, organisation: str, limit: int = 100) -> list[Change]:
@@ -136,8 +140,8 @@ def _outcome(rules: Ladder, history: History, now: float) -> Outcome:
 def evaluate(
     connection: Connection, account: str, ladder: Ladder, now: float
 ) -> tuple[Change | None, Outcome]:
-    """An account's standing now, stored if it is new; and a case if the rule needs a person. Other evaluations wait for
-    the end of the transaction."""
+    """An account's standing now, stored if it is new; and a case if the rule needs a person, which is withdrawn once it
+    needs none. Other evaluations wait for the end of the transaction."""
     alone(connection)
     rules, (organisation, user) = _rules(ladder, account), parts_of(account)
     history = history_of(connection, organisation, user, rules)
@@ -157,6 +161,7 @@ def evaluate(
                 f"lifted from {before} because flags were dismissed; what is left: {_sum(rules, outcome)}"
             )
         standing = _set(connection, account, outcome.level, reason, RULE, now)
+    withdraw(connection, organisation, user, LEVELS[: LEVELS.index(outcome.asks or LEVELS[0]) + 1], now)
     if outcome.asks is not None and not waiting_of(connection, organisation, "standing", user):
         whom = "the end user" if user else "the account"
         words = f"{_sum(rules, outcome)}; the rule asks a person whether {whom} is to be {outcome.asks}"

@@ -193,6 +193,8 @@ DECISIONS = Table(
     Column("grant_id", ID, nullable=False, server_default=""),  # the release or exemption that acted
     # the language of the text, by two letters, if the classifiers don't read it
     Column("unscreened", String(8), nullable=False, server_default=""),
+    # the earlier request that was stopped for the same text, which is charged once
+    Column("repeats", ID, nullable=False, server_default=""),
     Index(None, "organisation", "at"),
     Index(None, "organisation", "action", "at"),  # an account's violations, among many other rows
     Index(None, "organisation", "user", "action", "at"),  # the same of an end user

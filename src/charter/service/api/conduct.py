@@ -22,12 +22,12 @@ from charter.ground.moderation.actions import Level as Sensitivity
 from charter.ground.moderation.actions import Verdict
 from charter.ground.moderation.policy import Policy
 from charter.service.accounts import cases, feedback, grants
-from charter.service.accounts.cases import ACTED, Case, CaseVerdict, NewCase, open_case
-from charter.service.accounts.decisions import WHOLE, Entry, Log, user_mark
+from charter.service.accounts.cases import ACTED, Case, CaseVerdict, NewCase, open_case, stopped_before
+from charter.service.accounts.decisions import WHOLE, Entry, Log, append, user_mark
 from charter.service.accounts.export import expire
 from charter.service.accounts.grants import SEVERE, Grant
 from charter.service.accounts.keys import Caller
-from charter.service.accounts.ladder import LEVELS, Ladder, Level, Outcome
+from charter.service.accounts.ladder import DAY, LEVELS, Ladder, Level, Outcome
 from charter.service.accounts.remembered import Remembered, Standing, standing_of, stricter
 from charter.service.accounts.standings import (
     Change,
@@ -43,7 +43,7 @@ from charter.service.accounts.standings import (
     settle,
     user_changes_since,
 )
-from charter.service.web.database import reading, writing
+from charter.service.web.database import alone, reading, writing
 from charter.service.web.refusal import Refusal
 from charter.service.web.tokens import digest_of, proof_of
 
@@ -59,7 +59,8 @@ _log = logging.getLogger(__name__)
 class RequestFacts:
     """A request's data for the log. `user`: `digest_of` the caller's name for its user, "" without one. `sensitivity`:
     the level of the verdicts, None for the account's. `conversation`: from `conversation_mark`, for requests with an
-    action. `policy`: from `name_of`, the one that judged it; "" for the one in force."""
+    action. `policy`: from `name_of`, the one that judged it; "" for the one in force. `repeats`: an earlier request
+    that was stopped for what is stopped of this one, "" if something new is."""
 
     caller: Caller
     id: str
@@ -68,6 +69,7 @@ class RequestFacts:
     sensitivity: Sensitivity | None = None
     conversation: str = ""
     policy: str = ""
+    repeats: str = ""
 
     @property
     def mark(self) -> str:
@@ -150,7 +152,8 @@ class Conduct:
 
         If every verdict is plainly allow, that is one row, noted now and on disk soon. Anything else waits for the
         disk: a row for each other verdict, a case for each flag or block, and the ladder, in one transaction. `content`
-        ({"messages": [...], "reply": ...}) is stored in the case only if `keep_content` is set.
+        ({"messages": [...], "reply": ...}) is stored in the case only if `keep_content` is set. A prompt that was
+        stopped within a day has a case already, and is charged once.
 
         Raises the database's errors: a decision that can't be logged must have no effect.
         """
@@ -161,25 +164,27 @@ class Conduct:
             return self.standing(organisation, facts.user)
         rows = [self._entry(facts, verdict, now) for verdict in acted]
         flagged = {row.category: row.severity for row in rows if row.action in ACTED}
+        kept = content if self.keep_content else None
         judged = flagged and self.ladder.state == "on"
         accounts = dict.fromkeys((organisation, account_of(organisation, facts.mark))) if judged else ()
 
         def then(connection: Connection) -> list[Evaluated]:
+            alone(connection)
+            mark = facts.conversation
+            if mark and [row.side for row in rows] == ["prompt"]:
+                of_it = (organisation, facts.mark, [mark], now - DAY, [*flagged], [rows[0].action])
+                same = stopped_before(connection, *of_it).get(mark, "")
+                append(connection, [replace(rows[0], repeats=same or facts.repeats)])
+                if same:
+                    return []
+            else:
+                append(connection, rows)
             for category, severity in flagged.items():
-                new = NewCase(
-                    "flag",
-                    organisation,
-                    facts.id,
-                    category,
-                    content=content if self.keep_content else None,
-                    severity=severity,
-                    user=facts.mark,
-                    conversation=facts.conversation,
-                )
-                open_case(connection, new, now)
+                about = (facts.id, category, "", kept, severity, facts.mark, mark)
+                open_case(connection, NewCase("flag", organisation, *about), now)
             return [(one, *evaluate(connection, one, self.ladder, now)) for one in accounts]
 
-        for account, change, outcome in self.log.note_now(rows, then) or ():
+        for account, change, outcome in self.log.note_now((), then) or ():
             self.standings.evaluated(account, change, outcome)
         return self.standing(organisation, facts.user)
 

@@ -15,11 +15,11 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from charter.ground.moderation.actions import Level, Verdict
 from charter.ground.moderation.screen import Screen
 from charter.ground.text.dialogue import Message, Prompt, assistant, system, user
+from charter.service.accounts.cases import ACTED
 from charter.service.accounts.grants import EXEMPTED, RELEASED
 from charter.service.accounts.limits import Admission, TooMany
 from charter.service.accounts.remembered import Standing
@@ -43,6 +43,7 @@ from charter.service.api.model_request import (
     said_in,
 )
 from charter.service.api.registry import Served
+from charter.service.api.repeated import form, stopped_already
 from charter.service.api.service import Service
 from charter.service.api.telling import standing_headers
 
@@ -69,6 +70,7 @@ class Exchange:
     noted: set[tuple[str, str]] = field(default_factory=set)  # logged verdicts on replies: category, action
     # grants used by this request: how, side, category; of a released reply, the sample
     passed: set[tuple[str, str, str, int]] = field(default_factory=set)
+    repeats: str = ""  # the earlier request that was stopped for what is stopped of this prompt
     refusal: str = ""  # why the prompt was blocked
     category: str = ""  # under which it was
     safety: str = ""  # what the policy added to the prompt
@@ -241,10 +243,11 @@ class Exchange:
     def _facts(self) -> RequestFacts:
         """The request's data for the log."""
         call, model = self.call, self.served.id
-        mark = conversation_mark(call.caller.organisation, model, _form(self.original_prompt))
-        return replace(self._plain_facts(), conversation=mark)
+        mark = conversation_mark(call.caller.organisation, model, form(self.original_prompt))
+        return replace(self.plain_facts(), conversation=mark, repeats=self.repeats)
 
-    def _plain_facts(self) -> RequestFacts:
+    def plain_facts(self) -> RequestFacts:
+        """The request's data without its conversation."""
         call, policy = self.call, name_of(self.screen.policy if self.screen else None)
         return RequestFacts(
             call.caller, call.request_id, self.served.id, call.user, self.sensitivity, policy=policy
@@ -288,7 +291,7 @@ class Exchange:
         call.row.used(usage.input_tokens, usage.cached_tokens, usage.output_tokens, bool(self.refusal))
         self.service.spending.add(call.caller.organisation, usage.input_tokens + usage.output_tokens)
         if not self.recorded:
-            self.service.conduct.record(self._plain_facts(), self.allowed)
+            self.service.conduct.record(self.plain_facts(), self.allowed)
         self.service.metrics.answered(self.served.id, call.surface, usage, time.monotonic() - self.began)
 
 
@@ -348,6 +351,8 @@ async def _check_prompt(exchange: Exchange) -> None:
         return
     if await exchange.use_release(verdict):
         return
+    if verdict.action in ACTED:
+        exchange.repeats = await stopped_already(exchange)
     await exchange.record(verdict)
     if not verdict.allowed:
         exchange.refusal, exchange.category = verdict.reason, verdict.category
@@ -371,10 +376,3 @@ def _up_to_user(messages: list[Message]) -> list[Message]:
 
 def _plain(prompt: str | Ids) -> str:
     return prompt if isinstance(prompt, str) else prompt.text
-
-
-def _form(prompt: PromptInput) -> Any:
-    """A prompt as JSON, to recognise it again."""
-    if isinstance(prompt, Ids):
-        return {"ids": list(prompt.ids)}
-    return {"text": prompt} if isinstance(prompt, str) else {"messages": [dict(m) for m in prompt]}
