@@ -35,6 +35,7 @@ PLAIN = {"type": "text", "media_type": "text/plain", "data": "Bees dance."}
 # a plausible value of each field that is done: each changes what a model is asked, or what its reply is like
 DONE: dict[str, Any] = {
     "cache_control": MARK,
+    "loop_stop": False,
     "max_tokens": 7,
     "messages": [{"role": "user", "content": "Goodbye"}],
     "metadata": {"user_id": "u"},
@@ -44,6 +45,7 @@ DONE: dict[str, Any] = {
     "stop_sequences": ["x"],
     "stream": True,
     "system": "Be brief.",
+    "system_by": "user",
     "temperature": 0.5,
     "tool_choice": {"type": "any"},
     "tools": [LOOK],
@@ -99,7 +101,7 @@ def asked(**more: Any) -> Any:
     request = asyncio.run(model_request_of(read, wanted, served, CALL))
     held = bool(request.constraint)
     return (
-        request.model, request.prompt, request.sampling, held, wanted.offer, wanted.form, wanted.ttl,
+        request.model, request.prompt, request.said, request.sampling, held, wanted.offer, wanted.form, wanted.ttl,
         with_user(CALL, read).user, read.stream,
     )  # fmt: skip
 
@@ -139,7 +141,7 @@ def test_each_field_of_the_client_is_done_or_refused() -> None:
 
 @pytest.mark.parametrize("name", DONE)
 def test_what_is_done_makes_a_difference(name: str) -> None:
-    more = {"tools": [LOOK]} if name == "tool_choice" else {}
+    more = {"tool_choice": {"tools": [LOOK]}, "system_by": {"system": "Be kind."}}.get(name, {})
     assert asked(**more) != asked(**more, **{name: DONE[name]})
 
 

@@ -300,11 +300,11 @@ def test_files_swapped_while_it_is_opened_are_refused(run: Path, monkeypatch: py
 
 def test_the_command_takes_the_id_of_the_only_model() -> None:
     plain = configuration(models=[{"id": MODEL, "source": "rl"}])
-    one = _changed(plain, False, "", False, "0123456789ab")
+    one = _changed(plain, False, "", False, "0123456789ab", False)
     assert one.models[0].release_id == "0123456789ab" and one.models[0].asks_release(one.released_only)
-    assert not _changed(plain, False, "", False, "").models[0].asks_release(False)
+    assert not _changed(plain, False, "", False, "", False).models[0].asks_release(False)
     with pytest.raises(CharterError, match="release_id"):
-        _changed(plain, False, "", True, "short")
+        _changed(plain, False, "", True, "short", False)
     two = configuration(models=[{"id": name, "source": "rl"} for name in (MODEL, OTHER)])
     with pytest.raises(CharterError, match="--release-id is of one model"):
-        _changed(two, False, "", True, "0123456789ab")
+        _changed(two, False, "", True, "0123456789ab", False)
