@@ -188,4 +188,4 @@ def _say(place: str, url: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"address": place, "api": url}), flush=True)
         return
-    print(f"open {place}; Ctrl-C stops it", flush=True)
+    print(f"open {place}; Ctrl-C stops it\nappeals and reports wait at {url}/admin/queue", flush=True)

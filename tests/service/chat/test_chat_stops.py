@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 from company import Person, Upstream, chat, file_of, words_of
+from sqlalchemy import update
 
 from charter.service.chat.service import Service
+from charter.service.people.places import CONSOLE, note_place
+from charter.service.people.tables import PEOPLE
+from charter.service.web.database import writing
 
 WHY = "This request was stopped under “Fraud” (fraud) of our-policy version 3."
 OBJECT = "Appeal on your own page."  # the policy's words on how to object
@@ -128,3 +132,14 @@ def test_a_stopped_question_does_not_stop_what_is_asked_after_it(ann: Person, up
     assert [turn["content"][0]["text"] for turn in upstream.bodies[-1]["messages"]] == [
         "What is two and two?"
     ]
+
+
+def test_the_queue_of_appeals_is_linked_for_those_who_may_judge(tmp_path: Path, upstream: Upstream) -> None:
+    with chat(file_of(tmp_path), upstream) as (home, service):
+        note_place(service.database, CONSOLE, "http://127.0.0.1:8000")
+        judge, other = Person(home, service, "ann"), Person(home, service, "bob")
+        assert "/admin/queue" not in judge.page("/")
+        with writing(service.database) as connection:
+            connection.execute(update(PEOPLE).where(PEOPLE.c.name == "ann").values(console="reviewer"))
+        assert '<a href="http://127.0.0.1:8000/admin/queue">Appeals and reports</a>' in judge.page("/")
+        assert "/admin/queue" not in other.page("/")

@@ -90,6 +90,23 @@ def test_a_screen_reader_is_told_names_roles_and_states(
     assert "never written to disk" in tree and '- textbox "Your message"' in tree
 
 
+def test_of_a_stopped_reply_a_screen_reader_hears_what_the_page_shows(
+    browser: Any, tmp_path: Path, upstream: Upstream
+) -> None:
+    upstream.refusal = "This request was stopped. Appeal on your own page."
+    with chat(file_of(tmp_path), upstream) as made:
+        page = open_page(browser, "desktop", [])
+        page.goto(invited(made))
+        page.fill("#name", "ann")
+        page.click("text=Join")
+        page.click("text=I have saved it")
+        page.fill("#text", "Hello")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#spoken >> text=The reply is complete.")
+        spoken = page.locator("#spoken p").all_inner_texts()
+        assert [one.strip() for one in spoken] == ["This request was stopped.", "The reply is complete."]
+
+
 def test_what_is_typed_is_on_the_server_before_it_is_sent(
     browser: Any, served_chat: tuple[str, Service]
 ) -> None:

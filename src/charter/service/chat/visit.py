@@ -19,6 +19,8 @@ from charter.service.chat.client import USER
 from charter.service.chat.markdown import render
 from charter.service.chat.service import Service, since
 from charter.service.chat.storage import megabytes
+from charter.service.people.places import CHAT, CONSOLE, NAMES, other_places
+from charter.service.people.roles import allows
 from charter.service.people.visits import (
     NotEntered,
     SignedIn,
@@ -150,10 +152,14 @@ def show(visit: Visit, template: str, title: str, status: int = 200, **context: 
     """A page for a signed-in person, with the list of chats beside it."""
     with reading(visit.service.database) as connection:
         chats = list_chats(connection, visit.person)
+        judges = allows(visit.person.console, "review")
+        host = visit.request.url.hostname or ""
+        others = dict(other_places(connection, CHAT, host)) if judges else {}
     config = visit.service.config
     known: dict[str, Any] = {
         "here": visit.request.url.path,
         "chats": chats,
+        "console": others.get(NAMES[CONSOLE], ""),
         "service": visit.service,
         "contact": config.contact,
     }

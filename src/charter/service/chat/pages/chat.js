@@ -169,11 +169,13 @@ function follow(article) {
   stream.addEventListener("state", async () => {
     stream.close();
     draw();
-    speakTo(blocks.children.length);
     const answer = await fetch(place);
     if (!answer.ok) return location.reload();
     const whole = one("article", parsed(await answer.text()));
     if (whole.dataset.state === "running") return setTimeout(() => follow(article), 300);
+    // of a stopped reply what the page shows in its place
+    if (whole.dataset.state === "refused") say(one(".stop p", whole)?.textContent);
+    else speakTo(blocks.children.length);
     article.replaceWith(whole);
     dress(whole);
     keepUp();
