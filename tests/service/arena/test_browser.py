@@ -209,7 +209,7 @@ def test_an_honest_conversation_by_keyboard_alone(street: Street) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     for _ in range(2):
-        tab_to(page, "Begin")
+        tab_to(page, "Read about it")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Honest answers").wait_for()
     tab_to(page, "I have read this")
