@@ -79,6 +79,11 @@ def test_words_of_our_own_are_explained(charter: Charter) -> None:
     assert "candidate: word" in charter("explain", "candidate")[1]
 
 
+def test_the_sign_of_signal_detection_is_known(charter: Charter) -> None:
+    code, out, _ = charter("explain", "d'")
+    assert code == 0 and "refusals tell unsafe prompts from harmless ones" in out
+
+
 def test_what_nobody_knows_names_the_nearest(charter: Charter) -> None:
     for word, hint in (
         ("stagee", "did you mean stage?"),

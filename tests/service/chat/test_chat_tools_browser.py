@@ -68,6 +68,12 @@ def test_switches_and_calls(browser: Any, tmp_path: Path, width: int, scheme: st
         for summary in page.locator("details.call:not([open]) > summary").all()[::-1]:
             summary.click()
         look("all calls")
+        page.evaluate("() => scrollTo(0, 0)")
+        tools, composer = page.locator("#tools").bounding_box(), page.locator("#composer").bounding_box()
+        assert tools["y"] > 0 and tools["y"] + tools["height"] <= composer["y"] < 844, "both are in view"
+        places = page.locator(".said.assistant .acts").first.locator("> form, > a, > button").all()
+        tops = [box["y"] for place in places if place.is_visible() and (box := place.bounding_box())]
+        assert len(tops) >= 4 and max(tops) - min(tops) < 10, "buttons of a reply stand in one row"
         page.get_by_role("button", name="Calculate", exact=True).press("Enter")
         page.wait_for_selector("#tools button[aria-pressed=false]:text-is('Calculate')")
         look("switched off")
