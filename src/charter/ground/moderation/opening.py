@@ -4,6 +4,7 @@ encoder, encoder:REF   a sentence encoder trained on the policy, from its packag
 probe, probe:REF       logistic regression on a checkpoint's states (default: the packaged model)
 words                  phrases that the policy names
 grader:REF             a model that judges category by category; any checkpoint or server
+guard:REF              a guard model that answers safe or unsafe, such as openai:URL#MODEL
 preference:REF         a preference model, for replies
 """
 
@@ -21,6 +22,7 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.moderation.classifiers.classifier import Classifier
 from charter.ground.moderation.classifiers.encoder import is_installed
 from charter.ground.moderation.classifiers.grader import Grader
+from charter.ground.moderation.classifiers.guard import Guard
 from charter.ground.moderation.classifiers.preference import PreferenceClassifier
 from charter.ground.moderation.classifiers.probe import DEFAULT, Probe
 from charter.ground.moderation.classifiers.words import Words
@@ -30,7 +32,7 @@ from charter.ground.moderation.thresholds import Thresholds, read_thresholds, sh
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.sources import resolve
 
-KINDS = ("encoder", "probe", "words", "grader", "preference")
+KINDS = ("encoder", "probe", "words", "grader", "guard", "preference")
 
 
 def default_classifiers() -> tuple[str, ...]:
@@ -69,11 +71,11 @@ def open_classifier(
         return Probe.on_encoder(ref, device)
     if kind == "words" and not ref:
         return Words(policy)
-    if kind in ("grader", "preference") and not ref:
+    if kind in ("grader", "guard", "preference") and not ref:
         raise CharterError(f"{name} needs a model: write {name}:REF, such as {name}:runs/demo/pm_grader")
-    if kind == "grader":
-        source = _source(ref)
-        return Grader(open_assistant(source, device), policy, source.id)
+    if kind in ("grader", "guard"):
+        source, made_by = _source(ref), Grader if kind == "grader" else Guard
+        return made_by(open_assistant(source, device), policy, source.id)
     if kind == "preference":
         source = _source(ref)
         return PreferenceClassifier(

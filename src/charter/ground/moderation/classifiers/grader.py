@@ -46,13 +46,12 @@ class Grader:
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
         """Scores of the last user turn of each."""
-        requests = [_user_request(messages) for messages in conversations]
-        return self._scores("prompt", requests)
+        return self._scores("prompt", [bounded_request(messages) for messages in conversations])
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
         """Scores of each reply after its conversation."""
         return self._scores(
-            "reply", [[*_user_request(messages), assistant(_shorten(reply))] for messages, reply in items]
+            "reply", [bounded_request(messages, assistant(reply)) for messages, reply in items]
         )
 
     def _scores(self, side: Side, texts: Sequence[list[Message]]) -> list[Scores]:
@@ -94,11 +93,12 @@ def principle(category: Category, side: Side) -> str:
     return f"{what}: {category.covers} These are permitted: {'; '.join(category.allowed)}."
 
 
-def _user_request(messages: Conversation) -> list[Message]:
+def bounded_request(messages: Conversation, *behind: Message) -> list[Message]:
+    """The turns up to the last user turn and what stands behind it, each at most LONGEST characters long."""
     turns = [m for m in messages if m["role"] != "system"]
     while turns and turns[-1]["role"] != "user":
         turns = turns[:-1]
-    return [{"role": m["role"], "content": _shorten(m["content"])} for m in turns] or [user("")]
+    return [{"role": m["role"], "content": _shorten(m["content"])} for m in (*(turns or [user("")]), *behind)]
 
 
 def _shorten(text: str) -> str:
