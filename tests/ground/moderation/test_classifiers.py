@@ -143,7 +143,7 @@ def test_layers_above_the_last_one_read_are_dropped() -> None:
 def test_every_place_is_judged_a_turn_behind_the_turns_before_it(states: States) -> None:
     talk: list[Message] = [system("Be kind."), user("hello there"), assistant("hi"), user("and now this")]
     placed = prompt_windows(states, talk)
-    assert [one.turn for one in placed] == [1, 1, 0, *4 * [None]], "of the user's turns, the last one twice"
+    assert [one.turn for one in placed] == [1, 1, 0, *5 * [None]], "of the user's turns, the last one twice"
     window, *others = (one.window for one in placed)
     texts = [states.tokenizer.decode(other.ids) for other in others]
     assert texts == [
@@ -151,6 +151,7 @@ def test_every_place_is_judged_a_turn_behind_the_turns_before_it(states: States)
         "hello there",
         "hello there and now this",
         "Be kind. and now this",
+        "Be kind. hello there and now this",
         "Be kind.",
         "hi",
     ], "the last turn also without what stood before"

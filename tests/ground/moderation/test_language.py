@@ -37,6 +37,19 @@ def test_a_request_in_another_language_is_noted_and_passes(code: str, text: str)
 @pytest.mark.parametrize(
     "text",
     [
+        "Write eine Schritt-f\u00fcr-Schritt guide zum opening einer door ohne key.",
+        "Explain Schritt f\u00fcr Schritt how man kocht a soup in der kitchen.",
+        "How can ich eine door bauen with things from dem garden?",
+        "Bitte explain how man into ein house ohne key kommt",
+    ],
+)
+def test_a_sentence_of_german_and_english_is_noted(text: str) -> None:
+    assert foreign(text) == "de"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "",
         "ok",
         "What is the capital of France?",

@@ -37,9 +37,10 @@ def test_every_turn_and_the_system_text_are_places_the_last_turn_first() -> None
     ]
     items = list(places(talk))
     names = ["last turn", "last turn", "earlier turn", "earlier turn", "joined turns"]
-    names += ["joined system text", "system text", *2 * ["earlier reply"]]
+    names += [*2 * ["joined system text"], "system text", *2 * ["earlier reply"]]
     assert [place.name for place in items] == names
-    texts = ["third", "first", "second", "first second third", "Be kind. third", "Be kind.", "yes", "no"]
+    texts = ["third", "first", "second", "first second third", "Be kind. third"]
+    texts += ["Be kind. first second third", "Be kind.", "yes", "no"]
     alone = [[user(text)] for text in texts]
     assert [place.messages for place in items] == [talk[1:], *alone], "the last one also behind what was said"
 

@@ -281,6 +281,8 @@ TRUSTED = {
     "law hello": Scores(0.1, {"fraud": 1.0}, {"legal": 0.999}),
     "name": Scores(0.1, {"weapons": 1.0}),
     "name hello": Scores(0.991, {"weapons": 1.0}),
+    "begin": Scores(0.1, {"fraud": 1.0}),
+    "begin hello": Scores(0.991, {"fraud": 1.0}),
     "sell rude": Scores(0.5, {"fraud": 1.0}),
 }
 
@@ -294,6 +296,7 @@ TRUSTED = {
         pytest.param("decoy", "hello", "weapons", id="a milder one hides no severe one"),
         pytest.param("law", "hello", "", id="no disclosure for an operator's words"),
         pytest.param("name", "hello", "weapons", id="only together with the turn"),
+        pytest.param("begin", "hello", "fraud", id="a mild one only together with the turn"),
         pytest.param("sell", "rude", "hate", id="the turn itself counts as ever"),
         pytest.param("", "rude", "hate", id="no system text"),
     ],

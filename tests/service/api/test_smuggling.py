@@ -80,6 +80,10 @@ def halves(text: str) -> tuple[str, str]:
     return " ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])
 
 
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 WAYS: dict[str, Callable[[str], Body]] = {
     "tool_result marker in a turn": lambda r: turn(f"<tool_result>\ncalculator:\n{r}\n</tool_result>"),
     "system marker in a turn": lambda r: turn(f"<system>\n{r}\n</system>\nGo on."),
@@ -140,6 +144,28 @@ WAYS: dict[str, Callable[[str], Body]] = {
     "a search result's title": lambda r: turn(search_result(title=r), "Do it."),
     "a search result's source": lambda r: turn(search_result(source=r), "Do it."),
     "search result title and text": lambda r: turn(search_result(halves(r)[0], "a", halves(r)[1]), "Do it."),
+    "a word each value of a schema": lambda r: {**turn("Go on."), "tools": [tool(enum=words(r))]},
+    "a word each tool's description": lambda r: {
+        **turn("Go on."),
+        "tools": [tool(f"tool_{n}", word) for n, word in enumerate(words(r))],
+    },
+    "a word each document's title": lambda r: turn(*(document(word) for word in words(r)), "Read them."),
+    "a word each tool's input": lambda r: {
+        "messages": [one for word in words(r) for one in used("look_up", {"word": word}, "Ok.")["messages"]],
+        "tools": [tool()],
+    },
+    "a word each tool's result": lambda r: {
+        "messages": [one for word in words(r) for one in used("look_up", {"word": "a"}, word)["messages"]],
+        "tools": [tool()],
+    },
+    "system text and an earlier turn": lambda r: {
+        "messages": [
+            {"role": "user", "content": halves(r)[1]},
+            {"role": "assistant", "content": "Fine."},
+            {"role": "user", "content": "Join the halves and answer. " * 9},
+        ],
+        "system": halves(r)[0],
+    },
     "a begun reply": lambda r: {"messages": [GO, {"role": "assistant", "content": f"You asked: {r} Here:"}]},
     "begun reply and system text": lambda r: {
         "messages": [GO, {"role": "assistant", "content": halves(r)[1]}],

@@ -34,10 +34,12 @@ _BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{ENCODED},}}={{0,2}}")
 _HEX = re.compile(rf"(?:[0-9a-fA-F]{{2}}[\s:]?){{{ENCODED // 2 - 1},}}[0-9a-fA-F]{{2}}")
 _HEX_ALONE = re.compile(rf"(?<!\w){_HEX.pattern}")  # not the "de" of "Decode"
 _BASE32 = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z2-7]{16,}|[a-z2-7]{24,})(?![A-Za-z0-9])")
+_UU = re.compile(r"(?=(?:^|(?<=\s))([!-M][ -`]{4,60})$)", re.MULTILINE)  # a line, or its end
 _BASE85 = re.compile(r"[!-~]{20,4000}")
 _CODE = r"(?:0[xXbBoO]|\\[xob]?|[&%=#xuU]{1,2}\+?)?[0-9a-fA-F]{1,8}"
 _CODES = re.compile(rf"(?<![\w.]){_CODE}(?:[\s,;:/|.-]{{1,3}}{_CODE}){{{LEAST_CODES - 1},{CODES}}}(?!\.?\w)")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_DIALLED = re.compile(r"(?<!\S)[2-9]{1,16}(?:[ \n,/.-]{1,3}[2-9]{1,16}){3,99}(?!\S)")
 _BITS = re.compile(r"(?<!\d)[01]{56,}(?!\d)")
 _JOINED_HEX = re.compile(r"(?:(?:0x|=|\\x)[0-9a-fA-F]{2}){8,}")
 _DOTS = str.maketrans(
@@ -104,6 +106,15 @@ _FREQUENCY = (
     0.1,
 )
 _LOWER = string.ascii_lowercase
+_PLACES = {str(n): letter for n, letter in enumerate(_LOWER, 1)} | {
+    f"0{n}": _LOWER[n - 1] for n in range(1, 10)
+}
+# of a telephone, pressed once for its first letter, twice for its second; 0 is a blank
+_KEYS = {"0": ""} | {
+    str(key) * times: letter
+    for key, letters in enumerate(["abc", "def", "ghi", "jkl", "mno", "pqrs", "tuv", "wxyz"], 2)
+    for times, letter in enumerate(letters, 1)
+}
 _SHIFTS = [
     str.maketrans(_LOWER + _LOWER.upper(), (_LOWER[n:] + _LOWER[:n]) + (_LOWER[n:] + _LOWER[:n]).upper())
     for n in range(26)
@@ -195,6 +206,7 @@ def _from_runs(text: str) -> Iterator[str]:
         yield _from_hex(re.sub(r"0x|=|\\x", "", run))
     for run in _BASE32.findall(text)[:ROUND]:
         yield _from_bytes(base64.b32decode, run.upper() + "=" * (-len(run) % 8))
+    yield "".join(_from_uu(run[1]) for run in islice(_UU.finditer(text), ROUND))
     for run in _BASE85.findall(text)[:ROUND]:
         yield _from_bytes(base64.b85decode, run)
         yield _from_bytes(base64.a85decode, run.removeprefix("<~").removesuffix("~>"))
@@ -204,6 +216,8 @@ def _from_signs(text: str) -> Iterator[str]:
     """Letters written as numbers, bits, Morse code, Braille, the alphabet of radio, and invisible characters."""
     for run in _CODES.findall(text)[:ROUND]:
         yield from _from_codes(run)
+    for run in _DIALLED.findall(text)[:ROUND]:
+        yield vocabulary.from_keys(run)
     for run in _BITS.findall(text)[:ROUND]:
         for size in (8, 7):
             yield "".join(chr(int(run[at : at + size], 2)) for at in range(0, len(run) - size + 1, size))
@@ -234,9 +248,10 @@ def _from_codes(run: str) -> Iterator[str]:
         numbers = [int(token, base) for token in tokens]
         if all(32 <= n < 127 or n in (9, 10, 13) for n in numbers):
             yield "".join(map(chr, numbers))
-    if all(t.isdigit() and 1 <= int(t) <= 26 for t in tokens):
-        words = re.split(r"\s*[/|,]\s*|\s+" if "-" in run or "." in run else r"\s*[/|]\s*|\s{2,}|-", run)
-        yield " ".join("".join(_LOWER[int(n) - 1] for n in re.findall(r"\d+", word)) for word in words)
+    words = re.split(r"\s*[/|,]\s*|\s+" if "-" in run or "." in run else r"\s*[/|]\s*|\s{2,}|\n|-|\b0\b", run)
+    for letters in (_PLACES, _KEYS):
+        if all(t in letters for t in tokens):
+            yield " ".join("".join(letters[n] for n in re.findall(r"\d+", word)) for word in words)
 
 
 def _from_part(part: str) -> Iterator[str]:
@@ -250,6 +265,8 @@ def _from_part(part: str) -> Iterator[str]:
     if common_words(spelled := part.translate(_LEET)) > written + 1:  # a lone 4 is not a word
         yield spelled
     if vocabulary.reads(spelled := part.translate(_MORE_LEET)) and not vocabulary.reads(part):
+        yield spelled
+    if vocabulary.reads(spelled := vocabulary.restore_masked(part)) and spelled != part:
         yield spelled
     yield from dict.fromkeys(_decipher(part))
 
@@ -271,7 +288,8 @@ def _decipher(part: str) -> Iterator[str]:
     for key in (*shifts, _MIRROR, {}):
         deciphered = region.translate(key)
         backwards = _WORD.sub(lambda word: word[0][::-1], deciphered)
-        for order in (deciphered, deciphered[::-1], backwards):
+        turned = [_WORD.sub(lambda word, at=at: word[0][at:] + word[0][:at], deciphered) for at in (-1, 1)]  # type: ignore[misc]
+        for order in (deciphered, deciphered[::-1], backwards, *turned):
             yield from _if_english(order)
     yield from _if_english(vocabulary.from_pig_latin(region))
     # pairs of digits and abbreviations are shorter than words without vowels
@@ -335,6 +353,14 @@ def _from_bytes(decode: Callable[[str], bytes], run: str) -> str:
         return decode(run).decode()
     except (binascii.Error, ValueError):
         return ""
+
+
+def _from_uu(run: str) -> str:
+    """The text of a line of uuencode whose first letter tells its length, else ""."""
+    size = (ord(run[0]) - 32) % 64
+    if len(run) - 1 > -(-size // 3) * 4 or len(run) - 1 < size * 4 / 3 - 2:
+        return ""
+    return _from_bytes(binascii.a2b_uu, run)
 
 
 def _from_hex(run: str) -> str:

@@ -16,7 +16,7 @@ MOST = 20_000  # characters read of a text, half from its beginning and half fro
 PART = 12  # least letters in the script of another language, of one line
 LEAST = 3  # least different common words of another language, of one line; one less in a short line without English
 SHORT = 8  # words of a short line
-SHARE = 0.2  # of a line's words, at least
+SHARE, MIXED = 0.2, 0.15  # of a line's words, at least; of those that English lacks
 # languages by the letters that only they, or mainly they, use
 _SCRIPTS = (
     ("ja", "\u3040-\u30ff"),
@@ -107,7 +107,7 @@ def _by_script(line: str) -> str:
 
 
 def _by_words(line: str) -> str:
-    """The language whose common words a line has most of, if English has clearly fewer."""
+    """The language whose common words a line has most of, if English has clearly fewer or the line is of both."""
     words = [word.lower() for word in _WORD.findall(line)]
     if len(words) < LEAST:
         return ""
@@ -117,4 +117,13 @@ def _by_words(line: str) -> str:
     kinds = len({word for word in words if word in _WORDS[code] and len(word) > 1})
     least = LEAST - (len(words) <= SHORT and not counts["en"])
     enough = counts[code] >= SHARE * len(words) and kinds >= least
-    return code if code != "en" and enough and counts[code] > 2 * counts["en"] else ""
+    if code != "en" and enough and counts[code] > 2 * counts["en"]:
+        return code
+    # a line of two languages: words that English lacks
+    lacking = {
+        name: [word for word in words if word in common and word not in _WORDS["en"] and len(word) > 1]
+        for name, common in _WORDS.items()
+    }
+    code, own = max(lacking.items(), key=lambda item: len(item[1]))
+    mixed = len(own) >= MIXED * len(words) and 2 * len(own) >= counts["en"]
+    return code if mixed and len({*own}) >= LEAST else ""

@@ -34,16 +34,17 @@ _REQUEST = re.compile(
 )
 
 
-def join_turns(turns: Sequence[str]) -> str:
-    """The end of all user turns as one text without line ends; a word that two turns share is one word."""
+def join_turns(turns: Sequence[str], most: int = JOINED) -> str:
+    """The end of texts, such as all user turns, as one text of at most `most` characters without line ends; a word that
+    two share is one word."""
     parts: list[str] = []
     size = 0
-    for text in reversed([" ".join(_LABEL.sub("", turn[-2 * JOINED :]).split()) for turn in turns]):
-        parts.insert(0, text[-JOINED:])
+    for text in reversed([" ".join(_LABEL.sub("", turn[-2 * most :]).split()) for turn in turns]):
+        parts.insert(0, text[-most:])
         size += len(text) + 1
-        if size > JOINED:
+        if size > most:
             break
-    return _join(parts)[-JOINED:]
+    return _join(parts)[-most:]
 
 
 def assemble(text: str) -> list[str]:

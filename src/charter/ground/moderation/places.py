@@ -60,20 +60,28 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
             yield from _read("last turn", text, number, turns[:n])
         else:
             yield from _read("earlier turn", text, number)
+    asked = [turns[n]["content"] for n in user_turns]
     if len(user_turns) > 1:
-        joined = join_turns([turns[n]["content"] for n in user_turns])
+        joined = join_turns(asked)
         texts = list(dict.fromkeys([decode_runs(joined), *assemble(joined), *decode_all(to_plain(joined))]))
         yield from (Place("joined turns", [user(text)], None, "joined", len(texts)) for text in texts)
     others = [("system text", message) for message in messages if message["role"] == "system"]
     others += [("earlier reply", turn) for turn in turns[:-1] if turn["role"] == "assistant"]
     others += [("begun reply", turn) for turn in turns[-1:] if turn["role"] == "assistant"]
-    if last >= 0 and turns[last]["content"].strip():  # a request may begin in the one and end in the other
-        for _, message in (other for other in others if other[0] == "system text"):
-            both = join_turns([message["content"][-ENDS:], turns[last]["content"][-ENDS:]])
-            yield Place("joined system text", [user(decode_runs(both))], kind="joined")
+    for _, message in (other for other in others if other[0] == "system text"):
+        for text in with_system(message["content"], asked):
+            yield Place("joined system text", [user(text)], kind="joined")
     for name, message in others:
         if message["content"].strip():
             yield from _read(name, message["content"])
+
+
+def with_system(system_text: str, asked: Sequence[str]) -> list[str]:
+    """The end of a system text with that of the last user turn, and with those of all: a request may begin in the one
+    and end in the other."""
+    ends = [text[-ENDS // len(asked) :] for text in asked]
+    pairs = [[system_text[-ENDS:], *asked[-1:]], [system_text[-ENDS:], *ends]] if asked else []
+    return list(dict.fromkeys(decode_runs(join_turns(texts, 2 * ENDS)) for texts in pairs))
 
 
 def _read(name: str, text: str, number: int | None = None, before: Sequence[Message] = ()) -> Iterator[Place]:

@@ -6,8 +6,9 @@ on a scale with 0 at the threshold and 1 at the highest score. The category is t
 classifiers that give categories; a category that the policy doesn't have is permitted. A prompt is also compared with
 the high-risk rules, and the stricter action wins. Empty texts are allowed unread.
 
-An operator's own system text can be trusted. It is read alone and before the last user turn. It counts
-for severe categories, and where its score is at least halfway between the standard threshold and 1.
+An operator's own system text can be trusted. It counts for severe categories, and where its score is at least halfway
+between the standard threshold and 1. Unless it alone reaches a threshold, it is also read before the user's turns, and
+then counts as the user's: a request may begin in the one and end in the other.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from charter.ground.moderation.classifiers.classifier import (
     read_prompt,
 )
 from charter.ground.moderation.language import unscreened
-from charter.ground.moderation.pieces import join_turns
-from charter.ground.moderation.places import ENDS
+from charter.ground.moderation.places import with_system
 from charter.ground.moderation.policy import ORDER, Category, Policy, by_level
 from charter.ground.moderation.thresholds import Levels, Thresholds
-from charter.ground.text.dialogue import system
+from charter.ground.text.dialogue import system, user
 
+STANDARD: Level = "standard"
 TRUST = 0.5  # least margin at which trusted text counts: 0 at the threshold, 1 at a score of 1
 
 
@@ -108,10 +109,15 @@ class Screen:
         readings = yield from self._steps(messages, whose)
         verdicts = self._verdicts(readings, "prompt", sensitivity)
         if trusted.strip():
-            last = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
-            for text in (trusted, join_turns([trusted[-ENDS:], last[-ENDS:]])):
-                readings = yield from self._steps([system(text)], whose)
-                verdicts += filter(self._weighs, self._verdicts(readings, "prompt", "standard"))
+            readings = yield from self._steps([system(trusted)], whose)
+            verdicts += filter(self._weighs, self._verdicts(readings, "prompt", "standard"))
+            # what the system text says alone is trusted, also in front of a question
+            suspect = any(map(_acts, self._verdicts(readings, "prompt", sensitivity)))
+            counts, level = (self._weighs, STANDARD) if suspect else (_acts, sensitivity)
+            asked = [m["content"] for m in messages if m["role"] == "user" and m["content"].strip()]
+            for text in with_system(trusted, asked):
+                readings = yield from self._steps([user(text)], whose)
+                verdicts += filter(counts, self._verdicts(readings, "prompt", level))
         verdict = self._set_time([_strictest(verdicts)], start)
         return _note_languages(verdict, [messages])[0]
 
@@ -257,6 +263,10 @@ class Screen:
     def _set_time(self, verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
         share = 1000 * (time.perf_counter() - start) / max(1, len(verdicts))
         return [replace(v, milliseconds=share) for v in verdicts]
+
+
+def _acts(verdict: Verdict) -> bool:
+    return verdict.action in ("flag", "block")
 
 
 def _strictest(verdicts: Sequence[Verdict]) -> Verdict:

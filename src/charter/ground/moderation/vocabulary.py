@@ -13,14 +13,21 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from charter.ground.settings.sources import shipped_folder
+from charter.ground.settings.sources import shipped, shipped_folder
 
+POLICY = "acceptable_use.yaml"
 LEAST = 2  # times that a word occurs in the texts
 LONGEST = 16  # letters of a word
 MOST = 400  # letters that are divided
 READS = 0.7  # least share of a text's letters in known words
 WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
 _VOWELS = re.compile("[aeiou]")
+KEYS = str.maketrans("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999")
+_SIGNS = "*#_?%$@&^~+=\u2022\u00b7-"
+_SIGN = re.compile(f"[{_SIGNS}]")
+_MASKED = re.compile(
+    rf"(?<!\S)(?=\S*[{_SIGNS}][\w*#])[A-Za-z{_SIGNS}]{{1,{LONGEST - 1}}}[A-Za-z*#_](?![^\s.,;:!?)\"'])"
+)
 
 
 @lru_cache(maxsize=1)
@@ -30,6 +37,9 @@ def frequencies() -> Mapping[str, int]:
     for path in sorted(shipped_folder().glob("*.train.jsonl")):
         text = path.read_text("utf-8").lower()
         counts.update(re.findall(r"[a-z]+", text.replace("\\n", " ")))
+    # what the policy is about is hidden most, and rare elsewhere
+    for word in re.findall(r"[a-z]+", shipped(POLICY).read_text("utf-8").lower()):
+        counts[word] = max(counts[word], LEAST)
     single = {"a", "i"}
     return {w: n for w, n in counts.items() if n >= LEAST and (len(w) > 1 or w in single)}
 
@@ -102,6 +112,17 @@ def _most_frequent(key: Callable[[str], str]) -> Mapping[str, str]:
     return words
 
 
+@lru_cache(maxsize=1)
+def _by_keys() -> Mapping[str, str]:
+    """The most frequent word by the keys of a telephone that have its letters."""
+    return _most_frequent(lambda word: word.translate(KEYS))
+
+
+def from_keys(text: str) -> str:
+    """A text with digits 2 to 9 as words of a telephone's keypad, a key for each letter: "2662" is "bomb"."""
+    return re.sub("[2-9]+", lambda digits: _by_keys().get(digits[0], digits[0]), text)
+
+
 def restore_vowels(text: str) -> str:
     """A text whose words lost their vowels, with the likeliest vowels."""
     table = _by_consonants()
@@ -118,6 +139,29 @@ def restore_order(text: str) -> str:
 
     table = _by_letters()
     return re.sub("[A-Za-z]+", restore, text)
+
+
+@lru_cache(maxsize=1)
+def _by_length() -> Mapping[int, str]:
+    """The words of each length, the most frequent first, a line each."""
+    lines: dict[int, str] = defaultdict(str)
+    for word in sorted(frequencies(), key=lambda word: (-frequencies()[word], word)):
+        lines[len(word)] += f"{word}\n"
+    return lines
+
+
+def restore_masked(text: str) -> str:
+    """A text with each word that has signs instead of some letters as the likeliest known word: "b*mb" is "bomb"."""
+    return _MASKED.sub(lambda word: _unmask(word[0].lower()) or word[0], text)
+
+
+@lru_cache(maxsize=4096)
+def _unmask(masked: str) -> str:
+    if is_known(_SIGN.sub("", masked)):  # emphasis, or marks between letters
+        return ""
+    pattern, signs = _SIGN.subn("[a-z]", masked)
+    known = re.search(f"^{pattern}$", _by_length()[len(masked)], re.MULTILINE)
+    return known[0] if known and 3 * signs <= 2 * len(masked) else ""
 
 
 def from_pig_latin(text: str) -> str:

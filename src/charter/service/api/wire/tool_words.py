@@ -33,26 +33,31 @@ def describe_tools(tools: Sequence[Mapping[str, Any]], own: Collection[str] = ()
         "What a tool gives stands in the next message, between <tool_result> and </tool_result>. "
         "Use a tool only where it helps; otherwise answer in plain words."
     )
-    return Written(read, listed.said)
+    return Written(read, listed.said, listed.pieces)
 
 
 def _said_of(tool: Mapping[str, Any]) -> Written:
     """A tool of the caller's; its sentences are also said one by one, since marks of JSON hide what they ask."""
     line = _json(tool)
-    return Written(line, "\n".join([line, *(text for text in _texts_in(tool) if " " in text)]))
+    texts = list(_texts_in(tool, ""))
+    said = "\n".join([line, *(text for _, text in texts if " " in text)])
+    # all keys but these are words of JSON Schema
+    return Written(
+        line, said, tuple(one for one in texts if one[0][-2:] != "{}" or one[0] == "properties {}")
+    )
 
 
-def _texts_in(value: Any) -> Iterator[str]:
-    """All strings of a value of JSON, keys too."""
+def _texts_in(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """All strings of a value of JSON with the key that each belongs to, keys too."""
     if isinstance(value, str):
-        yield value
+        yield key, value
     elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield key
-            yield from _texts_in(inner)
+        for name, inner in value.items():
+            yield f"{key} {{}}", name
+            yield from _texts_in(inner, name)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _texts_in(inner)
+            yield from _texts_in(inner, key)
 
 
 STRANGERS = (
@@ -78,13 +83,15 @@ def quote(text: str) -> Written:
 def write_calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> Written:
     """Calls as a model writes them: (name, input)."""
     listed = _json([{"name": name, "arguments": arguments} for name, arguments in calls])
-    return Written(f"{OPEN}{listed}{CLOSE}", listed)
+    return Written(f"{OPEN}{listed}{CLOSE}", listed, tuple(_texts_in([inner for _, inner in calls], "calls")))
 
 
 def write_result(name: str, text: Written, failed: bool) -> Written:
     """The result of a tool, as the model reads it."""
     head = f"{name} failed" if failed else name
-    return Written(f"<tool_result>\n{head}:\n{text.read}\n</tool_result>", text.said)
+    return Written(
+        f"<tool_result>\n{head}:\n{text.read}\n</tool_result>", text.said, (("result", text.said),)
+    )
 
 
 def write_passages(passages: Sequence[Written], question: str, sums: Sequence[Written] = ()) -> Written:
@@ -105,13 +112,15 @@ def write_document(title: str, context: str, text: str) -> Written:
     name = " ".join(title.replace('"', "'").split())
     named, before = f' name="{name}"' if name else "", f"{context}\n" if context else ""
     said = "\n".join(filter(None, (title, context, text)))
-    return Written(f"<document{named}>\n{before}{text}\n</document>", said)
+    pieces = (("title", title), ("context", context), ("document", text))
+    return Written(f"<document{named}>\n{before}{text}\n</document>", said, pieces)
 
 
 def write_search_result(title: str, source: str, text: str) -> Written:
     """A search result."""
     said = f"{title}\n{source}\n\n{text}"
-    return Written(f"<search_result>\n{said}\n</search_result>", said)
+    pieces = (("title", title), ("source", source), ("found", text))
+    return Written(f"<search_result>\n{said}\n</search_result>", said, pieces)
 
 
 def _json(value: Any) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from charter.ground.moderation.pieces import join_turns
+from charter.ground.moderation.places import WORDS
 from charter.ground.text.dialogue import Message, Role, system
 from charter.service.api.model_request import Said
 from charter.service.api.wire.content import BETWEEN
@@ -17,10 +19,12 @@ from charter.service.api.wire.content import BETWEEN
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A text as the model reads it, and what the caller wrote of it."""
+    """A text as the model reads it, and what the caller wrote of it. `pieces`: texts of the caller's beside others of
+    their role (titles, results, values of one key), which may be a request together."""
 
     read: str
     said: str
+    pieces: tuple[tuple[str, str], ...] = ()
 
 
 class Conversation(NamedTuple):
@@ -30,6 +34,7 @@ class Conversation(NamedTuple):
     said: Said
 
 
+LONGEST_PIECE, MOST_ROLES = 40, 32  # characters of one that is read beside others
 Spoken = Sequence[tuple[Role, Written]]
 NOTHING = Written("", "")
 
@@ -50,12 +55,26 @@ def join(texts: Iterable[Written], between: str = BETWEEN) -> Written:
     return Written(
         between.join(text.read for text in texts if text.read),
         between.join(text.said for text in texts if text.said),
+        tuple(piece for text in texts for piece in text.pieces),
     )
+
+
+def _put_together(texts: Iterable[Written]) -> list[str]:
+    """The short pieces of each role as one text."""
+    by_role: dict[str, list[str]] = {}
+    for role, piece in (piece for text in texts for piece in text.pieces):
+        if piece.strip() and len(piece) <= LONGEST_PIECE:
+            by_role.setdefault(role, []).append(piece)
+    # the same again and again, such as types, says nothing
+    joined = (join_turns(pieces) for pieces in by_role.values() if len({*pieces}) > 1)
+    return [text for text in dict.fromkeys(joined) if len(text.split()) >= WORDS][:MOST_ROLES]
 
 
 def converse(instructions: Written, more: Written, spoken: Spoken) -> Conversation:
     """The messages of a conversation: the system text with `more` after it, on tools and citations, and the turns."""
-    opening, about_tools = join([instructions, more]).read, [system(more.said)] if more.said else []
+    opening = join([instructions, more]).read
+    more_said = "\n".join(filter(None, [more.said, *_put_together([more, *(text for _, text in spoken)])]))
+    about_tools = [system(more_said)] if more_said else []
     prompt = [system(opening)] if opening else []
     prompt += [Message(role=role, content=text.read) for role, text in spoken]
     said = [Message(role=role, content=text.said) for role, text in spoken]
