@@ -2,19 +2,18 @@
 
     python docs/screen.py --out src/charter/data/acceptable_use_encoder.safetensors
 
-Low-rank adapters on the upper layers of all-MiniLM-L6-v2, one linear head for prompts and one for replies, binary
-cross-entropy, AdamW. Learns from charter's own rows and from published sets below CHARTER_DATA whose licences allow any
-use (Apache-2.0, MIT, CC BY 4.0); rows close to a text of a set that is measured are left out. Questions that ask how to
-do something are also put as orders, harmful and harmless ones alike, so that the form tells nothing. A tenth of the
-harmless rows is kept out, and the thresholds that stand in the file are chosen on it; those that come with charter are
-measured by recipes/acceptable_use.yaml. About half an hour on a core.
+Low-rank adapters on the upper layers of all-MiniLM-L6-v2 (the mean of two runs), one linear head for prompts and one
+for replies, binary cross-entropy, AdamW. Learns from charter's own rows and from published sets below CHARTER_DATA
+whose licences allow any use (Apache-2.0, MIT, CC BY 4.0), and from the rows of docs/screen_rows.py; rows close to a
+text of a set that is measured are left out. Questions that ask how to do something are also put as orders, harmful
+and harmless ones alike, so that the form tells nothing. A tenth of the harmless rows is kept out, and the thresholds
+that stand in the file are chosen on it; those that come with charter are measured by recipes/acceptable_use.yaml. An
+hour on a core; a third of it on one with bfloat16.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import json
 import random
 import re
@@ -22,12 +21,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import screen_rows
 import torch
 from safetensors.torch import save_file
+from screen_kinds import packed
+from screen_rows import asked, measured, own
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.progress import SilentBar
@@ -45,10 +47,10 @@ from charter.ground.moderation.classifiers.probe import ADAPTER
 from charter.ground.moderation.classifiers.reader import Window
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.thresholds import choose_levels
-from charter.ground.settings.places import data_folder
-from charter.ground.settings.sources import shipped
 
-RANK, EPOCHS, BATCH, RATE, HEAD_RATE, WARM, SMOOTH = 16, 2, 32, 1e-3, 2e-3, 0.06, 0.04
+RANK, BATCH, RATE, HEAD_RATE, WARM, SMOOTH = 16, 32, 1e-3, 2e-3, 0.06, 0.04
+EPOCHS = (2, 3)  # of each student; what ships is their mean
+RISE = 0.2  # of the threshold with the pieces of a text, chosen on dev
 LONGEST, LONGEST_BEFORE = 64, 32  # tokens, while it learns
 NEAR = 0.9  # cosine of two texts that are taken for the same
 OPENING = re.compile(
@@ -94,22 +96,6 @@ class Text:
         return not self.bad and int(digest_text(self.said)[:8], 16) % 10 == 0
 
 
-def packed(name: str) -> list[dict[str, Any]]:
-    """Rows of a set."""
-    with gzip.open(data_folder() / name, "rt", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
-def own(name: str) -> list[dict[str, Any]]:
-    """Rows that charter ships."""
-    return [json.loads(line) for line in shipped(name).read_text("utf-8").splitlines()]
-
-
-def asked(row: dict[str, Any]) -> str:
-    """What was asked last."""
-    return str(next(m["content"] for m in reversed(row["messages"]) if m["role"] == "user"))
-
-
 def turns(transcript: str) -> tuple[str, str, str]:
     """What stands before the last human turn, that turn, and the reply, of a transcript."""
     before, _, rest = transcript.rpartition("\n\nHuman:")
@@ -140,6 +126,9 @@ def prompts() -> Iterator[Text]:
     alike = ("coconot/contrast_pref", "over_refusal/or_bench_80k_1000", "over_refusal/cyberseceval_frr")
     for name in alike:
         yield from each([r["prompt"] for r in packed(f"{name}.jsonl.gz")], False, True)
+    for text, bad in (*screen_rows.protection(random.Random(1)), *screen_rows.first_turns()):
+        yield Text("prompt", "", text, bad, not bad)
+    yield from each(screen_rows.pieces(random.Random(4)), False)
     yield from each([r["question"] for r in packed("gsm8k/train.jsonl.gz")[:500]], False)
     yield from each(
         [r["user_query"] for r in packed("grader_checks/halueval_general_balanced.jsonl.gz")], False
@@ -189,20 +178,6 @@ def replies(dice: random.Random) -> Iterator[Text]:
         if not text.bad and len(words) > 4 and dice.random() < 0.25:
             begun = " ".join(words[: dice.choice((dice.randint(2, 7), len(words) // 2))])
             yield Text("reply", text.before, begun, False, text.alike)
-
-
-def measured() -> list[str]:
-    """Violating prompts of the sets that the screen is measured on."""
-    folder = data_folder() / "red_team"
-    with (folder / "advbench_harmful_behaviors.csv").open(encoding="utf-8") as file:
-        found = [row["goal"] for row in csv.DictReader(file)]
-    with (folder / "jbb_behaviors.csv").open(encoding="utf-8") as file:
-        found += [row["Goal"] for row in csv.DictReader(file)]
-    with (folder / "simple_safety_tests.csv").open(encoding="utf-8") as file:
-        found += [row["prompts_final"] for row in csv.DictReader(file)]
-    found += (folder / "malicious_instruct.txt").read_text("utf-8").splitlines()
-    found += [json.loads(line)["prompt"] for line in (folder / "do_not_answer.jsonl").open(encoding="utf-8")]
-    return [text for text in found + [asked(row) for row in own("red_team.heldout")] if text.strip()]
 
 
 def gathered(plain: Encoder, dice: random.Random) -> list[Text]:
@@ -278,7 +253,7 @@ class Student:
         return torch.cat(read, 1) @ self.heads[side][:-1] + self.heads[side][-1]
 
 
-def taught(texts: Sequence[Text], seed: int) -> Student:
+def taught(texts: Sequence[Text], seed: int, epochs: int) -> Student:
     """A student that has learnt from texts."""
     student, dice = Student(Encoder.open(encoder_folder(), {}), seed), random.Random(seed)
     tokenizer = student.encoder.tokenizer
@@ -298,14 +273,16 @@ def taught(texts: Sequence[Text], seed: int) -> Student:
         {"params": list(student.heads.values()), "lr": HEAD_RATE},
     ]
     optimizer, done, began = torch.optim.AdamW(groups, weight_decay=0.01), 0, time.monotonic()
-    batches = [batch for _ in range(EPOCHS) for batch in _batches(texts, windows, dice)]
+    batches = [batch for _ in range(epochs) for batch in _batches(texts, windows, dice)]
     steps, total = len(batches), 0.0
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda n: min(1.0, (n + 1) / (WARM * steps)) * max(0.0, 1 - n / steps)
     )
     for side, batch in batches:
         student.merge()
-        logits = student.logits([windows[n] for n in batch], [states[n] for n in batch], side)
+        # for texts this short, plain attention is twice as fast as the fused one
+        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            logits = student.logits([windows[n] for n in batch], [states[n] for n in batch], side)
         truth = torch.tensor([float(texts[n].bad) for n in batch]) * (1 - SMOOTH) + SMOOTH / 2
         loss = F.binary_cross_entropy_with_logits(logits, truth)
         optimizer.zero_grad()
@@ -342,13 +319,27 @@ def _batches(
     return found
 
 
-def write(student: Student, kept_out: Sequence[Text], path: Path) -> None:
+def mean_of(students: Sequence[Student]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Adapters whose change of each weight is the mean of the students' changes, and the mean heads."""
+    adapter = {}
+    for name in students[0].adapter:
+        parts = [student.adapter[name].detach() for student in students]
+        adapter[name] = torch.cat(parts, 1) if name.endswith(".a") else torch.cat(parts) / len(parts)
+    heads = {
+        side: torch.stack([student.heads[side].detach() for student in students]).double().mean(0)
+        for side in students[0].heads
+    }
+    return adapter, heads
+
+
+def write(students: Sequence[Student], kept_out: Sequence[Text], path: Path) -> None:
     """The file that is shipped: adapters, heads, classes, and thresholds on what was kept out."""
-    tensors = {f"{ADAPTER}{name}": tensor.detach().bfloat16() for name, tensor in student.adapter.items()}
+    adapter, heads = mean_of(students)
+    tensors = {f"{ADAPTER}{name}": tensor.bfloat16() for name, tensor in adapter.items()}
     encoder = Encoder.open(encoder_folder(), {n.removeprefix(ADAPTER): t for n, t in tensors.items()})
     notes = {"version": "encoder"}
     for side, found in (("prompt", examples.prompts()), ("reply", examples.replies())):
-        learnt, head = learn(encoder, found, SilentBar()), student.heads[side].detach().double()
+        learnt, head = learn(encoder, found, SilentBar()), heads[side]
         scores = {True: [0.0], False: [0.0]}
         there = [t for t in kept_out if t.side == side]
         windows = [encoder.windows(t.said, t.before)[0] for t in there]
@@ -368,9 +359,8 @@ def write(student: Student, kept_out: Sequence[Text], path: Path) -> None:
             tensors[f"{side}.violation.{part}"] = violation[part].double().contiguous()
             tensors[f"{side}.which.{part}"] = torch.from_numpy(np.ascontiguousarray(getattr(which, part)))
         high_risk = learnt.high_risk.model_dump() if learnt.high_risk else None
-        notes[side] = json.dumps(
-            {"classes": learnt.classes, "levels": levels.model_dump(), "high_risk": high_risk}
-        )
+        note = {"classes": learnt.classes, "levels": levels.model_dump(), "high_risk": high_risk}
+        notes[side] = json.dumps(note | ({"rise": RISE} if side == "prompt" else {}))
         print(side, levels.model_dump())
     save_file(tensors, path, metadata=notes)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, policy {shipped_policy().id[:12]}")
@@ -388,7 +378,8 @@ def main() -> None:
     for side in ("prompt", "reply"):
         there = [t for t in taught_on if t.side == side]
         print(f"{side}: {len(there):,} texts, {sum(t.bad for t in there):,} violate", flush=True)
-    write(taught(taught_on, options.seed), [t for t in texts if t.kept_out], options.out)
+    students = [taught(taught_on, options.seed, epochs) for epochs in EPOCHS]
+    write(students, [t for t in texts if t.kept_out], options.out)
 
 
 if __name__ == "__main__":
