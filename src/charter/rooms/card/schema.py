@@ -125,6 +125,7 @@ class Card(Begun, Statements):
     """card.json."""
 
     grader: dict[str, Any] | None
+    unfit: list[str] = []  # metrics whose grader is unfit; cards of before have no such list
     decoding: str
     at_protocol: list[StageEntry]
     sections: Annotated[
