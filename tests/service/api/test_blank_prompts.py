@@ -26,13 +26,15 @@ def test_blank_prompts_lift_nobody(tmp_path: Path) -> None:
             return httpx.post(f"{hall.url}/v1/completions", json=body, headers=headers, timeout=60)
 
         owner = hall.organisations["acme"]
-        while hall.service.conduct.standing(owner).level != "enhanced":
-            assert ask("zinc").status_code == 200
+        for number in range(20):  # a prompt counts once a day: each is another
+            assert ask(f"zinc {number}").status_code == 200
+            if hall.service.conduct.standing(owner).level == "enhanced":
+                break
         for _ in range(4):
             assert ask([" "] * 256).status_code == 200
         hall.service.conduct.log.flush()
         hall.service.meter.flush()
-        ask("zinc")
+        ask("more zinc")
         assert hall.service.conduct.standing(owner).level == "enhanced"
         with reading(hall.service.database) as c:
             columns = [DECISIONS.c[name] for name in Entry.__dataclass_fields__]
