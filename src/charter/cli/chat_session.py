@@ -179,7 +179,7 @@ def _events(engine: Engine, tokens: int) -> Iterator[Event]:
             finally:
                 engine.on_read = bool
         yield from events
-    yield from steps(engine, tokens)
+    yield from steps(engine)
 
 
 def _read_line() -> str | None:

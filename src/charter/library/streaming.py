@@ -10,18 +10,16 @@ import torch
 from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.sampling import Sampling
-from charter.ground.generate.threads import READ, Threads
+from charter.ground.generate.threads import Threads
 
 
-def steps(engine: Engine, tokens: int) -> Iterator[Event]:
-    """The events of an engine until nothing is left to do; `tokens`: of the prompt, which the first step reads. What
-    the machine does beside it decides about the threads."""
-    threads, before = Threads(engine.model.shape.hidden_size), torch.get_num_threads()
+def steps(engine: Engine) -> Iterator[Event]:
+    """The events of an engine until nothing is left to do, with as many threads as the machine has idle cores for."""
+    threads, before = Threads(), torch.get_num_threads()
     try:
         while not engine.idle:
-            with threads.step(-(-tokens // READ)):
+            with threads.step():
                 events = engine.step()
-            tokens = 0
             yield from events
     finally:
         torch.set_num_threads(before)
@@ -32,7 +30,7 @@ def stream(
     prompt: Prompt,
     sampling: Sampling,
     seed: int | None = None,
-    events: Callable[[Engine, int], Iterator[Event]] = steps,
+    events: Callable[[Engine, int], Iterator[Event]] | None = None,
 ) -> Generator[str, None, Completion]:
     """The reply in pieces, as they are sampled, and the completion at the end; a remote engine's comes whole.
 
@@ -48,7 +46,7 @@ def stream(
     request = engine.submit(ids, sampling, seed=seed)
     output, completion = "", Completion()
     try:
-        for event in events(engine, len(ids)):
+        for event in events(engine, len(ids)) if events else steps(engine):
             completion = event.completion
             text = completion.text if event.done else _decode_settled(assistant, completion)
             if text.startswith(output) and len(text) > len(output):

@@ -1,4 +1,4 @@
-"""Threads for replies: one where more gain nothing, as many as cores are idle elsewhere, and a line on a busy machine."""
+"""Threads for replies: as many as cores are idle elsewhere, and a line on a busy machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from charter.ground.generate.threads import FEW, NARROW, Threads
+from charter.ground.generate.threads import Threads
 
 
 class Machine:
@@ -22,14 +22,8 @@ class Machine:
         self.now += 1.0
         return self.now, self.now * (self.others + 0.8), self.now * 0.8
 
-    def threads(self, width: int = NARROW) -> Threads:
-        return Threads(width, self.times, self.put.append, self.lines.append)
-
-
-def test_few_streams_of_a_narrow_model_have_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = Machine(monkeypatch).threads(NARROW - 1)
-    assert [threads.count(streams) for streams in (1, FEW, FEW + 1, 32)] == [1, 1, 4, 4]
-    assert Machine(monkeypatch).threads().count(1) == 4
+    def threads(self) -> Threads:
+        return Threads(self.times, self.put.append, self.lines.append)
 
 
 @pytest.mark.parametrize(("others", "count"), [(0.0, 4), (0.2, 4), (1.0, 3), (2.9, 1), (9.0, 1)])
@@ -37,9 +31,9 @@ def test_threads_leave_busy_cores_alone(monkeypatch: pytest.MonkeyPatch, others:
     machine = Machine(monkeypatch, others)
     threads = machine.threads()
     for _ in range(2):
-        with threads.step(32):
+        with threads.step():
             pass
-    assert threads.count(32) == count
+    assert threads.count == count
     assert machine.put == ([] if count == 4 else [count])
 
 
@@ -49,7 +43,7 @@ def test_a_busy_machine_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(time, "thread_time", lambda: now[0] / 20)
     for _ in range(50):
-        with threads.step(1):
+        with threads.step():
             now[0] += 1.0
     (line,) = machine.lines
     assert line.startswith("charter: this machine is busy: replies get 5 % of a core; ")

@@ -1,9 +1,7 @@
-"""How many threads a step of the engine computes with, where people wait for replies: as many as cores are idle, and
-one for few streams of a narrow model.
+"""How many threads a step of the engine computes with, where people wait for replies: as many as cores are idle.
 
-A step over one or two streams of a narrow model has products so small that a second thread gains nothing on a quiet
-machine, and on a busy one each product waits for a thread that has no core. Idle cores are counted from processor
-times: those of the machine less those of this process. Rooms keep their threads, since runs promise equal bits.
+On a busy machine each product waits for a thread that has no core. Idle cores are counted from processor times: those
+of the machine less those of this process. Rooms keep their threads, since runs promise equal bits.
 """
 
 from __future__ import annotations
@@ -17,9 +15,6 @@ from contextlib import contextmanager
 import psutil
 import torch
 
-FEW = 2  # streams
-READ = 128  # tokens of a prompt whose reading counts as a stream
-NARROW = 1024  # of the model's width: below it a stream's products are too small to share
 LOOK_SECONDS = 0.5  # between two looks at the machine
 SLACK = 0.3  # part of a core that may be busy and counts as idle
 LATE_SECONDS = 10.0  # of steps, after which they may count as slow
@@ -40,28 +35,28 @@ class Threads:
 
     def __init__(
         self,
-        width: int,
         times: Callable[[], Times] = _times,
         put: Callable[[int], object] = torch.set_num_threads,
         say: Callable[[str], object] = lambda line: print(line, file=sys.stderr),
     ) -> None:
-        """`width`: of the model. `times`, `put`, `say`: the machine's."""
-        self._narrow, self._times, self._put, self._say = width < NARROW, times, put, say
+        """`times`, `put`, `say`: the machine's."""
+        self._times, self._put, self._say = times, put, say
         self._most = self._now = self.idle = torch.get_num_threads()
         self._last = times()
         self._wall = self._worked = 0.0
         self._said = False
 
-    def count(self, streams: int) -> int:
-        """The threads for a step over so many streams."""
-        return 1 if self._narrow and streams <= FEW else min(self._most, self.idle)
+    @property
+    def count(self) -> int:
+        """The threads for a step."""
+        return min(self._most, self.idle)
 
     @contextmanager
-    def step(self, streams: int) -> Iterator[None]:
-        """Computes the block's step over so many streams with the threads for it, and says once that the machine is
-        busy if steps take ten times as long as the processor works on them."""
+    def step(self) -> Iterator[None]:
+        """Computes the block's step with the threads for it, and says once that the machine is busy if steps take ten
+        times as long as the processor works on them."""
         self._look()
-        if (count := self.count(streams)) != self._now:
+        if (count := self.count) != self._now:
             self._put(count)
             self._now = count
         began, worked = time.monotonic(), time.thread_time()

@@ -21,7 +21,7 @@ from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.engine_limits import Overloaded, Stats
 from charter.ground.generate.sampling import Sampling
-from charter.ground.generate.threads import READ, Threads
+from charter.ground.generate.threads import Threads
 from charter.service.web.fair import FairQueue, Task, oldest
 from charter.service.web.processor import Processor
 
@@ -90,7 +90,7 @@ class Driver:
         # since when nothing came of what somebody waits for
         self._unheard: dict[Following | Task, float] = {}
         self.slow_steps = 0
-        self._threads = Threads(engine.model.shape.hidden_size)
+        self._threads = Threads()
         engine.hurry = lambda: self._processor.wanted or not self._inbox.empty()
         engine.rests = self._processor.rests
         self._thread = threading.Thread(target=self._run, name="charter-engine", daemon=True)
@@ -287,14 +287,14 @@ class Driver:
     def _step(self) -> None:
         """A step of the engine: followers get their tokens before others' prompts are read, and new requests join
         then."""
-        if streams := self._engine.writes:
-            with self._processor.turn(), self._timed(), self._threads.step(streams):
+        if self._engine.writes:
+            with self._processor.turn(), self._timed(), self._threads.step():
                 events = self._engine.write()
             self._hear(events)
         if self._engine.waits or not self._inbox.empty():
             with self._processor.turn(), self._timed():
                 self._take(wait=False)
-                with self._threads.step(-(-self._engine.stats.waiting_tokens // READ)):
+                with self._threads.step():
                     events = self._engine.admit()
             self._hear(events)
         if self._engine.resting:
