@@ -275,7 +275,8 @@ def test_an_unfit_grader_is_named_and_greyed_and_not_dropped(tmp_path: Path) -> 
     assert "graded worse than a plain refusal by an unfit grader" in page
     assert "<strong>graded worse" not in page and "**graded worse" not in files["card.md"]
     assert re.search(r"graded worse than a plain refusal\. †</li>", page)
-    assert re.search(r">[\d.]+.% † answered, [^<]*</text>", page)
+    boxes = re.findall(r'<text class="number"[^>]*>([^<]*)<', page)
+    assert any("%" in text for text in boxes) and not any("†" in text for text in boxes), boxes
     assert "failed its fitness gate" in files[".eval_results/harmlessness.yaml"]
 
 

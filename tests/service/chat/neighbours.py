@@ -116,10 +116,14 @@ class Watch:
             thread.join()
 
 
-def patient(ask: Callable[[], httpx.Response]) -> httpx.Response:
-    """The answer to a request, asked again while it comes too soon."""
-    while (answer := ask()).status_code == 429:
+def patient(client: httpx.Client, method: str, place: str, **fields: Any) -> httpx.Response:
+    """The answer to a request, asked again while it comes too soon; a form that led on to a page isn't sent twice."""
+    answer = client.request(method, place, **fields)
+    while answer.status_code == 429:
         time.sleep(1.0)
+        if answer.history:
+            method, place, fields = "GET", str(answer.url), {}
+        answer = client.request(method, place, **fields)
     return answer
 
 
@@ -135,11 +139,11 @@ class Guest:
 
     def send(self, place: str, **fields: str) -> httpx.Response:
         """The page behind a form."""
-        return patient(lambda: self.client.post(place, data={"csrf": self.csrf, **fields}))
+        return patient(self.client, "POST", place, data={"csrf": self.csrf, **fields})
 
     def page(self, place: str, **query: str) -> httpx.Response:
         """A page."""
-        return patient(lambda: self.client.get(place, params=query))
+        return patient(self.client, "GET", place, params=query)
 
     def invite(self) -> str:
         """A link by which somebody joins."""
@@ -158,7 +162,9 @@ class Guest:
         return re.findall(r"/s/[\w-]{43}", self.send(f"/c/{id}/share").text)[0]
 
     def _chats(self) -> set[str]:
-        return set(re.findall(r'href="/c/([\w-]+)', self.page("/").text))
+        page = self.page("/")
+        assert page.status_code == 200, page.text[:500]
+        return set(re.findall(r'href="/c/([\w-]+)', page.text))
 
 
 @contextmanager
