@@ -1,12 +1,14 @@
 """The launcher sets, once, the variables that only a new process can take, and keeps the user's."""
 
+import collections
 import os
 import sys
 from collections.abc import Callable
 
+import psutil
 import pytest
 
-from charter.ground.settings import execution
+from charter.ground.settings import environment, execution
 from charter.ground.settings.environment import SPINS, physical_cores, thread_count
 from charter.terminal import launch
 
@@ -52,8 +54,23 @@ def test_idle_threads_soon_sleep_unless_the_user_says_how_they_wait(
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.delenv(name, raising=False)
     assert launch.settings()["GOMP_SPINCOUNT"] == SPINS
+    monkeypatch.setattr(environment, "is_idle", lambda: True)
+    assert launch.settings()["GOMP_SPINCOUNT"] == SPINS, "a run may meet other work later"
+    assert "GOMP_SPINCOUNT" not in launch.settings(adapts=True), "threads that adapt may wait awake"
+    monkeypatch.setattr(environment, "is_idle", lambda: False)
+    assert launch.settings(adapts=True)["GOMP_SPINCOUNT"] == SPINS
     monkeypatch.setenv(variable, "ACTIVE")
     assert "GOMP_SPINCOUNT" not in launch.settings()
+
+
+@pytest.mark.parametrize(("idle", "says"), [(0.09, True), (0.05, False), (0.0, False)])
+def test_a_glance_says_whether_the_machine_is_idle(
+    monkeypatch: pytest.MonkeyPatch, idle: float, says: bool
+) -> None:
+    times = iter([(1.0, 0.0, 1.0, 5.0), (1.1 - idle, 0.0, 1.0, 5.0 + idle)])
+    machine = collections.namedtuple("machine", ("user", "nice", "system", "idle"))
+    monkeypatch.setattr(psutil, "cpu_times", lambda: machine(*next(times)))
+    assert environment.is_idle() is says
 
 
 @pytest.mark.parametrize(("jobs", "threads"), [(1, "8"), (2, "4"), (3, "2"), (20, "1")])

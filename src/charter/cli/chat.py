@@ -64,7 +64,7 @@ def chat(
     source = find_model(checkpoint, "chat")
     where = choose_execution(device)
     files = [read_file(path) for path in file or ()]
-    relaunch(threads=threads)
+    relaunch(threads=threads, adapts=True)
     if not plain and find_room(source) == "pretrain":
         print(f"({source.name} was pretrained and not finetuned: {_CONTINUES})", file=sys.stderr)
     style = Style(system, temperature, max_tokens, plain, as_json, top_p, top_k, loops)

@@ -43,7 +43,7 @@ def load(reference: str | os.PathLike[str], precision: str | None = None, device
     name = os.fspath(reference)
     where = choose_execution(device, precision)
     if "torch" not in sys.modules:
-        os.environ |= spinning()
+        os.environ |= spinning(adapts=True)
     role = ASSISTANT if is_remote(name) else ANY_CHECKPOINT
     return Model(name, find_model(name, "charter.load", role), where)
 

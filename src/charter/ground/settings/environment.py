@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+import time
 from dataclasses import dataclass
 
 import psutil
@@ -13,6 +14,8 @@ from charter.ground.settings.execution import Execution, instructions
 
 # rounds of waiting, about 0.1 ms: longer than the gap between two products, shorter than a turn of the scheduler
 SPINS = "2000"
+GLANCE_SECONDS = 0.05  # of looking whether the machine is idle
+IDLE_SHARE = 0.8  # of the processors' time, from which it is
 PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "gguf", "pydantic", "scipy")
 
 
@@ -81,14 +84,25 @@ def physical_cores() -> int:
     return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
 
 
-def spinning() -> dict[str, str]:
+def spinning(adapts: bool = False) -> dict[str, str]:
     """The variable that ends the waiting of idle threads early, unless the user has set how they wait.
 
     By default OpenMP's threads wait awake for milliseconds, which takes the core from others' work and then from their
-    own. It must be set before torch is loaded.
+    own; threads that sleep wake later, so alone they are slower. `adapts`: the command takes fewer threads once the
+    machine is busy (`generate.threads`), so on an idle machine its threads may wait awake. It must be set before torch
+    is loaded.
     """
     chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
-    return {} if chosen else {"GOMP_SPINCOUNT": SPINS}
+    return {} if chosen or (adapts and is_idle()) else {"GOMP_SPINCOUNT": SPINS}
+
+
+def is_idle() -> bool:
+    """Whether the machine's processors have next to nothing to do, by a glance at them."""
+    before = psutil.cpu_times()
+    time.sleep(GLANCE_SECONDS)
+    spent = psutil.cpu_times()
+    passed, idle = sum(spent[:8]) - sum(before[:8]), spent.idle - before.idle
+    return passed > 0 and idle >= IDLE_SHARE * passed
 
 
 def thread_count() -> int:

@@ -121,7 +121,7 @@ def serve(
             f"{how} serves only 127.0.0.1, not {host}: leave it out, and create a key with charter keys create"
         )
     where = choose_execution(device, precision)
-    relaunch(threads=threads)
+    relaunch(threads=threads, adapts=True)
     with listening.listen(host, port) as bound:
         if host not in listening.LOOPBACK:
             _warn(host)
