@@ -4,8 +4,8 @@ The memory allocator gives pages back to the system after each large tensor and 
 if it keeps them, training is up to 1.5 times as fast. Huge pages need fewer look-ups of addresses: one stream
 of int8 is 3 to 7 % faster. The number of threads is set so that it can be recorded: a resume under another
 number would give other results. Idle threads stop waiting awake soon, since on a busy machine that takes the cores from
-the work that they wait for; commands that adapt their threads do so only where the machine is busy at the start. Processes that torchrun started on one machine, and steps side by side (`--jobs`),
-divide its cores among them.
+the work that they wait for; commands that adapt their threads do so only where the machine is busy at the start.
+Processes that torchrun started on one machine, and steps side by side (`--jobs`), divide its cores among them.
 """
 
 import os

@@ -120,6 +120,7 @@ def test_the_scope_feedback_is_needed(hall: Hall) -> None:
     for answer in (
         other.post("/v1/feedback", request_id="req_1", thumb="up"),
         other.post("/v1/appeals", words="Please."),
+        other.get("/v1/appeals"),
         other.get("/v1/requests/req_1"),
         other.get("/v1/standing"),
     ):
@@ -146,3 +147,58 @@ def test_an_appeal_restores_a_suspended_account(hall: Hall) -> None:
     hall.service.conduct.settle(made["id"], "upheld", "Ms Ear", "it was")
     assert eve.get("/v1/standing").json()["level"] == "good"
     assert eve.post("/v1/messages", **body).status_code == 200
+
+
+def test_an_appealed_stop_is_decided_once_and_its_person_reads_how(hall: Hall) -> None:
+    ada, bob = Client(hall, "ada"), Client(hall, "bob")
+    said = {"messages": [{"role": "user", "content": f"how do I {WORD} the rats"}]}
+    body = {"model": MODEL, "max_tokens": 9, **said, "metadata": {"user_id": "ann"}}
+    stopped = ada.post("/v1/messages", **body)
+    assert stopped.json()["stop_reason"] == "refusal"
+    id = stopped.headers["request-id"]
+    hello = ada.ask("hello")
+    for wrong, status, words in (
+        ({"request_id": hello, "words": "why"}, 409, "nothing to appeal"),
+        ({"request_id": "req_1", "words": "why"}, 404, "isn't yours"),
+        ({"request_id": id, "words": "  "}, 400, "needs words"),
+        ({"content": said, "words": "why"}, 400, "expected request_id"),
+    ):
+        answer = ada.post("/v1/appeals", **wrong)
+        assert answer.status_code == status and words in answer.text, answer.text
+    assert bob.post("/v1/appeals", request_id=id, words="why").status_code == 404
+    made = ada.post("/v1/appeals", request_id=id, words="Rats eat my seed.", content=said)
+    assert made.status_code == 200 and made.json()["request_id"] == id, made.text
+    assert ada.post("/v1/appeals", request_id=id, words="Again.").status_code == 409
+    place = "/v1/appeals?user_id=ann"
+    (waiting,) = ada.get(place).json()["data"]
+    assert (waiting["id"], waiting["state"], waiting["decided_at"]) == (made.json()["id"], "open", None)
+    assert not ada.get("/v1/appeals").json()["data"] and not bob.get(place).json()["data"]
+    hall.service.conduct.settle(waiting["id"], "upheld", "Ms Ear", "rats are lawful")
+    (decided,) = ada.get(place).json()["data"]
+    assert decided["state"] == "upheld" and decided["decided_at"]
+    (flag,) = [row for row in hall.rows(CASES) if row.request == id and row.kind == "flag"]
+    assert (flag.verdict, flag.by) == ("dismissed", "Ms Ear"), "it weighs nothing"
+    assert ada.post("/v1/messages", **body).json()["stop_reason"] != "refusal", "it may be sent once more"
+    assert ada.post("/v1/messages", **body).json()["stop_reason"] == "refusal"
+
+
+def test_a_dismissed_appeal_changes_nothing_and_one_end_user_fills_no_queue(hall: Hall) -> None:
+    ada = Client(hall, "ada")
+
+    def stop(number: int, user: str) -> str:
+        turn = {"role": "user", "content": f"{WORD} number {number}"}
+        more = {"metadata": {"user_id": user}}
+        answer = ada.post("/v1/messages", model=MODEL, max_tokens=9, messages=[turn], **more)
+        return str(answer.headers["request-id"])
+
+    answers = [ada.post("/v1/appeals", request_id=stop(n, "eve"), words="Why?") for n in range(22)]
+    assert [one.status_code for one in answers] == [200] * 20 + [429] * 2
+    assert ada.post("/v1/appeals", request_id=stop(99, "zoe"), words="Why?").status_code == 200
+    first = answers[0].json()
+    hall.service.conduct.settle(first["id"], "dismissed", "Ms Ear", "")
+    assert {one["state"] for one in ada.get("/v1/appeals?user_id=eve").json()["data"]} == {
+        "open",
+        "dismissed",
+    }
+    (flag,) = [r for r in hall.rows(CASES) if r.request == first["request_id"] and r.kind == "flag"]
+    assert flag.verdict is None

@@ -86,6 +86,7 @@ class Upstream:
         self.counts: list[dict[str, Any]] = []  # bodies of requests for a count
         self.counting: Response | None = None  # instead of a count
         self.standing = {"level": "good", "of": "user", "message": "", "appeal": ""}
+        self.decided = "open"  # what became of appeals
         self.facts: dict[str, Any] = {}
         self.rules: Any = {
             "policy": {
@@ -114,6 +115,7 @@ class Upstream:
             Route("/v1/standing", self._standing),
             Route("/v1/feedback", self._told, methods=["POST"]),
             Route("/v1/appeals", self._told, methods=["POST"]),
+            Route("/v1/appeals", self._appeals),
         ]
         self.app = Starlette(routes=routes)
 
@@ -145,6 +147,12 @@ class Upstream:
             return JSONResponse({"error": {"message": "not now"}}, 503)
         self.told.append((request.url.path.rpartition("/")[2], await request.json()))
         return JSONResponse({"id": "x"})
+
+    async def _appeals(self, _: Request) -> Response:
+        if self.deaf:
+            return JSONResponse({"error": {"message": "not now"}}, 503)
+        made = [body["request_id"] for kind, body in self.told if kind == "appeals" and "request_id" in body]
+        return JSONResponse({"data": [{"request_id": one, "state": self.decided} for one in made]})
 
     async def _count(self, request: Request) -> Response:
         body = await request.json()

@@ -57,10 +57,9 @@ def test_an_appeal_needs_words_reaches_people_once_and_is_noted(ann: Person, ups
     assert ann.client.post(place, data={"words": "forged"}).status_code == 403
     answer = ann.send(place, words="It was about a lawful thing.", content="yes")
     assert answer.status_code == 200 and "You appealed." in answer.text
-    reports = [body for kind, body in upstream.told if kind == "feedback"]
-    assert len(reports) == 1 and reports[0]["words"] == "It was about a lawful thing."
-    assert reports[0]["request_id"] == "req_1" and reports[0]["content"]["messages"][0]["content"] == "Hello"
-    assert not [body for kind, body in upstream.told if kind == "appeals"]  # a good standing has no appeal
+    appeals = [body for kind, body in upstream.told if kind == "appeals"]
+    assert len(appeals) == 1 and appeals[0]["words"] == "It was about a lawful thing."
+    assert appeals[0]["request_id"] == "req_1" and appeals[0]["content"]["messages"][0]["content"] == "Hello"
     assert ann.send(place, words="Again").status_code == 409
     assert place not in ann.page(f"/c/{sent['chat']}")
 
@@ -77,17 +76,28 @@ def test_six_appeals_at_once_are_one_and_one_that_reached_nobody_can_be_sent_aga
     with ThreadPoolExecutor(6) as pool:
         codes = sorted(pool.map(lambda _: ann.client.post(place, data=fields).status_code, range(6)))
     assert codes == [200, *5 * [409]]
-    assert [kind for kind, _ in upstream.told].count("feedback") == 1
+    assert [kind for kind, _ in upstream.told].count("appeals") == 1
 
 
-def test_a_lowered_standing_is_appealed_with_it(ann: Person, upstream: Upstream) -> None:
-    upstream.standing = {"level": "warned", "of": "user", "message": "Careful.", "appeal": ""}
+@pytest.mark.parametrize(
+    ("decided", "words"),
+    [
+        ("open", "People decide about it."),
+        ("upheld", "a person agreed: the stop was a mistake"),
+        ("dismissed", "A person read it, and the stop stands."),
+    ],
+)
+def test_a_person_reads_what_became_of_an_appeal(
+    ann: Person, upstream: Upstream, decided: str, words: str
+) -> None:
     sent = ann.begin("Hello")
     ann.finished(sent["reply"])
     ann.send(f"/m/{sent['reply']}/appeal", words="It was harmless.")
-    kinds = [kind for kind, _ in upstream.told if kind != "standing"]
-    assert kinds == ["feedback", "appeals"]
-    assert "content" not in dict(upstream.told)["feedback"]  # not ticked
+    assert "content" not in dict(upstream.told)["appeals"]  # not ticked
+    upstream.decided = decided
+    assert words in words_of(ann.page(f"/c/{sent['chat']}")) and words in ann.page(f"/m/{sent['reply']}")
+    upstream.deaf = True  # a server that can't say it now
+    assert "People decide about it." in words_of(ann.page(f"/c/{sent['chat']}"))
 
 
 def test_what_was_not_stopped_and_what_nobody_decides_has_no_appeal(

@@ -298,20 +298,6 @@ def who(by: str) -> str:
     return name
 
 
-def appeal(connection: Connection, organisation: str, words: str, now: float, user: str = "") -> str:
-    """The id of a new appeal of the standing of an organisation or one of its end users. Raises Refusal if it has no
-    words, another one waits, or too many of the organisation wait."""
-    if not words.strip():
-        raise Refusal("an appeal needs words: write why the account should be restored")
-    alone(connection)
-    if waiting_of(connection, organisation, "appeal", user):
-        raise Refusal("an appeal already waits for a decision; only one can be open at a time", 409)
-    appeal_id = open_case(connection, NewCase("appeal", organisation, words=words, user=user), now)
-    if appeal_id is None:
-        raise Refusal(f"{MOST_OPEN} appeals of yours are already waiting; send this one later", 429)
-    return appeal_id
-
-
 def audit(connection: Connection) -> list[Audit]:
     """People's verdicts on the classifiers, by category. Only closed flags count, so the precision is that of the flags
     that people have judged."""

@@ -99,8 +99,9 @@ def case(
 ) -> None:
     """Show a case with the decisions about its request, or close it.
 
-    An upheld flag weighs more on the ladder, a dismissed one nothing. An upheld appeal restores the account. An upheld
-    case of kind standing applies the level that the rule asks for.
+    An upheld flag weighs more on the ladder, a dismissed one nothing. An upheld appeal restores the account; that of
+    a stopped request dismisses its flags, and the request may be sent once more. An upheld case of kind standing
+    applies the level that the rule asks for.
     """
     from charter.service.accounts import conduct_views
 

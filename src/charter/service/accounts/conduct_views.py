@@ -15,7 +15,7 @@ from rich.text import Text
 from sqlalchemy import Connection, Engine
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.accounts import cases, standings
+from charter.service.accounts import appeals, cases, standings
 from charter.service.accounts.cases import Case, CaseVerdict, Kind, State
 from charter.service.accounts.decisions import (
     Decision,
@@ -168,7 +168,7 @@ def appeal(place: str, organisation: str, user: str, words: str) -> None:
     """Puts an appeal into the queue."""
     with opened(place) as engine, writing(engine) as c:
         mine, mark = parts_of(account_of(c, organisation, user))
-        print(cases.appeal(c, mine, words, time.time(), mark))
+        print(appeals.appeal(c, mine, words, time.time(), mark))
 
 
 def print_decisions(place: str, request: str, as_json: bool) -> None:

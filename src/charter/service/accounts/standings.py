@@ -9,13 +9,16 @@ account at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from charter.ground.artifact.errors import CharterError
+from charter.service.accounts.appeals import flags_behind
 from charter.service.accounts.cases import (
+    DISMISSED,
     RULE,
     UPHELD,
     Case,
@@ -27,12 +30,13 @@ from charter.service.accounts.cases import (
     who,
     withdraw,
 )
+from charter.service.accounts.grants import release
 from charter.service.accounts.history import history_of
 from charter.service.accounts.keys import check_organisation
 from charter.service.accounts.ladder import LEVELS, History, Ladder, Level, Outcome, next_standing
 from charter.service.accounts.tables import CASES, FACTS, STANDINGS
 from charter.service.web.database import alone
-from charter.service.web.refusal import Stale
+from charter.service.web.refusal import Refusal, Stale
 
 LADDER = "ladder"  # the fact with the rules of the service, for commands that decide beside it
 
@@ -207,9 +211,10 @@ def settle(
 ) -> Case:
     """Closes a case and applies the consequences for the account, in one transaction.
 
-    A flag: the history of the organisation and of its end user is weighed again. An appeal: upheld, it restores the
-    account to good; dismissed, nothing changes. A rise that the rule asked for: upheld, it is applied; dismissed, the
-    level stays by a person's decision. A report is about the model, not the account. Raises as `close_case`.
+    A flag: the history of the organisation and of its end user is weighed again. An appeal of the standing: upheld, it
+    restores the account to good; of a stopped request: upheld, its flags are dismissed and the request may be sent once
+    more; dismissed, nothing changes. A rise that the rule asked for: upheld, it is applied; dismissed, the level stays
+    by a person's decision. A report is about the model, not the account. Raises as `close_case`.
     """
     case = close_case(connection, id, verdict, by, note, now)
     why = note or f"{case.kind} {case.id} was {verdict}"
@@ -217,6 +222,11 @@ def settle(
     if case.kind == "flag":
         for whose in dict.fromkeys((case.organisation, account)):
             evaluate(connection, whose, ladder, now)
+    elif case.kind == "appeal" and case.request:
+        for flag in flags_behind(connection, case) if verdict == UPHELD else ():
+            with suppress(Refusal):  # a severe reply, whose next text nobody has seen
+                release(connection, flag.id, by, why, now)
+            settle(connection, flag.id, DISMISSED, by, why, ladder, now)
     elif case.kind == "appeal" and verdict == UPHELD:
         decide(connection, account, LEVELS[0], by, why, now)
         if case.user:

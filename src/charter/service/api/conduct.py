@@ -21,7 +21,8 @@ from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.moderation.actions import Level as Sensitivity
 from charter.ground.moderation.actions import Verdict
 from charter.ground.moderation.policy import Policy
-from charter.service.accounts import cases, feedback, grants
+from charter.service.accounts import appeals, feedback, grants
+from charter.service.accounts.appeals import Stop
 from charter.service.accounts.cases import ACTED, Case, CaseVerdict, NewCase, open_case, stopped_before
 from charter.service.accounts.decisions import WHOLE, Entry, Log, append, user_mark
 from charter.service.accounts.export import expire
@@ -259,19 +260,19 @@ class Conduct:
         with writing(self._engine) as connection:
             return feedback.give_feedback(connection, caller, request_id, opinion, self._clock())
 
-    def appeal(self, organisation: str, words: str, user: str = "") -> str:
-        """The id of a new appeal of an organisation, or for one of its end users. Waits for the disk. Raises Refusal if
-        the account is in good standing, and as `cases.appeal`."""
+    def appeal(self, organisation: str, words: str, user: str = "", stop: Stop | None = None) -> str:
+        """The id of a new appeal of an organisation, for one of its end users, or of a stopped request. Waits for the
+        disk. Raises Refusal if the account is in good standing, and as `appeals.appeal`, `appeals.appeal_stop`."""
+        self.log.flush()  # a stopped request may be very recent
         mark = user_mark(organisation, user)
         with writing(self._engine) as connection:
+            if stop is not None:
+                return appeals.appeal_stop(connection, organisation, stop, words, self._clock())
             change = newest_of(connection, account_of(organisation, mark))
             if change is None or change.level == LEVELS[0]:
-                raise Refusal(
-                    f"the {'user' if user else 'account'} is in good standing, so there is nothing to appeal; report a "
-                    "single decision as feedback on its request",
-                    409,
-                )
-            return cases.appeal(connection, organisation, words, self._clock(), mark)
+                whose = "user" if user else "account"
+                raise Refusal(f"the {whose} is in good standing; appeal a single stop by its request", 409)
+            return appeals.appeal(connection, organisation, words, self._clock(), mark)
 
     def settle(
         self, case: str, verdict: CaseVerdict, by: str, note: str = "", also: Also | None = None

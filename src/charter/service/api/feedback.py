@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from charter.ground.moderation.screen import Screen
+from charter.service.accounts.appeals import Stop, appeals_of
 from charter.service.accounts.cases import MOST_WORDS
-from charter.service.accounts.decisions import Decision, decisions_of
+from charter.service.accounts.decisions import Decision, decisions_of, user_mark
 from charter.service.accounts.feedback import thumbs_of
 from charter.service.accounts.keys import Caller
 from charter.service.api.errors import ApiError, invalid
@@ -92,18 +93,36 @@ class StandingAnswer(BaseModel):
 
 
 class AppealBody(Strict):
-    """An appeal of the standing of the account, or of one of its end users."""
+    """An appeal of the standing of the account, or of one of its end users; or of what was stopped of a request."""
 
-    words: str = Field(min_length=1, max_length=MOST_WORDS, description="why it should be restored")
+    words: str = Field(min_length=1, max_length=MOST_WORDS, description="why the decision is wrong")
     user_id: str | None = Field(None, min_length=1, max_length=1024, description="for this end user alone")
+    request_id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="the stopped request, in whose answer's header it stood",
+    )
+    content: dict[str, Any] | None = Field(
+        None, description="what was said, where people may see it; with request_id"
+    )
 
 
 class AppealAnswer(BaseModel):
-    """An appeal that waits for a person."""
+    """An appeal; it is open until a person upholds or dismisses it. `request_id`: of an appealed stop."""
 
     type: Literal["appeal"] = "appeal"
     id: str
-    state: Literal["open"] = "open"
+    state: Literal["open", "upheld", "dismissed"] = "open"
+    request_id: str | None = None
+    created_at: str | None = None
+    decided_at: str | None = None
+
+
+class AppealsAnswer(BaseModel):
+    """The newest appeals of the account itself, or of one of its end users."""
+
+    data: list[AppealAnswer]
 
 
 @ROUTES.add("POST", "/v1/feedback", "Give a thumb, or report a reply", FeedbackAnswer, most=LARGEST)
@@ -177,9 +196,7 @@ def titles_of(screen: Screen | None) -> dict[str, str]:
 async def find_standing(request: Request, call: Call) -> Response:
     """The standing of the caller's account, or of requests of one of its end users."""
     service = service_of(request)
-    user = request.query_params.get("user_id", "")
-    if len(user) > LONGEST_USER:
-        raise invalid(f"user_id: expected at most {LONGEST_USER} characters", "user_id")
+    user = _user_in(request)
     standing = await service.find_standing(replace(call, user=user_digest(user)))
     answer = StandingAnswer(
         level=standing.level,
@@ -190,10 +207,45 @@ async def find_standing(request: Request, call: Call) -> Response:
     return JSONResponse(answer.model_dump())
 
 
-@ROUTES.add("POST", "/v1/appeals", "Appeal the account's standing", AppealAnswer, most=LARGEST)
+@ROUTES.add("POST", "/v1/appeals", "Appeal the account's standing, or a stop", AppealAnswer, most=LARGEST)
 async def appeal(request: Request, call: Call, body: AppealBody) -> Response:
-    """Puts an appeal of the caller's account, or of one of its end users, into people's queue."""
-    service = service_of(request)
-    whose, user = call.caller.organisation, user_digest(body.user_id)
-    id = await service.write(call.caller, lambda: service.conduct.appeal(whose, body.words, user))
-    return JSONResponse(AppealAnswer(id=id).model_dump())
+    """Puts an appeal of the caller's account, of one of its end users, or of a stopped request into people's queue."""
+    if body.content is not None and body.request_id is None:
+        raise invalid("content: expected request_id beside it, the request in which it was said", "content")
+    service, whose = service_of(request), call.caller.organisation
+    stop = Stop(body.request_id, body.content) if body.request_id is not None else None
+    about = (body.words, user_digest(body.user_id), stop)
+    id = await service.write(call.caller, lambda: service.conduct.appeal(whose, *about))
+    return JSONResponse(AppealAnswer(id=id, request_id=body.request_id).model_dump())
+
+
+@ROUTES.add("GET", "/v1/appeals", "Appeals and what became of them", AppealsAnswer, USER)
+async def find_appeals(request: Request, call: Call) -> Response:
+    """The newest appeals of the caller's account, or of one of its end users."""
+    service, user = service_of(request), _user_in(request)
+    made = await asyncio.to_thread(_appeals, service, call.caller.organisation, user)
+    return JSONResponse(AppealsAnswer(data=made).model_dump())
+
+
+def _appeals(service: Service, organisation: str, user: str) -> list[AppealAnswer]:
+    with reading(service.database) as connection:
+        made = appeals_of(connection, organisation, user_mark(organisation, user_digest(user or None)))
+    return [
+        AppealAnswer.model_validate(
+            {
+                "id": one.id,
+                "state": one.verdict or "open",
+                "request_id": one.request or None,
+                "created_at": rfc3339(one.created),
+                "decided_at": rfc3339(one.closed),
+            }
+        )
+        for one in made
+    ]
+
+
+def _user_in(request: Request) -> str:
+    """The end user that the query names. Raises ApiError if the name is too long."""
+    if len(user := request.query_params.get("user_id", "")) > LONGEST_USER:
+        raise invalid(f"user_id: expected at most {LONGEST_USER} characters", "user_id")
+    return user

@@ -23,6 +23,7 @@ USER = "chat-"  # begins the ids by which the API knows people
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 300.0  # between two parts of an answer, or until the first: a long prompt takes long to read
 ASK_SECONDS = 30.0  # of a request that isn't for a reply
+APPEALS_SECONDS = 3.0  # that a page waits for what became of appeals
 LONGEST_ID = 200  # characters of a model's id
 BUSY = {408, 429, 500, 502, 503, 504, 529}
 AWAY = "the model's server can't be reached; the chat tries again"
@@ -91,9 +92,11 @@ class Api:
                 raise ApiProblem(AWAY, 503, True) from None
         raise ApiProblem(AWAY, 503, True)
 
-    async def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    async def ask(
+        self, method: str, path: str, body: Any = None, seconds: float = ASK_SECONDS
+    ) -> dict[str, Any]:
         """The answer to a request. Raises ApiProblem."""
-        async with self._sent(method, path, body, ASK_SECONDS) as answer:
+        async with self._sent(method, path, body, seconds) as answer:
             try:
                 return _json((await answer.aread()).decode("utf-8", "replace"))
             except httpx2.HTTPError:
@@ -158,6 +161,15 @@ class Api:
             return None
         facts = {name: kept(str(said.get(name) or "")) for name in ("level", "message")}
         return facts if facts["level"] else None
+
+    async def appeals(self, user: str) -> dict[str, str]:
+        """What became of a person's appeals: open, upheld or dismissed, by request; none if the server can't say."""
+        try:
+            said = (await self.ask("GET", f"/v1/appeals?user_id={user}", seconds=APPEALS_SECONDS)).get("data")
+        except ApiProblem:
+            return {}
+        listed = said if isinstance(said, list) else ()
+        return {str(one.get("request_id")): str(one.get("state")) for one in listed if isinstance(one, dict)}
 
     async def count(
         self, model: str, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import ColumnElement, update
@@ -10,7 +9,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from charter.service.chat.branches import REFUSED, Message, branch, message_of
-from charter.service.chat.client import ApiProblem
 from charter.service.chat.letters import kept
 from charter.service.chat.visit import Visit, done
 from charter.service.people.tables import MESSAGES
@@ -18,7 +16,6 @@ from charter.service.web.database import reading, writing
 from charter.service.web.refusal import Refusal, Stale
 
 MOST_WORDS = 4000
-GOOD = "good"  # a standing that nothing lowers
 
 
 async def thumb(visit: Visit) -> Response:
@@ -43,7 +40,7 @@ async def thumb(visit: Visit) -> Response:
 
 
 async def appeal(visit: Visit) -> Response:
-    """Asks people to look at a stop, and at the person's standing if that was lowered."""
+    """Asks people to look at a stop."""
     one = await run_in_threadpool(_message, visit)
     words = kept(visit.form.text("words"))[:MOST_WORDS].strip()
     if one.state != REFUSED or not one.request:
@@ -52,25 +49,16 @@ async def appeal(visit: Visit) -> Response:
         raise Refusal("say in a few words why; nothing was sent")
     if not await run_in_threadpool(_note, visit, one.id, ~MESSAGES.c.appealed, appealed=True):
         raise Stale("you have appealed this already; people decide about it")
+    body: dict[str, Any] = {"request_id": one.request, "words": words}
+    if visit.form.text("content") == "yes":
+        body["content"] = await run_in_threadpool(_said, visit, one.id)
     try:
-        await _report(visit, one, words)
+        await visit.service.api.ask("POST", "/v1/appeals", body)
     except BaseException:
         # nobody was told, so that the person may try again
         await run_in_threadpool(_note, visit, one.id, appealed=False)
         raise
-    standing = await visit.service.api.standing(visit.user)
-    if standing is not None and standing["level"] != GOOD:
-        with suppress(ApiProblem):  # an appeal of the standing may wait already
-            await visit.service.api.ask("POST", "/v1/appeals", {"words": words, "user_id": visit.user})
     return done(visit, f"/c/{one.chat}#m-{one.id}", appealed=True)
-
-
-async def _report(visit: Visit, one: Message, words: str) -> None:
-    """Sends a decision to people, with what was said up to it if the person agrees."""
-    body: dict[str, Any] = {"request_id": one.request, "thumb": "down", "words": words}
-    if visit.form.text("content") == "yes":
-        body["content"] = await run_in_threadpool(_said, visit, one.id)
-    await visit.service.api.ask("POST", "/v1/feedback", body)
 
 
 def _said(visit: Visit, id: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from charter.service.chat.files import draft_of
 from charter.service.chat.reply_options import settings_in
 from charter.service.chat.storage import check_room
 from charter.service.chat.tool_calls import check_names, chosen_in, switch_on
-from charter.service.chat.visit import Visit, article, done, number_in, show, whole
+from charter.service.chat.visit import Visit, articles, done, number_in, show, whole
 from charter.service.people.workers import lock
 from charter.service.web.database import reading, writing
 from charter.service.web.refusal import NotFound, Refusal
@@ -74,7 +74,7 @@ def talk(visit: Visit) -> HTMLResponse:
         earlier = length_of(connection, end) - len(messages)
         later = later_than(connection, chat.leaf, end, SHOWN) if end != chat.leaf else []
         chosen = chosen_in(connection, chat.id)
-    shown = [article(visit, one) for one in messages]
+    shown = articles(visit, messages)
     return show(
         visit,
         "talk",
@@ -143,7 +143,7 @@ def _alone(visit: Visit, unfolded: str = "") -> tuple[Message, str]:
     """One message, and its HTML."""
     with reading(visit.service.database) as connection:
         one = branch(connection, message_of(connection, visit.person, visit.id).id, 1)[0]
-    return one, article(visit, one, unfolded=unfolded)
+    return one, articles(visit, [one], unfolded)[0]
 
 
 def begin(visit: Visit) -> Response:

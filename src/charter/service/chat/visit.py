@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anyio import from_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -173,9 +174,20 @@ def plain(service: Service, template: str, title: str, status: int = 200, **cont
     return PAGES.page(template, status, name=config.name, title=title, member=None, **known, **context)
 
 
-def article(visit: Visit, message: Message, place: str = "/m/", unfolded: str = "") -> str:
+def articles(visit: Visit, messages: Sequence[Message], unfolded: str = "") -> list[str]:
+    """Messages of a chat as HTML, in a thread of a request: appealed stops say what became of the appeal, which the
+    model's server knows. `unfolded`: as in `article`."""
+    appeals: dict[str, str] = {}
+    if any(one.appealed for one in messages):
+        appeals = from_thread.run(visit.service.api.appeals, visit.user)
+    return [article(visit, one, "/m/", unfolded, appeals.get(one.request, "open")) for one in messages]
+
+
+def article(
+    visit: Visit, message: Message, place: str = "/m/", unfolded: str = "", appeal: str = "open"
+) -> str:
     """A message as HTML; `place`: how the addresses of what is done with it begin; `unfolded`: the form that stands
-    open in it, `edit`, `rate`, `appeal` or none."""
+    open in it, `edit`, `rate`, `appeal` or none; `appeal`: what became of an appealed stop."""
     text = message.text
     if message.running:
         text = visit.service.replies.text_of(message.id) or text
@@ -189,6 +201,7 @@ def article(visit: Visit, message: Message, place: str = "/m/", unfolded: str = 
         "place": place,
         "calls": message.calls,
         "stop": stop,
+        "appeal": appeal,
     }
     return str(PAGES.fill("message", member=visit, service=visit.service, unfolded=unfolded, **shown))
 
