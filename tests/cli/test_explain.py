@@ -38,6 +38,11 @@ def test_a_room_is_a_table_for_people_and_answers_to_words_of_other_tools(charte
     assert meanings(charter, "SFT")[0]["name"] == "finetune"
 
 
+@pytest.mark.parametrize("word", ["look-alikes", "SL-CAI", "Elo", "threshold", "constitution"])
+def test_words_of_the_readme_are_explained(charter: Charter, word: str) -> None:
+    assert any(meaning["kind"] == "word" and meaning["means"] for meaning in meanings(charter, word))
+
+
 def test_every_metric_and_evaluation_is_explained(charter: Charter) -> None:
     fact = next(m for m in meanings(charter, "unsafe_refusal_rate") if m["kind"] == "metric")
     (metric,) = (m for m in METRICS if m.name == "unsafe_refusal_rate")

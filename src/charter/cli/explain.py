@@ -99,7 +99,7 @@ def find_meanings(word: str) -> list[Meaning]:
     meanings += [
         Meaning(spaced, "word", {"means": entry["idea"], "where": entry["where"]})
         for entry in read_words()
-        if spaced in entry["words"]
+        if {spaced, spaced.removesuffix("s")} & set(entry["words"])
     ]
     if not meanings and (room := our_name(name, building.ROOMS)) is not None:
         meanings = [_room(room)]

@@ -24,7 +24,7 @@ class Rows(list[dict[str, Any]]):
         fit = [at for at in range(len(columns)) if sum(widths[: at + 1]) + 2 * at <= _LINE]
         lines = ["  ".join(line[at].ljust(widths[at]) for at in fit).rstrip() for line in cells]
         left = [f"the first {_SHOWN} of {len(self)} rows"] if len(self) > _SHOWN else []
-        left += [f"too wide to show: {', '.join(columns[len(fit) :])}"] if len(fit) < len(columns) else []
+        left += [f"more columns: {', '.join(columns[len(fit) :])}"] if len(fit) < len(columns) else []
         return "\n".join([*lines, *([f"({'; '.join(left)})"] if left else [])]) if self else "no rows"
 
     def _columns(self) -> list[str]:

@@ -73,6 +73,11 @@ def test_edits_and_retries_are_siblings_and_the_first_question_can_be_edited(eng
         shown = branch(c, chat_of(c, ann, first.chat).leaf)
         assert [m.text for m in shown] == ["Goodbye", "three"]
         assert shown[0].place == 2 and shown[0].siblings == (first.question, other.question)
+        assert chat_of(c, ann, first.chat).title == "Goodbye", "a title that nobody wrote follows"
+        tree.change(c, ann, first.chat, title="Mine")
+        finish(c, tree.edit(c, ann, first.question, "Farewell", "").reply)
+        assert chat_of(c, ann, first.chat).title == "Mine"
+        tree.choose(c, ann, other.question)
         tree.choose(c, ann, first.question)
         shown = branch(c, chat_of(c, ann, first.chat).leaf)
         assert [m.text for m in shown] == ["Hello", "two"] and shown[1].place == 2

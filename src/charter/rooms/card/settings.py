@@ -50,7 +50,7 @@ UNINTENDED = (
 )
 # Beside those of every model, which are in `ground/moderation/limits.py`.
 LIMITATIONS = (
-    "Refusals were taught on the topics of the training prompts; attacks of another form get through more often.",
+    "If it was taught refusals, then on few topics; attacks of another form get through more often.",
     "Graders are models as well. A number graded by one says how that grader sees the replies.",
 )
 

@@ -116,6 +116,9 @@ def edit(connection: Connection, person: Person, question: str, text: str, clien
     there = _lock(connection, person, first.chat)
     if client and (sent := _sent(connection, first.chat, client)):
         return Sent(first.chat, sent, _reply_to(connection, sent))
+    if not first.parent:  # a title that nobody wrote is the first question's
+        own = (CHATS.c.id == first.chat, CHATS.c.titled.is_(False))
+        connection.execute(update(CHATS).where(*own).values(title=title_of(text)))
     return _ask(connection, first.chat, first.parent, text, there.model, there.settings, client)
 
 
