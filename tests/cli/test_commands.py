@@ -179,6 +179,7 @@ def test_constitution_check(charter: Charter, tmp_path: Path) -> None:
 def test_doctor(charter: Charter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CHARTER_DATA", str(tmp_path))
     monkeypatch.setenv("CHARTER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("charter.cli.doctor.is_idle", lambda: True)  # other tests run beside it
     _, out, _ = charter("doctor")
     for name in (
         "python",

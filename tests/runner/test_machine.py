@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from charter.cli import doctor
 from charter.ground.settings.estimate import ROW_TOKENS, TEMPLATE_TOKENS, Estimate, Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
@@ -119,3 +120,13 @@ def test_without_text_a_row_has_the_usual_tokens() -> None:
     assert sizes.mean_tokens("prompts") == 70.0
     assert Sizes({"prompts": (3, 9)}).row_tokens("prompts") == (ROW_TOKENS, ROW_TOKENS)
     assert sizes.mean_tokens("none") == ROW_TOKENS
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_speed_measured_on_a_busy_machine_is_not_kept(monkeypatch: pytest.MonkeyPatch, idle: bool) -> None:
+    monkeypatch.setattr(doctor, "is_idle", lambda: idle)
+    monkeypatch.setattr(doctor, "_measure", lambda: MachineSpeed(2, GFLOPS / 9, COPIED / 9))
+    keep_speed(REFERENCE)
+    line = doctor._speed(again=True)[2]
+    assert ("not kept" in line) is not idle
+    assert read_speed() == (MachineSpeed(2, GFLOPS / 9, COPIED / 9) if idle else REFERENCE)

@@ -16,11 +16,11 @@ import typer
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.sandbox import preflight
-from charter.ground.settings.environment import physical_cores, thread_count, version_of
+from charter.ground.settings.environment import is_idle, physical_cores, thread_count, version_of
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.extras import EXTRAS, install, missing
 from charter.ground.settings.places import data_folder
-from charter.runner.machine import MachineSpeed, is_busy, keep_speed, read_speed
+from charter.runner.machine import MachineSpeed, keep_speed, read_speed
 
 # best products of two matrices and best copies, as `runner.machine` takes them
 _MEASURE = (
@@ -98,17 +98,22 @@ def _threads() -> Check:
 def _speed(again: bool) -> Check:
     """The machine's speed; it is no problem, but how long things take."""
     speed = None if again else read_speed()
+    kept = "--again measures it anew"
     if speed is None:
+        idle = is_idle()
         try:
             speed = _measure()
+            if idle:
+                keep_speed(speed)
+            else:
+                kept = "not kept for forecasts, since this machine is busy; run this again when it isn't"
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             return "speed", True, f"not measured ({error}); forecasts take that of another machine"
     return (
         "speed",
         True,
         f"{speed.gflops:.0f} GFLOP/s and copies of {speed.copied:.0f} GB/s on {speed.threads} threads, "
-        f"{speed.factor:.2g} times our reference; --again measures it anew"
-        f"{', better when this machine is less busy' if is_busy() else ''}",
+        f"{speed.factor:.2g} times our reference; {kept}",
     )
 
 
@@ -123,9 +128,7 @@ def _measure() -> MachineSpeed:
         env=environment,
     )
     threads, gflops, copied = json.loads(process.stdout)
-    speed = MachineSpeed(threads, gflops, copied)
-    keep_speed(speed)
-    return speed
+    return MachineSpeed(threads, gflops, copied)
 
 
 def _precision() -> Check:

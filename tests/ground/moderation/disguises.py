@@ -141,7 +141,7 @@ def _inside(word: str, mark: str) -> str:
 
 
 def _assigned(text: str, form: str, use: str) -> str:
-    parts = quarters(text)
+    parts = (quarters(text) + [""] * 3)[:4]
     names = [f"part_{n}" for n in range(len(parts))]
     lines = [form.format(name, part) for name, part in zip(names, parts, strict=True)]
     return "\n".join([*lines, use.format(" + ".join(names), *names)])

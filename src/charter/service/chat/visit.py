@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anyio import from_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -54,10 +54,11 @@ PAGES.environment.globals["new_client"] = new_id
 
 @dataclass(frozen=True)
 class Visit(SignedIn):
-    """One request of a signed-in person."""
+    """One request of a signed-in person; `loop`: where the service's connections live."""
 
     service: Service
     request: Request
+    loop: asyncio.AbstractEventLoop
 
     @property
     def user(self) -> str:
@@ -129,7 +130,7 @@ def visit_of(request: Request, person: Person, form: Form) -> Visit:
         check_form(session, form)
     # no database keeps NUL
     fields = {name: [value.replace("\x00", "") for value in values] for name, values in form.fields.items()}
-    return Visit(person, session, Form(fields), service, request)
+    return Visit(person, session, Form(fields), service, request, asyncio.get_running_loop())
 
 
 def whole(text: str) -> int:
@@ -179,7 +180,8 @@ def articles(visit: Visit, messages: Sequence[Message], unfolded: str = "") -> l
     model's server knows. `unfolded`: as in `article`."""
     appeals: dict[str, str] = {}
     if any(one.appealed for one in messages):
-        appeals = from_thread.run(visit.service.api.appeals, visit.user)
+        known = visit.service.api.appeals(visit.user)
+        appeals = asyncio.run_coroutine_threadsafe(known, visit.loop).result()
     return [article(visit, one, "/m/", unfolded, appeals.get(one.request, "open")) for one in messages]
 
 
