@@ -173,11 +173,14 @@ def test_an_appealed_stop_is_decided_once_and_its_person_reads_how(hall: Hall) -
     (waiting,) = ada.get(place).json()["data"]
     assert (waiting["id"], waiting["state"], waiting["decided_at"]) == (made.json()["id"], "open", None)
     assert not ada.get("/v1/appeals").json()["data"] and not bob.get(place).json()["data"]
+    (flag,) = [row for row in hall.rows(CASES) if row.request == id and row.kind == "flag"]
+    hall.service.conduct.settle(flag.id, "upheld", "Mr Hasty", "poison")
     hall.service.conduct.settle(waiting["id"], "upheld", "Ms Ear", "rats are lawful")
     (decided,) = ada.get(place).json()["data"]
     assert decided["state"] == "upheld" and decided["decided_at"]
     (flag,) = [row for row in hall.rows(CASES) if row.request == id and row.kind == "flag"]
     assert (flag.verdict, flag.by) == ("dismissed", "Ms Ear"), "it weighs nothing"
+    assert flag.note == "rats are lawful (upheld by Mr Hasty before)"
     assert ada.post("/v1/messages", **body).json()["stop_reason"] != "refusal", "it may be sent once more"
     assert ada.post("/v1/messages", **body).json()["stop_reason"] == "refusal"
 

@@ -8,7 +8,15 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
-from charter.service.accounts.cases import MOST_OPEN, Case, NewCase, cases_of, open_case, waiting_of
+from charter.service.accounts.cases import (
+    DISMISSED,
+    MOST_OPEN,
+    Case,
+    NewCase,
+    cases_of,
+    open_case,
+    waiting_of,
+)
 from charter.service.accounts.tables import CASES, DECISIONS
 from charter.service.web.database import alone
 from charter.service.web.refusal import NotFound, Refusal
@@ -91,13 +99,17 @@ def appeals_of(connection: Connection, organisation: str, user: str = "") -> lis
 
 
 def flags_behind(connection: Connection, case: Case) -> list[Case]:
-    """The open flags on an appealed request, and on the earlier one that it repeats."""
+    """The flags on an appealed request, and on the earlier one that it repeats, but those that a person dismissed; one
+    that a person upheld is open again."""
     d = DECISIONS.c
     mine = and_(d.request == case.request, d.organisation == case.organisation, d.repeats != "")
     earlier = connection.execute(select(d.repeats).where(mine)).scalars()
-    return [
+    flags = [
         one
         for request in dict.fromkeys((case.request, *earlier))
         for one in cases_of(connection, request)
-        if one.kind == "flag" and one.organisation == case.organisation and one.closed is None
+        if one.kind == "flag" and one.organisation == case.organisation and one.verdict != DISMISSED
     ]
+    again = {"closed": None, "verdict": None, "by": None, "note": None}
+    connection.execute(CASES.update().where(CASES.c.id.in_([one.id for one in flags])).values(**again))
+    return flags

@@ -226,7 +226,8 @@ def settle(
         for flag in flags_behind(connection, case) if verdict == UPHELD else ():
             with suppress(Refusal):  # a severe reply, whose next text nobody has seen
                 release(connection, flag.id, by, why, now)
-            settle(connection, flag.id, DISMISSED, by, why, ladder, now)
+            before = f" (upheld by {flag.by} before)" if flag.by else ""
+            settle(connection, flag.id, DISMISSED, by, why + before, ladder, now)
     elif case.kind == "appeal" and verdict == UPHELD:
         decide(connection, account, LEVELS[0], by, why, now)
         if case.user:
