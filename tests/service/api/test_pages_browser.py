@@ -154,7 +154,7 @@ def test_from_a_key_to_an_appeal(hall: Hall, visitor: Visitor) -> None:
     page.get_by_text("Show what the user wrote").click()
     assert veiled.is_visible()
     page.get_by_label("Note").fill("They asked for rat poison.")
-    visitor.clicks("button", "Uphold")
+    visitor.clicks("button", "Uphold the flag")
     assert "Upheld by test" in page.get_by_role("status").inner_text()
 
     visitor.clicks("link", "Acme Weaving")
@@ -175,7 +175,7 @@ def test_from_a_key_to_an_appeal(hall: Hall, visitor: Visitor) -> None:
     visitor.opens("/admin/queue?kind=appeal")
     visitor.clicks("link", "appeal", exact=False)
     assert page.get_by_text("It was for the rats.").is_visible()
-    visitor.clicks("button", "Uphold")
+    visitor.clicks("button", "Uphold the appeal")
     assert ask(hall, key, "hello").status_code == 200
     visitor.clicks("link", "Decisions")
     visitor.clicks("link", "Read it now")

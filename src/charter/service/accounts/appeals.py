@@ -49,6 +49,7 @@ def appeal(connection: Connection, organisation: str, words: str, now: float, us
     """The id of a new appeal of the standing of an organisation or one of its end users. Raises Refusal if it has no
     words, another one waits, or too many of the organisation wait."""
     alone(connection)
+    _require_words(words)
     c = CASES.c
     same = and_(c.organisation == organisation, c.user == user, c.request == "", c.closed.is_(None))
     if connection.execute(select(c.id).where(same, c.kind == "appeal").limit(1)).first():
@@ -63,6 +64,7 @@ def appeal_stop(connection: Connection, organisation: str, blocked: Stop, words:
     the appeal has no words, and if too many of the organisation or of the end user wait.
     """
     alone(connection)
+    _require_words(words)
     d, request = DECISIONS.c, blocked.request
     mine = and_(d.request == request, d.organisation == organisation)
     rows = connection.execute(select(d.action, d.category, d.severity, d.user).where(mine)).all()
@@ -81,9 +83,12 @@ def appeal_stop(connection: Connection, organisation: str, blocked: Stop, words:
     return _open(connection, NewCase("appeal", organisation, *about), now)
 
 
-def _open(connection: Connection, new: NewCase, now: float) -> str:
-    if not new.words.strip():
+def _require_words(words: str) -> None:
+    if not words.strip():
         raise Refusal("an appeal needs words: write why the decision is wrong")
+
+
+def _open(connection: Connection, new: NewCase, now: float) -> str:
     if (id := open_case(connection, new, now)) is None:
         raise Refusal(f"{MOST_OPEN} appeals of yours are already waiting; send this one later", 429)
     return id
