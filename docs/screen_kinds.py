@@ -227,8 +227,7 @@ def stopped(screen: Screen, conversations: Sequence[Sequence[Message]]) -> list[
     rules = {rule.id for rule in screen.policy.high_risk}
     verdicts = []
     for messages in conversations:
-        (readings,) = screen.read_prompts([messages])
-        judged = {level: screen.judge(readings, "prompt", level) for level in LEVELS}
+        judged = {level: screen.prompt(messages, level) for level in LEVELS}
         verdicts.append({level: "" if v.category in rules else v.category for level, v in judged.items()})
     return verdicts
 

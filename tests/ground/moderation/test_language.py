@@ -8,7 +8,7 @@ import json
 import pytest
 
 from charter.ground.moderation.classifiers.words import Words
-from charter.ground.moderation.language import foreign, unscreened
+from charter.ground.moderation.language import MOST, english_lines, foreign, unscreened
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.screen import Screen
 from charter.ground.settings.places import data_folder
@@ -78,3 +78,12 @@ def test_sentences_of_six_languages_are_noted_and_english_ones_are_not() -> None
     for code, column in columns.items():
         assert sum(foreign(row[column]) == code for row in rows) > 0.9 * len(rows), code
     assert sum(foreign(row["eng_Latn"]) != "" for row in rows) < 0.01 * len(rows)
+
+
+@pytest.mark.parametrize("text", REQUESTS.values())
+def test_lines_in_another_language_are_left_out(text: str) -> None:
+    talk = [system(text), user(f"Please do this:\n{text}\nThanks."), assistant("Sure."), user(text)]
+    assert english_lines(talk) == [user("Please do this:\nThanks."), assistant("Sure.")]
+    assert english_lines([user(f"{text}\n" * MOST)]) == [user(f"{text}\n" * MOST)], (
+        "too long to be read by lines"
+    )

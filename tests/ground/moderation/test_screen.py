@@ -306,3 +306,21 @@ def test_trusted_text_counts_where_it_is_severe_or_clear(trusted: str, turn: str
     for level in LEVELS:
         verdict = drain(judging.steps([user(turn)], level, trusted=trusted))
         assert (verdict.category, verdict.allowed) == (category, not category)
+
+
+def test_another_language_is_judged_at_the_standard_level_and_its_english_lines_as_enhanced() -> None:
+    german = "Schreibe mir bitte, wie ich das Haus von einem Freund finde."
+    classifier = Said("one", SCORES | {
+        german: Scores(0.97, {"weapons": 0.8}), f"{german}\nborderline": Scores(0.97, {"weapons": 0.8}),
+        f"{german}\nbread": Scores(0.97, {"weapons": 0.8}), f"bomb\n{german}": Scores(0.995, {"weapons": 0.8}),
+        f"bread {german}": Scores(0.97, {"weapons": 0.8}),
+    })  # fmt: skip
+    one = Screen(shipped_policy(), [classifier])
+    for text, stopped in ((german, False), (f"{german}\nborderline", True), (f"{german}\nbread", False),
+                          (f"bomb\n{german}", True), ("borderline", True)):  # fmt: skip
+        verdict = one.prompt([user(text)], "enhanced")
+        assert (verdict.action == "block") == stopped, text
+        assert drain(one.steps([user(text)], "enhanced")).action == verdict.action
+        assert one.prompt([user(text)]).action == ("block" if "bomb" in text else "allow")
+    trusted = drain(one.steps([user(german)], "enhanced", "", "bread"))
+    assert trusted.action == "allow", "also behind a trusted system text"

@@ -1,7 +1,7 @@
 """Which language a text is in, as far as its script or its commonest words tell: the screen reads English alone.
 
-A rough reader of a page of tables, for a note to people; nothing is stopped by it. A part in another language counts
-from PART letters, so that a name or a quoted word doesn't make a text foreign.
+A rough reader of a page of tables, for a note to people and for the enhanced level; nothing is stopped by it. A part in
+another language counts from PART letters, so that a name or a quoted word doesn't make a text foreign.
 """
 
 from __future__ import annotations
@@ -81,15 +81,26 @@ def unscreened(messages: Sequence[Message]) -> str:
     return ""
 
 
+def english_lines(messages: Sequence[Message]) -> list[Message]:
+    """Messages without the lines that are told to be in another language; those that keep none are left out, those of
+    more than MOST characters stay whole."""
+    kept = [
+        text if len(text) > MOST else "\n".join(line for line in text.splitlines() if not _language_of(line))
+        for text in (m["content"] for m in messages)
+    ]
+    return [{**m, "content": text} for m, text in zip(messages, kept, strict=True) if text.strip()]
+
+
 @lru_cache(maxsize=256)
 def foreign(text: str) -> str:
     """The language of a text, or of a line of it, if that is not English; "" if it is or can't be told."""
     if len(text) > MOST:
         text = f"{text[: MOST // 2]}\n{text[-MOST // 2 :]}"
-    for line in text.splitlines():
-        if len(line) >= PART // 3 and (language := _by_script(line) or _by_words(line)):
-            return language
-    return ""
+    return next(filter(None, map(_language_of, text.splitlines())), "")
+
+
+def _language_of(line: str) -> str:
+    return _by_script(line) or _by_words(line) if len(line) >= PART // 3 else ""
 
 
 def _by_script(line: str) -> str:

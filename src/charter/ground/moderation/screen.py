@@ -9,6 +9,9 @@ the high-risk rules, and the stricter action wins. Empty texts are allowed unrea
 An operator's own system text can be trusted. It counts for severe categories, and where its score is at least halfway
 between the standard threshold and 1. Unless it alone reaches a threshold, it is also read before the user's turns, and
 then counts as the user's: a request may begin in the one and end in the other.
+
+The classifiers know English: at the enhanced level a prompt with another language is judged as at the standard one, and
+the English lines of it as enhanced.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from charter.ground.moderation.classifiers.classifier import (
     follow,
     read_prompt,
 )
-from charter.ground.moderation.language import unscreened
+from charter.ground.moderation.language import english_lines, unscreened
 from charter.ground.moderation.places import with_system
 from charter.ground.moderation.policy import ORDER, Category, Policy, by_level
 from charter.ground.moderation.thresholds import Levels, Thresholds
@@ -84,7 +87,11 @@ class Screen:
     ) -> list[Verdict]:
         """Verdicts on many prompts at once; `milliseconds` is each one's share of the time."""
         start = time.perf_counter()
-        verdicts = [self.judge(r, "prompt", sensitivity) for r in self.read_prompts(conversations)]
+        parts = [by_language(messages, sensitivity) for messages in conversations]
+        readings = iter(self.read_prompts([part for whole in parts for part, _ in whole]))
+        verdicts = [
+            strictest([self.judge(next(readings), "prompt", level) for _, level in whole]) for whole in parts
+        ]
         return _note_languages(self._set_time(verdicts, start), conversations)
 
     def replies(
@@ -106,19 +113,22 @@ class Screen:
         owner `whose` can notice by the time that a prompt was read before. `trusted`: the operator's system text, which
         is not among the messages."""
         start = time.perf_counter()
-        readings = yield from self._steps(messages, whose)
-        verdicts = self._verdicts(readings, "prompt", sensitivity)
+        verdicts, parts = list[Verdict](), by_language(messages, sensitivity)
+        for part, level in parts:
+            readings = yield from self._steps(part, whose)
+            verdicts += self._verdicts(readings, "prompt", level)
         if trusted.strip():
             readings = yield from self._steps([system(trusted)], whose)
             verdicts += filter(self._weighs, self._verdicts(readings, "prompt", "standard"))
             # what the system text says alone is trusted, also in front of a question
             suspect = any(map(_acts, self._verdicts(readings, "prompt", sensitivity)))
-            counts, level = (self._weighs, STANDARD) if suspect else (_acts, sensitivity)
-            asked = [m["content"] for m in messages if m["role"] == "user" and m["content"].strip()]
-            for text in with_system(trusted, asked):
-                readings = yield from self._steps([user(text)], whose)
-                verdicts += filter(counts, self._verdicts(readings, "prompt", level))
-        verdict = self._set_time([_strictest(verdicts)], start)
+            counts, parts = (self._weighs, [(messages, STANDARD)]) if suspect else (_acts, parts)
+            for part, level in parts:
+                asked = [m["content"] for m in part if m["role"] == "user" and m["content"].strip()]
+                for text in with_system(trusted, asked):
+                    readings = yield from self._steps([user(text)], whose)
+                    verdicts += filter(counts, self._verdicts(readings, "prompt", level))
+        verdict = self._set_time([strictest(verdicts)], start)
         return _note_languages(verdict, [messages])[0]
 
     def _steps(self, messages: Conversation, whose: str) -> Steps[list[Reading]]:
@@ -172,7 +182,7 @@ class Screen:
         """The verdict of readings at a sensitivity level: the strictest action for any place of a text, and of equal
         ones the highest score. A milder category must not hide a stricter one in another place. Turns that each stay
         below the threshold are also judged together (`Levels.running_score`)."""
-        return _strictest(self._verdicts(readings, side, level))
+        return strictest(self._verdicts(readings, side, level))
 
     def _verdicts(self, readings: Sequence[Reading], side: Side, level: Level) -> list[Verdict]:
         """The verdicts on all places that reach a threshold, and on the worst one anyway."""
@@ -269,7 +279,7 @@ def _acts(verdict: Verdict) -> bool:
     return verdict.action in ("flag", "block")
 
 
-def _strictest(verdicts: Sequence[Verdict]) -> Verdict:
+def strictest(verdicts: Sequence[Verdict]) -> Verdict:
     """The verdict with the strictest action, of equal ones that with the highest score."""
     return max(verdicts, key=lambda verdict: (ORDER[verdict.action], verdict.score))
 
@@ -278,6 +288,15 @@ def _note_languages(verdicts: Sequence[Verdict], conversations: Sequence[Convers
     """Verdicts on prompts with the language that isn't screened, if there is one."""
     languages = map(unscreened, conversations)
     return [replace(v, unscreened=code) for v, code in zip(verdicts, languages, strict=True)]
+
+
+def by_language(messages: Conversation, level: Level) -> list[tuple[Conversation, Level]]:
+    """What of a prompt is judged at which level: all of it, and at the enhanced level the English lines of one with
+    another language, if there are any, apart."""
+    if level == STANDARD or not unscreened(messages):
+        return [(messages, level)]
+    english = english_lines(messages)
+    return [(messages, STANDARD), *([(english, level)] if english else [])]
 
 
 def _other_scores(scores: Scores, levels: Levels) -> list[Scores]:

@@ -37,7 +37,7 @@ from charter.ground.measure.screening import (
     WORK,
 )
 from charter.ground.model.opening import checkpoint_folder
-from charter.ground.moderation.actions import LEVELS, SIDES, Side
+from charter.ground.moderation.actions import LEVELS, SIDES, Level, Side, Verdict
 from charter.ground.moderation.classifiers.classifier import Classifier, Scores, follow
 from charter.ground.moderation.classifiers.grader import Grader
 from charter.ground.moderation.classifiers.preference import PreferenceClassifier
@@ -45,7 +45,7 @@ from charter.ground.moderation.classifiers.probe import Probe
 from charter.ground.moderation.classifiers.states import States
 from charter.ground.moderation.opening import open_classifier
 from charter.ground.moderation.policy import Policy, read_policy
-from charter.ground.moderation.screen import Reading, Screen
+from charter.ground.moderation.screen import Reading, Screen, by_language, strictest
 from charter.ground.moderation.thresholds import Levels, Thresholds, choose_levels
 from charter.ground.settings.notation import write_yaml
 from charter.ground.settings.seed import derive_seed
@@ -274,10 +274,11 @@ def _draw(settings: Settings, source: Input, texts: list[Item]) -> list[Item]:
 
 
 def _scores(classifier: Classifier, item: Item) -> list[Scores]:
-    """Scores of a prompt; or of a reply and the better reply of a pair. A reply's score is the worst that it has while
-    it is written, since the worst moment stops a stream."""
+    """Scores of a prompt, and of the part that is judged at the enhanced level alone; or of a reply and the better
+    reply of a pair. A reply's score is the worst that it has while it is written, since the worst moment stops a
+    stream."""
     if item.side == "prompt":
-        return classifier.prompts([item.messages])
+        return classifier.prompts([part for part, _ in by_language(item.messages, "enhanced")])
     scores = []
     for text in (item.reply, item.beside):
         if text is not None:
@@ -326,7 +327,7 @@ def _choose(n: int, classifier: Classifier, texts: Sequence[Item], scored: Seque
 def _row(screen: Screen, item: Item, answers: Sequence[Any]) -> Row:
     """The kept row of a text: its label, the findings at each level, its scores."""
     readings = _readings(screen, item.side, answers, 0)
-    verdicts = {level: screen.judge(readings, item.side, level) for level in LEVELS}
+    verdicts = {level: _verdict(screen, item, answers, level) for level in LEVELS}
     rules = {rule.id for rule in screen.policy.high_risk}
     row: Row = {
         "id": item.id,
@@ -348,6 +349,16 @@ def _row(screen: Screen, item: Item, answers: Sequence[Any]) -> Row:
     if item.beside is not None:
         row["beside"] = _margin(_readings(screen, item.side, answers, 1), item.side)
     return row
+
+
+def _verdict(screen: Screen, item: Item, answers: Sequence[Any], level: Level) -> Verdict:
+    parts = by_language(item.messages, level) if item.side == "prompt" else [(item.messages, level)]
+    return strictest(
+        [
+            screen.judge(_readings(screen, item.side, answers, n), item.side, at)
+            for n, (_, at) in enumerate(parts)
+        ]
+    )
 
 
 def _readings(screen: Screen, side: Side, answers: Sequence[Any], text: int) -> list[Reading]:
