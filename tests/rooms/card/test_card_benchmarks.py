@@ -22,9 +22,9 @@ from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.news import whats_new
 from charter.rooms.card.number import Number
 from charter.rooms.card.published import FACTS, GAIN, Beside, beside_published, published
-from charter.rooms.card.tasks import task_tables
+from charter.rooms.card.tasks import GROUPS, task_tables
 from charter.rooms.card.verify import card_problems
-from charter.rooms.evaluate.catalogue import METRICS
+from charter.rooms.evaluate.catalogue import METRICS, TASKS
 from charter.runner.verify import artifact_problems, verify
 
 MODELS = ("Claude Instant 1.1", "Claude 1.3", "Claude 2")
@@ -51,6 +51,10 @@ def both(benchmarked: Path, tmp_path: Path) -> Path:
 
 def gathered(run: Path, parents: tuple[tuple[str, str], ...] = (*CARD_PARENTS, *BENCHMARKS)) -> Run:
     return gather(inputs(run, parents))
+
+
+def test_every_group_of_tasks_has_a_section() -> None:
+    assert {task.group for task in TASKS.values()} - {""} <= GROUPS.keys()
 
 
 def test_a_stage_has_the_numbers_of_both_reports_on_its_model(both: Path) -> None:

@@ -25,6 +25,8 @@ CAPABILITY, ALIGNMENT = "capability", "alignment"
 GROUPS = {
     "Harmful requests": ALIGNMENT,
     "Found attacks": ALIGNMENT,
+    "Sensitive topics": ALIGNMENT,
+    "National security": ALIGNMENT,
     "Judges": ALIGNMENT,
     "Social bias": ALIGNMENT,
     "Even-handedness": ALIGNMENT,
