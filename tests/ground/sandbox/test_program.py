@@ -336,6 +336,17 @@ def test_memory_of_children_counts(any_box: Sandbox) -> None:
     assert outcome.verdict is Verdict.OUT_OF_MEMORY
 
 
+def test_threads_that_live_at_once_cost_no_memory_that_they_do_not_use(any_box: Sandbox) -> None:
+    tests = (
+        "import threading\nmeeting, found = threading.Barrier(9), []\ndef one():\n    found.append(double(2))\n"
+        "    meeting.wait()\nthreads = [threading.Thread(target=one) for _ in range(8)]\n"
+        "for thread in threads:\n    thread.start()\nmeeting.wait()\nassert found == [4] * 8\n"
+    )
+    program = Program("def double(n):\n    return n + n\n", tests, ("double",), "")
+    outcome = check_program(any_box, program, LIMITS.model_copy(update={"memory_mb": 256}))
+    assert (outcome.verdict, outcome.error) == (Verdict.PASSED, "")
+
+
 def test_a_sandbox_that_does_not_start_says_nothing_about_the_program(any_box: Sandbox) -> None:
     gone = replace(any_box, view=replace(any_box.view, shown=("/no/such/folder",)))
     outcome = check(gone, "def double(n):\n    return n + n\n")

@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PYTHONHASHSEED": "0",  # two runs of a program iterate its sets in one order
     "PYTHONDONTWRITEBYTECODE": "1",
+    "MALLOC_ARENA_MAX": "1",  # else each thread takes 64 MB of addresses, which count as memory
 }
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
