@@ -1,21 +1,33 @@
-"""Whether two finished runs of one recipe say the same: every metric of every step, and every file of rows.
+"""Whether two finished runs of one recipe say the same: every metric of every step, and every file of a step.
 
     python benchmarks/same_run.py BEFORE AFTER
 
-For a change that moves code and must change no number. Exit code 1 if anything differs. Manifests, logs and pages hold
-ids, times and versions, so files are compared only if they are rows: `*.jsonl` below a step, but for `log.jsonl`.
+For a change that moves code and must change no number. Exit code 1 if anything differs. Weights and other binary files
+are compared byte by byte. In texts the ids of a run's artifacts, which depend on the code, are written as the names of
+their steps; times, speeds, the commit and digests of the source are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
 
 Values = dict[str, tuple[float | None, float | None, float | None, int | None]]
+IDS = re.compile(r"\b[0-9a-f]{8,64}\b")
+TEXTS = frozenset({".json", ".jsonl", ".md", ".html", ".svg", ".csv", ".yaml"})
+PASSING = re.compile(
+    r"seconds|per_second|^time$|^Commit$|^Source digest$|memory"
+)  # keys of what a machine decides
+PASSING_LINES = re.compile(r"Commit|Source digest|[Ss]econds|minutes|\d s\b|created")  # of pages
 
 
 def values(manifest: Manifest) -> Values:
@@ -23,10 +35,48 @@ def values(manifest: Manifest) -> Values:
     return {m.name: (m.value, m.low, m.high, m.n) for m in manifest.metrics}
 
 
-def rows(folder: Path) -> dict[str, bytes]:
-    """Contents of the files of rows of a step."""
-    files = [p for p in sorted(folder.rglob("*.jsonl")) if p.name != "log.jsonl"]
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+def names_of(run: Path) -> dict[str, str]:
+    """Steps by the first eight digits of their artifact's id."""
+    return {read_manifest(p.parent).id[:8]: p.parent.name for p in run.glob(f"*/{MANIFEST}")}
+
+
+def lasting(value: Any) -> Any:
+    """JSON without the keys of what a machine decides."""
+    if isinstance(value, dict):
+        return {key: lasting(v) for key, v in value.items() if not PASSING.search(key)}
+    return [lasting(v) for v in value] if isinstance(value, list) else value
+
+
+def content(file: Path, names: dict[str, str]) -> list[str] | bytes:
+    """What of a file must be equal: lines of a text, bytes of any other."""
+    if file.suffix not in TEXTS:
+        return file.read_bytes()
+    text = IDS.sub(lambda found: names.get(found[0][:8], found[0]), file.read_text("utf-8"))
+    if file.suffix == ".json":
+        return json.dumps(lasting(json.loads(text)), indent=1).splitlines()
+    if file.suffix == ".jsonl":
+        return [json.dumps(lasting(json.loads(line))) for line in text.splitlines()]
+    return [line for line in text.splitlines() if not PASSING_LINES.search(line)]
+
+
+def compare_files(before: Path, after: Path, names: tuple[dict[str, str], dict[str, str]]) -> Iterator[str]:
+    """What differs between a step's files, and one empty line for each equal file."""
+    old, new = (
+        {str(p.relative_to(step)): p for p in step.rglob("*") if p.is_file() and p.name != MANIFEST}
+        for step in (before, after)
+    )
+    for file in sorted(old.keys() | new.keys()):
+        if file not in old or file not in new:
+            yield f"{before.name}/{file}: in one alone"
+            continue
+        left, right = content(old[file], names[0]), content(new[file], names[1])
+        if left == right:
+            yield ""
+        elif isinstance(left, bytes) or isinstance(right, bytes) or len(left) != len(right):
+            yield f"{before.name}/{file}: {len(left)} and {len(right)} bytes or lines differ"
+        else:
+            at, pair = next((n, p) for n, p in enumerate(zip(left, right, strict=True)) if p[0] != p[1])
+            yield f"{before.name}/{file}, line {at + 1}: {pair[0][:200]} is now {pair[1][:200]}"
 
 
 def main() -> None:
@@ -39,12 +89,9 @@ def main() -> None:
         {p.parent.name: p.parent for p in sorted(place.glob(f"*/{MANIFEST}"))}
         for place in (places.before, places.after)
     )
-    steps, metrics, files, differences = (
-        0,
-        0,
-        0,
-        [f"step {name}: in one alone" for name in before.keys() ^ after.keys()],
-    )
+    compare = partial(compare_files, names=(names_of(places.before), names_of(places.after)))
+    differences = [f"step {name}: in one alone" for name in before.keys() ^ after.keys()]
+    steps = metrics = files = 0
     for name in [name for name in before if name in after]:
         steps += 1
         old, new = values(read_manifest(before[name])), values(read_manifest(after[name]))
@@ -52,13 +99,11 @@ def main() -> None:
         for metric in sorted(old.keys() | new.keys()):
             if old.get(metric) != new.get(metric):
                 differences.append(f"{name}.{metric}: {old.get(metric)} is now {new.get(metric)}")
-        old_rows, new_rows = rows(before[name]), rows(after[name])
-        files += len(old_rows)
-        for file in sorted(old_rows.keys() | new_rows.keys()):
-            if old_rows.get(file) != new_rows.get(file):
-                differences.append(f"{name}/{file}: rows differ")
+        lines = list(compare(before[name], after[name]))
+        files += len(lines)
+        differences += filter(None, lines)
     print("\n".join(differences), end="\n" if differences else "")
-    print(f"{steps} steps, {metrics} metrics, {files} files of rows: {len(differences)} differences")
+    print(f"{steps} steps, {metrics} metrics, {files} files: {len(differences)} differences")
     sys.exit(bool(differences))
 
 
