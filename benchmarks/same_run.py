@@ -2,9 +2,9 @@
 
     python benchmarks/same_run.py BEFORE AFTER
 
-For a change that moves code and must change no number. Exit code 1 if anything differs. Weights and other binary files
-are compared byte by byte. In texts the ids of a run's artifacts, which depend on the code, are written as the names of
-their steps; times, speeds, the commit and digests of the source are left out.
+For a change that moves code and must change no number. Exit code 1 if anything differs. Rows, weights and other files
+are compared byte by byte. In pages, reports and logs the ids of a run's artifacts, which depend on the code, are
+written as the names of their steps; times, speeds, the commit and digests of the source are left out.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from charter.ground.artifact.store import read_manifest
 
 Values = dict[str, tuple[float | None, float | None, float | None, int | None]]
 IDS = re.compile(r"\b[0-9a-f]{8,64}\b")
-TEXTS = frozenset({".json", ".jsonl", ".md", ".html", ".svg", ".csv", ".yaml"})
-PASSING = re.compile(
-    r"seconds|per_second|^time$|^Commit$|^Source digest$|memory"
-)  # keys of what a machine decides
-PASSING_LINES = re.compile(r"Commit|Source digest|[Ss]econds|minutes|\d s\b|created")  # of pages
+LOG = "log.jsonl"
+TEXTS = frozenset({".json", ".md", ".html", ".svg", ".csv", ".yaml"})
+# what a machine decides: keys of JSON, lines of pages, durations in pages
+PASSING_KEYS = re.compile(r"seconds|per_second|^time$|^Commit$|^Source digest$|memory")
+PASSING_LINES = re.compile(r"\b(Commit|Source digest)\b")
+DURATIONS = re.compile(r"\b\d[\d.,]* (s|seconds|minutes)\b")
 
 
 def values(manifest: Manifest) -> Values:
@@ -43,20 +44,20 @@ def names_of(run: Path) -> dict[str, str]:
 def lasting(value: Any) -> Any:
     """JSON without the keys of what a machine decides."""
     if isinstance(value, dict):
-        return {key: lasting(v) for key, v in value.items() if not PASSING.search(key)}
+        return {key: lasting(v) for key, v in value.items() if not PASSING_KEYS.search(key)}
     return [lasting(v) for v in value] if isinstance(value, list) else value
 
 
 def content(file: Path, names: dict[str, str]) -> list[str] | bytes:
     """What of a file must be equal: lines of a text, bytes of any other."""
-    if file.suffix not in TEXTS:
+    if file.suffix not in TEXTS and file.name != LOG:
         return file.read_bytes()
     text = IDS.sub(lambda found: names.get(found[0][:8], found[0]), file.read_text("utf-8"))
     if file.suffix == ".json":
         return json.dumps(lasting(json.loads(text)), indent=1).splitlines()
-    if file.suffix == ".jsonl":
+    if file.name == LOG:
         return [json.dumps(lasting(json.loads(line))) for line in text.splitlines()]
-    return [line for line in text.splitlines() if not PASSING_LINES.search(line)]
+    return [DURATIONS.sub("N", line) for line in text.splitlines() if not PASSING_LINES.search(line)]
 
 
 def compare_files(before: Path, after: Path, names: tuple[dict[str, str], dict[str, str]]) -> Iterator[str]:
@@ -75,8 +76,11 @@ def compare_files(before: Path, after: Path, names: tuple[dict[str, str], dict[s
         elif isinstance(left, bytes) or isinstance(right, bytes) or len(left) != len(right):
             yield f"{before.name}/{file}: {len(left)} and {len(right)} bytes or lines differ"
         else:
-            at, pair = next((n, p) for n, p in enumerate(zip(left, right, strict=True)) if p[0] != p[1])
-            yield f"{before.name}/{file}, line {at + 1}: {pair[0][:200]} is now {pair[1][:200]}"
+            changed = [
+                (n, *pair) for n, pair in enumerate(zip(left, right, strict=True), 1) if pair[0] != pair[1]
+            ]
+            at, was, now = changed[0]
+            yield f"{before.name}/{file}, {len(changed)} lines, first {at}: {was[:200]} is now {now[:200]}"
 
 
 def main() -> None:

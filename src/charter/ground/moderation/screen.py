@@ -89,9 +89,7 @@ class Screen:
         start = time.perf_counter()
         parts = [by_language(messages, sensitivity) for messages in conversations]
         readings = iter(self.read_prompts([part for whole in parts for part, _ in whole]))
-        verdicts = [
-            strictest([self.judge(next(readings), "prompt", level) for _, level in whole]) for whole in parts
-        ]
+        verdicts = [self.judge_parts([(next(readings), level) for _, level in whole]) for whole in parts]
         return _note_languages(self._set_time(verdicts, start), conversations)
 
     def replies(
@@ -128,7 +126,7 @@ class Screen:
                 for text in with_system(trusted, asked):
                     readings = yield from self._steps([user(text)], whose)
                     verdicts += filter(counts, self._verdicts(readings, "prompt", level))
-        verdict = self._set_time([strictest(verdicts)], start)
+        verdict = self._set_time([_strictest(verdicts)], start)
         return _note_languages(verdict, [messages])[0]
 
     def _steps(self, messages: Conversation, whose: str) -> Steps[list[Reading]]:
@@ -182,7 +180,11 @@ class Screen:
         """The verdict of readings at a sensitivity level: the strictest action for any place of a text, and of equal
         ones the highest score. A milder category must not hide a stricter one in another place. Turns that each stay
         below the threshold are also judged together (`Levels.running_score`)."""
-        return strictest(self._verdicts(readings, side, level))
+        return _strictest(self._verdicts(readings, side, level))
+
+    def judge_parts(self, parts: Sequence[tuple[Sequence[Reading], Level]]) -> Verdict:
+        """The strictest verdict on the parts of a prompt, each at its level; see `by_language`."""
+        return _strictest([self.judge(readings, "prompt", level) for readings, level in parts])
 
     def _verdicts(self, readings: Sequence[Reading], side: Side, level: Level) -> list[Verdict]:
         """The verdicts on all places that reach a threshold, and on the worst one anyway."""
@@ -279,7 +281,7 @@ def _acts(verdict: Verdict) -> bool:
     return verdict.action in ("flag", "block")
 
 
-def strictest(verdicts: Sequence[Verdict]) -> Verdict:
+def _strictest(verdicts: Sequence[Verdict]) -> Verdict:
     """The verdict with the strictest action, of equal ones that with the highest score."""
     return max(verdicts, key=lambda verdict: (ORDER[verdict.action], verdict.score))
 

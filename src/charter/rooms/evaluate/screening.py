@@ -45,7 +45,7 @@ from charter.ground.moderation.classifiers.probe import Probe
 from charter.ground.moderation.classifiers.states import States
 from charter.ground.moderation.opening import open_classifier
 from charter.ground.moderation.policy import Policy, read_policy
-from charter.ground.moderation.screen import Reading, Screen, by_language, strictest
+from charter.ground.moderation.screen import Reading, Screen, by_language
 from charter.ground.moderation.thresholds import Levels, Thresholds, choose_levels
 from charter.ground.settings.notation import write_yaml
 from charter.ground.settings.seed import derive_seed
@@ -352,13 +352,10 @@ def _row(screen: Screen, item: Item, answers: Sequence[Any]) -> Row:
 
 
 def _verdict(screen: Screen, item: Item, answers: Sequence[Any], level: Level) -> Verdict:
-    parts = by_language(item.messages, level) if item.side == "prompt" else [(item.messages, level)]
-    return strictest(
-        [
-            screen.judge(_readings(screen, item.side, answers, n), item.side, at)
-            for n, (_, at) in enumerate(parts)
-        ]
-    )
+    if item.side == "reply":
+        return screen.judge(_readings(screen, item.side, answers, 0), item.side, level)
+    levels = [at for _, at in by_language(item.messages, level)]
+    return screen.judge_parts([(_readings(screen, item.side, answers, n), at) for n, at in enumerate(levels)])
 
 
 def _readings(screen: Screen, side: Side, answers: Sequence[Any], text: int) -> list[Reading]:
