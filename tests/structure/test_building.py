@@ -169,7 +169,7 @@ def test_sizes_and_names(path: Path) -> None:
     assert not BANNED & {path.stem, *path.relative_to(SRC).parts}, "a name that says nothing"
     module, late = tree(path), loads_late(path)
     assert ast.get_docstring(module), f"{name(path)} has no module docstring"
-    assert len(path.read_text().splitlines()) <= 400, f"{name(path)} is over 400 lines"
+    assert len(path.read_text().splitlines()) <= 700, f"{name(path)} is over 700 lines"
     for node in ast.walk(module):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
