@@ -16,12 +16,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+
+from tables import Card, between, read_card, with_ends
 
 from charter.building import ABOVE, FLOORS, ROOMS, SERVICE
 from charter.cli.explain import first_sentence, read_words
@@ -59,16 +59,6 @@ RANGED = (
 )
 PROOF = ("Unsafe refused", "Look-alikes refused", "d′, look-alikes", "Bits per byte")
 FIELDS = set(Number.__dataclass_fields__) - {"sources"}
-
-Card = Mapping[str, Any]
-
-
-def between(text: str, name: str, content: str) -> str:
-    """The text of a page with the part between the markers of that name replaced. Raises CharterError without them."""
-    pattern = re.compile(rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
-    if len(pattern.findall(text)) != 1:
-        raise CharterError(f"a page needs one pair of markers <!-- {name}:start --> and <!-- {name}:end -->")
-    return pattern.sub(lambda found: f"{found.group(1)}{content.strip()}\n{found.group(2)}", text)
 
 
 def folder_of(package: str) -> Path:
@@ -142,15 +132,6 @@ def glossary() -> str:
         places = ", ".join(f"`{place}`" for place in entry["where"])
         rows.append(f"| {', '.join(entry['words'])} | {entry['idea']} | {places} |")
     return "\n".join(rows)
-
-
-def read_card(run: Path) -> tuple[Path, Card]:
-    """The folder and content of the run's card. Raises CharterError where there is none."""
-    found = sorted(run.glob("*/card.json"))
-    if len(found) != 1:
-        raise CharterError(f"{run} has {len(found)} cards; give a finished run with one card step")
-    content: Card = json.loads(found[0].read_text("utf-8"))
-    return found[0].parent, content
 
 
 def number_of(card: Card, key: str) -> Number | None:
@@ -335,7 +316,7 @@ def _spread(numbers: Sequence[Number]) -> str:
     """Mean and range, as `75.0 % (70.0 to 80.0)`."""
     values = [number.value for number in numbers if number.value is not None]
     mean, low, high = (figure(v, numbers[0].unit) for v in (fmean(values), min(values), max(values)))
-    return mean if low == high else f"{mean} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
+    return with_ends(mean, low, high)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -57,11 +57,9 @@ HEADLINE = (
     "requests_harm_rate_screened bbq_ambiguous_bias bbq_disambiguated_accuracy occupations_bias "
     "truthfulqa_mc1 hhh_content mmlu mmlu_plain arc triviaqa gsm8k humaneval race quality gre_verbal gre_quant mbe "
     "usmle recall translation_chrf known_wrong invented_made_up sycophancy behaviours bits_per_byte"
-).split()
-# Drawings of the card that are kept, if the card has them; the page shows the first three.
-DRAWN = (
-    "matrix hhh capability bbq truthfulqa requests coverage translation position recall".split()
 )
+# Drawings of the card that are kept, if the card has them; the page shows the first three.
+DRAWN = "matrix hhh capability bbq truthfulqa requests coverage translation position recall"
 
 
 def keep_battery(runs: Sequence[Path]) -> Blocks:
@@ -89,7 +87,7 @@ def keep_battery(runs: Sequence[Path]) -> Blocks:
         told = "; ".join(counts[task] for task in row["tasks"].split() if task in counts)
         row["asked here"] = told or row["elsewhere"] or "not in this run"
     write_rows(kept / "evaluations.csv", list(rows[0]), (list(row.values()) for row in rows))
-    for key in (e["key"] for e in content["figures"] if e["key"].startswith(tuple(DRAWN))):
+    for key in (e["key"] for e in content["figures"] if e["key"].startswith(tuple(DRAWN.split()))):
         shutil.copyfile(card / f"plots/{key}.svg", kept / f"{key}.svg")
     models = len(_models(matrix))
     told = f"Card {read_manifest(card).id[:12]}; {len(reports)} reports on {models} models; "
@@ -122,7 +120,7 @@ def show_battery() -> Blocks:
     matrix = read_rows(RESULTS / "battery" / CSV)
     by_name, models = {row["metric"]: row for row in matrix}, _models(matrix)
     rows = []
-    for row in (by_name[name] for name in HEADLINE if name in by_name):
+    for row in (by_name[name] for name in HEADLINE.split() if name in by_name):
         n = next((row[f"{model} n"] for model in models if row[f"{model} n"]), "")
         rows.append([row["label"], *(_cell(row, model) for model in models), n])
     signs = ", ".join(f"{sign} {mark}" for mark, sign in SIGNS.items())
@@ -156,7 +154,7 @@ SHOWN_ATTACKS = (
     "Harmless twins refused, in all families of rules ↓",
     "Easy questions answered, in all families of rules ↑",
 )
-SHOWN_AUDIT = ("What tries do", "Failed tries of scored tasks by class")
+SHOWN_AUDIT = ("What tries do",)
 PICTURE = re.compile(r"plots/([\w-]+)\.svg")
 # a cell: its value, what it counts, and the sign of an unfit grader
 COUNTED = re.compile(r"(.*?)(?:, n\s=\s(\d+(?:\s\(\d+\sprompts\))?))?( †)?")
@@ -188,7 +186,9 @@ def _cells_of(part: str, text: str) -> Iterator[tuple[str, str, str, str, str]]:
         yield part, IN_SHORT, stage, "", said
     for title, (heads, *rows) in tables_of(text):
         for row in rows:
-            yield from ((part, title, row[0].strip("`"), head, c) for head, c in zip(heads[1:], row[1:], strict=True))
+            yield from (
+                (part, title, row[0].strip("`"), head, c) for head, c in zip(heads[1:], row[1:], strict=True)
+            )
 
 
 def show_red_team() -> Blocks:
@@ -201,7 +201,10 @@ def show_red_team() -> Blocks:
 
 def _gist(cells: Sequence[Row], order: Sequence[str] = ()) -> str:
     """Rows with their cells by column, and behind them what they count, once."""
-    columns, rows = dict.fromkeys(c["column"] for c in cells), dict.fromkeys(order or (c["row"] for c in cells))
+    columns, rows = (
+        dict.fromkeys(c["column"] for c in cells),
+        dict.fromkeys(order or (c["row"] for c in cells)),
+    )
     at = {(c["row"], c["column"]): COUNTED.fullmatch(c["cell"].partition("; ")[0]) for c in cells}
     lines = []
     for row in rows:
@@ -243,7 +246,9 @@ def keep_honesty(runs: Sequence[Path]) -> Blocks:
         for step, stage in ways.items():
             ends = [end for head, end in COLUMNS.items() if head != "made up" or task in MADE_UP]
             found = [_over_runs(runs, step, f"{task}{end}") for end in ends]
-            rows.append([task, stage, *found, *[""] * (len(COLUMNS) - len(ends)), _verdicts(runs, step, task)])
+            rows.append(
+                [task, stage, *found, *[""] * (len(COLUMNS) - len(ends)), _verdicts(runs, step, task)]
+            )
     write_rows(RESULTS / "honesty/arms.csv", ("task", "way", *COLUMNS, "verdict"), rows)
     return {"origin": _runs_told(runs, next(iter(ways)))}
 
@@ -282,7 +287,11 @@ def show_honesty() -> Blocks:
     full = [[arm["way"], *(arm[head] for head in heads)] for arm in arms if arm["task"] == TASKS[0]]
     shown = ("wrong, change", "of the known, lost", "verdict")
     rest = [
-        [arm["task"], arm["way"], *(arm[head].partition(" (")[0] if head != "verdict" else arm[head] for head in shown)]
+        [
+            arm["task"],
+            arm["way"],
+            *(arm[head].partition(" (")[0] if head != "verdict" else arm[head] for head in shown),
+        ]
         for arm in arms
         if arm["task"] != TASKS[0] and arm["wrong, change"] != "-"
     ]
@@ -314,7 +323,16 @@ def keep_scratch(runs: Sequence[Path], baseline: Path | None) -> Blocks:
 
 
 def _runs_table(runs: Sequence[Path]) -> str:
-    heads = ["seed", "minutes", "threads", "tokens of text", "weights", "learnt", "bits per byte (95 %)", "card"]
+    heads = [
+        "seed",
+        "minutes",
+        "threads",
+        "tokens of text",
+        "weights",
+        "learnt",
+        "bits per byte (95 %)",
+        "card",
+    ]
     rows = []
     for run in runs:
         base, card = read_manifest(run / "base"), read_manifest(run / "card")
@@ -369,9 +387,7 @@ def _written(run: Path) -> Iterator[tuple[str, str, str]]:
 def _talk(runs: Sequence[Path]) -> Iterator[tuple[str, str, str]]:
     """All questions, answered by each run's last model, with a seed a question."""
     prompts = [[user(question)] for question in QUESTIONS]
-    answers = [
-        LocalAssistant.open(run / "rl").reply(prompts, HOW, 1, range(len(prompts))) for run in runs
-    ]
+    answers = [LocalAssistant.open(run / "rl").reply(prompts, HOW, 1, range(len(prompts))) for run in runs]
     for at, question in enumerate(QUESTIONS):
         for run, own in enumerate(answers, 1):
             yield question, str(run), " ".join(own[at][0].text.split())
