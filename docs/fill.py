@@ -1,6 +1,6 @@
 """Fills what is generated: in docs/start/first_run.md the expected output from a run's card and the table of rooms, in
-README.md some rows of the range over seeds, in docs/project/map.md the words of our own, in each room's README.md its
-settings.
+README.md some rows of the range over seeds, in docs/project/map.md the words of our own, in READMEs that keep a block
+for them the settings.
 
     python docs/fill.py                 the tables alone
     python docs/fill.py RUN             the output too, from RUN/card/card.json and the rows it names
@@ -335,7 +335,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pages = {folder_of(package) / "README.md": room for room, package in ROOMS.items()}
     kept = {page: page.read_text("utf-8") for page in (README, DEMO, ARCHITECTURE, MAP, *pages)}
     try:
-        made = {page: between(kept[page], "settings", settings_table(room)) for page, room in pages.items()}
+        made = {
+            page: between(kept[page], "settings", settings_table(room))
+            for page, room in pages.items()
+            if "<!-- settings:start -->" in kept[page]
+        }
         made[DEMO] = between(kept[DEMO], "rooms", room_table())
         made[ARCHITECTURE] = between(kept[ARCHITECTURE], "tree", tree())
         made[MAP] = between(kept[MAP], "words", glossary())
