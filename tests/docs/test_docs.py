@@ -180,7 +180,7 @@ def test_the_documents_recipes_and_rules_are_such() -> None:
             assert required <= set(step.sources)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "AGENTS.md"], ids=name)
 def test_links_lead_somewhere(document: Path) -> None:
     text = FENCE.sub("", document.read_text("utf-8"))
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -261,8 +261,11 @@ def load_script(script: str) -> ModuleType:
     return module
 
 
-def test_the_readme_is_short() -> None:
-    assert len(README.read_text("utf-8").split()) <= 1500
+@pytest.mark.parametrize(
+    ("page", "most"), [("README.md", 1500), ("AGENTS.md", 700), ("docs/results/study.md", 2500)]
+)
+def test_pages_stay_short(page: str, most: int) -> None:
+    assert len((ROOT / page).read_text("utf-8").split()) <= most
 
 
 def test_generated_parts_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
