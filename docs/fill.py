@@ -91,17 +91,10 @@ def room_table() -> str:
 
 
 def tree() -> str:
-    """The packages two levels deep, each with a phrase."""
+    """The packages two levels deep, each with a phrase; rooms stand in a table of their own."""
     branches = {
         "ground/": ("what experiments stand on; a floor imports only floors above it here", FLOORS),
-        "rooms/": (
-            "one room, one product",
-            {
-                r: phrase(folder_of(p)).split(":")[0]
-                for r, p in ROOMS.items()
-                if p.startswith("charter.rooms.")
-            },
-        ),
+        "rooms/": ("one room, one product; first_run.md lists them", {}),
         "service/": ("what runs until it is stopped", {name: part.owns for name, part in SERVICE.items()}),
     }
     branches |= {f"{name}/": (owns, {}) for name, owns in ABOVE.items()}
