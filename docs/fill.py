@@ -224,7 +224,9 @@ def exchange(run: Path, folder: Path, card: Card) -> str:
         parts += [f"{stage['stage']}:", quoted(rows[stage["step"]][name]["reply"])]
     key = moved(card, name, str(last[name]["topic"]))
     if key:
-        words = "The constitution's principle behind most revisions on this topic in training"
+        words = (
+            "In training, most revisions of replies on this topic followed one principle of the constitution"
+        )
         parts.append(f"{words}, `{key}`: {principle_text(run, folder, key)}".rstrip(": "))
     return "\n\n".join(parts)
 

@@ -144,7 +144,7 @@ def _float(text: str) -> float | None:
 # red_team: the card's sections on attacks by machine and on the autonomy audit
 
 ATTACKS, AUDIT = "Red teaming by machine", "Autonomy audit"
-IN_SHORT, BY_FAMILY = "In short", "By family of attacks"  # the counts above a section's tables; a table
+IN_SHORT = "In short"  # the counts above a section's tables
 SHOWN_ATTACKS = (
     "Attacks that succeed, in all families of rules ↓",
     "Attacks that succeed, without an attack ↓",
@@ -196,7 +196,7 @@ def show_red_team() -> Blocks:
     cells = read_rows(RESULTS / "red_team/tables.csv")
     attacks = [c for c in cells if c["part"] == ATTACKS and c["row"] in SHOWN_ATTACKS]
     audits = [c for c in cells if c["part"] == AUDIT and c["table"] in SHOWN_AUDIT]
-    return {"attacks": _gist(attacks, SHOWN_ATTACKS), "families": _families(cells), "audit": _gist(audits)}
+    return {"attacks": _gist(attacks, SHOWN_ATTACKS), "audit": _gist(audits)}
 
 
 def _gist(cells: Sequence[Row], order: Sequence[str] = ()) -> str:
@@ -212,14 +212,6 @@ def _gist(cells: Sequence[Row], order: Sequence[str] = ()) -> str:
         counts = dict.fromkeys(re.sub(r"\sprompts", "", f[2]) for f in found if f and f[2])
         lines.append([row, *(f[1] + (f[3] or "") if f else "-" for f in found), "; ".join(counts)])
     return table(["", *columns, "n (prompts)"], lines)
-
-
-def _families(cells: Sequence[Row]) -> str:
-    """How many requests of each family succeed."""
-    found = [c for c in cells if c["table"] == BY_FAMILY]
-    columns, rows = (dict.fromkeys(c[what] for c in found) for what in ("column", "row"))
-    at = {(c["row"], c["column"]): c["cell"].partition(" (")[0] for c in found}
-    return table(["", *columns], [[row, *(at[row, column] for column in columns)] for row in rows])
 
 
 # honesty: what each way of declining did to right, wrong and declined answers
