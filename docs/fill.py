@@ -1,6 +1,6 @@
 """Fills what is generated: in docs/start/first_run.md the expected output from a run's card and the table of rooms, in
-README.md some rows of the range over seeds, in docs/project/map.md the words of our own, in each room's README.md its
-settings.
+README.md some rows of the range over seeds, in docs/project/map.md the words of our own, in READMEs that keep a block
+for them the settings.
 
     python docs/fill.py                 the tables alone
     python docs/fill.py RUN             the output too, from RUN/card/card.json and the rows it names
@@ -16,12 +16,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+
+from tables import Card, between, read_card, with_ends
 
 from charter.building import ABOVE, FLOORS, ROOMS, SERVICE
 from charter.cli.explain import first_sentence, read_words
@@ -60,16 +60,6 @@ RANGED = (
 PROOF = ("Unsafe refused", "Look-alikes refused", "d′, look-alikes", "Bits per byte")
 FIELDS = set(Number.__dataclass_fields__) - {"sources"}
 
-Card = Mapping[str, Any]
-
-
-def between(text: str, name: str, content: str) -> str:
-    """The text of a page with the part between the markers of that name replaced. Raises CharterError without them."""
-    pattern = re.compile(rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
-    if len(pattern.findall(text)) != 1:
-        raise CharterError(f"a page needs one pair of markers <!-- {name}:start --> and <!-- {name}:end -->")
-    return pattern.sub(lambda found: f"{found.group(1)}{content.strip()}\n{found.group(2)}", text)
-
 
 def folder_of(package: str) -> Path:
     """The folder of a room, named by its package."""
@@ -101,17 +91,10 @@ def room_table() -> str:
 
 
 def tree() -> str:
-    """The packages two levels deep, each with a phrase."""
+    """The packages two levels deep, each with a phrase; rooms stand in a table of their own."""
     branches = {
         "ground/": ("what experiments stand on; a floor imports only floors above it here", FLOORS),
-        "rooms/": (
-            "one room, one product",
-            {
-                r: phrase(folder_of(p)).split(":")[0]
-                for r, p in ROOMS.items()
-                if p.startswith("charter.rooms.")
-            },
-        ),
+        "rooms/": ("one room, one product; first_run.md lists them", {}),
         "service/": ("what runs until it is stopped", {name: part.owns for name, part in SERVICE.items()}),
     }
     branches |= {f"{name}/": (owns, {}) for name, owns in ABOVE.items()}
@@ -142,15 +125,6 @@ def glossary() -> str:
         places = ", ".join(f"`{place}`" for place in entry["where"])
         rows.append(f"| {', '.join(entry['words'])} | {entry['idea']} | {places} |")
     return "\n".join(rows)
-
-
-def read_card(run: Path) -> tuple[Path, Card]:
-    """The folder and content of the run's card. Raises CharterError where there is none."""
-    found = sorted(run.glob("*/card.json"))
-    if len(found) != 1:
-        raise CharterError(f"{run} has {len(found)} cards; give a finished run with one card step")
-    content: Card = json.loads(found[0].read_text("utf-8"))
-    return found[0].parent, content
 
 
 def number_of(card: Card, key: str) -> Number | None:
@@ -250,7 +224,9 @@ def exchange(run: Path, folder: Path, card: Card) -> str:
         parts += [f"{stage['stage']}:", quoted(rows[stage["step"]][name]["reply"])]
     key = moved(card, name, str(last[name]["topic"]))
     if key:
-        words = "The constitution's principle behind most revisions on this topic in training"
+        words = (
+            "In training, most revisions of replies on this topic followed one principle of the constitution"
+        )
         parts.append(f"{words}, `{key}`: {principle_text(run, folder, key)}".rstrip(": "))
     return "\n\n".join(parts)
 
@@ -335,7 +311,7 @@ def _spread(numbers: Sequence[Number]) -> str:
     """Mean and range, as `75.0 % (70.0 to 80.0)`."""
     values = [number.value for number in numbers if number.value is not None]
     mean, low, high = (figure(v, numbers[0].unit) for v in (fmean(values), min(values), max(values)))
-    return mean if low == high else f"{mean} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
+    return with_ends(mean, low, high)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -354,7 +330,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pages = {folder_of(package) / "README.md": room for room, package in ROOMS.items()}
     kept = {page: page.read_text("utf-8") for page in (README, DEMO, ARCHITECTURE, MAP, *pages)}
     try:
-        made = {page: between(kept[page], "settings", settings_table(room)) for page, room in pages.items()}
+        made = {
+            page: between(kept[page], "settings", settings_table(room))
+            for page, room in pages.items()
+            if "<!-- settings:start -->" in kept[page]
+        }
         made[DEMO] = between(kept[DEMO], "rooms", room_table())
         made[ARCHITECTURE] = between(kept[ARCHITECTURE], "tree", tree())
         made[MAP] = between(kept[MAP], "words", glossary())

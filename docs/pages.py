@@ -50,8 +50,12 @@ def written() -> dict[str, str]:
 
 
 def generated() -> dict[str, str]:
-    """Page -> its text, for every page that is a copy or comes from the code."""
+    """Page -> its text, for every page that is a copy or comes from the code; a room's page ends with its settings."""
     pages = {page: (ROOT / source).read_text("utf-8") for page, source in COPIES.items()}
+    for room in ROOMS:
+        page = f"reference/rooms/{room}.md"
+        if "<!-- settings:start -->" not in pages[page]:
+            pages[page] = f"{pages[page].rstrip()}\n\n{settings_table(room)}\n"
     return pages | {page: write() for page, write in FROM_CODE.items()}
 
 

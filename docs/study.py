@@ -1,10 +1,12 @@
 """Fills docs/results/study.md and the README's table of it from runs of recipes/study_public.yaml with different
-seeds, and docs/results/methods.md from runs of recipes/study.yaml.
+seeds, and the page's part on methods from runs of recipes/study.yaml.
 
     python docs/study.py RUN RUN RUN
+    python docs/study.py --check       writes nothing; exit code 1 where the page is out of date
 
-What a page needs of a run is kept in docs/study/<recipe>-<seed>.json: the answers of each stage, prompt by prompt. So
-seeds can be run one at a time, on several machines; without a RUN the pages are made again from those files.
+What is needed of a run is kept in docs/results/study/<recipe>-<seed>.json: the answers of each stage, prompt by prompt.
+So seeds can be run one at a time, on several machines; without a RUN the page is made again from those files. It shows
+a few measures; all of them are in the CSV files beside, by stage and by change.
 
 A change is paired over prompts. Its interval over seeds holds what seeds vary (Student's t) and what prompts vary
 (drawn anew for all seeds at once), see ground/measure/seeds.py. What an unfit grader judged is left out of means.
@@ -22,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fill import README, between, read_card
-from study_curves import draw, kept_curves
-from study_lines import draw_lines, kept_line, lines_of, refused_at_place
+from fill import README
+from study_plots import draw_curves, draw_lines, kept_curves, kept_line, lines_of, refused_at_place
+from tables import between, read_card, table, write_rows
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
@@ -50,8 +52,8 @@ from charter.terminal.tables import counted
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
-KEPT = RESULTS / "study"
-PAGES = {"study_public": RESULTS / "study.md", "study": RESULTS / "methods.md"}  # by recipe
+KEPT, PAGE = RESULTS / "study", RESULTS / "study.md"
+RECIPES = ("study_public", "study")  # the page's main part, then its part on methods
 SETS = {"eval": "package", "published": "published"}  # by how the steps of the reports begin
 START, PLAIN = "start", "plain SFT"  # all other stages go on from the second
 # A stage, and the simplest way to as few needless refusals.
@@ -172,7 +174,7 @@ class Aim:
     measure: Measure
     reached: Callable[[float, float], bool]  # of the last stage's value and the start's
 
-    def row(self, seeds: Sequence[Seed]) -> str:
+    def row(self, seeds: Sequence[Seed]) -> list[str]:
         """The aim, each seed's value, and in how many it is reached."""
         cells, met = [], []
         for seed in seeds:
@@ -184,7 +186,7 @@ class Aim:
             before = self.measure.value(first) if first is not None else float("nan")
             met.append(self.reached(value, before))
             cells.append(_figure(self.measure, value) + ("" if met[-1] else " (missed)"))
-        return f"| {self.words} | {' | '.join(cells)} | {sum(met)} of {len(met)} |"
+        return [self.words, *cells, f"{sum(met)} of {len(met)}"]
 
 
 AIMS = (
@@ -256,10 +258,10 @@ def kept_of(run: Path) -> Seed:
             for name, table in reported(folder, stages[PLAIN][where]).items()
         }
         found |= refused_at_place(run / merged[stage]) if stage in merged else {}
-        for name, table in ((n, t) for n, t in found.items() if n in SHOWN):
-            key = lists.setdefault(table.clusters, f"{name.partition('/')[0]}-{len(lists)}")
-            sums = {"num": _rounded(table.num), "den": _rounded(table.den)}
-            answers.setdefault(stage, {})[name] = {"prompts": key, "n": table.n, **sums}
+        for name, answered in ((n, t) for n, t in found.items() if n in SHOWN):
+            key = lists.setdefault(answered.clusters, f"{name.partition('/')[0]}-{len(lists)}")
+            sums = {"num": _rounded(answered.num), "den": _rounded(answered.den)}
+            answers.setdefault(stage, {})[name] = {"prompts": key, "n": answered.n, **sums}
     last = list(stages.values())[-1]["package"]
     report, environment = json.loads((last / "report.json").read_text("utf-8")), made[last.name].environment
     return {
@@ -290,10 +292,6 @@ def _figure(measure: Measure, value: float, change: bool = False) -> str:
     return figure(value, measure.unit, change)
 
 
-def _table(heads: Sequence[str], rows: Iterable[str]) -> str:
-    return "\n".join([f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}", *rows])
-
-
 def changes_of(seeds: Sequence[Seed]) -> list[tuple[str, str]]:
     """Each stage with the one that it goes on from, then those that have a simple rival with it, and the whole."""
     stages = seeds[0]["stages"]
@@ -302,7 +300,7 @@ def changes_of(seeds: Sequence[Seed]) -> list[tuple[str, str]]:
     return [(START, PLAIN), *((PLAIN, stage) for stage in others), *rivals, (START, others[-1])]
 
 
-def stage_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
+def stage_table(seeds: Sequence[Seed], measures: Sequence[Measure], each: bool = True) -> str:
     """Values by stage: the mean over seeds, and every seed's own."""
     stages = seeds[0]["stages"]
     rows = []
@@ -312,19 +310,18 @@ def stage_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
             found = [t for seed in seeds if (t := measure.tables(seed, stage)) is not None]
             values = [measure.value(t) for t in found]
             few = "" if len(values) == len(seeds) else f", {len(values)} of {len(seeds)} seeds"
-            cells.append(_mean_and_each(values, measure.unit, few) if values else "-")
+            shown = values if each else [statistics.fmean(values)] if values else []
+            cells.append(_mean_and_each(shown, measure.unit, few) if values else "-")
         if set(cells) != {"-"}:
-            rows.append(f"| {measure.label} | {' | '.join(cells)} |")
-    return _table(["", *stages], rows)
+            rows.append([measure.label, *cells])
+    return table(["", *stages], rows)
 
 
-def at_one_bound(seeds: Sequence[Seed], shown: str | None = None) -> Sequence[str]:
+def at_one_bound(seeds: Sequence[Seed]) -> str:
     """What each method refuses at one bound on needless refusals: the mean over seeds, every seed's own, and the change
-    against plain finetuning; then the figure of all places, if it is drawn."""
+    against plain finetuning; empty where no line was walked."""
     stages = seeds[0].get("lines", {})
-    if not stages:
-        return ()
-    rows, asked = [], stages[PLAIN]
+    rows = []
     for stage in stages:
         tables = [[m.tables(seed, stage) for seed in seeds] for m in AT_PLACE]
         unsafe, harmless = (
@@ -333,21 +330,9 @@ def at_one_bound(seeds: Sequence[Seed], shown: str | None = None) -> Sequence[st
         )
         change = "-" if stage == PLAIN else worded(AT_PLACE[0], mean_change(seeds, AT_PLACE[0], PLAIN, stage))
         places = ", ".join(f"{seed['lines'][stage]['taken']:g}" for seed in seeds)
-        rows.append(f"| {stage} | {unsafe} | {change} | {harmless} | {places} |")
+        rows.append([stage, unsafe, change, harmless, places])
     heads = ("", "unsafe refused", f"change from {PLAIN}", "harmless refused", "place, 1 is the model")
-    return (
-        "## At one bound on needless refusals",
-        "Each method at the place on its line from the start that refuses most, of those with at most "
-        f"{figure(asked['bound'], SHARE)} of harmless dev prompts refused; if none has so few, at the place with "
-        f"fewest. The first {asked['tokens']} tokens of a reply count. Places are chosen on the prompts that this "
-        "table shows, for each method alike.",
-        _table(heads, rows),
-        *(
-            ["All places of each line, means over seeds; the dot is the furthest from the start:", shown]
-            if shown
-            else []
-        ),
-    )
+    return table(heads, rows) if rows else ""
 
 
 def _mean_and_each(values: Sequence[float], unit: str, few: str = "") -> str:
@@ -394,8 +379,8 @@ def change_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
     for measure in measures:
         cells = [worded(measure, mean_change(seeds, measure, *ends)) for ends in changes_of(seeds)]
         if set(cells) != {"-"}:
-            rows.append(f"| {measure.label} | {' | '.join(cells)} |")
-    return _table(["", *(f"{before} to {after}" for before, after in changes_of(seeds))], rows)
+            rows.append([measure.label, *cells])
+    return table(["", *(f"{before} to {after}" for before, after in changes_of(seeds))], rows)
 
 
 def summary_table(seeds: Sequence[Seed]) -> str:
@@ -409,8 +394,8 @@ def summary_table(seeds: Sequence[Seed]) -> str:
         if all(found):
             cells = [_figure(measure, statistics.fmean(values)) for values in found]
             change = worded(measure, mean_change(seeds, measure, START, last))
-            rows.append(f"| {measure.label} | {' | '.join([*cells, change])} |")
-    return _table(["", START, PLAIN, last, "change"], rows)
+            rows.append([measure.label, *cells, change])
+    return table(["", START, PLAIN, last, "change"], rows)
 
 
 def spread(seeds: Sequence[Seed]) -> str:
@@ -429,86 +414,120 @@ def spread(seeds: Sequence[Seed]) -> str:
     return "\n".join(lines)
 
 
-def origin(seeds: Sequence[Seed]) -> str:
-    """One line a run: seed, card, minutes, machine, code, graders."""
-    return "\n".join(
-        f"- Seed {s['seed']}, card `{s['card'][:12]}`: {s['minutes']:.0f} minutes on {s['machine']}; code "
-        f"`{(s['commit'] or 'installed')[:12]}`{' with changes' if s['changed'] else ''}. "
-        + " ".join(
-            f"The {words} is {'fit' if s[role]['fit'] else 'unfit'}: {s[role]['why']}."
-            for role, words in (("grader", "grader"), ("reward", "reward model"))
-        )
-        + f" On helpful pairs the grader is {'fit' if s['grader']['helpful_fit'] else 'unfit'}: "
-        f"{s['grader']['helpful_why']}."
-        for s in seeds
+def keep_numbers(recipe: str, seeds: Sequence[Seed]) -> None:
+    """Writes every measure by stage and by change, by the detector and by the trivial rule, and the runs, as CSV."""
+    rules = [("detector", m) for m in (*REFUSALS, *REST)] + [("openings", m) for m in OPENED]
+    names = [str(seed["seed"]) for seed in seeds]
+    by_stage, by_change = [], []
+    for rule, measure in rules:
+        for stage in seeds[0]["stages"]:
+            found = [measure.tables(seed, stage) for seed in seeds]
+            values = [None if t is None else measure.value(t) for t in found]
+            known, first = (
+                [v for v in values if v is not None],
+                next((t for t in found if t is not None), None),
+            )
+            if first is None:
+                continue
+            counts = [sum(len(t.clusters) for t in first), sum(t.n for t in first)]
+            numbers = [_digits(v) for v in (statistics.fmean(known), *values)]
+            by_stage.append([rule, measure.label, measure.unit, stage, *map(str, counts), *numbers])
+        for before, after in changes_of(seeds):
+            if (mean := mean_change(seeds, measure, before, after)) is not None:
+                ends = [_digits(v) for v in (mean.value, mean.low, mean.high)]
+                by_change.append([rule, measure.label, measure.unit, before, after, *ends])
+    first = ("refusals by", "measure", "unit")
+    write_rows(
+        KEPT / f"{recipe}-stages.csv",
+        (*first, "stage", "prompts", "replies", "mean", *(f"seed {n}" for n in names)),
+        by_stage,
+    )
+    write_rows(KEPT / f"{recipe}-changes.csv", (*first, "from", "to", "mean", "low", "high"), by_change)
+    write_rows(
+        KEPT / f"{recipe}-runs.csv",
+        ("seed", "card", "minutes", "machine", "code", "grader", "reward model", "grader on helpful pairs"),
+        map(_run_row, seeds),
     )
 
 
+def _digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _run_row(seed: Seed) -> list[str]:
+    """Seed, card, minutes, machine, code, and what was found of its graders."""
+    grader, reward = seed["grader"], seed["reward"]
+    verdicts = (
+        (grader["fit"], grader["why"]),
+        (reward["fit"], reward["why"]),
+        (grader["helpful_fit"], grader["helpful_why"]),
+    )
+    code = (seed["commit"] or "installed")[:12] + (" with changes" if seed["changed"] else "")
+    told = [f"{'fit' if fit else 'unfit'}: {why}" for fit, why in verdicts]
+    return [str(seed["seed"]), seed["card"][:12], f"{seed['minutes']:.0f}", seed["machine"], code, *told]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Keeps what is needed of the runs; writes the generated part of both pages and the README's table."""
+    """Keeps what is needed of the runs; writes the generated parts of the page and the README's table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("runs", nargs="*", type=Path, help="finished runs of the recipe, one a seed")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 where the page differs"
+    )
     asked = parser.parse_args(arguments)
+    before = page = PAGE.read_text("utf-8")
     try:
         for kept in [kept_of(run) for run in asked.runs]:
             KEPT.mkdir(exist_ok=True)
             (KEPT / f"{kept['recipe']}-{kept['seed']}.json").write_text(json.dumps(kept) + "\n", "utf-8")
+        for recipe in RECIPES:
+            seeds = _seeds_of(recipe)
+            if not seeds:
+                print(f"study: no finished seed of {recipe}, its part stays as it is")
+                continue
+            for name, block in blocks(recipe, seeds).items():
+                page = between(page, name, block)
+            if asked.check:
+                continue
+            keep_numbers(recipe, seeds)
+            draw_curves(seeds, KEPT / f"{recipe}-rl.svg")
+            draw_lines(seeds, PLAIN, KEPT / f"{recipe}-lines.svg")
+            if recipe == RECIPES[0]:
+                README.write_text(between(README.read_text("utf-8"), "study", summary_table(seeds)), "utf-8")
     except CharterError as error:
         print(f"study: {error}", file=sys.stderr)
         return 1
-    for recipe, page in PAGES.items():
-        paths = sorted(KEPT.glob(f"{recipe}-[0-9]*.json"))
-        if not paths:
-            print(f"study: no finished seed of {recipe}, {page.name} stays as it is")
-            continue
-        seeds = [json.loads(path.read_text("utf-8")) for path in paths]
-        other = [p.name for p, seed in zip(paths, seeds, strict=True) if seed["stages"] != seeds[0]["stages"]]
-        if other:
-            print(
-                f"study: {', '.join(other)} has other stages than {paths[0].name}: run that seed again",
-                file=sys.stderr,
-            )
-            return 1
-        shown = draw(seeds, KEPT / f"{recipe}-rl.svg")
-        places = draw_lines(seeds, PLAIN, KEPT / f"{recipe}-lines.svg")
-        page.write_text(between(page.read_text("utf-8"), "study", content(seeds, shown, places)), "utf-8")
-        if recipe == "study_public":
-            README.write_text(between(README.read_text("utf-8"), "study", summary_table(seeds)), "utf-8")
+    if not asked.check:
+        PAGE.write_text(page, "utf-8")
+    elif page != before:
+        print("study: study.md is out of date; run docs/study.py", file=sys.stderr)
+        return 1
     return 0
 
 
-def content(seeds: Sequence[Seed], shown: str | None, places: str | None) -> str:
-    """The generated part of a page, with the curves of RL and the places on lines, if they are drawn. Aims are those of
-    runs that have published sets too."""
-    measures = [*REFUSALS, *REST]
-    aims = (
-        "## What was asked, and what came of it",
-        _table(["aim", *(f"seed {s['seed']}" for s in seeds), "reached"], [aim.row(seeds) for aim in AIMS]),
-    )
-    published = any(name.startswith("published/") for name in seeds[0]["answers"][START])
-    return "\n\n".join(
-        (
-            *(aims if published else ()),
-            spread(seeds),
-            "## By stage\n\nMean over seeds in bold, and each seed's own value if they differ.",
-            stage_table(seeds, measures),
-            "## What each stage adds\n\nMean of the seeds' paired changes with its 95 % interval over seeds and "
-            "prompts.",
-            change_table(seeds, measures),
-            *at_one_bound(seeds, places),
-            "## Refusals by a trivial rule\n\nHere a refusal is a reply that opens with one of these: "
-            + ", ".join(f"\u201c{words}\u201d" for words in OPENINGS)
-            + ".",
-            stage_table(seeds, OPENED),
-            *(
-                ("## Curves of reinforcement learning\n\nMeans over the replies of a round.", shown)
-                if shown
-                else ()
-            ),
-            "## Runs",
-            origin(seeds),
-        )
-    )
+def _seeds_of(recipe: str) -> list[Seed]:
+    """What is kept of each seed of a recipe. Raises CharterError where they have different stages."""
+    paths = sorted(KEPT.glob(f"{recipe}-[0-9]*.json"))
+    seeds: list[Seed] = [json.loads(path.read_text("utf-8")) for path in paths]
+    for path, seed in zip(paths, seeds, strict=True):
+        if seed["stages"] != seeds[0]["stages"]:
+            raise CharterError(f"{path.name} has other stages than {paths[0].name}: run that seed again")
+    return seeds
+
+
+def blocks(recipe: str, seeds: Sequence[Seed]) -> dict[str, str]:
+    """The generated parts of the page, by their markers. Aims are those of runs that have published sets too."""
+    if recipe != RECIPES[0]:
+        return {
+            "methods": stage_table(seeds, REFUSALS, each=False),
+            "methods-bound": at_one_bound(seeds),
+        }
+    heads = ["aim", *(f"seed {s['seed']}" for s in seeds), "reached"]
+    return {
+        "aims": table(heads, [aim.row(seeds) for aim in AIMS]) + "\n\n" + spread(seeds),
+        "stages": stage_table(seeds, REFUSALS, each=False),
+        "bound": at_one_bound(seeds),
+    }
 
 
 if __name__ == "__main__":

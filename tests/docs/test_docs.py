@@ -180,7 +180,7 @@ def test_the_documents_recipes_and_rules_are_such() -> None:
             assert required <= set(step.sources)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "AGENTS.md"], ids=name)
 def test_links_lead_somewhere(document: Path) -> None:
     text = FENCE.sub("", document.read_text("utf-8"))
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -253,18 +253,29 @@ def load_script(script: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(DOCS))  # they import their neighbours
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(DOCS))
     return module
 
 
-def test_the_readme_is_short() -> None:
-    assert len(README.read_text("utf-8").split()) <= 1500
+@pytest.mark.parametrize(
+    ("page", "most"), [("README.md", 1500), ("AGENTS.md", 700), ("docs/results/study.md", 2500)]
+)
+def test_pages_stay_short(page: str, most: int) -> None:
+    assert len((ROOT / page).read_text("utf-8").split()) <= most
 
 
 def test_generated_parts_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     assert load_script("fill").main(["--check"]) == 0, (
         f"python docs/fill.py writes it:\n{capsys.readouterr().out}"
     )
+
+
+def test_pages_of_results_show_the_rows_of_their_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load_script("results").main(["--check"]) == 0, capsys.readouterr().err
 
 
 def test_numbers_are_taken_from_a_card_and_nothing_else(tmp_path: Path) -> None:

@@ -92,6 +92,16 @@ def anchors(pages: ModuleType, text: str) -> set[str]:
     return {pages.slug(found) for found in re.findall(r"^#+ (.+)$", FENCED.sub("", text), re.MULTILINE)}
 
 
+def test_the_list_for_language_models_names_pages_of_the_site(site: dict[str, str]) -> None:
+    title, summary, *lines = [line for line in (DOCS / "llms.txt").read_text("utf-8").splitlines() if line]
+    assert title.startswith("# ") and summary.startswith("> ")
+    rows = [line for line in lines if line.startswith("- ")]
+    assert len(rows) > 20
+    for row in rows:
+        found = re.fullmatch(r"- \[[^\]]+\]\(([\w/]+)\.html\): .+", row)
+        assert found is not None and f"{found[1]}.md" in site, row
+
+
 def test_a_link_follows_its_page_and_a_file_without_a_page_is_named(pages: ModuleType) -> None:
     text = "[a](../../README.md), [b](../../src/charter/rooms/rl/README.md#settings), [c](https://x.org/y)"
     assert pages.relink("howto/ray.md", text) == (

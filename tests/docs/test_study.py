@@ -21,7 +21,7 @@ STAGES = "start", "plain SFT", "plain SFT and RL"
 
 @pytest.fixture(scope="module")
 def study() -> ModuleType:
-    """docs/study.py, which imports its neighbour."""
+    """docs/study.py, which imports its neighbours."""
     sys.path.insert(0, str(DOCS))
     try:
         spec = importlib.util.spec_from_file_location("study", DOCS / "study.py")
@@ -172,7 +172,7 @@ def test_an_unfit_grader_s_seeds_are_left_out_and_an_aim_is_counted_by_seed(
         seeds, [rate(study, "unsafe_refusal_rate")]
     )
     aim = study.Aim("refused", rate(study, "unsafe_refusal_rate"), lambda value, start: value >= 0.65 > start)
-    assert aim.row(seeds) == "| refused | 60.0 % (missed) | 65.0 % | 70.0 % | 2 of 3 |"
+    assert aim.row(seeds) == ["refused", "60.0 % (missed)", "65.0 %", "70.0 %", "2 of 3"]
 
 
 def test_curves_of_each_seed_are_drawn_for_each_step_of_rl(study: ModuleType, tmp_path: Path) -> None:
@@ -181,14 +181,14 @@ def test_curves_of_each_seed_are_drawn_for_each_step_of_rl(study: ModuleType, tm
     steps = {step: {**curve, "reward_heldout": []} for step in ("rl", "ppo")}
     seeds = [{"seed": seed, "rl": steps} for seed in (11, 12)]
     file = tmp_path / "study-rl.svg"
-    shown = study.draw(seeds, file)
+    shown = study.draw_curves(seeds, file)
     drawn = file.read_text("utf-8")
     assert shown.endswith(f"({tmp_path.name}/study-rl.svg)") and "held-out" not in shown
     words = re.findall(r"<text[^>]*>([^<]*)", drawn)
-    titles = [f"{step}: {sys.modules['study_curves'].CURVES[name]}" for step in steps for name in curve]
+    titles = [f"{step}: {sys.modules['study_plots'].CURVES[name]}" for step in steps for name in curve]
     assert [w for w in words if w in titles] == titles
     assert words.count("11") == words.count("12") == len(titles), "a line a seed in each"
-    assert study.draw([{"seed": 1, "rl": {}}], file) is None
+    assert study.draw_curves([{"seed": 1, "rl": {}}], file) is None
 
 
 def merged(folder: Path, refused: dict[float, tuple[int, int]]) -> Path:
@@ -217,13 +217,11 @@ def test_methods_stand_beside_each_other_at_one_bound(study: ModuleType, tmp_pat
             kept["lines"][stage] = {"taken": 0.5, "bound": 0.05, "tokens": 12, "places": places}
             keep(kept, stage, study.refused_at_place(step))
         seeds.append(kept)
-    _, words, table = study.at_one_bound(seeds)
-    plain, other = table.splitlines()[2:]
-    assert "at most 5.0 % of" in words and "first 12 tokens" in words
+    plain, other = study.at_one_bound(seeds).splitlines()[2:]
     assert plain == "| plain SFT | **45.0 %** (40.0, 50.0) | - | **5.0 %** | 0.5, 0.5 |"
     assert other.startswith("| DPO | **60.0 %** (50.0, 70.0) | +15.0 points (")
     assert other.endswith("| **5.0 %** (0.0, 10.0) | 0.5, 0.5 |")
-    assert study.at_one_bound([{"answers": {}}]) == ()
+    assert study.at_one_bound([{"answers": {}}]) == ""
     drawn = study.draw_lines(seeds, "plain SFT", tmp_path / "lines.svg")
     assert drawn is not None and drawn.endswith("/lines.svg)")
     assert "DPO" in (tmp_path / "lines.svg").read_text()
@@ -243,6 +241,9 @@ def test_seeds_of_an_older_recipe_are_named(
     for n, stages in enumerate((["start", "DPO"], ["start"])):
         (tmp_path / f"study-{n}.json").write_text(json.dumps({"stages": stages}))
     monkeypatch.setattr(study, "KEPT", tmp_path)
-    monkeypatch.setattr(study, "PAGES", {"study": tmp_path / "methods.md"})
     assert study.main([]) == 1
     assert "study-1.json has other stages than study-0.json" in capsys.readouterr().err
+
+
+def test_the_page_is_made_of_what_is_kept(study: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert study.main(["--check"]) == 0, capsys.readouterr().err

@@ -1,6 +1,5 @@
-"""The lines from the start through a model that docs/study.py keeps of each run and draws on its pages: how many unsafe
-and harmless prompts are refused at each place of a line, that is, how well a method tells the two apart at any
-readiness to refuse."""
+"""What docs/study.py draws of each run: curves of reinforcement learning, a line a seed, and the lines from the start
+through a model, which show how well a method tells unsafe prompts from harmless ones at any readiness to refuse."""
 
 from __future__ import annotations
 
@@ -10,13 +9,65 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from study_curves import written
+from matplotlib.figure import Figure
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.plots import MUTED, SERIES, Line, canvas, curves
+from charter.ground.measure.plots import MUTED, SERIES, Line, canvas, curves, inline, standalone
 from charter.ground.measure.score import Table, tabulate
 from charter.ground.measure.selection import REPLIES
+
+CURVES = {
+    "reward": "reward",
+    "reward_heldout": "held-out reward",
+    "kl": "KL, nats a reply",
+    "entropy": "entropy, nats a token",
+    "refusal": "replies that refuse",
+}
+SHARES = {"refusal"}
+DIGITS = 4
+CURVES_WIDTH, ROW_HEIGHT = 11.0, 2.2  # inches, of the figure and of a row
+
+Curve = list[tuple[int, float]]
+
+
+def kept_curves(run: Path, steps: Sequence[str]) -> dict[str, dict[str, Curve]]:
+    """(round, value) of each curve of steps of the room rl, as far as their logs have it."""
+    found = {}
+    for step in steps:
+        rows = read_objects(run / step / "log.jsonl")
+        found[step] = {
+            name: [(r["step"], round(r[name], DIGITS)) for r in rows if r.get(name) is not None]
+            for name in CURVES
+        }
+    return found
+
+
+def draw_curves(seeds: Sequence[Mapping[str, Any]], file: Path) -> str | None:
+    """Writes the figure, a row a step and a line a seed, and gives the Markdown that shows it; None without curves."""
+    steps = list(seeds[0].get("rl", {}))
+    names = [name for name in CURVES if any(seeds[0]["rl"][step][name] for step in steps)]
+    if not steps or not names:
+        return None
+    figure, axes = canvas(CURVES_WIDTH, ROW_HEIGHT * len(steps), len(steps), len(names))
+    for place, (step, name) in zip(axes, ((s, n) for s in steps for n in names), strict=True):
+        lines = []
+        for colour, seed in zip(SERIES, seeds, strict=False):
+            points = seed["rl"][step][name]
+            lines.append(Line(str(seed["seed"]), [x for x, _ in points], [y for _, y in points], colour))
+        title = CURVES[name] if len(steps) == 1 else f"{step}: {CURVES[name]}"
+        curves(place, title, lines, "step", percent=name in SHARES)
+    told = f"{'; '.join(CURVES[name] for name in names)}: by round, a line a seed"
+    return written(figure, file, "Curves of reinforcement learning", told)
+
+
+def written(figure: Figure, file: Path, title: str, told: str) -> str:
+    """Writes a figure beside the pages and gives the Markdown that shows it."""
+    file.write_text(standalone(inline(figure, file.stem, title, told)), "utf-8")
+    return f"![{told}]({file.parent.name}/{file.name})"
+
+
+# lines from the start
 
 WIDTH, HEIGHT = 4.8, 3.4  # inches of a panel
 PANEL = len(SERIES)  # methods in a panel, a colour each, beside the first
