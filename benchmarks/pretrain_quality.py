@@ -147,7 +147,7 @@ def main() -> None:
     options.add_argument("--rates", type=float, nargs="+", default=[5e-3, 1e-2, 2e-2])
     options.add_argument("--threads", type=int, default=2)
     options.add_argument(
-        "--json", type=Path, help="file that the numbers are written to, for docs/scratch.py"
+        "--json", type=Path, help="file that the numbers are written to, for docs/results.py scratch"
     )
     asked = options.parse_args()
     torch.set_num_threads(asked.threads)

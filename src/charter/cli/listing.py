@@ -64,11 +64,11 @@ CARD = Family(
 AUDIT = Family(
     "Close an autonomy audit by what two people read and conclude.",
     {
-        "elicitation": _entry(audit.elicitation, "howto/verdict", "audit elicitation elicitation"),
-        "reading": _entry(audit.reading, "howto/verdict", "audit reading audit/audit"),
+        "elicitation": _entry(audit.elicitation, "howto/red_team", "audit elicitation elicitation"),
+        "reading": _entry(audit.reading, "howto/red_team", "audit reading audit/audit"),
         "verdict": _entry(
             audit.verdict,
-            "howto/verdict",
+            "howto/red_team",
             "audit verdict audit/audit",
             "audit verdict audit/audit --maker maker.yaml --evaluator evaluator.yaml",
         ),
@@ -157,16 +157,16 @@ CONSTITUTION = Family(
 INTAKE = Family(
     "Keep the findings of outside red teams, from a file to a mitigation and its re-test.",
     {
-        "check": _entry(intake.check, "howto/findings", "intake check acme.jsonl"),
-        "import": _entry(intake.import_, "howto/findings", "intake import acme.jsonl --by ann"),
+        "check": _entry(intake.check, "howto/red_team", "intake check acme.jsonl"),
+        "import": _entry(intake.import_, "howto/red_team", "intake import acme.jsonl --by ann"),
         "triage": _entry(
             intake.triage,
-            "howto/findings",
+            "howto/red_team",
             "intake triage",
             "intake triage acme-1 --severity 3 --by ann",
             "intake triage acme-1 --status mitigated --artifact runs/demo/threshold --by ann",
         ),
-        "export": _entry(intake.export, "howto/findings", "intake export --to avid"),
+        "export": _entry(intake.export, "howto/red_team", "intake export --to avid"),
     },
 )
 PANELS: Mapping[str, Mapping[str, Entry | Family]] = {
@@ -221,7 +221,7 @@ PANELS: Mapping[str, Mapping[str, Entry | Family]] = {
         "card": CARD,
         "audit": AUDIT,
         "signoff": _entry(
-            audit.signoff, "howto/verdict", "signoff mine/security", "signoff mine/security signed.jsonl"
+            audit.signoff, "howto/red_team", "signoff mine/security", "signoff mine/security signed.jsonl"
         ),
     },
     "Serve": {
