@@ -1,6 +1,5 @@
 """Fills what is generated: in docs/start/first_run.md the expected output from a run's card and the table of rooms, in
-README.md some rows of the range over seeds, in docs/project/map.md the words of our own, in READMEs that keep a block
-for them the settings.
+README.md some rows of the range over seeds, in docs/project/map.md the words of our own.
 
     python docs/fill.py                 the tables alone
     python docs/fill.py RUN             the output too, from RUN/card/card.json and the rows it names
@@ -19,9 +18,8 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import fmean
 
-from tables import Card, between, read_card, with_ends
+from tables import Card, between, read_card, spread, table
 
 from charter.building import ABOVE, FLOORS, ROOMS, SERVICE
 from charter.cli.explain import first_sentence, read_words
@@ -73,21 +71,23 @@ def phrase(folder: Path) -> str:
 
 def room_table() -> str:
     """Rooms in the order of building.py, then what stands below and above them."""
-    rows = ["| room | makes | in a phrase |", "|---|---|---|"]
+    rows = []
     for room, package in ROOMS.items():
         declared = open_room(room)
         variant = f" ({declared.variant})" if declared.variant else ""
         folder = folder_of(package)
         link = f"[{room}](../../{folder.relative_to(ROOT)}/README.md)"
-        rows.append(f"| {link} | {declared.product}{variant} | {phrase(folder)} |")
+        rows.append((link, f"{declared.product}{variant}", phrase(folder)))
     api = SOURCES / "service" / "api"
     below = [part for part in SERVICE if part != "api" and part not in ROOMS]
-    rows.append(f"| ground | | what rooms stand on, in {len(FLOORS)} floors: {', '.join(FLOORS)} |")
-    rows.append(f"| [service/api](../../{api.relative_to(ROOT)}/README.md) | | {phrase(api)} |")
-    rows.append(f"| service: {', '.join(below)} | | what the served rooms and the api stand on |")
-    rows.append("| runner, cli | | plan, run, resume, show, verify; they alone load the rooms |")
-    rows.append("| [interop](../howto/interop.md) | | our models for lm-eval and Inspect |")
-    return "\n".join(rows)
+    rows += [
+        ("ground", "", f"what rooms stand on, in {len(FLOORS)} floors: {', '.join(FLOORS)}"),
+        (f"[service/api](../../{api.relative_to(ROOT)}/README.md)", "", phrase(api)),
+        (f"service: {', '.join(below)}", "", "what the served rooms and the api stand on"),
+        ("runner, cli", "", "plan, run, resume, show, verify; they alone load the rooms"),
+        ("[interop](../howto/interop.md)", "", "our models for lm-eval and Inspect"),
+    ]
+    return table(("room", "makes", "in a phrase"), rows, left=3)
 
 
 def tree() -> str:
@@ -108,23 +108,21 @@ def tree() -> str:
 
 def settings_table(room: str) -> str:
     """The settings of a room, with their defaults and what they mean; nested ones by their dotted names."""
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    rows = []
     for setting in list_settings(open_room(room)):
         shown = "needed" if setting.needed else json.dumps(setting.default, ensure_ascii=False)
-        shown = shown if len(shown) <= LONGEST_DEFAULT else "..."
-        rows.append(
-            f"| `{setting.name}` | `{shown}` | {setting.meaning} |".replace("`...`", "see settings.py")
-        )
-    return "\n".join(rows)
+        shown = f"`{shown}`" if len(shown) <= LONGEST_DEFAULT else "see settings.py"
+        rows.append((f"`{setting.name}`", shown, setting.meaning))
+    return table(("setting", "default", "meaning"), rows, left=3)
 
 
 def glossary() -> str:
     """Words of our own, as `charter explain` knows them."""
-    rows = ["| word | idea | where |", "|---|---|---|"]
+    rows = []
     for entry in read_words():
         places = ", ".join(f"`{place}`" for place in entry["where"])
-        rows.append(f"| {', '.join(entry['words'])} | {entry['idea']} | {places} |")
-    return "\n".join(rows)
+        rows.append((", ".join(entry["words"]), entry["idea"], places))
+    return table(("word", "idea", "where"), rows, left=3)
 
 
 def number_of(card: Card, key: str) -> Number | None:
@@ -144,7 +142,7 @@ def worded(number: Number | None) -> str:
 def headline_table(card: Card) -> str:
     """The card's headline numbers: start, final, paired change; the grader's false alarms behind its grade."""
     first, last = card["stages"][0], card["stages"][-1]
-    rows = [f"| | {first['stage']} | {last['stage']} | paired change | n |", "|---|---:|---:|---:|---:|"]
+    rows = []
     for name in _with_false_alarms(card["settings"]["headline"]):
         before, after = (number_of(card, f"{stage['step']}/{name}") for stage in (first, last))
         if before is None and after is None:
@@ -152,11 +150,9 @@ def headline_table(card: Card) -> str:
         change = number_of(card, f"{first['step']}..{last['step']}/{name}")
         note = "" if change is None or change.significant else ", not significant"
         count = "-" if after is None or after.n is None else f"{after.n:,}"
-        rows.append(
-            f"| {LABELS.get(name, default_label(name))} | {worded(before)} | {worded(after)} | {worded(change)}{note} "
-            f"| {count} |"
-        )
-    return "\n".join(rows)
+        label = LABELS.get(name, default_label(name))
+        rows.append((label, worded(before), worded(after), f"{worded(change)}{note}", count))
+    return table(("", first["stage"], last["stage"], "paired change", "n"), rows)
 
 
 def _with_false_alarms(names: Sequence[str]) -> Iterator[str]:
@@ -264,7 +260,7 @@ def range_table(cards: Sequence[Card]) -> str:
     stages = [[stage["stage"] for stage in card["stages"]] for card in cards]
     if any(names != stages[0] for names in stages):
         raise CharterError(f"the runs have different stages: {sorted({', '.join(s) for s in stages})}")
-    rows = [f"| | {' | '.join(stages[0])} | n |", f"|---|{'---:|' * (len(stages[0]) + 1)}"]
+    rows = []
     for name in RANGED:
         by_stage = [
             [number_of(card, f"{card['stages'][place]['step']}/{name}") for card in cards]
@@ -275,19 +271,19 @@ def range_table(cards: Sequence[Card]) -> str:
         cells = [_spread([number for number in numbers if number is not None]) for numbers in by_stage]
         first = by_stage[0][0]
         count = f"{first.n:,}" if first is not None and first.n is not None else "-"
-        rows.append(f"| {LABELS.get(name, default_label(name))} | {' | '.join(cells)} | {count} |")
-    return "\n".join(rows)
+        rows.append((LABELS.get(name, default_label(name)), *cells, count))
+    return table(("", *stages[0], "n"), rows)
 
 
 def proof_table(page: str) -> str:
     """The rows of the range over runs that README.md shows. Raises CharterError if the page lacks one."""
     block = page.partition("<!-- range:start -->\n")[2].partition("<!-- range:end -->")[0].strip()
     lines = block.splitlines()
-    table = next((at for at, line in enumerate(lines) if line.startswith("|")), len(lines))
+    start = next((at for at, line in enumerate(lines) if line.startswith("|")), len(lines))
     rows = [line for name in PROOF for line in lines if line.startswith(f"| {name} |")]
     if len(rows) != len(PROOF):
         raise CharterError(f"the range of {DEMO.name} lacks one of {', '.join(PROOF)}; fill it with --range")
-    return "\n".join([*_gist(rows), *lines[: table + 2], *rows])
+    return "\n".join([*_gist(rows), *lines[: start + 2], *rows])
 
 
 def _gist(rows: Sequence[str]) -> list[str]:
@@ -309,9 +305,7 @@ def _gist(rows: Sequence[str]) -> list[str]:
 
 def _spread(numbers: Sequence[Number]) -> str:
     """Mean and range, as `75.0 % (70.0 to 80.0)`."""
-    values = [number.value for number in numbers if number.value is not None]
-    mean, low, high = (figure(v, numbers[0].unit) for v in (fmean(values), min(values), max(values)))
-    return with_ends(mean, low, high)
+    return spread([number.value for number in numbers if number.value is not None], numbers[0].unit)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -327,17 +321,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--range", nargs="+", type=Path, metavar="RUN", default=[], help="finished runs of one recipe"
     )
     asked = parser.parse_args(arguments)
-    pages = {folder_of(package) / "README.md": room for room, package in ROOMS.items()}
-    kept = {page: page.read_text("utf-8") for page in (README, DEMO, ARCHITECTURE, MAP, *pages)}
+    kept = {page: page.read_text("utf-8") for page in (README, DEMO, ARCHITECTURE, MAP)}
     try:
         made = {
-            page: between(kept[page], "settings", settings_table(room))
-            for page, room in pages.items()
-            if "<!-- settings:start -->" in kept[page]
+            DEMO: between(kept[DEMO], "rooms", room_table()),
+            ARCHITECTURE: between(kept[ARCHITECTURE], "tree", tree()),
+            MAP: between(kept[MAP], "words", glossary()),
         }
-        made[DEMO] = between(kept[DEMO], "rooms", room_table())
-        made[ARCHITECTURE] = between(kept[ARCHITECTURE], "tree", tree())
-        made[MAP] = between(kept[MAP], "words", glossary())
         if asked.run is not None:
             made[DEMO] = between(made[DEMO], "numbers", numbers_block(asked.run))
         if asked.range:

@@ -15,6 +15,7 @@ from typing import Any
 import typer
 from fill import settings_table
 from pydantic import BaseModel
+from tables import table
 
 from charter.building import ROOMS
 from charter.cli.main import make_app
@@ -54,8 +55,7 @@ def generated() -> dict[str, str]:
     pages = {page: (ROOT / source).read_text("utf-8") for page, source in COPIES.items()}
     for room in ROOMS:
         page = f"reference/rooms/{room}.md"
-        if "<!-- settings:start -->" not in pages[page]:
-            pages[page] = f"{pages[page].rstrip()}\n\n{settings_table(room)}\n"
+        pages[page] = f"{pages[page].rstrip()}\n\n{settings_table(room)}\n"
     return pages | {page: write() for page, write in FROM_CODE.items()}
 
 
@@ -108,8 +108,8 @@ def _commands(command: Any, name: str) -> Iterator[str]:
     ]
     shown = [row for row in rows if row[0]]
     if shown:
-        table = ["| argument or option | meaning |", "|---|---|"]
-        yield "\n".join(table + [f"| `{_cell(left)}` | {_cell(right)} |" for left, right in shown])
+        cells = [(f"`{_cell(left)}`", _cell(right)) for left, right in shown]
+        yield table(("argument or option", "meaning"), cells, left=2)
 
 
 def _help(param: Any) -> str:
@@ -143,22 +143,20 @@ def recipe_page() -> str:
 
 
 def _fields(model: type[BaseModel]) -> str:
-    rows = ["| key | meaning |", "|---|---|"]
-    rows += [
-        f"| `{field.alias or name}` | {field.description} |" for name, field in model.model_fields.items()
-    ]
-    return "\n".join(rows)
+    fields = model.model_fields.items()
+    rows = [(f"`{field.alias or name}`", str(field.description)) for name, field in fields]
+    return table(("key", "meaning"), rows, left=2)
 
 
 def _roles(roles: Mapping[str, Role]) -> str:
     if not roles:
         return "Takes no input."
-    rows = ["| role under `from` | takes | needed | default |", "|---|---|---|---|"]
+    rows = []
     for name, role in roles.items():
         takes = role.wants() + (", one or more" if role.many else "")
         needed = "yes" if role.required and role.default is None else "no"
-        rows.append(f"| `{name}` | {takes} | {needed} | {f'`{role.default}`' if role.default else ''} |")
-    return "\n".join(rows)
+        rows.append((f"`{name}`", takes, needed, f"`{role.default}`" if role.default else ""))
+    return table(("role under `from`", "takes", "needed", "default"), rows, left=4)
 
 
 def metric_page() -> str:
@@ -172,11 +170,12 @@ def metric_page() -> str:
         ", ".join(f"[{task}](#{slug(task)})" for task in by_task),
     ]
     for task, metrics in by_task.items():
-        rows = ["| metric | label | unit | better | meaning |", "|---|---|---|---|---|"]
+        rows = []
         for metric in metrics:
             cells = (metric.label, metric.unit, metric.better, metric.meaning)
-            rows.append(f"| `{metric.name}` | {' | '.join(_cell(str(cell)) for cell in cells)} |")
-        parts += [f"## {task}", "\n".join(rows)]
+            rows.append([f"`{metric.name}`", *(_cell(str(cell)) for cell in cells)])
+        heads = ("metric", "label", "unit", "better", "meaning")
+        parts += [f"## {task}", table(heads, rows, left=len(heads))]
     return "\n\n".join(parts) + "\n"
 
 

@@ -201,10 +201,8 @@ def show_red_team() -> Blocks:
 
 def _gist(cells: Sequence[Row], order: Sequence[str] = ()) -> str:
     """Rows with their cells by column, and behind them what they count, once."""
-    columns, rows = (
-        dict.fromkeys(c["column"] for c in cells),
-        dict.fromkeys(order or (c["row"] for c in cells)),
-    )
+    columns = dict.fromkeys(c["column"] for c in cells)
+    rows = dict.fromkeys(order or (c["row"] for c in cells))
     at = {(c["row"], c["column"]): COUNTED.fullmatch(c["cell"].partition("; ")[0]) for c in cells}
     lines = []
     for row in rows:
@@ -263,7 +261,7 @@ def _runs_told(runs: Sequence[Path], first: str) -> str:
     """Which runs, how many questions, how long."""
     questions = ", ".join(f"`{task}` {_asked(runs, first, f'{task}_right')}" for task in TASKS)
     taken = fmean(minutes(run) for run in runs)
-    seeds = ", ".join(str(read_object(run / "run.json")["recipe"]["seed"]) for run in runs)
+    seeds = ", ".join(map(_seed, runs))
     return f"{len(runs)} runs, seeds {seeds}; {taken:.0f} minutes of work each. Questions: {questions}."
 
 
@@ -328,7 +326,7 @@ def _runs_table(runs: Sequence[Path]) -> str:
     rows = []
     for run in runs:
         base, card = read_manifest(run / "base"), read_manifest(run / "card")
-        index = json.loads((run / "corpus/corpus.json").read_text("utf-8"))
+        index = read_object(run / "corpus/corpus.json")
         text = sum(shard["tokens"] for shards in index["splits"].values() for shard in shards)
         counts = [text, *(_value(base, name) for name in ("parameters", "tokens_learnt"))]
         first = [_seed(run), f"{minutes(run):.1f}", str(base.environment.threads)]

@@ -373,16 +373,6 @@ def worded(measure: Measure, mean: Mean | None, change: bool = True) -> str:
     return f"{value} ({low.split()[0]} to {high.split()[0]}){verdict}"
 
 
-def change_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
-    """What each stage adds to the one that it goes on from, and the whole."""
-    rows = []
-    for measure in measures:
-        cells = [worded(measure, mean_change(seeds, measure, *ends)) for ends in changes_of(seeds)]
-        if set(cells) != {"-"}:
-            rows.append([measure.label, *cells])
-    return table(["", *(f"{before} to {after}" for before, after in changes_of(seeds))], rows)
-
-
 def summary_table(seeds: Sequence[Seed]) -> str:
     """For the README: means of start, plain finetuning and last stage, and the last's change against the start."""
     rows, last = [], seeds[0]["stages"][-1]
@@ -423,13 +413,11 @@ def keep_numbers(recipe: str, seeds: Sequence[Seed]) -> None:
         for stage in seeds[0]["stages"]:
             found = [measure.tables(seed, stage) for seed in seeds]
             values = [None if t is None else measure.value(t) for t in found]
-            known, first = (
-                [v for v in values if v is not None],
-                next((t for t in found if t is not None), None),
-            )
-            if first is None:
+            known = [v for v in values if v is not None]
+            tables = next((t for t in found if t is not None), None)
+            if tables is None:
                 continue
-            counts = [sum(len(t.clusters) for t in first), sum(t.n for t in first)]
+            counts = [sum(len(t.clusters) for t in tables), sum(t.n for t in tables)]
             numbers = [_digits(v) for v in (statistics.fmean(known), *values)]
             by_stage.append([rule, measure.label, measure.unit, stage, *map(str, counts), *numbers])
         for before, after in changes_of(seeds):

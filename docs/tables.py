@@ -45,8 +45,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) ->
 
 
 def line(cells: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
+    """A row of a Markdown table; an empty cell is one blank."""
+    return f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in cells)}|"
 
 
 def tables_of(text: str) -> Iterator[tuple[str, list[list[str]]]]:

@@ -2,10 +2,8 @@
 
 import functools
 import importlib
-import importlib.util
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +11,7 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from page_scripts import load_script
 from pydantic import BaseModel
 
 from charter.building import ROOMS
@@ -246,19 +245,6 @@ def test_the_data_page_counts_every_shipped_file() -> None:
     constitution = yaml.safe_load((shipped_folder() / "constitution.yaml").read_text("utf-8"))
     counts = f"{len(constitution['critiques'])} + {len(constitution['comparisons'])}"
     assert f"| `constitution.yaml` | {counts} |" in text
-
-
-def load_script(script: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"docs_{script}", ROOT / "docs" / f"{script}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    sys.path.insert(0, str(DOCS))  # they import their neighbours
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(DOCS))
-    return module
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from page_scripts import load_script
 
 from charter.cli.main import make_app
 
@@ -29,15 +30,8 @@ UsageError = typer.BadParameter.__bases__[0]
 
 
 @pytest.fixture(scope="module")
-def pages() -> Iterator[ModuleType]:
-    """docs/pages.py, which imports its neighbour."""
-    sys.path.insert(0, str(DOCS))
-    try:
-        import pages
-
-        yield pages
-    finally:
-        sys.path.remove(str(DOCS))
+def pages() -> ModuleType:
+    return load_script("pages")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The study's page: what is kept of a seed, and mean changes over seeds with what prompts vary."""
 
-import importlib.util
 import json
 import math
 import re
@@ -10,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from page_scripts import load_script
 
 from charter.ground.measure.detection import as_probit, probit_difference
 from charter.ground.measure.intervals import difference, wilson
@@ -21,17 +21,7 @@ STAGES = "start", "plain SFT", "plain SFT and RL"
 
 @pytest.fixture(scope="module")
 def study() -> ModuleType:
-    """docs/study.py, which imports its neighbours."""
-    sys.path.insert(0, str(DOCS))
-    try:
-        spec = importlib.util.spec_from_file_location("study", DOCS / "study.py")
-        assert spec is not None and spec.loader is not None
-        found = importlib.util.module_from_spec(spec)
-        sys.modules["study"] = found
-        spec.loader.exec_module(found)
-    finally:
-        sys.path.remove(str(DOCS))
-    return found
+    return load_script("study")
 
 
 def rows(refused: int, score: float) -> list[dict[str, Any]]:
