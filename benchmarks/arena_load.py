@@ -34,10 +34,10 @@ from side import machine, print_table
 from sqlalchemy import Engine, select
 
 from charter.ground.text.ballot import ballot_of
-from charter.service.arena.simulated import Load, Outcome, Sent, percentiles, simulate
-from charter.service.people.export import open_people
-from charter.service.people.tables import CONVERSATIONS, TURNS, VOTES
-from charter.service.web.database import reading
+from charter_service.arena.simulated import Load, Outcome, Sent, percentiles, simulate
+from charter_service.people.export import open_people
+from charter_service.people.tables import CONVERSATIONS, TURNS, VOTES
+from charter_service.web.database import reading
 
 KINDS = ("sqlite", "postgresql")
 START_SECONDS = 120.0

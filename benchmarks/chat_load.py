@@ -43,9 +43,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from charter.service.people.export import open_people
-from charter.service.people.tables import BLOBS, FILES, MESSAGES
-from charter.service.web.database import reading
+from charter_service.people.export import open_people
+from charter_service.people.tables import BLOBS, FILES, MESSAGES
+from charter_service.web.database import reading
 
 EVERY_FILE = 4  # each so manyth chat begins with a file
 READY_SECONDS = 60.0

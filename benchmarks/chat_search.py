@@ -26,12 +26,12 @@ import psycopg
 from private_postgres import private_postgres
 from sqlalchemy import Engine, text
 
-from charter.service.chat.branches import DONE, Message
-from charter.service.chat.searching import search
-from charter.service.chat.tree import copy
-from charter.service.people.export import open_people
-from charter.service.people.workers import Person, invite, join
-from charter.service.web.database import reading, writing
+from charter_service.chat.branches import DONE, Message
+from charter_service.chat.searching import search
+from charter_service.chat.tree import copy
+from charter_service.people.export import open_people
+from charter_service.people.workers import Person, invite, join
+from charter_service.web.database import reading, writing
 
 WORDS = 30_000
 CHAT = 100  # messages

@@ -36,12 +36,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from charter.service.chat.branches import DONE, Message
-from charter.service.chat.tree import copy
-from charter.service.people.export import open_people
-from charter.service.people.tables import MESSAGES
-from charter.service.people.workers import invite, join
-from charter.service.web.database import writing
+from charter_service.chat.branches import DONE, Message
+from charter_service.chat.tree import copy
+from charter_service.people.export import open_people
+from charter_service.people.tables import MESSAGES
+from charter_service.people.workers import invite, join
+from charter_service.web.database import writing
 
 PIECE = 24  # characters that the script writes at once
 FASTEST_REPORTED = 16.0  # milliseconds; Event Timing tells of nothing shorter

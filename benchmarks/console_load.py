@@ -31,8 +31,8 @@ sys.path.append(str(Path(__file__).parent))
 from lobby import Hall, Said, configuration, open_hall
 from private_postgres import private_postgres
 
-from charter.service.accounts.store import open_accounts
-from charter.service.web.database import writing
+from charter_service.accounts.store import open_accounts
+from charter_service.web.database import writing
 
 PIECE = 500_000
 

@@ -23,10 +23,10 @@ from typing import Any
 import httpx
 
 from charter.ground.measure.intervals import wilson
-from charter.service.accounts.keys import USUAL, make_key
-from charter.service.accounts.organisations import find_organisation, make_organisation
-from charter.service.accounts.store import open_accounts
-from charter.service.web.database import writing
+from charter_service.accounts.keys import USUAL, make_key
+from charter_service.accounts.organisations import find_organisation, make_organisation
+from charter_service.accounts.store import open_accounts
+from charter_service.web.database import writing
 
 DOCUMENTS = {
     "bridge.txt": (

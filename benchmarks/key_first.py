@@ -13,8 +13,8 @@ from fcntl import ioctl
 from pathlib import Path
 from typing import Any
 
-from charter.service.api.admin_entrance import ENTER
-from charter.service.api.app import PAGES, ROUTES
+from charter_service.api.admin_entrance import ENTER
+from charter_service.api.app import PAGES, ROUTES
 
 SENT, FIRST = 32 * 2**20, 64 * 2**10
 SIOCOUTQ = 0x5411  # bytes that the other side's kernel has not taken

@@ -24,9 +24,9 @@ from side import machine, print_table
 from sqlalchemy import Engine, select
 
 from charter.ground.model.opening import materialise
-from charter.service.people.export import open_people
-from charter.service.people.tables import MESSAGES
-from charter.service.web.database import reading
+from charter_service.people.export import open_people
+from charter_service.people.tables import MESSAGES
+from charter_service.web.database import reading
 
 WAIT_SECONDS = 300.0
 THINGS = (

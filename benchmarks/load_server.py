@@ -17,10 +17,10 @@ from typing import Any
 import httpx
 import psutil
 
-from charter.service.accounts.keys import USUAL, KeyLimits, make_key
-from charter.service.accounts.organisations import make_organisation
-from charter.service.accounts.store import open_accounts
-from charter.service.web.database import writing
+from charter_service.accounts.keys import USUAL, KeyLimits, make_key
+from charter_service.accounts.organisations import make_organisation
+from charter_service.accounts.store import open_accounts
+from charter_service.web.database import writing
 
 VERSION = {"anthropic-version": "2023-06-01"}
 GENEROUS = KeyLimits(

@@ -35,7 +35,7 @@ from load_server import VERSION, Server, Watch, key_of, served, settled
 from private_postgres import private_postgres
 from slow_readers import slow_readers
 
-from charter.service.accounts.keys import KeyLimits
+from charter_service.accounts.keys import KeyLimits
 
 BATCHES = "/v1/messages/batches"
 

@@ -30,8 +30,8 @@ from lobby import MODEL, Hall, Said, configuration, open_hall  # noqa: E402
 from malformed import HELLO  # noqa: E402
 from private_postgres import private_postgres  # noqa: E402
 
-from charter.service.accounts.keys import USUAL  # noqa: E402
-from charter.service.accounts.tables import KEYS, METADATA  # noqa: E402
+from charter_service.accounts.keys import USUAL  # noqa: E402
+from charter_service.accounts.tables import KEYS, METADATA  # noqa: E402
 
 MIB = 2**20
 BODY = {"model": MODEL, "max_tokens": 50, "messages": HELLO}

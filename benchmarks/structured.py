@@ -33,9 +33,6 @@ from material import MODEL
 from side import machine, print_table
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.forms.alphabet import alphabet_of, bytes_vocabulary
-from charter.ground.forms.grammars import Compiled, Form, compile_form
-from charter.ground.forms.json_form import json_grammar
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Engine
 from charter.ground.generate.sampling import Sampling
@@ -45,6 +42,9 @@ from charter.ground.settings.places import data_folder
 from charter.ground.text.dialogue import user
 from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer
+from charter_service.forms.alphabet import alphabet_of, bytes_vocabulary
+from charter_service.forms.grammars import Compiled, Form, compile_form
+from charter_service.forms.json_form import json_grammar
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "ground" / "generate"))
 from made_schemas import random_schema

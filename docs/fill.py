@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tables import Card, between, read_card, spread, table
 
-from charter.building import ABOVE, FLOORS, ROOMS, SERVICE
+from charter.building import ABOVE, FLOORS, ROOMS
 from charter.cli.explain import first_sentence, read_words
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
@@ -33,6 +33,7 @@ from charter.rooms.card.number import Number, figure, interval
 from charter.rooms.evaluate.catalogue import METRICS
 from charter.runner.rooms import list_settings, open_room
 from charter.terminal.tables import counted
+from charter_service.building import PARTS
 
 LABELS = {metric.name: metric.label for metric in METRICS}
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,12 +79,12 @@ def room_table() -> str:
         folder = folder_of(package)
         link = f"[{room}](../../{folder.relative_to(ROOT)}/README.md)"
         rows.append((link, f"{declared.product}{variant}", phrase(folder)))
-    api = SOURCES / "service" / "api"
-    below = [part for part in SERVICE if part != "api" and part not in ROOMS]
+    api = folder_of("charter_service.api")
+    below = [part for part in PARTS if part != "api" and part not in ROOMS]
     rows += [
         ("ground", "", f"what rooms stand on, in {len(FLOORS)} floors: {', '.join(FLOORS)}"),
-        (f"[service/api](../../{api.relative_to(ROOT)}/README.md)", "", phrase(api)),
-        (f"service: {', '.join(below)}", "", "what the served rooms and the api stand on"),
+        (f"[charter_service/api](../../{api.relative_to(ROOT)}/README.md)", "", phrase(api)),
+        (f"charter_service: {', '.join(below)}", "", "what the served rooms and the api stand on"),
         ("runner, cli", "", "plan, run, resume, show, verify; they alone load the rooms"),
         ("[interop](../howto/interop.md)", "", "our models for lm-eval and Inspect"),
     ]
@@ -95,7 +96,6 @@ def tree() -> str:
     branches = {
         "ground/": ("what experiments stand on; a floor imports only floors above it here", FLOORS),
         "rooms/": ("one room, one product; first_run.md lists them", {}),
-        "service/": ("what runs until it is stopped", {name: part.owns for name, part in SERVICE.items()}),
     }
     branches |= {f"{name}/": (owns, {}) for name, owns in ABOVE.items()}
     lines = ["src/charter/"]
@@ -103,6 +103,8 @@ def tree() -> str:
         lines.append(f"  {name:<18}{owns}")
         lines += [f"    {part:<16}{said}" for part, said in inner.items()]
     lines.append(f"  {'data/':<18}texts, constitution and policy that come along")
+    lines.append("src/charter_service/    what runs until it is stopped")
+    lines += [f"    {name:<16}{part.owns}" for name, part in PARTS.items()]
     return "\n".join(["```", *lines, "```"])
 
 

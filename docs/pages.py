@@ -33,7 +33,7 @@ COPIES = {
     "project/contributing.md": "CONTRIBUTING.md",
     "project/security.md": "SECURITY.md",
     "results/benchmarks.md": "benchmarks/README.md",
-    "reference/api.md": "src/charter/service/api/README.md",
+    "reference/api.md": "src/charter_service/api/README.md",
     **{f"reference/rooms/{room}.md": source for room, source in ROOM_PAGES.items()},
 }
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import toys
+from charter.cli.main import execute
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -35,6 +36,26 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+Charter = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def charter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Charter:
+    """Runs one command in a folder of its own; returns the exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHARTER_LAUNCHED", "1")
+    for name in ("FAULT", "CALLS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = execute([str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,10 @@
 """The command line in this process, over the fake rooms of the runner's tests."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from charter import building
-from charter.cli.main import execute
 
 RUNNER_TESTS = Path(__file__).parents[1] / "runner"
 
@@ -17,25 +15,6 @@ steps:
   - {name: taught, room: model, from: {dialogues: made}}
   - {name: made, room: words, from: {prompts: [./mine.jsonl]}}
 """
-
-Charter = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def charter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Charter:
-    """Runs one command in a folder of its own; returns the exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CHARTER_LAUNCHED", "1")
-    for name in ("FAULT", "CALLS"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = execute([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

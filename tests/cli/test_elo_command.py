@@ -210,7 +210,7 @@ def test_a_database_is_known_by_its_url_or_its_first_bytes(
         places.append(place)
         return votes(3, 1, rater="r1") + votes(1, 1, rater="r2") if "full" in place else []
 
-    monkeypatch.setattr(importlib.import_module("charter.service.people.export"), "votes_of", votes_of)
+    monkeypatch.setattr(importlib.import_module("charter_service.people.export"), "votes_of", votes_of)
     with sqlite3.connect(tmp_path / "full.db") as database:
         database.execute("create table t (x int)")
     database.close()
@@ -257,7 +257,7 @@ def test_a_configuration_gives_its_database_and_base(
         assert code == 0, err
         return {key: standings[0]["base"] for key, standings in json.loads(out).items()}
 
-    monkeypatch.setattr(importlib.import_module("charter.service.people.export"), "votes_of", votes_of)
+    monkeypatch.setattr(importlib.import_module("charter_service.people.export"), "votes_of", votes_of)
     (folder / "arena.yaml").write_text(CONFIG.format(database="sqlite:///people.sqlite"))
     refused(charter("elo", "mine/arena.yaml"), "there is no database mine/people.sqlite")
     (folder / "people.sqlite").write_text("")

@@ -80,7 +80,7 @@ def test_words_of_our_own_are_explained(charter: Charter) -> None:
             fact = meanings(charter, word)[-1]
             assert (fact["kind"], fact["means"]) == ("word", entry["idea"])
         for place in entry["where"]:
-            assert (Path(package.__file__).parent / place).exists(), place
+            assert (Path(package.__file__).parents[1] / place).exists(), place
     assert "candidate: word" in charter("explain", "candidate")[1]
 
 

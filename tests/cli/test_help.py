@@ -12,8 +12,9 @@ import pytest
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from charter.cli.listing import PANELS, Entry, Family
+from charter.cli.listing import PANELS
 from charter.cli.main import make_app
+from charter.terminal.entries import Entry, Family
 
 Charter = Callable[..., tuple[int, str, str]]
 DOCS = Path(__file__).parents[2] / "docs"

@@ -36,7 +36,7 @@ def call(*words: object, folder: Path) -> str:
 
 def sources() -> list[Path]:
     """The files of the package, as git sees them: kept ones, and new ones that it doesn't ignore."""
-    listed = call("git", "ls-files", "-co", "--exclude-standard", "src/charter", folder=ROOT)
+    listed = call("git", "ls-files", "-co", "--exclude-standard", "src", folder=ROOT)
     return [path for line in listed.splitlines() if (path := Path(line)) and (ROOT / path).is_file()]
 
 
@@ -56,7 +56,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_every_file_of_the_package(wheel: Path) -> None:
-    names = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("charter/")}
+    names = {
+        name
+        for name in zipfile.ZipFile(wheel).namelist()
+        if name.startswith(("charter/", "charter_service/"))
+    }
     assert names == {path.relative_to("src").as_posix() for path in sources()}
 
 

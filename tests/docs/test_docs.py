@@ -203,7 +203,7 @@ def test_files_named_in_the_documents_exist(document: Path) -> None:
 
 def test_files_of_the_map_exist() -> None:
     for path in re.findall(r"`([\w/]+\.py)`", (DOCS / "project/map.md").read_text("utf-8")):
-        assert (ROOT / "src" / "charter" / path).is_file(), path
+        assert (ROOT / "src" / path).is_file(), path
 
 
 def test_the_readmes_rows_can_be_read(tmp_path: Path) -> None:

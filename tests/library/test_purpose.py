@@ -28,8 +28,8 @@ from charter.rooms.card.export import reports
 from charter.rooms.card.gather import gather
 from charter.runner.names import last_policy
 from charter.runner.plan import Plan, make_plan
-from charter.service.api.renewal import read_weights
 from charter.terminal.launch import LAUNCHED
+from charter_service.api.renewal import read_weights
 
 CPU = Execution("cpu", "float32")
 LESSON = {

@@ -165,7 +165,7 @@ def test_sources_that_are_edited_meanwhile_stop_the_run(folder: Path, plan_of: P
     """The process has other sources than the plan: its artifact would have an id of other code."""
     plan = plan_of(text=RECIPE)
     edited = OPENED.replace(
-        "main()", "from charter.runner import identity; identity._ground = lambda: 'edited'; main()"
+        "main()", "from charter.runner import identity; identity._digest = lambda package: 'edited'; main()"
     )
     with pytest.raises(CharterError, match="somebody edited charter's sources during this run"):
         run(plan, crew=Jobs(2, (sys.executable, "-c", edited)))

@@ -68,7 +68,7 @@ def test_sources_edited_while_a_run_goes_on_stop_it(
 ) -> None:
     """Ids name the code that the plan saw; other code must not publish under them."""
     plan = plan_of()
-    monkeypatch.setattr(identity, "_ground", lambda: "edited")
+    monkeypatch.setattr(identity, "_digest", lambda package: "edited")
     with pytest.raises(CharterError, match="made: somebody edited charter's sources during this run"):
         run(plan)
     assert not (folder / "run" / "made").exists()

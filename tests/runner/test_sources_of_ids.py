@@ -1,4 +1,4 @@
-"""Which edits of charter's sources change ids: those of the ground and of a step's room, and no others."""
+"""Which edits of the sources change ids: those of what a step's room reaches, and no others."""
 
 import json
 import os
@@ -31,9 +31,11 @@ print(json.dumps({step.name: step.id for step in plan.steps}))
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a copy of charter's sources and a recipe."""
+    """A folder with a copy of the sources and a recipe."""
     folder = tmp_path_factory.mktemp("copy")
-    shutil.copytree(package_folder(), folder / "charter", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in ("charter", "charter_service"):
+        source, leave = package_folder().parent / package, shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, folder / package, ignore=leave)
     (folder / "recipe.yaml").write_text(RECIPE)
     return folder
 
@@ -52,12 +54,16 @@ def ids(copy: Path) -> dict[str, str]:
     ("files", "renamed"),
     [
         (("cli/main.py", "runner/plan.py", "terminal/bars.py", "interop/inspect_entry.py"), set()),
-        (("service/web/csrf.py", "service/accounts/ladder.py", "service/api/exchange.py"), {"votes"}),
-        (("rooms/rl/run.py",), set()),
+        (("../charter_service/api/exchange.py", "../charter_service/accounts/ladder.py"), set()),
+        (("../charter_service/people/tables.py",), {"votes"}),
+        (("rooms/rl/run.py", "rooms/card/run.py"), set()),
         (("rooms/finetune/run.py",), {"taught", "votes"}),
         (("ground/learn/step.py",), {"taught", "votes"}),
+        (("ground/measure/elo.py",), set()),
+        (("ground/world/engine.py",), set()),
+        (("data/constitution.yaml",), {"taught", "votes"}),
     ],
-    ids=["above", "service", "another room", "its room", "ground"],
+    ids=["above", "service", "its part", "rooms", "its room", "ground", "Elo", "unused ground", "data"],
 )
 def test_an_edit_renames_what_stands_on_it(copy: Path, files: tuple[str, ...], renamed: set[str]) -> None:
     before = ids(copy)

@@ -21,7 +21,7 @@ from charter.ground.settings import extras
 from charter.ground.settings.extras import EXTRAS, extra_of, install, missing, need
 
 ROOT = Path(__file__).parents[2]
-SRC = ROOT / "src" / "charter"
+SRC = ROOT / "src"
 # Packages that others of ours bring as a part of themselves.
 BROUGHT = {
     "anyio": "inspect-ai",
@@ -33,7 +33,7 @@ BROUGHT = {
     "tqdm": "lm-eval",
 }
 # Files that look for a library and do without it.
-OPTIONAL = {"ground/settings/parquet.py", "library/rows.py"}
+OPTIONAL = {"charter/ground/settings/parquet.py", "charter/library/rows.py"}
 # What libraries of the base bring too.
 IN_BASE_TOO = {"httpx2", "lxml", "pygments"}
 
@@ -78,14 +78,16 @@ def foreign(path: Path) -> Iterator[str]:
         else:
             continue
         tops = {name.partition(".")[0] for name in names}
-        yield from tops - sys.stdlib_module_names - {"charter"}
+        yield from tops - sys.stdlib_module_names - {"charter", "charter_service"}
 
 
 def allowed(path: Path) -> set[str]:
     """The extras that a file may use."""
-    first, second, *_ = (*path.relative_to(SRC).parts, "")
-    if first == "service":
+    package, first, second, *_ = (*path.relative_to(SRC).parts, "", "")
+    if package == "charter_service":
         return {"serve", "documents", "postgresql"}
+    if (first, second) == ("ground", "documents"):
+        return {"documents"}
     if first == "interop":
         return {"lm-eval", "inspect"}
     if first == "runner" and second.startswith("ray_"):
@@ -120,9 +122,11 @@ def test_what_is_imported_is_declared_where_it_is_used() -> None:
 
 def test_rooms_say_which_extra_they_need() -> None:
     for room, package in ROOMS.items():
-        text = SRC.joinpath(*package.split(".")[1:], "settings.py").read_text("utf-8")
+        text = SRC.joinpath(*package.split("."), "settings.py").read_text("utf-8")
         stated = re.findall(r'extra="([\w-]+)"', text)
-        assert stated == (["serve"] if ".service." in package else ["corpus"] if room == "corpus" else [])
+        assert stated == (
+            ["serve"] if package.startswith("charter_service.") else ["corpus"] if room == "corpus" else []
+        )
 
 
 def test_a_line_names_the_extra_and_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +160,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("bare")
     modules = sorted({module for modules in EXTRAS.values() for module in modules} - IN_BASE_TOO)
     (folder / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({modules}))\n")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(SRC.parent)))}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(SRC)))}
 
 
 def run(code: str, bare: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -167,11 +171,14 @@ def run(code: str, bare: dict[str, str], folder: Path) -> subprocess.CompletedPr
 
 LAB = """
 import importlib, pkgutil, sys
-import charter
+import charter, charter_service
 from charter.building import ROOMS
-needy = ("charter.service.", "charter.interop.", "charter.runner.ray_", "charter.rooms.corpus.")
-light = ("settings", "commands")
-for module in pkgutil.walk_packages(charter.__path__, "charter."):
+needy = (
+    "charter_service.", "charter.ground.documents.", "charter.interop.", "charter.runner.ray_", "charter.rooms.corpus."
+)
+light = ("settings", "commands", "commands.listing")
+ours = [(package.__path__, f"{package.__name__}.") for package in (charter, charter_service)]
+for module in [module for places, prefix in ours for module in pkgutil.walk_packages(places, prefix)]:
     if module.name == "charter.__main__":
         continue
     if not module.name.startswith(needy) or module.name.endswith(light):

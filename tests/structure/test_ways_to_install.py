@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from charter.cli.main import make_app
-from charter.service.api import operation
+from charter_service.api import operation
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

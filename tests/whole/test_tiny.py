@@ -236,8 +236,8 @@ MOMENTS = [
         "after",
     ),  # right after that resume, mid-round
     ("eval_rl", "charter.rooms.evaluate.replies:sample", 2, "after"),
-    ("votes", "charter.service.arena.pairs:_sampled", 2, "after"),
-    ("reviews", "charter.service.review.run:flagged_cases", 1, "after"),
+    ("votes", "charter_service.arena.pairs:_sampled", 2, "after"),
+    ("reviews", "charter_service.review.run:flagged_cases", 1, "after"),
     ("card", "charter.rooms.card.run:make", 1, "after"),
 ]
 # resume states often enough to be hit, and rounds of two updates

@@ -33,8 +33,8 @@ class File:
 
 def read_file(path: str) -> File:
     """The text of a file of any format that documents have. Raises CharterError if it can't be read."""
-    from charter.service.documents.document import Unreadable
-    from charter.service.documents.reading import check_size, read_document
+    from charter.ground.documents.document import Unreadable
+    from charter.ground.documents.reading import check_size, read_document
 
     try:
         with open(path, "rb") as file:

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings import entry_points
 from charter.ground.settings.problems import suggest
 from charter.ground.text.jsonl import numbered_rows
 from charter.runner.names import complete_product, find_place
@@ -128,12 +129,9 @@ def _read_votes(place: str) -> tuple[list[dict[str, Any]], str]:
 
     path = find_place(place) or Path(place)
     if path.suffix in CONFIGS:
-        from charter.service.arena.config import load_config
-
-        config = load_config(path)
-        return _votes_of_database(config.database, path.parent), config.zero
+        return _checked(*_stored_votes().votes_of_configuration(path))
     if "://" in place or _is_sqlite(path):
-        return _votes_of_database(place, Path()), ""
+        return _checked(_stored_votes().votes_of_database(place, Path()), "")
     if path.is_dir():
         steps = sorted(str(file.parent) for file in path.glob(f"*/{VOTES}"))
         path /= VOTES
@@ -146,20 +144,19 @@ def _read_votes(place: str) -> tuple[list[dict[str, Any]], str]:
     return rows, ""
 
 
-def _votes_of_database(database: str, folder: Path) -> list[dict[str, Any]]:
-    """The votes of a database; a relative path starts at `folder`."""
+def _checked(rows: list[dict[str, Any]], zero: str) -> tuple[list[dict[str, Any]], str]:
     from charter.ground.measure.votes import check_votes
-    from charter.service.people.export import votes_of
 
-    file = database.removeprefix("sqlite:///").partition("?")[0]
-    # opening a missing file would create it
-    if "://" not in file and not (folder / Path(file).expanduser()).is_file():
-        raise CharterError(f"there is no database {folder / file}; check the path")
-    rows = votes_of(database, folder)
-    if not rows:
-        raise CharterError(f"{database.split('@')[-1]} holds no votes yet; collect some first")
     check_votes(rows, lambda number: f"vote {number + 1} of the database")
-    return rows
+    return rows, zero
+
+
+def _stored_votes() -> Any:
+    """What reads the votes of a service's database. Raises CharterError if no installed package does."""
+    points = entry_points.added(entry_points.VOTES)
+    if not points:
+        raise CharterError("no installed package reads databases of votes; give a file of votes")
+    return points[0].load()
 
 
 def _is_sqlite(path: Path) -> bool:

@@ -42,8 +42,8 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _pdf_text(path: Path) -> str:
-    from charter.service.documents.document import Unreadable
-    from charter.service.documents.reading import read_document
+    from charter.ground.documents.document import Unreadable
+    from charter.ground.documents.reading import read_document
 
     try:
         return read_document(path.read_bytes(), path.name).text

@@ -120,7 +120,7 @@ def fits(name: str, pattern: str) -> bool:
 
 
 def read_words() -> list[dict[str, Any]]:
-    """The glossary: entries with words, idea and where (files below src/charter)."""
+    """The glossary: entries with words, idea and where (files below src)."""
     entries: list[dict[str, Any]] = yaml.safe_load(WORDS.read_text("utf-8"))
     return entries
 

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import typer
 
 import charter
-from charter.cli.listing import PANELS, Entry, Family
+from charter.cli.listing import PANELS
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.settings.environment import process_count
 from charter.ground.settings.extras import extra_of, need
 from charter.runner.company import Elsewhere
 from charter.runner.step_runner import disk_errors
+from charter.terminal.entries import Entry, Family
 from charter.terminal.errors import complain
 from charter.terminal.help import CONTEXT, Command, Group, epilog
 

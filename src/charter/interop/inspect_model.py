@@ -27,6 +27,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion, Stop
+from charter.ground.generate.engine_loop import Driver, Job
 from charter.ground.generate.sampling import Sampling, sampling_at
 from charter.ground.model.generation import Decoding, choose_decoding
 from charter.ground.model.opening import checkpoint_folder
@@ -34,7 +35,6 @@ from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Message, check_messages
 from charter.runner.models import CHECKPOINT, find_model
-from charter.service.web.engine_loop import Driver, Job
 
 SLOTS = 32
 DEFAULT_MAX_TOKENS = 512

@@ -13,18 +13,18 @@ from charter.ground.artifact.manifest import (
     Source,
     artifact_id,
     canonical_json,
+    digest_file,
     digest_text,
     digest_tree,
 )
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.room import Room
-from charter.runner.rooms import room_folder
+from charter.runner.reach import NOT_SOURCE, reached_files, top_folder
 
 SOURCES_EDITED = (
     "somebody edited charter's sources during this run, so that its id would name code that didn't make it; "
     "start the run again: finished steps are kept if their room did not change"
 )
-_NOT_SOURCE = frozenset({"README.md", ".DS_Store"})
 
 
 def package_folder() -> Path:
@@ -34,16 +34,16 @@ def package_folder() -> Path:
 
 @functools.cache
 def ground_digest() -> str:
-    """Digest of the sources of the whole ground, and of the shipped data, which the ground reads (the refusal detector
-    learns from it, requests quote its worked examples)."""
-    return _ground()
+    """Digest of the sources of the whole ground and of the shipped data."""
+    parts = [digest_tree(package_folder() / part, NOT_SOURCE) for part in ("ground", "data")]
+    return digest_text(canonical_json(parts))
 
 
 @functools.cache
 def source_digest(package: str) -> str:
-    """Digest of the sources of a room (named by its package) and of the whole ground, as this process read them first.
-    Rooms of the service wing depend on its other parts, so each counts with the whole wing."""
-    return _digest(package, ground_digest())
+    """Digest of the sources that a room (named by its package) reaches, as this process read them first, and of the
+    shipped data (the refusal detector learns from it, requests quote its worked examples)."""
+    return _digest(package)
 
 
 def answers_name(environment: Environment) -> str:
@@ -55,20 +55,19 @@ def answers_name(environment: Environment) -> str:
 
 
 def source_changed(package: str) -> bool:
-    """Whether the files of a room or of the ground have changed since `source_digest` read them."""
-    return _digest(package, _ground()) != source_digest(package)
+    """Whether what a room reaches has changed since `source_digest` read it."""
+    return _digest(package) != source_digest(package)
 
 
-def _ground() -> str:
-    parts = [digest_tree(package_folder() / part, _NOT_SOURCE) for part in ("ground", "data")]
-    return digest_text(canonical_json(parts))
-
-
-def _digest(package: str, ground: str) -> str:
-    service = package_folder() / "service"
-    folder = room_folder(package)
-    decides = service if folder.parent == service else folder
-    return digest_text(canonical_json([digest_tree(decides, _NOT_SOURCE), ground]))
+def _digest(package: str) -> str:
+    tops = {top_folder(name) for name in (package, "charter")}
+    files = {
+        path.relative_to(top.parent).as_posix(): digest_file(path)
+        for path in reached_files(package)
+        for top in tops
+        if path.is_relative_to(top)
+    }
+    return digest_text(canonical_json([files, digest_tree(package_folder() / "data", NOT_SOURCE)]))
 
 
 @functools.cache

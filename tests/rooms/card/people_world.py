@@ -20,9 +20,9 @@ from charter.ground.text.ballot import Ballot, Outcome
 from charter.ground.text.dialogue import assistant, user
 from charter.ground.text.records import comparison_row
 from charter.ground.text.votes import Choice, comparisons_of, counts_of, vote_row
-from charter.service.review.run import run as run_review
-from charter.service.review.settings import Settings as ReviewSettings
-from charter.service.review.settings import Simulated
+from charter_service.review.run import run as run_review
+from charter_service.review.settings import Settings as ReviewSettings
+from charter_service.review.settings import Simulated
 
 TRUE = {"taught": 0.0, "sl": 60.0, "rl": 180.0}
 

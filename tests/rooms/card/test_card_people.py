@@ -21,14 +21,14 @@ from charter.ground.text.judgments import read_judgments
 from charter.rooms.card.gather import gather
 from charter.rooms.card.review import summarise_reviews, summarise_verdicts
 from charter.runner.verify import verify
-from charter.service.people import work
-from charter.service.people.collection import Collection, Pace, Task
-from charter.service.people.export import open_people
-from charter.service.people.freeze import Wanted, freeze_comparisons, freeze_judgments
-from charter.service.people.reviewing import Item, Verdict, claim, enqueue
-from charter.service.people.reviewing import review as give
-from charter.service.people.workers import invite, join
-from charter.service.web.database import writing
+from charter_service.people import work
+from charter_service.people.collection import Collection, Pace, Task
+from charter_service.people.export import open_people
+from charter_service.people.freeze import Wanted, freeze_comparisons, freeze_judgments
+from charter_service.people.reviewing import Item, Verdict, claim, enqueue
+from charter_service.people.reviewing import review as give
+from charter_service.people.workers import invite, join
+from charter_service.web.database import writing
 from reported import scores
 
 PARENTS = (*card_world.CARD_PARENTS, ("judgments", "reviews"))

@@ -35,10 +35,10 @@ from charter.rooms.rl import run as room
 from charter.rooms.rl.remote import Gap, gap_of, importance
 from charter.rooms.rl.rollout import Reply
 from charter.rooms.rl.settings import Keep, Rollout, Server, Settings, estimate
-from charter.service.api.app import make_app
-from charter.service.api.local import LocalBackend
-from charter.service.api.opening import open_service
-from charter.service.web.listening import listen
+from charter_service.api.app import make_app
+from charter_service.api.local import LocalBackend
+from charter_service.api.opening import open_service
+from charter_service.web.listening import listen
 from toys import dialogue, user
 
 STRICT = {"tolerance": 1e-4}

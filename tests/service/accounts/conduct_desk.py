@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from sqlalchemy import Engine, func, select
 
 from charter.ground.moderation.actions import Verdict
-from charter.service.accounts.decisions import Entry
-from charter.service.accounts.keys import Caller, find_caller, make_key
-from charter.service.accounts.ladder import Ladder
-from charter.service.accounts.organisations import make_organisation
-from charter.service.api.conduct import Conduct
-from charter.service.web.database import reading, writing
+from charter_service.accounts.decisions import Entry
+from charter_service.accounts.keys import Caller, find_caller, make_key
+from charter_service.accounts.ladder import Ladder
+from charter_service.accounts.organisations import make_organisation
+from charter_service.api.conduct import Conduct
+from charter_service.web.database import reading, writing
 
 # a flag in a prompt weighs 1 without a policy; warned at 2, enhanced at 4, throttled at 6, suspended at 8
 SHORT = Ladder(warned=2, enhanced=4, throttled=6, suspended=8, window_days=30, clean_days=10)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from charter.service.accounts.store import open_accounts
+from charter_service.accounts.store import open_accounts
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from test_account_limits import CALLER, MANY, Clock
 
-from charter.service.accounts import allowances as module
-from charter.service.accounts.allowances import Allowances
-from charter.service.accounts.keys import Caller, KeyLimits
-from charter.service.accounts.limits import Admissions, TooMany
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.tables import ALLOWANCES
-from charter.service.web.database import reading
+from charter_service.accounts import allowances as module
+from charter_service.accounts.allowances import Allowances
+from charter_service.accounts.keys import Caller, KeyLimits
+from charter_service.accounts.limits import Admissions, TooMany
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.tables import ALLOWANCES
+from charter_service.web.database import reading
 
 
 @pytest.fixture(autouse=True)

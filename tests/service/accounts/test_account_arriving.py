@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, func, select, update
 
-from charter.service.accounts import batches
-from charter.service.accounts.keys import Caller, find_caller, make_key
-from charter.service.accounts.organisations import make_organisation
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, ORGANISATIONS
-from charter.service.api import batch_work
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import NotFound
+from charter_service.accounts import batches
+from charter_service.accounts.keys import Caller, find_caller, make_key
+from charter_service.accounts.organisations import make_organisation
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.tables import BATCH_ITEMS, BATCHES, ORGANISATIONS
+from charter_service.api import batch_work
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import NotFound
 
 SIZE = 2 * batches.PIECE + 3
 ITEMS = [(f"r{n}", json.dumps({"n": n})) for n in range(SIZE)]
@@ -89,9 +89,9 @@ def test_one_that_fails_midway_leaves_nothing(engine: Engine, caller: Caller) ->
 
 KILLED = """
 import os, sys
-from charter.service.accounts import batches
-from charter.service.accounts.keys import (Caller)
-from charter.service.accounts.store import open_accounts
+from charter_service.accounts import batches
+from charter_service.accounts.keys import (Caller)
+from charter_service.accounts.store import open_accounts
 engine = open_accounts(sys.argv[1], new=False)
 items = [(f"r{n}", "{}") for n in range(3 * batches.PIECE)]
 batches.make_batch(engine, Caller(sys.argv[2], sys.argv[3], "x"), items, rest=lambda _: os._exit(9))

@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
-from charter.service.accounts import batches
-from charter.service.accounts.batches import EXPIRY, KEPT, Batch
-from charter.service.accounts.keys import Caller, find_caller, make_key
-from charter.service.accounts.organisations import make_organisation
-from charter.service.accounts.retention import Keep, sweep
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.tables import BATCH_ITEMS, BATCHES
-from charter.service.api import batch_work
-from charter.service.api.batch_work import Item
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import NotFound, Refusal
+from charter_service.accounts import batches
+from charter_service.accounts.batches import EXPIRY, KEPT, Batch
+from charter_service.accounts.keys import Caller, find_caller, make_key
+from charter_service.accounts.organisations import make_organisation
+from charter_service.accounts.retention import Keep, sweep
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.tables import BATCH_ITEMS, BATCHES
+from charter_service.api import batch_work
+from charter_service.api.batch_work import Item
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import NotFound, Refusal
 
 MESSAGE = json.dumps(
     {
@@ -409,9 +409,9 @@ def test_results_are_read_in_chunks_each_in_its_own_transaction(engine: Engine, 
 
 WORKER = """
 import random, sys
-from charter.service.api import batch_work
-from charter.service.accounts.store import open_accounts
-from charter.service.web.database import reading, writing
+from charter_service.api import batch_work
+from charter_service.accounts.store import open_accounts
+from charter_service.web.database import reading, writing
 engine = open_accounts(sys.argv[1], new=False)
 with writing(engine) as c:
     batch_work.resume(c)
@@ -468,9 +468,9 @@ def test_killed_workers_lose_nothing_and_finish_nothing_twice(database: str) -> 
 
 MAKER = """
 import json, sys
-from charter.service.accounts import batches
-from charter.service.accounts.keys import (Caller)
-from charter.service.accounts.store import open_accounts
+from charter_service.accounts import batches
+from charter_service.accounts.keys import (Caller)
+from charter_service.accounts.store import open_accounts
 engine = open_accounts(sys.argv[1], new=False)
 while True:
     id = batches.make_batch(engine, Caller(sys.argv[2], sys.argv[3], "x"), [(f"r{n}", "{}") for n in range(300)])

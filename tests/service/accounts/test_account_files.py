@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from charter.service.accounts.blobs import Blobs, blobs_of
-from charter.service.accounts.conduct_views import forget
-from charter.service.accounts.export import forget_organisation, organisation_data
-from charter.service.accounts.files import (
+from charter_service.accounts.blobs import Blobs, blobs_of
+from charter_service.accounts.conduct_views import forget
+from charter_service.accounts.export import forget_organisation, organisation_data
+from charter_service.accounts.files import (
     LEAST_BYTES,
     File,
     OverQuota,
@@ -29,11 +29,11 @@ from charter.service.accounts.files import (
     list_files,
     stored,
 )
-from charter.service.accounts.organisations import make_organisation
-from charter.service.accounts.retention import Keep, sweep
-from charter.service.accounts.tables import FILES
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import NotFound, Refusal
+from charter_service.accounts.organisations import make_organisation
+from charter_service.accounts.retention import Keep, sweep
+from charter_service.accounts.tables import FILES
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import NotFound, Refusal
 
 MUCH = 2**30
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select, text
 
-from charter.service.accounts import keyring, keys, organisations
-from charter.service.accounts.keyring import Keyring
-from charter.service.accounts.keys import ANONYMOUS, KeyLimits, KeyRefused
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.tables import KEYS, USAGE
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import NotFound, Refusal
+from charter_service.accounts import keyring, keys, organisations
+from charter_service.accounts.keyring import Keyring
+from charter_service.accounts.keys import ANONYMOUS, KeyLimits, KeyRefused
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.tables import KEYS, USAGE
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import NotFound, Refusal
 
 
 class Clock:

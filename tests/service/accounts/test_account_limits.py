@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.service.accounts import limits as module
-from charter.service.accounts.keys import Caller, KeyLimits
-from charter.service.accounts.limits import Admission, Admissions, Limits, TooMany
+from charter_service.accounts import limits as module
+from charter_service.accounts.keys import Caller, KeyLimits
+from charter_service.accounts.limits import Admission, Admissions, Limits, TooMany
 
 CALLER = Caller("key_1", "org_1", "ci")
 SMALL = Limits(

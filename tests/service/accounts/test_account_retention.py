@@ -10,18 +10,18 @@ from conduct_desk import entry
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from charter.service.accounts import retention
-from charter.service.accounts.batches import DAY, get_batch, make_batch, results
-from charter.service.accounts.decisions import anchor, append, holds, prune, tip, verify_chain
-from charter.service.accounts.keys import Caller, make_key
-from charter.service.accounts.organisations import make_organisation
-from charter.service.accounts.retention import Keep, sweep
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.tables import ANCHORS, BATCH_ITEMS, BATCHES, DECISIONS, MADE_ONCE, USAGE
-from charter.service.accounts.usage import Counts, Meter
-from charter.service.api.batch_work import finish, take
-from charter.service.web.database import reading, shrink, writing
-from charter.service.web.refusal import NotFound
+from charter_service.accounts import retention
+from charter_service.accounts.batches import DAY, get_batch, make_batch, results
+from charter_service.accounts.decisions import anchor, append, holds, prune, tip, verify_chain
+from charter_service.accounts.keys import Caller, make_key
+from charter_service.accounts.organisations import make_organisation
+from charter_service.accounts.retention import Keep, sweep
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.tables import ANCHORS, BATCH_ITEMS, BATCHES, DECISIONS, MADE_ONCE, USAGE
+from charter_service.accounts.usage import Counts, Meter
+from charter_service.api.batch_work import finish, take
+from charter_service.web.database import reading, shrink, writing
+from charter_service.web.refusal import NotFound
 
 NOW = 1_800_000_000.0
 KEEP = Keep(decisions_days=30, usage_days=31, results_days=10, batches_days=20)

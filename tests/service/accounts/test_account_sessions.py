@@ -5,12 +5,12 @@ import time
 import pytest
 from sqlalchemy import Engine, select
 
-from charter.service.accounts import keys, organisations
-from charter.service.accounts.keys import Caller
-from charter.service.accounts.sessions import HOURS, close_session, find_session, open_session
-from charter.service.accounts.tables import KEYS, SESSIONS
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import Refusal
+from charter_service.accounts import keys, organisations
+from charter_service.accounts.keys import Caller
+from charter_service.accounts.sessions import HOURS, close_session, find_session, open_session
+from charter_service.accounts.tables import KEYS, SESSIONS
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import Refusal
 
 
 @pytest.fixture

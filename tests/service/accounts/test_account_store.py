@@ -7,10 +7,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.accounts.store import ACCOUNTS, open_accounts
-from charter.service.accounts.tables import DECISIONS, METADATA, MIGRATIONS, ORGANISATIONS, STANDINGS
-from charter.service.people.export import open_people
-from charter.service.web.database import differences, migrate, reading, writing
+from charter_service.accounts.store import ACCOUNTS, open_accounts
+from charter_service.accounts.tables import DECISIONS, METADATA, MIGRATIONS, ORGANISATIONS, STANDINGS
+from charter_service.people.export import open_people
+from charter_service.web.database import differences, migrate, reading, writing
 
 STANDING = {"organisation": "org_1", "at": 1.0, "level": "good", "reason": "new", "by": "rule"}
 WORDS = ("request", "organisation", "key", "user", "model", "side", "action", "category")

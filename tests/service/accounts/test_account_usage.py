@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from charter.service.accounts import usage
-from charter.service.accounts.keys import find_key, make_key
-from charter.service.accounts.organisations import make_organisation
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.usage import Counts, Meter, usage_by_day
-from charter.service.web.database import reading, writing
+from charter_service.accounts import usage
+from charter_service.accounts.keys import find_key, make_key
+from charter_service.accounts.organisations import make_organisation
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.usage import Counts, Meter, usage_by_day
+from charter_service.web.database import reading, writing
 
 DAY = date(2026, 11, 26)
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC).timestamp()
@@ -146,8 +146,8 @@ def test_an_unknown_key_keeps_nobody_elses_use_from_being_written(
 
 ENDLESS = """
 import sys
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.usage import Counts, Meter
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.usage import Counts, Meter
 meter, done = Meter(open_accounts(sys.argv[1])), 0
 while True:
     for _ in range(10):

@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import wilson
-from charter.service.accounts import cases
-from charter.service.accounts.appeals import appeal
-from charter.service.accounts.cases import (
+from charter_service.accounts import cases
+from charter_service.accounts.appeals import appeal
+from charter_service.accounts.cases import (
     NewCase,
     audit,
     close_case,
@@ -19,8 +19,8 @@ from charter.service.accounts.cases import (
     open_case,
     queue,
 )
-from charter.service.accounts.decisions import append
-from charter.service.accounts.standings import (
+from charter_service.accounts.decisions import append
+from charter_service.accounts.standings import (
     changes_of,
     decide,
     evaluate,
@@ -30,9 +30,9 @@ from charter.service.accounts.standings import (
     outcome_of,
     settle,
 )
-from charter.service.accounts.tables import CASES, STANDINGS
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import NotFound, Refusal, Stale
+from charter_service.accounts.tables import CASES, STANDINGS
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import NotFound, Refusal, Stale
 
 NOW = 1_000_000.0
 DAY = 86_400.0

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, event, select, text
 from sqlalchemy.exc import DBAPIError
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.accounts import decisions
-from charter.service.accounts.decisions import (
+from charter_service.accounts import decisions
+from charter_service.accounts.decisions import (
     BEGINNING,
     LATER,
     Entry,
@@ -31,8 +31,8 @@ from charter.service.accounts.decisions import (
     told_tip,
     verify_chain,
 )
-from charter.service.accounts.tables import DECISIONS
-from charter.service.web.database import reading, writing
+from charter_service.accounts.tables import DECISIONS
+from charter_service.web.database import reading, writing
 
 
 def write(engine: Engine, *entries) -> None:

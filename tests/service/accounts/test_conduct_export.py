@@ -14,9 +14,9 @@ from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.measure.intervals import wilson
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.judgments import Judgment, read_judgments
-from charter.service.accounts.cases import NewCase, find_case, open_case, queue
-from charter.service.accounts.decisions import append, user_mark, verify_chain
-from charter.service.accounts.export import (
+from charter_service.accounts.cases import NewCase, find_case, open_case, queue
+from charter_service.accounts.decisions import append, user_mark, verify_chain
+from charter_service.accounts.export import (
     Forgotten,
     expire,
     forget_organisation,
@@ -24,12 +24,12 @@ from charter.service.accounts.export import (
     freeze_conduct,
     organisation_data,
 )
-from charter.service.accounts.feedback import Opinion, give_feedback
-from charter.service.accounts.keys import Caller
-from charter.service.accounts.standings import settle
-from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, CASES, DECISIONS, FEEDBACK
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import NotFound
+from charter_service.accounts.feedback import Opinion, give_feedback
+from charter_service.accounts.keys import Caller
+from charter_service.accounts.standings import settle
+from charter_service.accounts.tables import BATCH_ITEMS, BATCHES, CASES, DECISIONS, FEEDBACK
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import NotFound
 
 NOW, DAY, USER = 1_000_000.0, 86_400.0, "a" * 64
 SECRET = "the secret words"

@@ -8,14 +8,14 @@ import pytest
 from conduct_desk import at_once, counted, entry, joined
 from sqlalchemy import Engine
 
-from charter.service.accounts import cases
-from charter.service.accounts.cases import close_case, queue
-from charter.service.accounts.decisions import append
-from charter.service.accounts.feedback import Opinion, expire_words, give_feedback, thumbs_of
-from charter.service.accounts.keys import Caller
-from charter.service.accounts.tables import CASES, FEEDBACK
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import NotFound, Refusal
+from charter_service.accounts import cases
+from charter_service.accounts.cases import close_case, queue
+from charter_service.accounts.decisions import append
+from charter_service.accounts.feedback import Opinion, expire_words, give_feedback, thumbs_of
+from charter_service.accounts.keys import Caller
+from charter_service.accounts.tables import CASES, FEEDBACK
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import NotFound, Refusal
 
 NOW, DAY = 1_000_000.0, 86_400.0
 

@@ -11,17 +11,17 @@ from sqlalchemy import Engine
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.moderation.policy import shipped_policy
-from charter.service.accounts.cases import queue
-from charter.service.accounts.decisions import Wanted, anchor, decisions_of, search, verify_chain
-from charter.service.accounts.export import forget_organisation, organisation_data
-from charter.service.accounts.feedback import thumbs_of
-from charter.service.accounts.grants import MOST_DAYS, Grant, grants_of, verify_grants
-from charter.service.accounts.keys import Caller
-from charter.service.accounts.retention import Keep, sweep
-from charter.service.accounts.tables import GRANTS, ORGANISATIONS
-from charter.service.api.conduct import Conduct, RequestFacts, conversation_mark
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import NotFound, Refusal, Stale
+from charter_service.accounts.cases import queue
+from charter_service.accounts.decisions import Wanted, anchor, decisions_of, search, verify_chain
+from charter_service.accounts.export import forget_organisation, organisation_data
+from charter_service.accounts.feedback import thumbs_of
+from charter_service.accounts.grants import MOST_DAYS, Grant, grants_of, verify_grants
+from charter_service.accounts.keys import Caller
+from charter_service.accounts.retention import Keep, sweep
+from charter_service.accounts.tables import GRANTS, ORGANISATIONS
+from charter_service.api.conduct import Conduct, RequestFacts, conversation_mark
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import NotFound, Refusal, Stale
 
 DAY = 86_400.0
 POLICY = shipped_policy()

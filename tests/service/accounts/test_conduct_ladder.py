@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from charter.ground.moderation.policy import shipped_policy
-from charter.service.accounts.ladder import (
+from charter_service.accounts.ladder import (
     DAY,
     LEVELS,
     History,

@@ -15,17 +15,17 @@ from conduct_desk import ALLOWED, SHORT, Clock, Make, at_once, counted, found, j
 from sqlalchemy import Engine, event, select
 
 from charter.ground.moderation.policy import shipped_policy
-from charter.service.accounts.cases import Case, queue
-from charter.service.accounts.decisions import decisions_of, user_mark, verify_chain
-from charter.service.accounts.keys import Caller
-from charter.service.accounts.ladder import Ladder
-from charter.service.accounts.remembered import Standing
-from charter.service.accounts.standings import changes_of, kept_ladder
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.tables import CASES, DECISIONS, STANDINGS
-from charter.service.api.conduct import Conduct, RequestFacts
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import NotFound, Refusal, Stale
+from charter_service.accounts.cases import Case, queue
+from charter_service.accounts.decisions import decisions_of, user_mark, verify_chain
+from charter_service.accounts.keys import Caller
+from charter_service.accounts.ladder import Ladder
+from charter_service.accounts.remembered import Standing
+from charter_service.accounts.standings import changes_of, kept_ladder
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.tables import CASES, DECISIONS, STANDINGS
+from charter_service.api.conduct import Conduct, RequestFacts
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import NotFound, Refusal, Stale
 
 CONTENT = {"messages": [{"role": "user", "content": "how?"}], "reply": ""}
 STERN = SHORT.model_copy(update={"forgiven": 0.0})
@@ -310,11 +310,11 @@ def test_many_threads_of_two_servers_make_one_history(engine: Engine, make: Make
 
 KILLED = """
 import os, sys
-from charter.service.api.conduct import Conduct, RequestFacts
-from charter.service.accounts.keys import (make_anonymous)
-from charter.service.accounts.store import open_accounts
+from charter_service.api.conduct import Conduct, RequestFacts
+from charter_service.accounts.keys import (make_anonymous)
+from charter_service.accounts.store import open_accounts
 from charter.ground.moderation.actions import Verdict
-from charter.service.web.database import writing
+from charter_service.web.database import writing
 engine = open_accounts(sys.argv[1])
 with writing(engine) as c:
     caller = make_anonymous(c)

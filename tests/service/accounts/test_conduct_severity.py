@@ -11,14 +11,14 @@ from sqlalchemy import Engine, text
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.moderation.policy import Policy, shipped_policy
-from charter.service.accounts.cases import NewCase, find_case, open_case, queue
-from charter.service.accounts.decisions import BEGINNING, Entry, decisions_of, link, verify_chain
-from charter.service.accounts.ladder import Ladder
-from charter.service.accounts.standings import outcome_of
-from charter.service.accounts.store import ACCOUNTS, open_accounts
-from charter.service.accounts.tables import CASES, DECISIONS, METADATA, MIGRATIONS
-from charter.service.api.conduct import Conduct, RequestFacts
-from charter.service.web.database import migrate, open_database, reading, writing
+from charter_service.accounts.cases import NewCase, find_case, open_case, queue
+from charter_service.accounts.decisions import BEGINNING, Entry, decisions_of, link, verify_chain
+from charter_service.accounts.ladder import Ladder
+from charter_service.accounts.standings import outcome_of
+from charter_service.accounts.store import ACCOUNTS, open_accounts
+from charter_service.accounts.tables import CASES, DECISIONS, METADATA, MIGRATIONS
+from charter_service.api.conduct import Conduct, RequestFacts
+from charter_service.web.database import migrate, open_database, reading, writing
 
 NOW = 1_000_000.0
 

@@ -12,16 +12,16 @@ from sqlalchemy import Engine, select, text
 
 from charter.ground.moderation.actions import Verdict
 from charter.ground.moderation.policy import shipped_policy
-from charter.service.accounts.cases import queue
-from charter.service.accounts.decisions import verify_chain
-from charter.service.accounts.keys import Caller, make_key
-from charter.service.accounts.ladder import DAY, History, Ladder, Violation, next_standing
-from charter.service.accounts.standings import account_of, changes_of, newest_of, outcome_of
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.tables import CASES, DECISIONS
-from charter.service.api.conduct import Conduct, RequestFacts
-from charter.service.web.database import reading, writing
-from charter.service.web.tokens import digest_of
+from charter_service.accounts.cases import queue
+from charter_service.accounts.decisions import verify_chain
+from charter_service.accounts.keys import Caller, make_key
+from charter_service.accounts.ladder import DAY, History, Ladder, Violation, next_standing
+from charter_service.accounts.standings import account_of, changes_of, newest_of, outcome_of
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.tables import CASES, DECISIONS
+from charter_service.api.conduct import Conduct, RequestFacts
+from charter_service.web.database import reading, writing
+from charter_service.web.tokens import digest_of
 
 ANN = digest_of("ann")
 OURS = 0.9748310275341382  # what the server's own sentence scored

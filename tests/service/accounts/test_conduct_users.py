@@ -9,18 +9,18 @@ from conduct_desk import ALLOWED, SHORT, Clock, Make, at_once, found, joined, ma
 from sqlalchemy import Engine
 
 from charter.ground.moderation.actions import Verdict
-from charter.service.accounts import history
-from charter.service.accounts.cases import queue
-from charter.service.accounts.decisions import user_mark
-from charter.service.accounts.keys import Caller
-from charter.service.accounts.ladder import UserSteps
-from charter.service.accounts.remembered import Remembered, Standing
-from charter.service.accounts.standings import Change, account_of, changes_of, evaluate, outcome_of, users_of
-from charter.service.accounts.usage import Counts, Meter
-from charter.service.api.conduct import Conduct, RequestFacts
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import Refusal
-from charter.service.web.tokens import digest_of
+from charter_service.accounts import history
+from charter_service.accounts.cases import queue
+from charter_service.accounts.decisions import user_mark
+from charter_service.accounts.keys import Caller
+from charter_service.accounts.ladder import UserSteps
+from charter_service.accounts.remembered import Remembered, Standing
+from charter_service.accounts.standings import Change, account_of, changes_of, evaluate, outcome_of, users_of
+from charter_service.accounts.usage import Counts, Meter
+from charter_service.api.conduct import Conduct, RequestFacts
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import Refusal
+from charter_service.web.tokens import digest_of
 
 ANN, BOB = digest_of("ann"), digest_of("bob")
 # warned at 2, enhanced at 3, throttled at 4, suspended at 5; a share of 1.5 in an organisation that is warned at 2

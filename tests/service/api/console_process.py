@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lobby import Said, configuration, open_hall
 
-from charter.service.people.places import CONSOLE, note_place
+from charter_service.people.places import CONSOLE, note_place
 
 if __name__ == "__main__":
     folder, people = Path(sys.argv[1]), sys.argv[2]

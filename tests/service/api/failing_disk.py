@@ -20,17 +20,17 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.accounts import batches
-from charter.service.accounts.batches import DAY, get_batch, make_batch
-from charter.service.accounts.decisions import Entry, Log, prune, verify_chain
-from charter.service.accounts.keys import Caller, find_key, make_key, revoke
-from charter.service.accounts.made_once import once
-from charter.service.accounts.organisations import make_organisation
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.tables import BATCH_ITEMS, DECISIONS, USAGE
-from charter.service.accounts.usage import Counts, Meter
-from charter.service.api.batch_work import finish, resume, take
-from charter.service.web.database import reading, shrink, writing
+from charter_service.accounts import batches
+from charter_service.accounts.batches import DAY, get_batch, make_batch
+from charter_service.accounts.decisions import Entry, Log, prune, verify_chain
+from charter_service.accounts.keys import Caller, find_key, make_key, revoke
+from charter_service.accounts.made_once import once
+from charter_service.accounts.organisations import make_organisation
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.tables import BATCH_ITEMS, DECISIONS, USAGE
+from charter_service.accounts.usage import Counts, Meter
+from charter_service.api.batch_work import finish, resume, take
+from charter_service.web.database import reading, shrink, writing
 
 FILE = "serve.sqlite"
 FAULTS = ctypes.CDLL(None)

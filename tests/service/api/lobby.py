@@ -20,26 +20,26 @@ from sqlalchemy import select
 
 import toys
 from charter.ground.artifact.inputs import Input
-from charter.ground.forms.grammars import Compiled, Form, compile_form
 from charter.ground.model.generation import Decoding
 from charter.ground.moderation.classifiers.classifier import Scores
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.screen import Screen
 from charter.ground.moderation.thresholds import Levels, Threshold, Thresholds
 from charter.ground.settings.execution import Execution
-from charter.service.accounts.keys import USUAL, KeyLimits, make_key
-from charter.service.accounts.organisations import find_organisation, make_organisation
-from charter.service.api.app import make_app
-from charter.service.api.batching import Batching
-from charter.service.api.config import Config
-from charter.service.api.guard import Guard
-from charter.service.api.model_request import End, ModelRequest, Part, Piece, Stop
-from charter.service.api.opening import open_model, open_service
-from charter.service.api.registry import Registry, Served
-from charter.service.api.service import Service, open_database
-from charter.service.web.database import reading, writing
-from charter.service.web.listening import listen
-from charter.service.web.refusal import NotFound
+from charter_service.accounts.keys import USUAL, KeyLimits, make_key
+from charter_service.accounts.organisations import find_organisation, make_organisation
+from charter_service.api.app import make_app
+from charter_service.api.batching import Batching
+from charter_service.api.config import Config
+from charter_service.api.guard import Guard
+from charter_service.api.model_request import End, ModelRequest, Part, Piece, Stop
+from charter_service.api.opening import open_model, open_service
+from charter_service.api.registry import Registry, Served
+from charter_service.api.service import Service, open_database
+from charter_service.forms.grammars import Compiled, Form, compile_form
+from charter_service.web.database import reading, writing
+from charter_service.web.listening import listen
+from charter_service.web.refusal import NotFound
 
 MODEL, OTHER = "toy-2", "toy-1"  # and their aliases
 ALIAS = "toy-latest"

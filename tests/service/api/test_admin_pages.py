@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lobby import MODEL, Hall, Said, configuration, open_hall, until, watching
 
-from charter.service.accounts.keys import find_key, revoke
-from charter.service.accounts.tables import CASES, DECISIONS, SESSIONS
-from charter.service.api.admin_conduct import texts_of
-from charter.service.api.admin_entrance import Desk
-from charter.service.web.database import reading, writing
+from charter_service.accounts.keys import find_key, revoke
+from charter_service.accounts.tables import CASES, DECISIONS, SESSIONS
+from charter_service.api.admin_conduct import texts_of
+from charter_service.api.admin_entrance import Desk
+from charter_service.web.database import reading, writing
 
 VERSION = {"anthropic-version": "2023-06-01"}
 SCREENS = (
@@ -436,7 +436,7 @@ def test_batches_in_work_and_engines(hall: Hall) -> None:
 
 
 def test_no_secret_is_logged(hall: Hall, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="charter.service.api"):
+    with caplog.at_level(logging.INFO, logger="charter_service.api"):
         admin = Admin(hall)
         made = admin.send("/admin/keys", "/admin/keys", name="k", organisation="house", scopes="admin")
         assert made.status_code == 303

@@ -19,8 +19,8 @@ from lobby import MODEL, Hall, Said, configuration, open_hall, until
 from malformed import HELLO
 
 from charter.ground.generate.engine_limits import Overloaded
-from charter.service.api.alarms import STALL_SECONDS
-from charter.service.web import room
+from charter_service.api.alarms import STALL_SECONDS
+from charter_service.web import room
 
 BODY = {"model": MODEL, "max_tokens": 4, "messages": HELLO}
 
@@ -137,7 +137,7 @@ def test_what_was_refused_is_counted_by_reason(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_locked_database_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charter.service.web.database.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("charter_service.web.database.BUSY_SECONDS", 0.1)
     with open_hall(tmp_path, said=Said("One")) as hall:
         secret = hall.key()
         request = asked(hall, secret, "/v1/messages", BODY).headers["request-id"]

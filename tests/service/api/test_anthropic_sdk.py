@@ -11,8 +11,8 @@ from typing import Any, get_args
 import pytest
 from lobby import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, until
 
-from charter.service.api.errors import KINDS, ApiError
-from charter.service.web.refusal import Refusal
+from charter_service.api.errors import KINDS, ApiError
+from charter_service.web.refusal import Refusal
 
 anthropic = pytest.importorskip(
     "anthropic", minversion="2", reason="anthropic's client of 2026 is not installed"

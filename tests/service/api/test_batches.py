@@ -13,11 +13,11 @@ import pytest
 from lobby import MODEL, Hall, Said, configuration, open_hall, until
 from sqlalchemy import update
 
-from charter.service.accounts.keys import revoke
-from charter.service.accounts.organisations import disable_organisation
-from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, KEYS, USAGE
-from charter.service.api.errors import ApiError
-from charter.service.web.database import writing
+from charter_service.accounts.keys import revoke
+from charter_service.accounts.organisations import disable_organisation
+from charter_service.accounts.tables import BATCH_ITEMS, BATCHES, KEYS, USAGE
+from charter_service.api.errors import ApiError
+from charter_service.web.database import writing
 
 HELLO = [{"role": "user", "content": "Hello there"}]
 PATH = "/v1/messages/batches"

@@ -15,16 +15,16 @@ from malformed import HELLO
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
-from charter.service.accounts.batches import make_batch
-from charter.service.accounts.keys import Caller, make_key
-from charter.service.accounts.made_once import MadeBefore, once
-from charter.service.accounts.organisations import make_organisation
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE
-from charter.service.api import batching
-from charter.service.api.errors import ApiError
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import Refusal
+from charter_service.accounts.batches import make_batch
+from charter_service.accounts.keys import Caller, make_key
+from charter_service.accounts.made_once import MadeBefore, once
+from charter_service.accounts.organisations import make_organisation
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE
+from charter_service.api import batching
+from charter_service.api.errors import ApiError
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import Refusal
 
 PATH = "/v1/messages/batches"
 ASKED = {"model": MODEL, "max_tokens": 5, "messages": HELLO}

@@ -9,9 +9,9 @@ from lobby import MODEL, Watch, configuration, open_hall
 
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.screen import Screen
-from charter.service.accounts.decisions import Entry
-from charter.service.accounts.tables import DECISIONS
-from charter.service.web.database import reading
+from charter_service.accounts.decisions import Entry
+from charter_service.accounts.tables import DECISIONS
+from charter_service.web.database import reading
 
 
 def test_blank_prompts_lift_nobody(tmp_path: Path) -> None:

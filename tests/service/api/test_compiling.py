@@ -14,11 +14,11 @@ from malformed import HELLO
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.forms.grammars import Form, compile_form, known_form
 from charter.ground.generate.engine_limits import Overloaded
-from charter.service.api import local
-from charter.service.api.compiling import Compiling
-from charter.service.api.errors import api_error
+from charter_service.api import local
+from charter_service.api.compiling import Compiling
+from charter_service.api.errors import api_error
+from charter_service.forms.grammars import Form, compile_form, known_form
 
 
 def unknown() -> None:

@@ -16,16 +16,16 @@ import httpx
 import pytest
 from lobby import MODEL, Hall, Said, configuration, open_hall, until, watching
 
-from charter.service.accounts.tables import CASES
-from charter.service.api.admin_entrance import Desk
-from charter.service.api.app import PAGES
-from charter.service.api.spreadsheet import _lines
-from charter.service.people import members, workers
-from charter.service.people.roles import CONSOLE_ROLES, allows
-from charter.service.people.tables import CHATS, PEOPLE, TOKENS
-from charter.service.web.audit import Wanted, search_acts, verify_acts
-from charter.service.web.database import reading, writing
-from charter.service.web.tokens import proof_of
+from charter_service.accounts.tables import CASES
+from charter_service.api.admin_entrance import Desk
+from charter_service.api.app import PAGES
+from charter_service.api.spreadsheet import _lines
+from charter_service.people import members, workers
+from charter_service.people.roles import CONSOLE_ROLES, allows
+from charter_service.people.tables import CHATS, PEOPLE, TOKENS
+from charter_service.web.audit import Wanted, search_acts, verify_acts
+from charter_service.web.database import reading, writing
+from charter_service.web.tokens import proof_of
 
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 get, post = partial(httpx.get, verify=CONTEXT), partial(httpx.post, verify=CONTEXT)

@@ -10,8 +10,8 @@ import pytest
 from lobby import Hall, Said, configuration, open_hall
 
 from browsers import LONGEST_WAIT, faults, open_browser
-from charter.service.people import workers
-from charter.service.web.database import writing
+from charter_service.people import workers
+from charter_service.web.database import writing
 
 SCREENS = (
     "organisations",

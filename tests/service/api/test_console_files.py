@@ -10,10 +10,10 @@ import httpx
 import pytest
 from lobby import Hall, configuration, open_hall, until
 
-from charter.service.accounts.keys import find_caller
-from charter.service.accounts.tables import USAGE
-from charter.service.web.audit import Wanted, search_acts
-from charter.service.web.database import reading, writing
+from charter_service.accounts.keys import find_caller
+from charter_service.accounts.tables import USAGE
+from charter_service.web.audit import Wanted, search_acts
+from charter_service.web.database import reading, writing
 
 
 @pytest.fixture(scope="module")

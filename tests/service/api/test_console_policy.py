@@ -16,12 +16,12 @@ from test_admin_pages import Admin, ask, program
 from charter.ground.artifact.errors import CharterError
 from charter.ground.moderation.policy import Policy, shipped_policy
 from charter.ground.moderation.screen import Screen
-from charter.service.accounts.policies import published_policies
-from charter.service.accounts.tables import DECISIONS, POLICIES
-from charter.service.api.policy_drafts import LONGEST_DRAFT
-from charter.service.api.policy_versions import in_force, in_words
-from charter.service.web.audit import Wanted, search_acts
-from charter.service.web.database import reading, writing
+from charter_service.accounts.policies import published_policies
+from charter_service.accounts.tables import DECISIONS, POLICIES
+from charter_service.api.policy_drafts import LONGEST_DRAFT
+from charter_service.api.policy_versions import in_force, in_words
+from charter_service.web.audit import Wanted, search_acts
+from charter_service.web.database import reading, writing
 
 DRAFT, VERSIONS = "/admin/policy/draft", "/admin/policy/versions"
 

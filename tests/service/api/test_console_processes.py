@@ -19,10 +19,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from charter.service.people import members, workers
-from charter.service.people.export import open_people
-from charter.service.web.audit import Wanted, search_acts, verify_acts
-from charter.service.web.database import reading, writing
+from charter_service.people import members, workers
+from charter_service.people.export import open_people
+from charter_service.web.audit import Wanted, search_acts, verify_acts
+from charter_service.web.database import reading, writing
 
 HERE = Path(__file__).parent
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

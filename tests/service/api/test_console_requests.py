@@ -15,8 +15,8 @@ import pytest
 from lobby import MODEL, OTHER, Hall, Said, configuration, open_hall, until, watching
 from test_admin_pages import Admin, ask, program
 
-from charter.service.accounts.tables import REQUESTS, USAGE
-from charter.service.api.snippets import code_of
+from charter_service.accounts.tables import REQUESTS, USAGE
+from charter_service.api.snippets import code_of
 
 
 @pytest.fixture(scope="module")

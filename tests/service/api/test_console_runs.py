@@ -19,14 +19,14 @@ from test_admin_pages import Admin, program
 
 from charter.ground.artifact.manifest import FileRecord, Manifest, Metric, Timing
 from charter.ground.artifact.store import read_manifest, write_manifest
-from charter.service.accounts.evaluations import Evaluation, NewEvaluation, begin, find_evaluation, note_pid
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.tables import EVALUATIONS
-from charter.service.api.evaluating import Evaluating, eval_command
-from charter.service.api.runs import find_file, list_names, open_run
-from charter.service.web.audit import Wanted, search_acts
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import NotFound, Refusal, Stale
+from charter_service.accounts.evaluations import Evaluation, NewEvaluation, begin, find_evaluation, note_pid
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.tables import EVALUATIONS
+from charter_service.api.evaluating import Evaluating, eval_command
+from charter_service.api.runs import find_file, list_names, open_run
+from charter_service.web.audit import Wanted, search_acts
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import NotFound, Refusal, Stale
 
 NASTY = "run <b>&'\" ü;.."
 HTML = "<script>document.title = 'ran'</script><h1>report</h1>"

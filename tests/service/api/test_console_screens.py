@@ -14,8 +14,8 @@ from test_admin_pages import ask
 from test_console_runs import make_run
 
 from browsers import LONGEST_WAIT, faults, open_browser
-from charter.service.accounts.evaluations import NewEvaluation, begin, end
-from charter.service.web.database import writing
+from charter_service.accounts.evaluations import NewEvaluation, begin, end
+from charter_service.web.database import writing
 
 SCREENS = (
     "requests",

@@ -11,7 +11,7 @@ from lobby import MODEL, Hall, configuration, open_hall
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.problems import validate
-from charter.service.api.config import Config
+from charter_service.api.config import Config
 
 PAGE, OTHER = "https://page.example", "https://other.example"
 DIRECT = {"anthropic-dangerous-direct-browser-access": "true"}

@@ -18,9 +18,9 @@ import pytest
 from lobby import MODEL, Hall, Said, configuration, open_hall, until, watching
 
 import toys
-from charter.service.api import document_texts
-from charter.service.api.wire import sources
-from charter.service.documents.document import Document, Unreadable
+from charter.ground.documents.document import Document, Unreadable
+from charter_service.api import document_texts
+from charter_service.api.wire import sources
 
 TEXT = "The heron stands in the shallow water and waits."
 WORDS = "stands in the shallow water"

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 from lobby import Said, open_hall
 
-from charter.service.api.app import ROUTES
+from charter_service.api.app import ROUTES
 
 
 def test_the_document_is_whole(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from lobby import MODEL, Hall, Said, configuration, open_hall, watching
 
-from charter.service.accounts.tables import CASES, FEEDBACK
+from charter_service.accounts.tables import CASES, FEEDBACK
 
 WORD = "poison"
 

@@ -16,10 +16,10 @@ import httpx
 import pytest
 from lobby import MODEL, Hall, Said, configuration, open_hall, until
 
-from charter.service.accounts.files import clear
-from charter.service.accounts.tables import FILES
-from charter.service.api import bodies
-from charter.service.api.file_store import FileStore
+from charter_service.accounts.files import clear
+from charter_service.accounts.tables import FILES
+from charter_service.api import bodies
+from charter_service.api.file_store import FileStore
 
 PATH = "/v1/files"
 MIB = 2**20

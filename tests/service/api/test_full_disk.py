@@ -17,13 +17,13 @@ from malformed import HELLO
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
-from charter.service.accounts.keyring import Keyring
-from charter.service.accounts.keys import USUAL, KeyRefused, find_key, make_key
-from charter.service.accounts.organisations import make_organisation
-from charter.service.accounts.store import open_accounts
-from charter.service.accounts.tables import KEYS
-from charter.service.web.database import reading, writing
-from charter.service.web.room import RESERVE, Room, is_busy, is_full
+from charter_service.accounts.keyring import Keyring
+from charter_service.accounts.keys import USUAL, KeyRefused, find_key, make_key
+from charter_service.accounts.organisations import make_organisation
+from charter_service.accounts.store import open_accounts
+from charter_service.accounts.tables import KEYS
+from charter_service.web.database import reading, writing
+from charter_service.web.room import RESERVE, Room, is_busy, is_full
 
 MIB = 2**20
 BODY = {"model": MODEL, "max_tokens": 50, "messages": HELLO}

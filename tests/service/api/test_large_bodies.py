@@ -16,10 +16,10 @@ import pytest
 from lobby import MODEL, Hall, Said, open_hall, until
 from malformed import HELLO
 
-from charter.service.api.app import ROUTES
-from charter.service.api.errors import ApiError
-from charter.service.api.wire import json_body, reading
-from charter.service.api.wire.json_body import DEEPEST, LARGE, MOST_PARTS, read_json
+from charter_service.api.app import ROUTES
+from charter_service.api.errors import ApiError
+from charter_service.api.wire import json_body, reading
+from charter_service.api.wire.json_body import DEEPEST, LARGE, MOST_PARTS, read_json
 
 
 def told(raw: bytes) -> Any:

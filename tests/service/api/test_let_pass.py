@@ -18,9 +18,9 @@ from charter.ground.moderation.classifiers.classifier import Scores
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.screen import Screen
 from charter.ground.moderation.thresholds import Levels, Thresholds
-from charter.service.accounts.grants import verify_grants
-from charter.service.accounts.tables import DECISIONS, GRANTS
-from charter.service.web.database import reading
+from charter_service.accounts.grants import verify_grants
+from charter_service.accounts.tables import DECISIONS, GRANTS
+from charter_service.web.database import reading
 
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 get, post = partial(httpx.get, verify=CONTEXT), partial(httpx.post, verify=CONTEXT)

@@ -17,8 +17,8 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import user
 from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer
-from charter.service.api.local import LONGEST_TEXT, LocalBackend
-from charter.service.api.model_request import WHOSE, End, ModelRequest
+from charter_service.api.local import LONGEST_TEXT, LocalBackend
+from charter_service.api.model_request import WHOSE, End, ModelRequest
 
 
 @pytest.mark.parametrize("words", [3, 900])

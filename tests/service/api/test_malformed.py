@@ -14,7 +14,7 @@ import pytest
 from lobby import MODEL, Hall, open_hall, until
 from malformed import HELLO, request_bytes, requests, send, status_of
 
-from charter.service.api.wire import reading
+from charter_service.api.wire import reading
 
 SOME = 300
 SEED = 5
@@ -102,7 +102,7 @@ def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes_and_the_con
 def test_a_long_body_without_a_length_is_refused_on_the_way(
     hall: Hall, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charter.service.api.wire.reading.LARGEST_BODY", 2**20)
+    monkeypatch.setattr("charter_service.api.wire.reading.LARGEST_BODY", 2**20)
     known = {"x-api-key": key, "anthropic-version": "2023-06-01"}
     pieces = (b" " * 2**16 for _ in range(40))
     found = httpx.post(f"{hall.url}/v1/messages", content=pieces, headers=known, timeout=60)

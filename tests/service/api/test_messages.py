@@ -14,10 +14,10 @@ import httpx
 import pytest
 from lobby import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, until, watching
 
-from charter.service.accounts.tables import DECISIONS, USAGE
-from charter.service.api import local
-from charter.service.api.held import Held
-from charter.service.api.model_request import End, Piece
+from charter_service.accounts.tables import DECISIONS, USAGE
+from charter_service.api import local
+from charter_service.api.held import Held
+from charter_service.api.model_request import End, Piece
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello there"}]
 
@@ -306,7 +306,7 @@ def test_a_prompt_against_the_policy_gets_a_message_that_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     said = Said("Yes.")
-    caplog.set_level("INFO", "charter.service.api")
+    caplog.set_level("INFO", "charter_service.api")
     with open_hall(tmp_path, said=said, screen=watching("there")) as hall:
         message, streamed = post(hall), events(post(hall, stream=True).text)
         (row, *_) = hall.rows(DECISIONS)

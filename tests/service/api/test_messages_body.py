@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from charter.ground.text.dialogue import assistant, system, user
-from charter.service.api.errors import ApiError
-from charter.service.api.wire.messages_body import CountBody, MessagesBody, wanted_of
-from charter.service.api.wire.reading import checked
+from charter_service.api.errors import ApiError
+from charter_service.api.wire.messages_body import CountBody, MessagesBody, wanted_of
+from charter_service.api.wire.reading import checked
 
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Paris"}}
 RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "21 °C"}

@@ -16,11 +16,11 @@ from lobby import MODEL, Hall, Said, open_hall
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.forms.grammars import compile_form
 from charter.ground.generate.constraint import Constraint
-from charter.service.api.wire.tool_reading import Reader
-from charter.service.api.wire.tool_words import OPEN, write_calls
-from charter.service.api.wire.tools import AnyChoice, AutoChoice, CustomTool, Offer, ToolChoice, offer_of
+from charter_service.api.wire.tool_reading import Reader
+from charter_service.api.wire.tool_words import OPEN, write_calls
+from charter_service.api.wire.tools import AnyChoice, AutoChoice, CustomTool, Offer, ToolChoice, offer_of
+from charter_service.forms.grammars import compile_form
 
 WEATHER = {
     "name": "weather",

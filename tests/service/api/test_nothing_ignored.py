@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from lobby import MODEL, Said
 
-from charter.service.accounts.keys import ANONYMOUS
-from charter.service.api.errors import ApiError
-from charter.service.api.model_request import Call
-from charter.service.api.wire import offered
-from charter.service.api.wire.messages import with_user
-from charter.service.api.wire.messages_body import MessagesBody, model_request_of, wanted_of
-from charter.service.api.wire.newest import check_version
-from charter.service.api.wire.reading import checked
-from charter.service.api.wire.version import NEWEST, OLDER
+from charter_service.accounts.keys import ANONYMOUS
+from charter_service.api.errors import ApiError
+from charter_service.api.model_request import Call
+from charter_service.api.wire import offered
+from charter_service.api.wire.messages import with_user
+from charter_service.api.wire.messages_body import MessagesBody, model_request_of, wanted_of
+from charter_service.api.wire.newest import check_version
+from charter_service.api.wire.reading import checked
+from charter_service.api.wire.version import NEWEST, OLDER
 
 types = pytest.importorskip("anthropic.types", reason="anthropic's client is not installed")
 beta = pytest.importorskip("anthropic.types.beta", reason="anthropic's client is not installed")

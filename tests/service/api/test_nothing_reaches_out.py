@@ -21,12 +21,12 @@ import httpx
 import encodings.idna, socket, urllib.request
 import test_foreign_references as references
 from lobby import MODEL, configuration, toy_sources
-from charter.service.accounts.keys import (KeyLimits, make_key)
-from charter.service.accounts.organisations import (make_organisation)
-from charter.service.web.database import writing
+from charter_service.accounts.keys import (KeyLimits, make_key)
+from charter_service.accounts.organisations import (make_organisation)
+from charter_service.web.database import writing
 from charter.ground.settings.execution import Execution
-from charter.service.api.app import make_app
-from charter.service.api.opening import open_service
+from charter_service.api.app import make_app
+from charter_service.api.opening import open_service
 
 SAID = [{{"role": "user", "content": "Say it"}}]
 WATCHED = ("open", "urllib.Request", "socket.getaddrinfo", "socket.connect", "socket.__new__", "os.listdir")

@@ -15,7 +15,7 @@ from lobby import MODEL, Said, Watch, configuration, open_hall, until, watching
 
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.screen import Screen
-from charter.service.api.errors import ApiError
+from charter_service.api.errors import ApiError
 
 WORD = "zeppelin"
 CHAT, TEXT, COMPLETE = "/v1/chat/completions", "/v1/completions", "/v1/complete"

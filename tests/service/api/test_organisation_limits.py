@@ -20,18 +20,18 @@ import pytest
 from lobby import MODEL, Hall, Said, configuration, open_hall, running, until
 from sqlalchemy.exc import OperationalError
 
-from charter.service.accounts.keys import Caller, KeyRefused, find_caller, find_key, rotate
-from charter.service.accounts.limits import TooMany
-from charter.service.accounts.spending import Spending
-from charter.service.accounts.tables import FEEDBACK, KEYS, USAGE
-from charter.service.api.admin_keys import revoke_key
-from charter.service.api.app import make_app
-from charter.service.api.errors import ApiError
-from charter.service.api.registry import Registry
-from charter.service.api.service import Service, open_database
-from charter.service.web.audit import Wanted, search_acts
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import Refusal
+from charter_service.accounts.keys import Caller, KeyRefused, find_caller, find_key, rotate
+from charter_service.accounts.limits import TooMany
+from charter_service.accounts.spending import Spending
+from charter_service.accounts.tables import FEEDBACK, KEYS, USAGE
+from charter_service.api.admin_keys import revoke_key
+from charter_service.api.app import make_app
+from charter_service.api.errors import ApiError
+from charter_service.api.registry import Registry
+from charter_service.api.service import Service, open_database
+from charter_service.web.audit import Wanted, search_acts
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import Refusal
 
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 get, post = partial(httpx.get, verify=CONTEXT), partial(httpx.post, verify=CONTEXT)

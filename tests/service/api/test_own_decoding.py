@@ -16,9 +16,9 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import save_policy
 from charter.ground.model.generation import UNKNOWN, Decoding
 from charter.ground.settings.execution import Execution
-from charter.service.api.model_request import ModelRequest
-from charter.service.api.opening import open_service
-from charter.service.api.upstream import UpstreamBackend
+from charter_service.api.model_request import ModelRequest
+from charter_service.api.opening import open_service
+from charter_service.api.upstream import UpstreamBackend
 
 HELLO = [{"role": "user", "content": "Hello there"}]
 SHAPES: dict[str, dict[str, Any]] = {

@@ -18,9 +18,9 @@ from lobby import MODEL, Hall, configuration, open_hall, watching
 
 from browsers import open_browser, open_page
 from charter.ground.moderation.policy import shipped_policy
-from charter.service.accounts.decisions import user_mark
-from charter.service.accounts.standings import account_of
-from charter.service.web.tokens import digest_of
+from charter_service.accounts.decisions import user_mark
+from charter_service.accounts.standings import account_of
+from charter_service.web.tokens import digest_of
 
 SHOTS = os.environ.get("CHARTER_SHOTS")  # a folder for pictures of all pages, to look at
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -18,9 +18,9 @@ from lobby import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, wat
 from markupsafe import escape
 
 from charter.ground.moderation.limits import LIMITS, SHORT
-from charter.service.accounts.keys import USUAL
-from charter.service.accounts.tables import CASES
-from charter.service.web.security_headers import POLICY
+from charter_service.accounts.keys import USUAL
+from charter_service.accounts.tables import CASES
+from charter_service.web.security_headers import POLICY
 
 VERSION = {"anthropic-version": "2023-06-01"}
 

@@ -21,10 +21,10 @@ from lobby import MODEL, Hall, Watch, configuration, open_hall, until
 from charter.ground.moderation.classifiers.classifier import Scores
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.screen import Screen
-from charter.service.api.app import ROUTES
-from charter.service.api.held import Held
-from charter.service.api.local import LocalBackend
-from charter.service.api.model_request import End, ModelRequest, Part, Piece, Token
+from charter_service.api.app import ROUTES
+from charter_service.api.held import Held
+from charter_service.api.local import LocalBackend
+from charter_service.api.model_request import End, ModelRequest, Part, Piece, Token
 
 MARK, MARKED_ID = "ZQX", 399
 TOLD = re.compile(r'ZQX|\[90, ?81, ?88\]|"(?:token_ids)": ?\[[^\]]*\b399\b')

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from charter.service.api.model_request import End, Piece
-from charter.service.api.wire.citations import LONGEST, Citable, Quoting, Source
-from charter.service.api.wire.messages_answer import Writing
-from charter.service.documents.document import Document
+from charter.ground.documents.document import Document
+from charter_service.api.model_request import End, Piece
+from charter_service.api.wire.citations import LONGEST, Citable, Quoting, Source
+from charter_service.api.wire.messages_answer import Writing
 
 HERON = "The heron stands in the shallow water and waits. It does not move for an hour."
 OTTER = "The otter sleeps on its back.\n\nIt holds a stone between its paws.\n\nIt wakes at dusk."
@@ -276,7 +276,7 @@ def test_a_citing_request_prepares_its_texts_once(monkeypatch: pytest.MonkeyPatc
     def again(text: str) -> None:
         raise AssertionError("a text was prepared again")
 
-    monkeypatch.setattr("charter.service.documents.quotes.fold_text", again)
+    monkeypatch.setattr("charter.ground.documents.quotes.fold_text", again)
     for n, citable in enumerate(many):
         cited = citable.cite(f"words of request {n} stand")
         assert cited is not None and cited["start_char_index"] == 4

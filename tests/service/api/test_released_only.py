@@ -19,9 +19,9 @@ from charter.ground.artifact.manifest import Manifest, Source
 from charter.ground.artifact.release import RELEASE, Release, Released, digest_checkpoint, write_time
 from charter.ground.artifact.store import record_files, write_manifest
 from charter.ground.model.checkpoint import load_policy
-from charter.service.api import opening
-from charter.service.api.commands import _changed
-from charter.service.api.registry import Registry
+from charter_service.api import opening
+from charter_service.api.commands import _changed
+from charter_service.api.registry import Registry
 
 DAY = datetime.timedelta(days=1)
 

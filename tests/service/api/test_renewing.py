@@ -20,7 +20,7 @@ from charter.ground.generate.engine import Engine
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.text.tokenizer import train_tokenizer
-from charter.service.api.config import make_config
+from charter_service.api.config import make_config
 
 TEXT = "/v1/completions"
 PROMPT = list(range(40, 90))

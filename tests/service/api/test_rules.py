@@ -11,7 +11,7 @@ import httpx
 from lobby import MODEL, configuration, open_hall, watching
 
 from charter.ground.artifact.manifest import Manifest, digest_file
-from charter.service.api.registry import constitutions_of
+from charter_service.api.registry import constitutions_of
 
 TEXT = """name: ours
 version: 4

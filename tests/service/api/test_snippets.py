@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from lobby import MODEL, Hall, open_hall
 
-from charter.service.api.snippets import Snippet, snippets
+from charter_service.api.snippets import Snippet, snippets
 
 SECRET = "sk-charter-…"  # what stands for a key in them
 ROOT = Path(__file__).parents[3]

@@ -17,9 +17,9 @@ from lobby import MODEL, Hall, Said, configuration, open_hall, until, watching
 from charter.ground.generate.remote import RemoteAssistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import user
-from charter.service.accounts.decisions import user_mark
-from charter.service.accounts.standings import account_of
-from charter.service.web.tokens import digest_of
+from charter_service.accounts.decisions import user_mark
+from charter_service.accounts.standings import account_of
+from charter_service.web.tokens import digest_of
 
 WORD = "poison"
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

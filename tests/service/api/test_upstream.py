@@ -21,11 +21,11 @@ from lobby import MODEL, Hall, configuration, open_hall, until
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.forms.grammars import Form
 from charter.ground.generate.sampling import Sampling
-from charter.service.api import upstream_http
-from charter.service.api.model_request import ModelRequest, Piece
-from charter.service.api.upstream import UpstreamBackend
+from charter_service.api import upstream_http
+from charter_service.api.model_request import ModelRequest, Piece
+from charter_service.api.upstream import UpstreamBackend
+from charter_service.forms.grammars import Form
 
 NAME = "front"
 SAID = [{"role": "user", "content": "How do bees find their way?"}]

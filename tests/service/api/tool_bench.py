@@ -14,14 +14,14 @@ from lobby import MODEL, Hall, Said, configuration, running
 from sqlalchemy import Engine
 
 from charter.ground.moderation.screen import Screen
-from charter.service.accounts.keys import USUAL
-from charter.service.api.app import make_app
-from charter.service.api.model_request import ModelRequest
-from charter.service.api.registry import Registry, Served
-from charter.service.api.service import Service, open_database
-from charter.service.api.wire.tool_words import write_calls
-from charter.service.tools.opening import open_tools
-from charter.service.tools.tool import Tool
+from charter_service.accounts.keys import USUAL
+from charter_service.api.app import make_app
+from charter_service.api.model_request import ModelRequest
+from charter_service.api.registry import Registry, Served
+from charter_service.api.service import Service, open_database
+from charter_service.api.wire.tool_words import write_calls
+from charter_service.tools.opening import open_tools
+from charter_service.tools.tool import Tool
 
 SCOPES = (*USUAL, "tools")
 ASKED = [{"role": "user", "content": "How tall is the tower of Brunn?"}]

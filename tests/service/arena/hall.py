@@ -19,12 +19,12 @@ from sqlalchemy import select
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.engine import Completion
 from charter.ground.text.dialogue import Message
-from charter.service.arena.app import make_app
-from charter.service.arena.config import Config
-from charter.service.arena.service import Service, open_service
-from charter.service.people.tables import TURNS
-from charter.service.people.workers import invite
-from charter.service.web.database import reading, writing
+from charter_service.arena.app import make_app
+from charter_service.arena.config import Config
+from charter_service.arena.service import Service, open_service
+from charter_service.people.tables import TURNS
+from charter_service.people.workers import invite
+from charter_service.web.database import reading, writing
 
 HOME = "http://127.0.0.1:8760"
 PLAIN = {"gold_share": 0, "repeat_share": 0}

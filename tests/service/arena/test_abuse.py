@@ -13,8 +13,8 @@ from hall import PLAIN, SECRET, Guest, Hall, configuration, hidden, open_hall
 from sqlalchemy import update
 
 from charter.ground.text.ballot import TAGS
-from charter.service.arena.app import ROUTES
-from charter.service.people.tables import (
+from charter_service.arena.app import ROUTES
+from charter_service.people.tables import (
     CONVERSATIONS,
     EVENTS,
     METADATA,
@@ -24,8 +24,8 @@ from charter.service.people.tables import (
     TURNS,
     VOTES,
 )
-from charter.service.people.workers import invite
-from charter.service.web.database import writing
+from charter_service.people.workers import invite
+from charter_service.web.database import writing
 
 NOT_MINE = "0123456789abcdef" * 2
 FILLED = {"token": "x" * 43, "axis": "helpful", "id": NOT_MINE}

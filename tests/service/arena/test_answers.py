@@ -13,11 +13,11 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.sampling_strategy import SamplingStrategy
 from charter.ground.model.checkpoint import save_policy
 from charter.ground.settings.execution import Execution
-from charter.service.arena.config import Config, Replies
-from charter.service.arena.engines import LocalSpeaker, Opening, PooledSpeaker
-from charter.service.arena.service import open_service
-from charter.service.people.tables import TURNS
-from charter.service.people.workers import first_invitation
+from charter_service.arena.config import Config, Replies
+from charter_service.arena.engines import LocalSpeaker, Opening, PooledSpeaker
+from charter_service.arena.service import open_service
+from charter_service.people.tables import TURNS
+from charter_service.people.workers import first_invitation
 
 SAMPLING = Replies(max_tokens=12)
 
@@ -193,9 +193,9 @@ def test_the_first_admin_is_invited_as_long_as_nobody_has_joined(tmp_path: Path)
 
 
 def test_a_database_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charter.service.arena.engines.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("charter_service.arena.engines.LOOK_SECONDS", 0.02)
     with open_hall(tmp_path) as hall:
-        from charter.service.arena import engines
+        from charter_service.arena import engines
 
         ann = hall.person()
         talk = ann.begin()
@@ -215,9 +215,9 @@ def test_a_database_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pyte
 def test_a_reply_that_cant_be_stored_holds_up_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charter.service.arena.engines.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("charter_service.arena.engines.LOOK_SECONDS", 0.05)
     with open_hall(tmp_path) as hall:
-        from charter.service.arena import engines
+        from charter_service.arena import engines
 
         deliver, bad = engines.work.deliver, list[str]()
 

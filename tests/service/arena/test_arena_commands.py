@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from charter.cli.main import execute
-from charter.service.arena.config import load_config, make_collection
+from charter_service.arena.config import load_config, make_collection
 
 Charter = Callable[..., tuple[int, str, str]]
 

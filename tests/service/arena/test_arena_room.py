@@ -21,18 +21,18 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.text.ballot import Ballot, Outcome
 from charter.ground.text.dialogue import assistant, user
 from charter.ground.text.records import read_comparisons
-from charter.service.arena import pairs as pairs_module
-from charter.service.arena import panel as panel_module
-from charter.service.arena import run as room
-from charter.service.arena.config import Config, load_config, read_golds
-from charter.service.arena.settings import ROLES, Settings, check
-from charter.service.arena.verify import ATTEMPTED, COMPARISONS, COUNTS, VOTES
-from charter.service.people import work
-from charter.service.people.collection import Collection, Pace, Task
-from charter.service.people.export import open_people
-from charter.service.people.simulation import Simulated
-from charter.service.people.workers import invite, join
-from charter.service.web.database import writing
+from charter_service.arena import pairs as pairs_module
+from charter_service.arena import panel as panel_module
+from charter_service.arena import run as room
+from charter_service.arena.config import Config, load_config, read_golds
+from charter_service.arena.settings import ROLES, Settings, check
+from charter_service.arena.verify import ATTEMPTED, COMPARISONS, COUNTS, VOTES
+from charter_service.people import work
+from charter_service.people.collection import Collection, Pace, Task
+from charter_service.people.export import open_people
+from charter_service.people.simulation import Simulated
+from charter_service.people.workers import invite, join
+from charter_service.web.database import writing
 from toys import Scripted, dialogue
 
 EXACT = Simulated(raters=3, noise=0, position_bias=0, length_bias=0, lapse=0, spread=0)

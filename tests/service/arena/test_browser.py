@@ -17,10 +17,10 @@ import uvicorn
 from hall import SECRET, Hall, configuration, open_hall
 
 from browsers import SIZES, open_browser, open_page
-from charter.service.arena.app import make_app
-from charter.service.people.tables import CONVERSATIONS, PEOPLE, REVIEWS, TURNS, VOTES
-from charter.service.people.workers import invite
-from charter.service.web.database import writing
+from charter_service.arena.app import make_app
+from charter_service.people.tables import CONVERSATIONS, PEOPLE, REVIEWS, TURNS, VOTES
+from charter_service.people.workers import invite
+from charter_service.web.database import writing
 
 LETTER = (
     "Of course.\n\nDear Ms Weaver,\n\nthank you for the quick repair. "

@@ -8,9 +8,9 @@ import pytest
 from arena_load import WRONG, Log, Options
 from sqlalchemy import delete, insert, update
 
-from charter.service.people.export import open_people
-from charter.service.people.tables import TURNS, VOTES
-from charter.service.web.database import writing
+from charter_service.people.export import open_people
+from charter_service.people.tables import TURNS, VOTES
+from charter_service.web.database import writing
 
 
 @pytest.mark.timeout(300)

@@ -22,10 +22,10 @@ from charter.ground.settings.recipe import load_recipe
 from charter.ground.text.records import read_comparisons
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
-from charter.service.arena import pairs as pairs_module
-from charter.service.arena import run as room
-from charter.service.arena.settings import Settings, check
-from charter.service.people.simulation import Simulated
+from charter_service.arena import pairs as pairs_module
+from charter_service.arena import run as room
+from charter_service.arena.settings import Settings, check
+from charter_service.people.simulation import Simulated
 
 FOUR = (
     SamplingStrategy(),

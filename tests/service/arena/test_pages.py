@@ -11,10 +11,10 @@ from sqlalchemy import update
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.text.dialogue import assistant, user
-from charter.service.people.reviewing import Item, enqueue
-from charter.service.people.tables import CONSENTS, CONVERSATIONS, ITEMS, PEOPLE, REVIEWS, TURNS, VOTES
-from charter.service.people.workers import forget, invite
-from charter.service.web.database import writing
+from charter_service.people.reviewing import Item, enqueue
+from charter_service.people.tables import CONSENTS, CONVERSATIONS, ITEMS, PEOPLE, REVIEWS, TURNS, VOTES
+from charter_service.people.workers import forget, invite
+from charter_service.web.database import writing
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from hall import SECRET, Hall, configuration, hidden, open_hall
 
 from charter.ground.text.dialogue import assistant, user
-from charter.service.people.reviewing import Item, Verdict, claim, enqueue, review
-from charter.service.people.tables import EVENTS, INVITATIONS, ITEMS, PEOPLE, VOTES
-from charter.service.people.workers import find_person
-from charter.service.web.database import writing
+from charter_service.people.reviewing import Item, Verdict, claim, enqueue, review
+from charter_service.people.tables import EVENTS, INVITATIONS, ITEMS, PEOPLE, VOTES
+from charter_service.people.workers import find_person
+from charter_service.web.database import writing
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hall import Hall, open_hall
 
-from charter.service.people.tables import CONVERSATIONS
+from charter_service.people.tables import CONVERSATIONS
 
 
 @pytest.fixture

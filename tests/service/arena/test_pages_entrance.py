@@ -10,13 +10,13 @@ import pytest
 from fastapi.testclient import TestClient
 from hall import Hall, configuration, hidden, open_hall
 
-from charter.service.arena import talk
-from charter.service.arena.app import ROUTES, make_app
-from charter.service.people.tables import PEOPLE, TOKENS
-from charter.service.people.workers import invite
-from charter.service.web.database import writing
-from charter.service.web.page_guard import shown_path
-from charter.service.web.security_headers import POLICY
+from charter_service.arena import talk
+from charter_service.arena.app import ROUTES, make_app
+from charter_service.people.tables import PEOPLE, TOKENS
+from charter_service.people.workers import invite
+from charter_service.web.database import writing
+from charter_service.web.page_guard import shown_path
+from charter_service.web.security_headers import POLICY
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_a_failure_is_told_without_its_words_and_logged_without_text(
     talked = ann.begin()
     csrf, link = ann.csrf, token(hall)
     monkeypatch.setattr(talk.work, "ask", broken)
-    with caplog.at_level(logging.INFO, "charter.service.arena"):
+    with caplog.at_level(logging.INFO, "charter_service.arena"):
         answer = ann.client.post(f"{talked}/ask", data={"csrf": csrf, "number": 1, "text": "my own words"})
         hall.client().get(f"/join/{link}?who=ann")
     assert answer.status_code == 500 and "words of ann" not in answer.text and "Traceback" not in answer.text

@@ -15,9 +15,9 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.text.dialogue import user
 from charter.ground.text.judgments import read_judgments
 from charter.rooms.evaluate.tasks.harmlessness import review_queue
-from charter.service.arena.config import Config, load_config
-from charter.service.review.run import run
-from charter.service.review.settings import Settings
+from charter_service.arena.config import Config, load_config
+from charter_service.review.run import run
+from charter_service.review.settings import Settings
 
 
 def report(folder: Path) -> Inputs:

@@ -16,13 +16,13 @@ from sqlalchemy import select
 
 from charter.cli.main import execute
 from charter.ground.artifact.errors import CharterError
-from charter.service.arena import visitor
-from charter.service.arena.simulated import _judge, different_words, percentiles
-from charter.service.arena.visitor import Away, Page, Visitor
-from charter.service.people.export import open_people
-from charter.service.people.progress import progress_of
-from charter.service.people.tables import PEOPLE
-from charter.service.web.database import reading
+from charter_service.arena import visitor
+from charter_service.arena.simulated import _judge, different_words, percentiles
+from charter_service.arena.visitor import Away, Page, Visitor
+from charter_service.people.export import open_people
+from charter_service.people.progress import progress_of
+from charter_service.people.tables import PEOPLE
+from charter_service.web.database import reading
 
 
 @pytest.fixture

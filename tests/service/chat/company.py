@@ -22,13 +22,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from charter.service.chat.app import make_app
-from charter.service.chat.client import Api
-from charter.service.chat.serve import people_alone
-from charter.service.chat.service import Config, Service
-from charter.service.people.tables import MESSAGES
-from charter.service.people.workers import invite
-from charter.service.web.database import reading, writing
+from charter_service.chat.app import make_app
+from charter_service.chat.client import Api
+from charter_service.chat.serve import people_alone
+from charter_service.chat.service import Config, Service
+from charter_service.people.tables import MESSAGES
+from charter_service.people.workers import invite
+from charter_service.web.database import reading, writing
 
 WAIT = 20.0
 USUAL = Config()

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from charter.service.chat.markdown import LONGEST_RENDERED, MOST_MARKS
+from charter_service.chat.markdown import LONGEST_RENDERED, MOST_MARKS
 
 PATIENCE = 120.0
 PAUSE = 0.05  # seconds between two looks of the other person

@@ -11,9 +11,9 @@ import pytest
 from company import Upstream, chat, file_of
 
 from browsers import LONGEST_WAIT, faults, open_browser, rules_broken
-from charter.service.chat.service import Service
-from charter.service.people.workers import invite
-from charter.service.web.database import writing
+from charter_service.chat.service import Service
+from charter_service.people.workers import invite
+from charter_service.web.database import writing
 
 WORDS = """A paragraph with `code` and a [link](https://example.org).
 

@@ -17,13 +17,13 @@ from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from charter.service.chat import replies
-from charter.service.chat.attached import Allowance, stored_by
-from charter.service.chat.service import Config
-from charter.service.chat.tree import LONGEST_TEXT
-from charter.service.documents.document import Document, Limits, Unreadable
-from charter.service.people.tables import BLOBS, FILES
-from charter.service.web.database import reading
+from charter.ground.documents.document import Document, Limits, Unreadable
+from charter_service.chat import replies
+from charter_service.chat.attached import Allowance, stored_by
+from charter_service.chat.service import Config
+from charter_service.chat.tree import LONGEST_TEXT
+from charter_service.people.tables import BLOBS, FILES
+from charter_service.web.database import reading
 
 REPORT = "The river rose by four metres in the night. Nobody was hurt, and the bridge held.\n"
 JSON = {"accept": "application/json"}

@@ -19,20 +19,20 @@ from sqlalchemy import func, insert, select, update
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from charter.service.chat import markdown, talk
-from charter.service.chat import replies as module
-from charter.service.chat.app import ROUTES
-from charter.service.chat.branches import branch, chat_of, list_chats
-from charter.service.chat.client import Api
-from charter.service.chat.markdown import Writing, render
-from charter.service.chat.portable import import_file
-from charter.service.people.tables import CHATS, MESSAGES, SHARES
-from charter.service.people.workers import Person as Row
-from charter.service.people.workers import find_person
-from charter.service.web.database import reading, writing
-from charter.service.web.limits import Limiter
-from charter.service.web.refusal import Refusal
-from charter.service.web.tokens import new_id
+from charter_service.chat import markdown, talk
+from charter_service.chat import replies as module
+from charter_service.chat.app import ROUTES
+from charter_service.chat.branches import branch, chat_of, list_chats
+from charter_service.chat.client import Api
+from charter_service.chat.markdown import Writing, render
+from charter_service.chat.portable import import_file
+from charter_service.people.tables import CHATS, MESSAGES, SHARES
+from charter_service.people.workers import Person as Row
+from charter_service.people.workers import find_person
+from charter_service.web.database import reading, writing
+from charter_service.web.limits import Limiter
+from charter_service.web.refusal import Refusal
+from charter_service.web.tokens import new_id
 
 USUAL_END: list[dict[str, Any]] = [
     {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},

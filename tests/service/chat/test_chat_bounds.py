@@ -12,13 +12,13 @@ import pytest
 from company import Person, Upstream, browse, chat, file_of
 from sqlalchemy import func, select, text
 
-from charter.service.chat.service import Config
-from charter.service.chat.storage import held
-from charter.service.people.tables import CHATS, DRAFTS, PEOPLE
-from charter.service.people.words import MOST_BYTES, keys_of
-from charter.service.web.database import reading
-from charter.service.web.limits import Limiter
-from charter.service.web.security_headers import network_of
+from charter_service.chat.service import Config
+from charter_service.chat.storage import held
+from charter_service.people.tables import CHATS, DRAFTS, PEOPLE
+from charter_service.people.words import MOST_BYTES, keys_of
+from charter_service.web.database import reading
+from charter_service.web.limits import Limiter
+from charter_service.web.security_headers import network_of
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_copies_count_until_they_are_gone(ann: Person) -> None:
 
 
 def test_all_data_comes_in_pieces_and_whole(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charter.service.chat.portable.AT_A_TIME", 2)
+    monkeypatch.setattr("charter_service.chat.portable.AT_A_TIME", 2)
     sent = talked(ann)
     for n in range(3):
         more = ann.ask(sent["chat"], sent["reply"], f"Question {n} “ü”")

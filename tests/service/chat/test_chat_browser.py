@@ -10,9 +10,9 @@ import pytest
 from company import Upstream, chat, file_of
 
 from browsers import open_browser, open_page
-from charter.service.chat.service import Service
-from charter.service.people.workers import invite
-from charter.service.web.database import writing
+from charter_service.chat.service import Service
+from charter_service.people.workers import invite
+from charter_service.web.database import writing
 
 WORDS = (
     "First part of it.\n\n- a list\n- of two\n\n"

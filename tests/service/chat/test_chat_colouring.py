@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from charter.service.chat.colouring import LANGUAGES, LONGEST, Colours
-from charter.service.chat.markdown import MOST_COLOURED, render
+from charter_service.chat.colouring import LANGUAGES, LONGEST, Colours
+from charter_service.chat.markdown import MOST_COLOURED, render
 
 PIECES = (
     *(

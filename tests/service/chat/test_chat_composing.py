@@ -10,9 +10,9 @@ import pytest
 from company import Person, Upstream, chat, file_of, until
 
 from browsers import open_browser, open_page
-from charter.service.chat.service import Service
-from charter.service.people.workers import invite
-from charter.service.web.database import writing
+from charter_service.chat.service import Service
+from charter_service.people.workers import invite
+from charter_service.web.database import writing
 
 LONG = "A first line.\n\n" + "\n\n".join(f"Paragraph {n} of a long reply." for n in range(40))
 LEAST_TARGET = 44  # pixels

@@ -16,14 +16,14 @@ from company import Person, Upstream, chat, file_of, running, served, until, wor
 from sqlalchemy import Connection, update
 from test_chat_attachments import JSON, REPORT, attach, begin, ids_of, kept, rows
 
-from charter.service.chat import file_reading
-from charter.service.chat.attached import READY, RECEIVED, Allowance
-from charter.service.chat.file_pages import pieces_of
-from charter.service.chat.file_store import Store
-from charter.service.chat.service import Config
-from charter.service.documents.document import Document, Limits
-from charter.service.people.tables import BLOBS, FILES
-from charter.service.web.database import writing
+from charter.ground.documents.document import Document, Limits
+from charter_service.chat import file_reading
+from charter_service.chat.attached import READY, RECEIVED, Allowance
+from charter_service.chat.file_pages import pieces_of
+from charter_service.chat.file_store import Store
+from charter_service.chat.service import Config
+from charter_service.people.tables import BLOBS, FILES
+from charter_service.web.database import writing
 
 NAMES = [
     "<script>alert(1)</script>.txt",
@@ -208,7 +208,7 @@ def test_delete_and_send_at_once(ann: Person, folder: Path) -> None:
     ann.send(f"/c/{sent['chat']}/restore")
     assert ann.client.get(f"/f/{sent['files'][0]}").status_code == 200
     ann.send(f"/c/{sent['chat']}/delete")
-    from charter.service.chat.tree import purge
+    from charter_service.chat.tree import purge
 
     with writing(ann.service.database) as connection:
         purge(connection, time.time() + 100)

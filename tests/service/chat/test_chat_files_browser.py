@@ -13,9 +13,9 @@ from company import Upstream, chat, file_of
 from test_chat_browser import entered
 
 from browsers import faults, open_browser
-from charter.service.chat.attached import Allowance
-from charter.service.chat.service import Config, Service
-from charter.service.documents.document import Document, Limits, Unreadable
+from charter.ground.documents.document import Document, Limits, Unreadable
+from charter_service.chat.attached import Allowance
+from charter_service.chat.service import Config, Service
 
 TEXT = "The river rose by four metres.\nNobody was hurt in that night.\n"
 STARTS = (0, 31)

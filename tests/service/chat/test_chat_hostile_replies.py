@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from charter.service.chat import markdown
-from charter.service.chat.markdown import (
+from charter_service.chat import markdown
+from charter_service.chat.markdown import (
     LONGEST_RENDERED,
     MATHML,
     MOST_MARKS,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.service.chat.markdown import LONGEST_RENDERED, MOST_FORMULAS, Writing, render
+from charter_service.chat.markdown import LONGEST_RENDERED, MOST_FORMULAS, Writing, render
 
 LINES = st.sampled_from(
     [

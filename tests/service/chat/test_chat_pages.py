@@ -14,9 +14,9 @@ import pytest
 from company import Person, Upstream, browse, chat, file_of, words_of
 from sqlalchemy import update
 
-from charter.service.chat.service import Config
-from charter.service.people.tables import SHARES
-from charter.service.web.database import writing
+from charter_service.chat.service import Config
+from charter_service.people.tables import SHARES
+from charter_service.web.database import writing
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import pytest
 from company import Person, Upstream, chat, file_of, until
 from test_chat_attachments import begin
 
-from charter.service.chat import citing
-from charter.service.chat.attached import READY, File
-from charter.service.chat.citing import Source, cite, link
-from charter.service.chat.markdown import render
-from charter.service.chat.service import Config
-from charter.service.documents.document import Document, Limits
-from charter.service.people.tables import MESSAGES
+from charter.ground.documents.document import Document, Limits
+from charter_service.chat import citing
+from charter_service.chat.attached import READY, File
+from charter_service.chat.citing import Source, cite, link
+from charter_service.chat.markdown import render
+from charter_service.chat.service import Config
+from charter_service.people.tables import MESSAGES
 
 PAGES = (
     "The river rose by four metres in the night.\n",

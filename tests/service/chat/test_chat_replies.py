@@ -11,9 +11,9 @@ import pytest
 from company import Person, Upstream, chat, file_of, running, served, until
 from sqlalchemy import select
 
-from charter.service.chat import replies as module
-from charter.service.people.tables import MESSAGES
-from charter.service.web.database import reading
+from charter_service.chat import replies as module
+from charter_service.people.tables import MESSAGES
+from charter_service.web.database import reading
 
 LONG = " ".join(f"word{n}" for n in range(60)) + "."
 

@@ -9,15 +9,15 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import Connection, Engine, select
 
-from charter.service.chat import searching
-from charter.service.chat.branches import DONE, Message
-from charter.service.chat.searching import LOOKED, MOST, search, snippet, wanted
-from charter.service.chat.tree import copy, remove, restore
-from charter.service.people.export import open_people
-from charter.service.people.tables import MESSAGES
-from charter.service.people.words import WORD, plain_word
-from charter.service.people.workers import Person, invite, join
-from charter.service.web.database import reading, writing
+from charter_service.chat import searching
+from charter_service.chat.branches import DONE, Message
+from charter_service.chat.searching import LOOKED, MOST, search, snippet, wanted
+from charter_service.chat.tree import copy, remove, restore
+from charter_service.people.export import open_people
+from charter_service.people.tables import MESSAGES
+from charter_service.people.words import WORD, plain_word
+from charter_service.people.workers import Person, invite, join
+from charter_service.web.database import reading, writing
 
 VOCABULARY = ("the", "then", "fox", "Füchse", "fuchs", "übel", "a", "an", "and", "zebra", "x1", "тест")
 

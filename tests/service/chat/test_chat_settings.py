@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from company import Person, Upstream, chat, file_of, words_of
 
-from charter.service.chat.reply_options import LONGEST_INSTRUCTIONS
-from charter.service.chat.service import Config, Service
+from charter_service.chat.reply_options import LONGEST_INSTRUCTIONS
+from charter_service.chat.service import Config, Service
 
 NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> {{ 7 * 7 }}"
 

@@ -11,10 +11,10 @@ import pytest
 from company import Person, Upstream, chat, file_of, words_of
 from sqlalchemy import update
 
-from charter.service.chat.service import Service
-from charter.service.people.places import CONSOLE, note_place
-from charter.service.people.tables import PEOPLE
-from charter.service.web.database import writing
+from charter_service.chat.service import Service
+from charter_service.people.places import CONSOLE, note_place
+from charter_service.people.tables import PEOPLE
+from charter_service.web.database import writing
 
 WHY = "This request was stopped under “Fraud” (fraud) of our-policy version 3."
 OBJECT = "Appeal on your own page."  # the policy's words on how to object

@@ -12,10 +12,10 @@ import httpx
 import pytest
 from company import Person, Upstream, browse, chat, file_of, until
 
-from charter.service.chat import temporary
-from charter.service.chat.service import Config
-from charter.service.chat.temporary import TemporaryChats
-from charter.service.web.refusal import NotFound, Refusal
+from charter_service.chat import temporary
+from charter_service.chat.service import Config
+from charter_service.chat.temporary import TemporaryChats
+from charter_service.web.refusal import NotFound, Refusal
 
 CANARY = "Zwetschgenkuchen"
 

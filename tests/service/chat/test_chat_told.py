@@ -11,10 +11,10 @@ import pytest
 from company import Upstream, chat, file_of, until
 
 from browsers import open_browser, open_page
-from charter.service.chat.service import Service
-from charter.service.chat.visit import PAGES
-from charter.service.people.workers import invite
-from charter.service.web.database import writing
+from charter_service.chat.service import Service
+from charter_service.chat.visit import PAGES
+from charter_service.people.workers import invite
+from charter_service.web.database import writing
 
 MOST_SCRIPT = 40_000  # bytes of our own scripts
 

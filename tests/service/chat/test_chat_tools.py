@@ -12,8 +12,8 @@ from company import Person, Upstream, browse, chat, file_of, words_of
 from sqlalchemy import select
 from tooled import EVIL, INPUTS, RESULTS, Tooled
 
-from charter.service.chat.service import Config
-from charter.service.chat.tool_calls import (
+from charter_service.chat.service import Config
+from charter_service.chat.tool_calls import (
     MOST_CALLS,
     TOO_LONG,
     Listening,
@@ -22,8 +22,8 @@ from charter.service.chat.tool_calls import (
     call_as_markdown,
     tools_of,
 )
-from charter.service.people.tables import CHATS, MESSAGES, TOOL_CALLS
-from charter.service.web.database import reading
+from charter_service.people.tables import CHATS, MESSAGES, TOOL_CALLS
+from charter_service.web.database import reading
 
 
 def test_tools_are_switched_shown_exported_and_shared(database: str) -> None:

@@ -11,8 +11,8 @@ from company import chat, file_of
 from tooled import RESULTS, Tooled
 
 from browsers import LONGEST_WAIT, faults, open_browser
-from charter.service.people.workers import invite
-from charter.service.web.database import writing
+from charter_service.people.workers import invite
+from charter_service.web.database import writing
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, Engine, select, update
 
-from charter.service.chat import tree
-from charter.service.chat.branches import DONE, branch, chat_of, length_of, list_chats, message_of
-from charter.service.people.export import open_people
-from charter.service.people.tables import CHATS, MESSAGES
-from charter.service.people.workers import Person, forget, invite, join
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import NotFound, Refusal, Stale
+from charter_service.chat import tree
+from charter_service.chat.branches import DONE, branch, chat_of, length_of, list_chats, message_of
+from charter_service.people.export import open_people
+from charter_service.people.tables import CHATS, MESSAGES
+from charter_service.people.workers import Person, forget, invite, join
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import NotFound, Refusal, Stale
 
 
 @pytest.fixture

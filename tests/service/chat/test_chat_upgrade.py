@@ -10,17 +10,17 @@ from pathlib import Path
 
 from sqlalchemy import Engine, insert, select
 
-from charter.service.chat.searching import search
-from charter.service.chat.storage import held
-from charter.service.people.export import open_people
-from charter.service.people.tables import CHATS, METADATA, MIGRATIONS, PEOPLE
-from charter.service.people.workers import find_person
-from charter.service.web.database import differences, migrate, open_database, reading, writing
+from charter_service.chat.searching import search
+from charter_service.chat.storage import held
+from charter_service.people.export import open_people
+from charter_service.people.tables import CHATS, METADATA, MIGRATIONS, PEOPLE
+from charter_service.people.workers import find_person
+from charter_service.web.database import differences, migrate, open_database, reading, writing
 
 MESSAGES = 300
 KILLED = """
 import os, sys
-from charter.service.people import words
+from charter_service.people import words
 read, whole = [], words.keys_of
 def keys_of(person, text):
     read.append(text)
@@ -28,7 +28,7 @@ def keys_of(person, text):
         os.kill(os.getpid(), 9)
     return whole(person, text)
 words.keys_of = keys_of
-from charter.service.people.export import open_people
+from charter_service.people.export import open_people
 open_people(sys.argv[1])
 """
 

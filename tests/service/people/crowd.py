@@ -8,11 +8,11 @@ from pathlib import Path
 from people_desk import Desk, collection, open_desk, singles
 
 from charter.ground.text.dialogue import assistant, user
-from charter.service.people import reviewing, work
-from charter.service.people.collection import Pace, Task
-from charter.service.people.conversations import conversation_of
-from charter.service.people.reviewing import Item, Verdict
-from charter.service.people.workers import Person
+from charter_service.people import reviewing, work
+from charter_service.people.collection import Pace, Task
+from charter_service.people.conversations import conversation_of
+from charter_service.people.reviewing import Item, Verdict
+from charter_service.people.workers import Person
 
 MIXED = Task(given_share=0.3, gold_share=0.2, repeat_share=0.2)
 HOW = ("finished", "stopped", "skipped", "open")

@@ -7,11 +7,11 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 
 from charter.ground.text.ballot import Ballot, Outcome
-from charter.service.people import work
-from charter.service.people.collection import Collection, Gold, Opening, Pace, Task
-from charter.service.people.export import open_people
-from charter.service.people.workers import Person, invite, join
-from charter.service.web.database import writing
+from charter_service.people import work
+from charter_service.people.collection import Collection, Gold, Opening, Pace, Task
+from charter_service.people.export import open_people
+from charter_service.people.workers import Person, invite, join
+from charter_service.web.database import writing
 
 PLAIN = Task(gold_share=0, repeat_share=0)
 OPENED: list[Engine] = []  # closed after each test

@@ -10,14 +10,14 @@ from sqlalchemy import Engine, func, select
 
 from charter.ground.text.ballot import Ballot
 from charter.ground.text.dialogue import assistant, user
-from charter.service.people import reviewing, work
-from charter.service.people.collection import Pace
-from charter.service.people.export import open_people
-from charter.service.people.reviewing import Item, Verdict
-from charter.service.people.tables import CONVERSATIONS, PEOPLE, REVIEWS, TURNS, VOTES
-from charter.service.people.workers import consent, invite, join
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import Refusal, Stale
+from charter_service.people import reviewing, work
+from charter_service.people.collection import Pace
+from charter_service.people.export import open_people
+from charter_service.people.reviewing import Item, Verdict
+from charter_service.people.tables import CONVERSATIONS, PEOPLE, REVIEWS, TURNS, VOTES
+from charter_service.people.workers import consent, invite, join
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import Refusal, Stale
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pytest
 from people_desk import Desk, open_desk
 from sqlalchemy import event, insert, select
 
-from charter.service.people import members, workers
-from charter.service.people.roles import CONSOLE_ROLES, NOBODY, RIGHTS, allows
-from charter.service.people.tables import CHATS, INVITATIONS, MESSAGES, PEOPLE
-from charter.service.people.workers import Person
-from charter.service.web.audit import Wanted, search_acts, verify_acts
-from charter.service.web.database import reading, writing
-from charter.service.web.refusal import NotFound, Refusal, Stale
+from charter_service.people import members, workers
+from charter_service.people.roles import CONSOLE_ROLES, NOBODY, RIGHTS, allows
+from charter_service.people.tables import CHATS, INVITATIONS, MESSAGES, PEOPLE
+from charter_service.people.workers import Person
+from charter_service.web.audit import Wanted, search_acts, verify_acts
+from charter_service.web.database import reading, writing
+from charter_service.web.refusal import NotFound, Refusal, Stale
 
 
 @pytest.fixture

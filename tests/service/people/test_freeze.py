@@ -20,11 +20,11 @@ from charter.rooms.evaluate.tasks.rater_check import labelled_files, read_labell
 from charter.runner.names import find_artifact
 from charter.runner.plan import make_plan
 from charter.runner.verify import artifact_problems
-from charter.service.people import reviewing
-from charter.service.people.export import attempts_of, choices_of
-from charter.service.people.freeze import Wanted, freeze_comparisons, freeze_judgments
-from charter.service.people.reviewing import Item, Verdict
-from charter.service.web.snapshot import Frozen
+from charter_service.people import reviewing
+from charter_service.people.export import attempts_of, choices_of
+from charter_service.people.freeze import Wanted, freeze_comparisons, freeze_judgments
+from charter_service.people.reviewing import Item, Verdict
+from charter_service.web.snapshot import Frozen
 
 
 def rows(path: Path) -> list[dict]:

@@ -9,9 +9,9 @@ from crowd import crowd, review_all
 from people_desk import Desk, open_desk
 
 from charter.ground.measure.intervals import wilson
-from charter.service.people.export import attempts_of, choices_of, rater_names
-from charter.service.people.progress import progress_of
-from charter.service.people.quality import (
+from charter_service.people.export import attempts_of, choices_of, rater_names
+from charter_service.people.progress import progress_of
+from charter_service.people.quality import (
     Answer,
     Rated,
     Share,
@@ -19,7 +19,7 @@ from charter.service.people.quality import (
     measure_people,
     quality_of_people,
 )
-from charter.service.web.database import reading
+from charter_service.web.database import reading
 
 
 def person(id: int = 1, simulated: bool = False) -> SimpleNamespace:

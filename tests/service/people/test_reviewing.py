@@ -9,16 +9,16 @@ from people_desk import Desk, open_desk
 from charter.ground.artifact.curves import read_objects
 from charter.ground.measure.reporting import read_reported
 from charter.ground.text.dialogue import assistant, user
-from charter.service.people import reviewing
-from charter.service.people.collection import Task
-from charter.service.people.export import reviewed_of
-from charter.service.people.freeze import freeze_judgments
-from charter.service.people.progress import progress_of
-from charter.service.people.quality import quality_of_people
-from charter.service.people.reviewing import Claim, Item, Verdict
-from charter.service.people.tables import CONSENTS, CONVERSATIONS, REVIEWS
-from charter.service.people.workers import Person, consent
-from charter.service.web.refusal import NotFound, Refusal, Stale
+from charter_service.people import reviewing
+from charter_service.people.collection import Task
+from charter_service.people.export import reviewed_of
+from charter_service.people.freeze import freeze_judgments
+from charter_service.people.progress import progress_of
+from charter_service.people.quality import quality_of_people
+from charter_service.people.reviewing import Claim, Item, Verdict
+from charter_service.people.tables import CONSENTS, CONVERSATIONS, REVIEWS
+from charter_service.people.workers import Person, consent
+from charter_service.web.refusal import NotFound, Refusal, Stale
 
 
 def item(number: int = 0, reply: str = "no") -> Item:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from charter.ground.text.ballot import ballot_of
-from charter.service.people.simulation import Rater, Seen, Simulated, panel, raters_of, strength_of
+from charter_service.people.simulation import Rater, Seen, Simulated, panel, raters_of, strength_of
 
 PLAIN = Simulated(raters=1, noise=1.0, position_bias=0, length_bias=0, lapse=0, spread=0)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from charter.service.people.export import open_people
-from charter.service.people.tables import METADATA, MIGRATIONS
-from charter.service.web.database import differences, migrate, open_database, writing
+from charter_service.people.export import open_people
+from charter_service.people.tables import METADATA, MIGRATIONS
+from charter_service.web.database import differences, migrate, open_database, writing
 
 PERSON = "INSERT INTO people (name, role, simulated, quota, disabled, created) VALUES ('{}', '{}', :no, 0, :no, 1.0)"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from people_desk import Desk, collection, open_desk
 
-from charter.service.people import work
-from charter.service.people.reviewing import claim
-from charter.service.people.wellbeing import Wellbeing, pause, wellbeing_of_people
-from charter.service.people.workers import Person, data_of
-from charter.service.web.refusal import NotFound, Refusal
+from charter_service.people import work
+from charter_service.people.reviewing import claim
+from charter_service.people.wellbeing import Wellbeing, pause, wellbeing_of_people
+from charter_service.people.workers import Person, data_of
+from charter_service.web.refusal import NotFound, Refusal
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 from people_desk import PLAIN, Desk, collection, open_desk, singles
 
 from charter.ground.text.ballot import Ballot
-from charter.service.people import work
-from charter.service.people.collection import Pace, Task
-from charter.service.people.conversations import conversation_of, turn_state, waiting_turns
-from charter.service.people.export import attempts_of, choices_of
-from charter.service.web.refusal import NotFound, Refusal, Stale
+from charter_service.people import work
+from charter_service.people.collection import Pace, Task
+from charter_service.people.conversations import conversation_of, turn_state, waiting_turns
+from charter_service.people.export import attempts_of, choices_of
+from charter_service.web.refusal import NotFound, Refusal, Stale
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 from people_desk import Desk, open_desk
 from sqlalchemy import select
 
-from charter.service.people import work, workers
-from charter.service.people.conversations import conversation_of
-from charter.service.people.export import choices_of
-from charter.service.people.tables import EVENTS, INVITATIONS, METADATA, TOKENS
-from charter.service.web.refusal import NotFound, Refusal
+from charter_service.people import work, workers
+from charter_service.people.conversations import conversation_of
+from charter_service.people.export import choices_of
+from charter_service.people.tables import EVENTS, INVITATIONS, METADATA, TOKENS
+from charter_service.web.refusal import NotFound, Refusal
 
 
 @pytest.fixture

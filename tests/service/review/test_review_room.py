@@ -21,17 +21,17 @@ from charter.ground.text.ballot import TAGS
 from charter.ground.text.dialogue import user
 from charter.ground.text.judgments import read_judgments
 from charter.rooms.evaluate.tasks.harmlessness import review_queue
-from charter.service.people.export import open_people, reviewed_of
-from charter.service.people.flagged import flagged_cases
-from charter.service.people.reviewing import Verdict, claim
-from charter.service.people.reviewing import review as give
-from charter.service.people.workers import invite, join
-from charter.service.review.panel import tag_of
-from charter.service.review.people import CONFIG, DATABASE
-from charter.service.review.run import run
-from charter.service.review.settings import Settings, Simulated, check
-from charter.service.review.verify import COUNTS, JUDGED, REVIEWED, verdict_problems
-from charter.service.web.database import writing
+from charter_service.people.export import open_people, reviewed_of
+from charter_service.people.flagged import flagged_cases
+from charter_service.people.reviewing import Verdict, claim
+from charter_service.people.reviewing import review as give
+from charter_service.people.workers import invite, join
+from charter_service.review.panel import tag_of
+from charter_service.review.people import CONFIG, DATABASE
+from charter_service.review.run import run
+from charter_service.review.settings import Settings, Simulated, check
+from charter_service.review.verify import COUNTS, JUDGED, REVIEWED, verdict_problems
+from charter_service.web.database import writing
 from reported import scores
 
 PANEL = Settings(simulated=Simulated(noise=0.5))

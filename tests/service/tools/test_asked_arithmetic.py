@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.service.tools.arithmetic import calculate
-from charter.service.tools.asked_arithmetic import LONGEST, expression_in
+from charter_service.tools.arithmetic import calculate
+from charter_service.tools.asked_arithmetic import LONGEST, expression_in
 
 SUMS = {
     "How much is 17.5 times 23?": "17.5 * 23",

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charter.service.tools.arithmetic import Calculator, calculate
-from charter.service.tools.tool import ANYWHERE, ToolFailure
+from charter_service.tools.arithmetic import Calculator, calculate
+from charter_service.tools.tool import ANYWHERE, ToolFailure
 
 
 @pytest.mark.parametrize(

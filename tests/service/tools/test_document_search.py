@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.documents.document import Document
-from charter.service.tools import document_index
-from charter.service.tools.document_index import PASSAGE, DocumentIndex, DocumentSearch, cut
-from charter.service.tools.tool import ANYWHERE, ToolFailure
+from charter.ground.documents.document import Document
+from charter_service.tools import document_index
+from charter_service.tools.document_index import PASSAGE, DocumentIndex, DocumentSearch, cut
+from charter_service.tools.tool import ANYWHERE, ToolFailure
 
 
 @pytest.fixture

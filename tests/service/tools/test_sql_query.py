@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.tools.sql import MOST_ROWS, SqlQuery
-from charter.service.tools.tool import ANYWHERE, ToolFailure
-from charter.service.web.database import open_database
+from charter_service.tools.sql import MOST_ROWS, SqlQuery
+from charter_service.tools.tool import ANYWHERE, ToolFailure
+from charter_service.web.database import open_database
 
 ROWS = 300
 

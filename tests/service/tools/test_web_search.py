@@ -12,7 +12,7 @@ from typing import Any
 import httpcore2
 import pytest
 
-from charter.service.tools.guarded_web import (
+from charter_service.tools.guarded_web import (
     MOST_BYTES,
     GuardedBackend,
     NotRead,
@@ -20,9 +20,9 @@ from charter.service.tools.guarded_web import (
     is_public,
     read_page,
 )
-from charter.service.tools.settings import WebSearch
-from charter.service.tools.tool import ANYWHERE, Domains, ToolFailure
-from charter.service.tools.web_search import Search
+from charter_service.tools.settings import WebSearch
+from charter_service.tools.tool import ANYWHERE, Domains, ToolFailure
+from charter_service.tools.web_search import Search
 from web_double import searx_answer, send, web_server
 
 PUBLIC = "93.184.216.34"

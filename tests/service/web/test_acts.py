@@ -15,10 +15,10 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from charter.service.accounts.organisations import list_organisations
-from charter.service.accounts.store import open_accounts
-from charter.service.people.export import open_people
-from charter.service.web.audit import (
+from charter_service.accounts.organisations import list_organisations
+from charter_service.accounts.store import open_accounts
+from charter_service.people.export import open_people
+from charter_service.web.audit import (
     BEGINNING,
     LONGEST,
     Actor,
@@ -29,7 +29,7 @@ from charter.service.web.audit import (
     search_acts,
     verify_acts,
 )
-from charter.service.web.database import reading, writing
+from charter_service.web.database import reading, writing
 
 ANN, BOB = Actor("ann (person 1)", "person_1", "owner"), Actor("bob (person 2)", "person_2", "operator")
 
@@ -136,10 +136,10 @@ def test_a_killed_process_leaves_the_act_and_its_row_or_neither(tmp_path: Path) 
     open_accounts(str(place)).dispose()
     code = f"""
         import itertools
-        from charter.service.accounts.organisations import make_organisation
-        from charter.service.accounts.store import open_accounts
-        from charter.service.web.audit import Actor, note_act
-        from charter.service.web.database import writing
+        from charter_service.accounts.organisations import make_organisation
+        from charter_service.accounts.store import open_accounts
+        from charter_service.web.audit import Actor, note_act
+        from charter_service.web.database import writing
         engine = open_accounts({str(place)!r})
         for n in itertools.count():
             with writing(engine) as c:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from charter.service.web.csrf import FORM_SECONDS, Once, SentOnce
-from charter.service.web.refusal import Refusal, Stale
+from charter_service.web.csrf import FORM_SECONDS, Once, SentOnce
+from charter_service.web.refusal import Refusal, Stale
 
 
 class Clock:

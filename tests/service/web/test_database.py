@@ -12,10 +12,10 @@ from sqlalchemy import Engine, Integer, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.people.export import open_people, votes_of
-from charter.service.people.tables import METADATA, MIGRATIONS, PEOPLE
-from charter.service.people.workers import invite, join
-from charter.service.web.database import WORDS, differences, migrate, open_database, reading, writing
+from charter_service.people.export import open_people, votes_of
+from charter_service.people.tables import METADATA, MIGRATIONS, PEOPLE
+from charter_service.people.workers import invite, join
+from charter_service.web.database import WORDS, differences, migrate, open_database, reading, writing
 
 NEXT = '''"""One column more."""
 
@@ -192,7 +192,7 @@ def test_what_is_only_read_is_never_made(tmp_path: Path, database: str) -> None:
 def test_an_older_schema_is_brought_up_to_date_for_readers(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str
 ) -> None:
-    monkeypatch.setattr("charter.service.people.export.MIGRATIONS", further(tmp_path))
+    monkeypatch.setattr("charter_service.people.export.MIGRATIONS", further(tmp_path))
     open_people(database, new=False).dispose()
     assert "shoe_size" in {column["name"] for column in inspect(engine).get_columns("people")}
 

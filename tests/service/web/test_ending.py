@@ -13,7 +13,7 @@ PATIENCE = 60.0
 BEGINS = """
 import re, sys, time
 from threading import Thread
-from charter.service.web.ending import end_in_time
+from charter_service.web.ending import end_in_time
 
 def ready(work, *arguments):
     sys.stdout.write("ready\\n")  # in one piece: threads say so at the same time

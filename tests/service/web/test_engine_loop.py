@@ -18,11 +18,11 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import Steps
 from charter.ground.generate.engine import Engine, Event
 from charter.ground.generate.engine_limits import Bounds, Overloaded
+from charter.ground.generate.engine_loop import Driver, Following, Job
+from charter.ground.generate.fair import MOST
+from charter.ground.generate.processor import Processor
 from charter.ground.generate.sampling import Sampling
-from charter.service.web import engine_loop as driver_module
-from charter.service.web.engine_loop import Driver, Following, Job
-from charter.service.web.fair import MOST
-from charter.service.web.processor import Processor
+from charter_service.web import engine_loop as driver_module
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=9)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from charter.ground.generate.engine_limits import Overloaded
-from charter.service.web.fair import FairQueue, FairThreads
+from charter.ground.generate.fair import FairQueue, FairThreads
 
 
 def order(queue: FairQueue[str], seconds: dict[str, float]) -> list[str]:

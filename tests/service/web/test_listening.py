@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.web.listening import ENDING_LOOKS, STILL_LOOKS, Watch, listen
+from charter_service.web.listening import ENDING_LOOKS, STILL_LOOKS, Watch, listen
 
 
 def test_an_address_is_held_before_anything_is_served() -> None:
@@ -66,7 +66,7 @@ def test_a_loop_that_stands_still_and_a_server_that_does_not_end_are_ended() -> 
 
 HANGS = """
 import sys, time
-from charter.service.web import listening
+from charter_service.web import listening
 
 listening.ENDING_LOOKS = 2
 

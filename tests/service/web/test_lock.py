@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.people.export import open_people
-from charter.service.web.lock import serve_alone
+from charter_service.people.export import open_people
+from charter_service.web.lock import serve_alone
 
 SERVE = """
 import sys, time
-from charter.service.people.export import open_people
-from charter.service.web.lock import serve_alone
+from charter_service.people.export import open_people
+from charter_service.web.lock import serve_alone
 
 engine = open_people(sys.argv[1])
 serve_alone(engine)

@@ -6,9 +6,9 @@ import asyncio
 import threading
 import time
 
+from charter.ground.generate.fair import FairThreads
+from charter.ground.generate.processor import Processor
 from charter.ground.generate.shares import LONGEST_REST, RECENT, Rests
-from charter.service.web.fair import FairThreads
-from charter.service.web.processor import Processor
 
 
 def test_turns_come_one_at_a_time_in_their_order() -> None:

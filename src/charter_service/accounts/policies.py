@@ -1,0 +1,137 @@
+"""Acceptable-use policies that people published: each version with who and when. The newest row is in force; a roll
+back is a new row with the text of an older one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from charter.ground.moderation.policy import SHIPPED, Policy, shipped_policy
+from charter.ground.settings.notation import write_yaml
+from charter.ground.settings.sources import shipped
+from charter_service.accounts.tables import POLICIES
+from charter_service.web.database import alone
+from charter_service.web.refusal import NotFound, Refusal, Stale
+
+_P = POLICIES.c
+SHOWN = 100  # versions in a list
+LONGEST_NOTE = 1000
+WIDTH = 100  # of lines
+Values = Mapping[str, Mapping[str, Mapping[str, float]]]  # thresholds by classifier, side and level
+
+
+@dataclass(frozen=True, slots=True)
+class NewPolicy:
+    """A policy to publish. `digest`: its id. `copy_of`: of a roll back, the version that it brings back."""
+
+    digest: str
+    name: str
+    version: int
+    text: str
+    values: Values
+    by: str
+    note: str
+    copy_of: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published version."""
+
+    number: int
+    digest: str
+    name: str
+    version: int
+    text: str
+    values: Values
+    at: float
+    by: str
+    note: str
+    copy_of: int | None
+
+
+def newest_policy(connection: Connection) -> Published | None:
+    """The version in force, None if none was ever published."""
+    row = connection.execute(select(POLICIES).order_by(_P.number.desc()).limit(1)).one_or_none()
+    return _published(row) if row is not None else None
+
+
+def published_policies(connection: Connection, most: int = SHOWN) -> list[Published]:
+    """The newest versions, newest first."""
+    rows = connection.execute(select(POLICIES).order_by(_P.number.desc()).limit(most))
+    return [_published(row) for row in rows]
+
+
+def find_policy(connection: Connection, number: int) -> Published:
+    """A version. Raises NotFound."""
+    row = connection.execute(select(POLICIES).where(_P.number == number)).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no published policy {number}; the policy's page lists all")
+    return _published(row)
+
+
+def publish(connection: Connection, new: NewPolicy, seen: int, now: float | None = None) -> Published:
+    """Stores a version, which is then in force. `seen`: the number of the version that the author saw in force.
+
+    Raises Stale if another is in force by now; Refusal for a note that is missing or too long, and for a version whose
+    number isn't above that of every published one of the same name, unless it is a roll back.
+    """
+    alone(connection)
+    newest = newest_policy(connection)
+    if (newest.number if newest else 0) != seen:
+        assert newest is not None
+        raise Stale(
+            f"{newest.by} published {newest.name} version {newest.version} meanwhile; open the draft again and compare"
+        )
+    note = " ".join(new.note.split())
+    if not note or len(note) > LONGEST_NOTE:
+        raise Refusal(f"note: write why you change it, in at most {LONGEST_NOTE} characters; it is stored")
+    if new.copy_of is None:
+        highest = connection.execute(select(func.max(_P.version)).where(_P.name == new.name)).scalar()
+        if highest is not None and new.version <= highest:
+            raise Refusal(f"version: expected a number above {highest}, which is published already", 409)
+    values: dict[str, Any] = {
+        "digest": new.digest,
+        "name": new.name[:200],
+        "version": new.version,
+        "text": new.text,
+        "thresholds": json.dumps(new.values, sort_keys=True),
+        "at": time.time() if now is None else now,
+        "by": new.by[:200],
+        "note": note,
+        "copy_of": new.copy_of,
+    }
+    connection.execute(POLICIES.insert().values(**values))
+    stored = newest_policy(connection)
+    assert stored is not None
+    return stored
+
+
+def keep_configured(connection: Connection, policy: Policy) -> int:
+    """Stores the configured policy as the first version, so that people can come back to it; returns its number, 0 if
+    versions are there already."""
+    alone(connection)
+    if newest_policy(connection) is not None:
+        return 0
+    by, note = "configuration", "as configured before the first change"
+    text = text_of(policy)
+    new = NewPolicy(policy.id, policy.name, policy.version, text, {}, by, note)
+    return publish(connection, new, 0).number
+
+
+def text_of(policy: Policy) -> str:
+    """A policy as YAML; the one that comes along as it was written."""
+    if policy.id == shipped_policy().id:
+        return shipped(SHIPPED).read_text("utf-8")
+    values = policy.model_dump(mode="json", exclude_defaults=True)
+    return write_yaml(values, WIDTH)
+
+
+def _published(row: Row[Any]) -> Published:
+    values = dict(row._mapping)
+    return Published(values=json.loads(values.pop("thresholds")), **values)

@@ -1,0 +1,240 @@
+"""The usage of each model by each key, by day (UTC).
+
+Counts are gathered in memory and written every half second in one transaction, so that a request costs no commit: a
+killed process loses the counts of the last half second, and nothing written before.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from charter.ground.artifact.errors import CharterError
+from charter_service.accounts.keys import note_used
+from charter_service.accounts.requests import RequestRow, add_requests
+from charter_service.accounts.tables import KEYS, ORGANISATIONS, USAGE, USAGE_SUMS
+from charter_service.accounts.tool_use import Place, ToolCounts, add_tool_use
+from charter_service.web.database import POSTGRESQL, writing
+
+SECONDS = 0.5
+NO_TOOLS: Mapping[Place, ToolCounts] = MappingProxyType({})
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Requests, those that the acceptable-use policy refused, and tokens; `cached_tokens` are input tokens read from a
+    cache."""
+
+    requests: int = 0
+    refused: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, name) + getattr(other, name) for name in COLUMNS))
+
+
+COLUMNS = tuple(field.name for field in fields(Counts))
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """A key's usage of a model on a day."""
+
+    day: str  # 2026-11-26
+    organisation: str  # its name
+    key: str
+    name: str  # the key's
+    model: str
+    counts: Counts
+
+
+def usage_by_day(
+    connection: Connection,
+    since: date,
+    until: date,
+    organisation: str | None = None,
+    key: str | None = None,
+) -> list[DayUsage]:
+    """Usage from one day to another, both included, by day, organisation, key and model; of one organisation or one key
+    (their ids), or of all."""
+    wanted = (
+        select(USAGE, KEYS.c.name, ORGANISATIONS.c.name.label("organisation"))
+        .join(KEYS, KEYS.c.id == USAGE.c.key)
+        .join(ORGANISATIONS, ORGANISATIONS.c.id == KEYS.c.organisation)
+        .where(USAGE.c.day >= since.isoformat(), USAGE.c.day <= until.isoformat())
+        .order_by(USAGE.c.day, ORGANISATIONS.c.name, KEYS.c.name, USAGE.c.key, USAGE.c.model)
+    )
+    if organisation is not None:
+        wanted = wanted.where(KEYS.c.organisation == organisation)
+    if key is not None:
+        wanted = wanted.where(USAGE.c.key == key)
+    return [
+        DayUsage(
+            row.day,
+            row.organisation,
+            row.key,
+            row.name,
+            row.model,
+            Counts(*(row._mapping[n] for n in COLUMNS)),
+        )
+        for row in connection.execute(wanted)
+    ]
+
+
+_Place = tuple[str, str, str]  # key, day, model
+MOST_ROWS = 100_000  # of requests that wait for the database; older ones are dropped
+
+
+class Meter:
+    """Counts usage from any thread, and writes it in its own thread until it is closed.
+
+    A crash loses at most the counts of the last half second. Counts that can't be written now (the database is away, or
+    locked for long) are kept and tried again.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._gathered: dict[_Place, Counts] = {}
+        self._used: dict[str, float] = {}  # last use by key
+        self._tools: dict[Place, ToolCounts] = {}
+        self._requests: deque[RequestRow] = deque(maxlen=MOST_ROWS)
+        self._lock, self._writes, self._closed = threading.Lock(), threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._write_on, name="meter", daemon=True)
+        self._thread.start()
+
+    def record(self, key: str, model: str, counts: Counts, at: float) -> None:
+        """Counts a key's (its id) usage of a model at a time, in seconds since 1970. Never waits for the database."""
+        place = (key, datetime.fromtimestamp(at, UTC).date().isoformat(), model[:200])
+        self._gather({place: counts}, {key: at})
+
+    def record_tool(self, key: str, tool: str, failed: bool, at: float) -> None:
+        """Counts a key's (its id) call of a tool that the server ran. Never waits for the database."""
+        place = (key, datetime.fromtimestamp(at, UTC).date().isoformat(), tool[:64])
+        self._gather({}, {key: at}, {place: ToolCounts(1, int(failed))})
+
+    def note(self, row: RequestRow) -> None:
+        """Keeps a row of a finished request for the next write. Never waits for the database."""
+        with self._lock:
+            self._requests.append(row)
+
+    def try_flush(self) -> None:
+        """Writes the gathered counts, if that is possible now."""
+        with suppress(SQLAlchemyError, CharterError):
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the gathered counts. Raises the database's errors; then nothing is lost."""
+        with self._writes:
+            with self._lock:
+                gathered, used, tools = self._gathered, self._used, self._tools
+                self._gathered, self._used, self._tools = {}, {}, {}
+                rows, self._requests = self._requests, deque(maxlen=MOST_ROWS)
+            if not used and not rows:
+                return
+            try:
+                self._write(gathered, used, tools, rows)
+            except BaseException:
+                self._gather(gathered, used, tools)
+                with self._lock:
+                    self._requests = deque([*rows, *self._requests], maxlen=MOST_ROWS)
+                raise
+
+    def close(self) -> None:
+        """Writes the rest and ends. Raises the database's errors."""
+        self._closed.set()
+        self._thread.join()
+        self.flush()
+
+    def _write_on(self) -> None:
+        while not self._closed.wait(SECONDS):
+            try:
+                self.flush()
+            except (SQLAlchemyError, CharterError) as error:
+                said = " ".join(str(getattr(error, "orig", None) or error).split())
+                _log.warning("usage can't be written now and is kept: %s", said)
+
+    def _write(
+        self,
+        gathered: Mapping[_Place, Counts],
+        used: Mapping[str, float],
+        tools: Mapping[Place, ToolCounts],
+        rows: Collection[RequestRow],
+    ) -> None:
+        """Writes all at once; if a count's key is unknown, all other counts."""
+        try:
+            with writing(self._engine) as connection:
+                add_requests(connection, rows)
+                if gathered:
+                    _add(connection, gathered)
+                add_tool_use(connection, tools)
+                for key in sorted(used):  # in one order, so that two writers don't wait for each other
+                    note_used(connection, key, used[key])
+        except IntegrityError:
+            with writing(self._engine) as connection:
+                known = set(
+                    connection.execute(select(KEYS.c.id).where(KEYS.c.id.in_(sorted(used)))).scalars()
+                )
+            if known >= used.keys():
+                raise
+            _log.warning("usage of unknown keys is not counted: %s", ", ".join(sorted(used.keys() - known)))
+            known_usage = {place: counts for place, counts in gathered.items() if place[0] in known}
+            known_tools = {place: counts for place, counts in tools.items() if place[0] in known}
+            known_used = {key: at for key, at in used.items() if key in known}
+            self._write(known_usage, known_used, known_tools, rows)
+
+    def _gather(
+        self,
+        gathered: Mapping[_Place, Counts],
+        used: Mapping[str, float],
+        tools: Mapping[Place, ToolCounts] = NO_TOOLS,
+    ) -> None:
+        with self._lock:
+            for tool, calls in tools.items():
+                self._tools[tool] = self._tools.get(tool, ToolCounts()) + calls
+            for place, counts in gathered.items():
+                self._gathered[place] = self._gathered.get(place, Counts()) + counts
+            for key, at in used.items():
+                self._used[key] = max(at, self._used.get(key, 0.0))
+
+
+def _add(connection: Connection, gathered: Mapping[_Place, Counts]) -> None:
+    """Adds counts to the rows of their key, day and model, and to the sums of their organisation and of all; creates
+    missing rows."""
+    _upsert(connection, USAGE, ("key", "day", "model"), gathered)
+    keys = sorted({key for key, _, _ in gathered})
+    stored = select(KEYS.c.id, KEYS.c.organisation).where(KEYS.c.id.in_(keys))
+    owners = {row.id: row.organisation for row in connection.execute(stored)}
+    sums: dict[_Place, Counts] = {}
+    for (key, day, model), counts in gathered.items():
+        for whose in ("", owners[key]):
+            sums[day, whose, model] = sums.get((day, whose, model), Counts()) + counts
+    _upsert(connection, USAGE_SUMS, ("day", "organisation", "model"), sums)
+
+
+def _upsert(
+    connection: Connection, table: Table, names: Sequence[str], counts: Mapping[_Place, Counts]
+) -> None:
+    """Adds counts to the rows of a table whose primary key has these names, in one order, so that two writers don't
+    wait for each other."""
+    rows: list[dict[str, Any]] = [
+        dict(zip(names, place, strict=True)) | {name: getattr(one, name) for name in COLUMNS}
+        for place, one in sorted(counts.items())
+    ]
+    dialect = postgresql if connection.dialect.name == POSTGRESQL else sqlite
+    statement = dialect.insert(table)
+    more = {name: table.c[name] + statement.excluded[name] for name in COLUMNS}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(names), set_=more), rows)

@@ -1,0 +1,130 @@
+"""A route of the API. What it declares, it reads in this order: the key, the version, the body. The OpenAPI document
+shows the same declaration.
+
+Starlette serves the routes. FastAPI would read the whole body before the key, and answer its errors in its own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.routing import Route as StarletteRoute
+from starlette.types import Scope
+
+from charter_service.api.errors import ApiError, api_error
+from charter_service.api.wire.headers import check_headers
+from charter_service.api.wire.reading import body_of, call_of
+from charter_service.api.wire.version import HEADER, USUAL, VERSIONS, version_of
+
+H = TypeVar("H", bound=Callable[..., Awaitable[Response]])
+Parameter = dict[str, Any]  # a parameter object of the OpenAPI document
+
+
+@dataclass(eq=False, repr=False)
+class Route(StarletteRoute):
+    """The handler gets the request. If keys need a `scope` it gets the call too, and the body if it has such a
+    parameter. Without a `scope` it checks the caller itself, or the route is `open` to all. The document shows
+    `answer`, and `media` for other types than JSON. `body`: set if the handler reads it itself, with the type that it
+    `takes`. `most`: bytes of a body, None for the usual number."""
+
+    method: str
+    path: str
+    handler: Callable[..., Awaitable[Response]]
+    summary: str
+    tag: str
+    scope: str = ""
+    answer: type[BaseModel] | None = None
+    parameters: tuple[Parameter, ...] = ()
+    body: type[BaseModel] | None = None
+    most: int | None = None
+    media: str = "application/json"
+    takes: str = "application/json"
+    open: bool = False
+
+    def __post_init__(self) -> None:
+        self._form: type[BaseModel] | None = get_type_hints(self.handler).get("body")
+        self.body = self.body or self._form
+        surface = self.path.removeprefix("/v1/").split("/{")[0]
+        super().__init__(self.path, self._respond, methods=[self.method], name=surface)
+        self.methods = {self.method}  # Starlette adds HEAD
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether it serves a request."""
+        match, part = super().matches(scope)
+        if match != Match.NONE:
+            part["route"] = self
+        return match, part
+
+    async def _respond(self, request: Request) -> Response:
+        try:
+            return await self._handle(request)
+        except ApiError:
+            raise
+        except Exception as error:
+            raise api_error(error) from error
+
+    async def _handle(self, request: Request) -> Response:
+        if not self.scope:
+            return await self.handler(request)
+        call = await call_of(request, self.scope)
+        if VERSION in self.parameters:
+            version_of(request)
+        check_headers(request)
+        if self._form is None:
+            return await self.handler(request, call)
+        return await self.handler(request, call, await body_of(request, self._form, self.most))
+
+
+@dataclass
+class Routes:
+    """The routes of one part of the API: they share a tag, and the scope that keys need."""
+
+    tag: str
+    scope: str = ""
+    all: list[Route] = field(default_factory=list)
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        summary: str,
+        answer: type[BaseModel] | None = None,
+        *parameters: Parameter,
+        **facts: Any,
+    ) -> Callable[[H], H]:
+        """Adds a route to the decorated handler. `facts`: further fields of the route."""
+
+        def add(handler: H) -> H:
+            facts.update(answer=answer, parameters=parameters)
+            self.all.append(Route(method, path, handler, summary, self.tag, self.scope, **facts))
+            return handler
+
+        return add
+
+
+def parameter(name: str, place: str, description: str, required: bool = False, **schema: Any) -> Parameter:
+    """A query parameter or header; `schema` is JSON Schema, text by default."""
+    described = {"name": name, "in": place, "required": required, "description": description}
+    return {**described, "schema": schema or {"type": "string"}}
+
+
+VERSION = parameter(
+    HEADER,
+    "header",
+    "the version of the API that a program was written for",
+    required=True,
+    type="string",
+    enum=list(VERSIONS),
+    default=USUAL,
+)
+PAGING = (
+    parameter("limit", "query", "the maximum number", type="integer", minimum=1, maximum=1000, default=20),
+    parameter("after_id", "query", "only those after this one"),
+    parameter("before_id", "query", "only those before this one"),
+)

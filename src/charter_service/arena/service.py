@@ -1,0 +1,99 @@
+"""The parts that all pages share: the database, the rules of the work, the models' replies, limits, one-time
+secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Engine as Database
+from sqlalchemy import func, insert, or_, select, update
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.settings.sources import resolve
+from charter_service.arena.config import Config, Shown, make_collection
+from charter_service.arena.engines import Answers, Speaker
+from charter_service.arena.standing import Standings
+from charter_service.arena.transcripts import queue_attempts, queue_reports
+from charter_service.arena.words import Words, make_words
+from charter_service.people.collection import Collection
+from charter_service.people.export import open_people
+from charter_service.people.tables import FACTS, TURNS, VOTES
+from charter_service.web.csrf import Once
+from charter_service.web.database import writing
+from charter_service.web.limits import Limiter
+from charter_service.web.lock import serve_alone
+
+
+@dataclass
+class Service:
+    """A collection that is being served."""
+
+    config: Config
+    database: Database
+    collection: Collection
+    answers: Answers
+    words: Words
+    keys: Once = field(default_factory=Once)
+    links: Once = field(default_factory=Once)
+
+    def __post_init__(self) -> None:
+        limits = self.config.limits
+        self.by_person = Limiter(limits.person_rate, limits.person_burst)
+        self.by_address = Limiter(limits.address_rate, limits.address_burst)
+        self.entries = Limiter(limits.entry_rate, limits.entry_burst)
+        self.standings = Standings(self.config, self.database)
+
+
+def open_service(
+    config: Config, folder: Path, sources: Mapping[str, Input], speakers: Mapping[str, Speaker]
+) -> Service:
+    """The service of a configuration. Raises CharterError if one of its files is wrong, the database can't be opened or
+    is already served, or a model differs from the one of that name that people judged."""
+    collection = make_collection(config, folder)
+    database = open_people(config.database, folder)
+    try:
+        serve_alone(database)
+        check_models(config, database, sources, folder)
+        queue_reports(config, database, folder)
+        queue_attempts(config, database)
+    except BaseException:
+        database.dispose()
+        raise
+    return Service(config, database, collection, Answers(database, speakers), make_words(config))
+
+
+def check_models(config: Config, database: Database, sources: Mapping[str, Input], folder: Path) -> None:
+    """Stores the model behind each name. Raises CharterError if earlier votes were on another model."""
+    with writing(database) as connection:
+        for shown in config.models:
+            fact = f"model:{digest_text(shown.name)[:40]}"
+            identity = identity_of(shown, sources[shown.name], folder)
+            value = json.dumps({"name": shown.name, "digest": identity})
+            stored = connection.execute(select(FACTS.c.value).where(FACTS.c.name == fact)).scalar()
+            if stored == value:
+                continue
+            if stored is None:
+                connection.execute(insert(FACTS).values(name=fact, value=value))
+                continue
+            named = or_(TURNS.c.model_a == shown.name, TURNS.c.model_b == shown.name)
+            voted = (
+                select(func.count()).select_from(VOTES.join(TURNS, TURNS.c.id == VOTES.c.turn)).where(named)
+            )
+            if votes := connection.execute(voted).scalar_one():
+                raise CharterError(
+                    f"{shown.name} was another model when {votes} votes on it were given; serve that one again, or "
+                    "give the new one another name"
+                )
+            connection.execute(update(FACTS).where(FACTS.c.name == fact).values(value=value))
+
+
+def identity_of(shown: Shown, source: Input, folder: Path) -> str:
+    """A digest of a model and its mode."""
+    grader = resolve(shown.grader, folder).digest if shown.ranks else ""
+    way = shown.model_dump(exclude={"name", "model", "grader"})
+    return digest_text(canonical_json([source.id, way, grader]))

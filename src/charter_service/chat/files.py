@@ -1,0 +1,354 @@
+"""Files of drafts and messages: sent with a form or by a script, counted, waited for, removed, read, downloaded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import delete, update
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from charter.ground.documents.document import Document
+from charter_service.chat import tree
+from charter_service.chat.attached import (
+    REFUSED,
+    File,
+    drafted,
+    file_of,
+    files_of,
+    named,
+    refused_in_words,
+    stored_by,
+    texts_of,
+)
+from charter_service.chat.branches import Message, branch, chat_of, message_of
+from charter_service.chat.client import ApiProblem
+from charter_service.chat.drafts import keep_typed, new_draft
+from charter_service.chat.prompt import Counted, count, messages_of
+from charter_service.chat.reply_options import USUAL, ChatSettings, settings_in
+from charter_service.chat.service import Service
+from charter_service.chat.tool_calls import chosen_in
+from charter_service.chat.upload import MULTIPART, Room, Upload
+from charter_service.chat.visit import LARGEST, PAGES, Visit, done, member, visit_of
+from charter_service.people.tables import FILES
+from charter_service.people.visits import NotEntered, check_form, session_of, visitor_of, wants_json
+from charter_service.people.workers import Person
+from charter_service.web.database import reading, writing
+from charter_service.web.forms import Form, content_type
+from charter_service.web.refusal import Refusal, Stale
+
+READING_SECONDS = 60.0  # that a sending waits for its files
+COUNT_SECONDS = 2.0  # that a page waits for a count
+STATE_SECONDS = 20.0  # that a script waits for a file to be read
+AROUND = 2**20  # bytes of a form besides its files and texts
+MOST_CHARACTERS = 20_000_000  # of all documents that one request carries
+Step = Callable[[Visit], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The files of a message that is being written, and its tokens if the server could count them."""
+
+    files: Sequence[File] = ()
+    counted: Counted | None = None
+
+    @property
+    def problem(self) -> str:
+        """Why it can't be sent as it is; empty if it can."""
+        return self.counted.problem(self.files) if self.counted else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What a message would be sent as: after which line of messages, with which files, to which model, which may call
+    which tools, under which settings."""
+
+    line: Sequence[Message]
+    files: Sequence[File]
+    text: str
+    model: str
+    tools: Collection[str] = ()
+    settings: ChatSettings = USUAL
+
+
+def uploading(step: Step) -> Endpoint:
+    """An endpoint whose form may carry files, which join the draft of its chat before `step` is done."""
+    usual = member(step)
+
+    async def endpoint(request: Request) -> Response:
+        if content_type(request) != MULTIPART:
+            return await usual(request)
+        service: Service = request.app.state.service
+        person = await run_in_threadpool(visitor_of, request, service.database)
+        if person is None:
+            raise NotEntered
+        visit, ids = await _received(request, service, person)
+        return await step(replace(visit, form=_with_files(visit.form, ids)))
+
+    return endpoint
+
+
+async def _received(request: Request, service: Service, person: Person) -> tuple[Visit, list[str]]:
+    """A request whose files have joined a draft, and their ids. Two of one person are read at a time."""
+    chat = _chat_in(request)
+    async with service.uploads(person.id):
+        room = await run_in_threadpool(_room, service, person, chat)
+        session, files = session_of(request), service.files
+        upload = Upload(files.store, room, lambda form: check_form(session, form), LARGEST)
+        most = files.allowance.a_message * files.allowance.each + LARGEST + AROUND
+        try:
+            await upload.read(request, most)
+            visit = visit_of(request, person, upload.form)
+            ids = await run_in_threadpool(files.keep, person, chat, upload.files) if upload.files else []
+        finally:
+            request.state.form = upload.form
+            upload.drop()
+    return visit, ids
+
+
+def _chat_in(request: Request) -> str:
+    """The chat of a request: in its path or, for what belongs to a draft, in its query; empty for a new chat."""
+    path = request.url.path
+    id = request.path_params.get("id", "") if path.startswith("/c/") else request.query_params.get("chat", "")
+    return str(id)[:64].replace("\x00", "")
+
+
+def _room(service: Service, person: Person, chat: str) -> Room:
+    """What a person may send to the draft of a chat. Raises NotFound for a chat of somebody else."""
+    with reading(service.database) as connection:
+        if chat:
+            chat_of(connection, person, chat)
+        count = len(drafted(connection, person, chat))
+        return Room(service.files.allowance, count, stored_by(connection, person.id))
+
+
+def _with_files(form: Form, new: Sequence[str]) -> Form:
+    """A form that names the files of its message, the new ones too."""
+    return Form({**form.fields, "file": [*form.many("file"), *new], "new": list(new)})
+
+
+async def add(visit: Visit) -> Response:
+    """Files join a draft. A script goes on while they are read; a page waits, and keeps what was written."""
+    ids, chat = visit.form.many("new"), _chat_in(visit.request)
+    if not ids:
+        raise Refusal("no file was chosen; choose one, and send the form again")
+    files = await run_in_threadpool(_named, visit, ids)
+    if wants_json(visit.request):
+        return done(visit, _page_of(chat), files=[_state(visit, file) for file in files])
+    await visit.service.files.wait(files, READING_SECONDS)
+    await run_in_threadpool(_keep_written, visit, chat)
+    return done(visit, _page_of(chat))
+
+
+async def remove(visit: Visit) -> Response:
+    """A file leaves a draft. Files of sent messages stay with them."""
+    chat = await run_in_threadpool(_remove, visit)
+    await run_in_threadpool(_keep_written, visit, chat)
+    return done(visit, _page_of(chat))
+
+
+def _remove(visit: Visit) -> str:
+    with writing(visit.service.database) as connection:
+        file = file_of(connection, visit.person, visit.id)
+        gone = delete(FILES).where(FILES.c.id == file.id, FILES.c.message.is_(None))
+        if not connection.execute(gone).rowcount:
+            raise Stale(f"{file.name} was sent with a message, and stays with it")
+    visit.service.files.sweep()
+    return file.chat or ""
+
+
+def _keep_written(visit: Visit, chat: str) -> None:
+    """Keeps what was written in a form that wasn't sent."""
+    if "text" in visit.form.fields:
+        keep_typed(visit, chat)
+
+
+def _page_of(chat: str) -> str:
+    return f"/c/{chat}" if chat else "/"
+
+
+async def state(visit: Visit) -> Response:
+    """Whether a file is read, for a script, which waits for it; and how a page shows it."""
+    file = await run_in_threadpool(_file, visit)
+    if file.waiting:
+        await visit.service.files.wait([file], STATE_SECONDS)
+        file = await run_in_threadpool(_file, visit)
+    return JSONResponse(_state(visit, file))
+
+
+def _file(visit: Visit) -> File:
+    with reading(visit.service.database) as connection:
+        return file_of(connection, visit.person, visit.id)
+
+
+def _state(visit: Visit, file: File) -> dict[str, Any]:
+    chip = PAGES.fill("file", file=file, member=visit)
+    return {"id": file.id, "name": file.name, "state": file.state, "reason": file.reason, "html": str(chip)}
+
+
+def _named(visit: Visit, ids: Sequence[str]) -> list[File]:
+    with reading(visit.service.database) as connection:
+        return named(connection, visit.person, ids)
+
+
+def drafting(page: Callable[[Visit], Response]) -> Endpoint:
+    """An endpoint of a page with a draft: its files are listed, and counted if that takes no time."""
+
+    async def step(visit: Visit) -> Response:
+        draft = await _draft(visit)
+        visit.request.state.draft = draft
+        async with visit.service.turns(visit.person.id):
+            return await run_in_threadpool(page, visit)
+
+    return member(step)
+
+
+async def _draft(visit: Visit) -> Draft:
+    def look() -> Outgoing:
+        with reading(visit.service.database) as connection:
+            chat = (
+                chat_of(connection, visit.person, _chat_in(visit.request))
+                if visit.request.path_params
+                else None
+            )
+            files = drafted(connection, visit.person, chat.id if chat else "")
+            line = branch(connection, chat.leaf) if chat and files else []
+            text = chat.draft if chat else new_draft(connection, visit.person)
+            tools = chosen_in(connection, chat.id) if chat else ()
+            return Outgoing(
+                line, files, text, chat.model if chat else "", tools, chat.settings if chat else USUAL
+            )
+
+    message = await run_in_threadpool(look)
+    counted = None
+    if message.files:
+        with suppress(Refusal, TimeoutError):
+            counted = await asyncio.wait_for(_count(visit, message), COUNT_SECONDS)
+            message = await run_in_threadpool(look)  # with the tokens of each file
+    return Draft(message.files, counted)
+
+
+def draft_of(visit: Visit) -> Draft:
+    """The files of the draft of a page."""
+    draft: Draft = getattr(visit.request.state, "draft", Draft())
+    return draft
+
+
+async def tally(visit: Visit) -> Response:
+    """The tokens of a message that is being written, with all that comes before it and its files."""
+    message = await run_in_threadpool(_to_send, visit)
+    counted = await _count(visit, message)
+    if counted is None:
+        raise Refusal(visit.service.away or "the model isn't served now; choose another", 503)
+    return JSONResponse(
+        {
+            "tokens": counted.tokens,
+            "window": counted.window,
+            "words": counted.words,
+            "problem": counted.problem(message.files),
+            "files": {
+                file.id: replace(file, tokens=counted.files[file.id]).facts
+                for file in message.files
+                if file.id in counted.files
+            },
+        }
+    )
+
+
+def sending(change: Callable[[Visit], Response]) -> Endpoint:
+    """An endpoint that sends a message: its files must be read, and all of it must fit into the model's window."""
+
+    async def step(visit: Visit) -> Response:
+        await _check(visit)
+        async with visit.service.turns(visit.person.id):
+            return await run_in_threadpool(change, visit)
+
+    return uploading(step)
+
+
+async def _check(visit: Visit) -> None:
+    """Raises Refusal if the files of a message aren't read or can't be, or if it is too long with them."""
+    message = await run_in_threadpool(_to_send, visit)
+    if any(file.waiting for file in message.files):
+        await visit.service.files.wait(message.files, READING_SECONDS)
+        message = await run_in_threadpool(_to_send, visit)
+    for file in message.files:
+        if file.state == REFUSED:
+            raise Refusal(refused_in_words(file))
+        if file.waiting:
+            raise Stale(f"{file.name} is still being read; send the message again in a moment")
+    if not message.files and not any(one.files for one in message.line):
+        return
+    try:
+        counted = await _count(visit, message)
+    except ApiProblem as problem:
+        if problem.later or problem.status in (404, 405):  # the server checks again when it is back
+            return
+        raise
+    if counted is not None:
+        counted.check(message.files)
+
+
+def _to_send(visit: Visit) -> Outgoing:
+    """What a form would send: a first message, a further one, or another wording of one. Raises Refusal."""
+    form, path = visit.form, visit.request.url.path
+    with reading(visit.service.database) as connection:
+        if path.startswith("/m/"):
+            first = message_of(connection, visit.person, visit.id)
+            there, tools = chat_of(connection, visit.person, first.chat), chosen_in(connection, first.chat)
+            if first.role != "user":  # a reply as the person would have it goes nowhere
+                return Outgoing((), (), form.text("text"), there.model)
+            before, own = branch(connection, first.parent), there.settings
+            return Outgoing(
+                before, files_of(connection, first.id), form.text("text"), there.model, tools, own
+            )
+        files = named(connection, visit.person, form.many("file"))
+        visit.service.files.allowance.check_count(len(files))
+        chat = _chat_in(visit.request)
+        if not chat:
+            own = settings_in(form)
+            return Outgoing((), files, form.text("text"), form.text("model"), form.many("tool"), own)
+        there = chat_of(connection, visit.person, chat)
+        parent = form.text("parent")
+        line = branch(connection, message_of(connection, visit.person, parent).id) if parent else ()
+        model = form.text("model") or there.model
+        return Outgoing(line, files, form.text("text"), model, chosen_in(connection, chat), there.settings)
+
+
+async def _count(visit: Visit, message: Outgoing) -> Counted | None:
+    """The tokens of a message, None if its model isn't served; those of its files are noted. Raises ApiProblem."""
+    model = visit.service.model(message.model)
+    if model is None:
+        return None
+    ready = [file for file in message.files if not file.waiting and file.state != REFUSED]
+
+    def documents() -> tuple[dict[str, Document], list[dict[str, Any]]]:
+        with reading(visit.service.database) as connection:
+            all_files = [*(file for one in message.line for file in one.files), *ready]
+            texts = dict(texts_of(connection, all_files))
+        if sum(len(one.text) for one in texts.values()) > MOST_CHARACTERS:
+            words = f"the files of this chat have more than {MOST_CHARACTERS:,} characters; begin a new chat"
+            raise Refusal(words, 413)
+        return {file.id: texts[file.id] for file in ready}, messages_of(message.line, texts)
+
+    texts, before = await run_in_threadpool(documents)
+    known = {file.id: file.tokens for file in ready if file.model == model.id and file.tokens}
+    settings = visit.service.settings_of(model.id, message.settings)
+    settings |= {"tools": visit.service.tools_named(message.tools)}
+    text = tree.as_sent(message.text)
+    counted = await count(visit.service.api, model, settings, before, text, texts, known)
+    if new := {id: tokens for id, tokens in counted.files.items() if id not in known}:
+        await run_in_threadpool(_note_tokens, visit.service, new, model.id)
+    return counted
+
+
+def _note_tokens(service: Service, tokens: dict[str, int], model: str) -> None:
+    with writing(service.database) as connection:
+        for id, number in tokens.items():
+            connection.execute(update(FILES).where(FILES.c.id == id).values(tokens=number, model=model))

@@ -1,0 +1,86 @@
+"""Forms from browsers: read up to a limit, and refused if another site's page sent them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from charter_service.web.refusal import Refusal
+
+FORM = "application/x-www-form-urlencoded"
+LARGEST_FORM = 256 * 1024
+MOST_FIELDS = 60
+
+
+@dataclass(frozen=True)
+class Form:
+    """The fields of a form; a missing field is empty."""
+
+    fields: Mapping[str, list[str]] = field(default_factory=dict)
+
+    def text(self, name: str) -> str:
+        """The last value of a field."""
+        return self.fields.get(name, [""])[-1]
+
+    def many(self, name: str) -> tuple[str, ...]:
+        """All values of a field."""
+        return tuple(self.fields.get(name, ()))
+
+    def number(self, name: str, digits: int = 9) -> int | None:
+        """A whole number of at most so many digits, None if the field is empty. Raises Refusal for anything else."""
+        value = self.text(name).strip()
+        if not value:
+            return None
+        if not (value.isascii() and value.removeprefix("-").isdigit() and len(value) <= digits):
+            raise Refusal(f"{name} is not a whole number; go back and reload the page")
+        return int(value)
+
+
+async def read_form(request: Request, largest: int = LARGEST_FORM) -> Form:
+    """The form of a POST of at most `largest` bytes. Raises Refusal if it is too large, not a form, or sent by another
+    site's page."""
+    check_site(request)
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > largest:
+            raise Refusal(f"the limit is {largest:,} bytes; shorten your text", 413)
+    if content_type(request) != FORM:
+        raise Refusal(f"expected a form sent as {FORM}", 415)
+    # in a thread: a large form with each letter as %XX takes seconds
+    return await run_in_threadpool(_form_of, bytes(body))
+
+
+def _form_of(body: bytes) -> Form:
+    try:
+        pairs = parse_qsl(
+            body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
+        )
+    except ValueError:
+        raise Refusal("the form can't be read; reload the page and send it again") from None
+    fields: dict[str, list[str]] = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return Form(fields)
+
+
+def check_site(request: Request) -> None:
+    """Raises Refusal if the browser reports that another site's page sent this: by its own header, or, over plain http
+    to another machine, by the page's origin."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    try:
+        whose = urlsplit(origin).netloc if origin is not None else request.headers.get("host")
+    except ValueError:
+        whose = ""
+    elsewhere = site is None and whose != request.headers.get("host")
+    if elsewhere or site not in (None, "same-origin", "none"):
+        raise Refusal("another site sent this form; open the page here", 403)
+
+
+def content_type(request: Request) -> str:
+    """The media type of a request's body, a form by default."""
+    return request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
