@@ -12,7 +12,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # Test processes find each other's bytecode, whatever the environment says: without it each compiles all tests anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check fast whole slow audit docs clean
+.PHONY: demo test test-lab test-service check fast whole slow audit docs clean
 
 $(DEMO): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -44,6 +44,13 @@ AGAIN := tests/equivalence --ignore-glob '*/test_text_*'
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' $(BESIDE)
 	$(BIN)/python -m pytest $(AGAIN)
+
+test-lab: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' $(BESIDE) --ignore tests/service
+	$(BIN)/python -m pytest $(AGAIN)
+
+test-service: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' $(BESIDE) tests/service tests/structure
 
 fast: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(BESIDE)
