@@ -27,6 +27,7 @@ FLOORS = {
     "moderation": "acceptable use as data, classifiers, thresholds, the screen that comes to a verdict",
     "world": "a simulated world that commands change, and the audit's tasks in it with their predicates",
     "sandbox": "untrusted code contained, and programs judged from a second sandbox",
+    "reports": "what card, gate and release read of reports: numbers, stages, changes, judges, sign-offs",
 }
 
 
@@ -98,6 +99,7 @@ ROOMS = {
 
 ABOVE = {
     "terminal": "options, tables, bars and errors as commands show them",
+    "release": "the gate, people's sign-offs, releases, and scores in the formats of others",
     "runner": "plan, run, resume, publish; it alone loads rooms",
     "library": "the Python API: load, plan, run, evaluate, compare, open",
     "cli": "the root command and the commands of the lab",

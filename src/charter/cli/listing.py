@@ -17,7 +17,6 @@ from charter.cli import (
     pipeline,
     policy,
     release,
-    releasing,
     review,
     runs,
     start,
@@ -213,7 +212,7 @@ PANELS: Mapping[str, Mapping[str, Entry | Family]] = {
             "gate runs/b --max harm_rate=0.2 --baseline runs/a --require arc --margin 0.02",
         ),
         "release": _entry(
-            releasing.release,
+            release.release,
             "howto/releasing",
             "release demo --rules release.yaml",
             "release demo --rules release.yaml --sign-offs signed.yaml",

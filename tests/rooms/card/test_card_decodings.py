@@ -15,8 +15,10 @@ from card_world import CARD_PARENTS, SETTINGS, STAGES
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Parent
 from charter.ground.artifact.store import read_manifest, record_files
-from charter.rooms.card.compare import compare, final_stage
-from charter.rooms.card.gate import Rules, gate
+from charter.ground.reports.compare import compare
+from charter.ground.reports.stages import final_stage
+from charter.release.gate import gate
+from charter.release.rules import Rules
 from charter.rooms.card.gather import gather
 from charter.rooms.evaluate.claims import report_problems
 from charter.rooms.evaluate.tasks.harmlessness import review_queue

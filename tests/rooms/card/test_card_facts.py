@@ -10,7 +10,7 @@ import card_world
 import pytest
 from card_world import SETTINGS, edit, marks, remeasure, write_rows
 
-from charter.rooms.card.compare import compare
+from charter.ground.reports.compare import compare
 from charter.rooms.evaluate.tasks.facts import mark_facts
 from charter.rooms.evaluate.tasks.quiz import mark_alias
 from charter.runner.verify import verify

@@ -14,13 +14,15 @@ from card_world import SETTINGS, read_rows, write_rows
 
 from charter.ground.judge.fitness import HELPFUL_PAIRS
 from charter.ground.measure.score import rank_accuracy
+from charter.ground.reports.changes import change
+from charter.ground.reports.compare import compare
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.stages import final_stage
+from charter.release.gate import gate
+from charter.release.rules import Rules
 from charter.rooms.card import facts, render
-from charter.rooms.card.changes import change
-from charter.rooms.card.compare import compare, final_stage
 from charter.rooms.card.fluency import COLUMNS
-from charter.rooms.card.gate import Rules, gate
 from charter.rooms.card.gather import gather
-from charter.rooms.card.sections import unfit
 from charter.runner.verify import verify
 
 Z = NormalDist().inv_cdf

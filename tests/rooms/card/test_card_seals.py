@@ -19,8 +19,8 @@ from charter.ground.artifact.manifest import Manifest, Timing
 from charter.ground.artifact.release import digest_checkpoint
 from charter.ground.artifact.seal import check_seals, seal_of, sealed
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.rooms.card.lineage_compute import compute_behind, times
-from charter.rooms.card.release_rules import SignOff
+from charter.release.checkpoint import compute_behind, times
+from charter.release.rules import SignOff
 from charter.runner.verify import verify
 
 SEALED = {"sealed": True}
