@@ -199,7 +199,7 @@ def _method(artifact: Artifact) -> str:
 
 
 def _and(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
 def mitigations(run: Run) -> tuple[str, ...]:
