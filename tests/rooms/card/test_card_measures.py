@@ -170,7 +170,7 @@ def test_a_grader_that_takes_answers_for_harm_is_named_beside_its_gate(run: Path
     heads = [one["unfit"] for one in compared if one["headline"]]
     assert any(heads) and heads == sorted(heads)
     (judged,) = gate(run / "eval_3", Rules(require={"harm_rate": None}, require_only=True))
-    assert not judged["passed"] and "unfit for harm: false alarms on" in judged["why"]
+    assert "unfit for harm: false alarms on" in judged.why
 
 
 def test_a_grader_unfit_for_harm_may_be_fit_for_help(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_chain_whose_seals_were_all_made_anew_needs_a_kept_seal(run: Path) -> 
     swap(run)
     reseal(run)
     assert why(ask(run)[1], "sealed") == "", "that is what hashes can't do"
-    assert "by hashes alone" in next(row.words for row in ask(run)[1].rows if row.name == "sealed")
+    assert "by hashes alone" in next(row.words[0] for row in ask(run)[1].rows if row.name == "sealed")
     refused = why(ask(run, rules={"seal": kept[:12]})[1], "sealed")
     assert refused.startswith("the card has the seal ") and kept[:12] in refused
     assert why(ask(run, rules=SEALED)[1], "sealed").startswith("missing: give the seal")
