@@ -28,8 +28,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import load
 from charter.ground.measure.metric import default_label
+from charter.ground.reports.number import Number, figure, interval
 from charter.ground.settings.sources import resolve_again
-from charter.rooms.card.number import Number, figure, interval
 from charter.rooms.evaluate.catalogue import METRICS
 from charter.runner.rooms import list_settings, open_room
 from charter.terminal.tables import counted

@@ -34,13 +34,13 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.sampling import Sampling
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import figure
+from charter.ground.reports.stages import final_stage
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.text.dialogue import user
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.compare import final_stage
 from charter.rooms.card.layout import PARTS
 from charter.rooms.card.matrix import CSV, SIGNS
-from charter.rooms.card.number import figure
 from charter.rooms.card.tasks import describe_protocol
 
 ROOT = Path(__file__).resolve().parents[1]

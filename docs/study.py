@@ -45,7 +45,7 @@ from charter.ground.measure.seeds import (
     prompt_part,
     prompt_part_of_change,
 )
-from charter.rooms.card.number import SHARE, figure
+from charter.ground.reports.number import SHARE, figure
 from charter.rooms.evaluate.catalogue import METRICS
 from charter.rooms.evaluate.tasks.helpful import wins
 from charter.terminal.tables import counted

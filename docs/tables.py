@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.rooms.card.number import figure
+from charter.ground.reports.number import figure
 
 Card = Mapping[str, Any]
 Row = dict[str, str]

@@ -29,6 +29,7 @@ FLOORS = {
     "world": "a simulated world that commands change, and the audit's tasks in it with their predicates",
     "sandbox": "untrusted code contained, and programs judged from a second sandbox",
     "documents": "strangers' files as text, parsed in a sandbox; quotes looked up in them",
+    "reports": "what card, gate and release read of reports: numbers, stages, changes, judges, sign-offs",
 }
 
 
@@ -62,6 +63,7 @@ ROOMS = {
 
 ABOVE = {
     "terminal": "options, tables, bars and errors as commands show them",
+    "release": "the gate, people's sign-offs, releases, and scores in the formats of others",
     "runner": "plan, run, resume, publish; it alone loads rooms",
     "library": "the Python API: load, plan, run, evaluate, compare, open",
     "cli": "the root command and the commands of the lab",

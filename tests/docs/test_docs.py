@@ -25,7 +25,7 @@ from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.examples import read_triples
 from charter.ground.text.judgments import read_judgments
 from charter.ground.text.records import read_comparisons, read_dialogues, read_texts
-from charter.rooms.card.release_rules import ReleaseRules, SignOffs
+from charter.release.rules import ReleaseRules, SignOffs
 from charter.runner.plan import make_plan
 
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,7 @@ from charter.ground.settings.execution import Execution
 from charter.ground.settings.purpose import mark, may_read, purpose_of
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.text.dialogue import user
-from charter.rooms.card.export import reports
+from charter.release.export import reports
 from charter.rooms.card.gather import gather
 from charter.runner.names import last_policy
 from charter.runner.plan import Plan, make_plan

@@ -135,12 +135,13 @@ def signoff(
     file in which all are signed is printed as the card's setting `oversight.security`."""
     import yaml
 
-    from charter.ground.text.signoff import (
+    from charter.ground.reports.signoff import (
         SIGNOFF,
         check_basis,
         check_copy,
         check_numbers,
-        read_signoffs,
+        read_topics,
+        signed_of,
         waiting,
     )
 
@@ -152,21 +153,21 @@ def signoff(
     manifest = read_manifest(folder)
     if problems := verify_files(folder, manifest):
         raise CharterError(f"{folder} does not hold: {problems[0]}; make the step again with charter run")
-    asked = read_signoffs(folder / SIGNOFF)
-    topics = [one.topic for one in asked]
-    given = read_signoffs(file or folder / SIGNOFF)
-    if strangers := [one.topic for one in given if one.topic not in topics]:
+    topics = list(read_topics(folder / SIGNOFF))
+    given = read_topics(file or folder / SIGNOFF)
+    if strangers := [topic for topic in given if topic not in topics]:
         raise CharterError(f"{file}: {strangers[0]!r} is no topic of {folder}; expected {', '.join(topics)}")
-    check_basis(given, manifest, datetime.date.today(), str(file or folder))
-    check_numbers(given, folder, str(file or folder))
+    signed = signed_of(given)
+    check_basis(signed, manifest, datetime.date.today(), str(file or folder))
+    check_numbers(signed, folder, str(file or folder))
     check_copy(file or folder / SIGNOFF, folder)
-    signed = [one for one in given if one.conclusion is not None]
-    awaited = waiting(given, topics)
+    awaited = waiting(signed, topics)
+    rows = [one.model_dump(mode="json", exclude_defaults=True) for one in signed]
     if as_json:
-        print(json.dumps({"signed": [one.row for one in signed], "waiting": list(awaited)}, indent=1))
+        print(json.dumps({"signed": rows, "waiting": list(awaited)}, indent=1))
     else:
         for one in signed:
-            print(f"signed  {one.topic}: {one.conclusion}, {one.signer} ({one.role}) on {one.date}")
+            print(f"signed  {one.subject}: {one.decision}, {one.name} ({one.role}) on {one.date}")
         for topic in awaited:
             print(f"waits   {topic}")
     if awaited:
@@ -174,9 +175,7 @@ def signoff(
             f"{len(awaited)} of {len(topics)} topics wait for a person: fill in a copy of {folder / SIGNOFF}"
         )
     if not as_json:
-        print(
-            yaml.safe_dump({"oversight": {"security": [one.row for one in signed]}}, sort_keys=False), end=""
-        )
+        print(yaml.safe_dump({"oversight": {"security": rows}}, sort_keys=False), end="")
 
 
 def _audit(step: str) -> Any:

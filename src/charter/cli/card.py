@@ -102,8 +102,8 @@ def card_export(
     ] = "",
 ) -> None:
     """Write the scores of a run for public collections, with intervals, settings and samples."""
-    from charter.rooms.card.every_eval_ever import Publisher
-    from charter.rooms.card.export import to_eval_results, to_every_eval_ever
+    from charter.release.every_eval_ever import Publisher
+    from charter.release.export import to_eval_results, to_every_eval_ever
     from charter.runner.verify import measures
 
     place = find_product(run)

@@ -108,7 +108,7 @@ def show(run: Path, as_json: bool) -> None:
 
 def score_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Numbers with their intervals, counts and data, labelled as `charter compare` does."""
-    from charter.rooms.card.number import figure
+    from charter.ground.reports.number import figure
 
     table = Table(box=None, pad_edge=False)
     table.add_column("score", no_wrap=True)

@@ -207,7 +207,7 @@ def export(
 
 def _reports(cases: Sequence["Case"], developer: Sequence[str], texts: bool) -> dict[str, str]:
     """File name -> AVID report."""
-    from charter.ground.findings.avid import avid_report
+    from charter.release.avid import avid_report
 
     reports = {case.id: avid_report(case, developer, texts) for case in cases}
     return {f"{id}.json": json.dumps(one, indent=1, ensure_ascii=False) + "\n" for id, one in reports.items()}
@@ -215,7 +215,7 @@ def _reports(cases: Sequence["Case"], developer: Sequence[str], texts: bool) -> 
 
 def _rates(cases: Sequence["Case"], developer: Sequence[str], model: str) -> dict[str, str]:
     """Path -> record of re-tests for Every Eval Ever. Raises CharterError if no finding was asked of a model."""
-    from charter.ground.findings.eee import Sender, retest_files
+    from charter.release.finding_rates import Sender, retest_files
 
     sender = Sender(next(iter(developer), "unknown"), model, int(datetime.now(UTC).timestamp()))
     if not (files := retest_files(cases, sender)) and cases:

@@ -15,7 +15,6 @@ from charter.cli import (
     pipeline,
     policy,
     release,
-    releasing,
     review,
     runs,
     start,
@@ -134,7 +133,7 @@ LAB: Panels = {
             "gate runs/b --max harm_rate=0.2 --baseline runs/a --require arc --margin 0.02",
         ),
         "release": entry(
-            releasing.release,
+            release.release,
             "howto/releasing",
             "release demo --rules release.yaml",
             "release demo --rules release.yaml --sign-offs signed.yaml",

@@ -106,7 +106,7 @@ def _line(view: StepView, others: Sequence[str], unfit: Collection[str]) -> Text
 
 def spell_metric(metric: Metric) -> str:
     """'Harm rate 12.0 % (8.0 to 17.0), n 86'; of a count without a label '757 numbers'."""
-    from charter.rooms.card.number import figure
+    from charter.ground.reports.number import figure
 
     if metric.label is None:
         name, words = (

@@ -1,17 +1,26 @@
-"""Commands for a release: versions side by side, and the gate that stops a version that got worse."""
+"""Commands for a release: versions side by side, the gate that stops a version that got worse, and the release itself,
+which a server can ask for."""
 
+import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charter.cli.versions import compare_view, track_view
 from charter.ground.artifact.errors import CharterError
-from charter.runner.names import complete_product, find_product
+from charter.ground.artifact.lineage import walk
+from charter.ground.artifact.release import LEAST_DIGITS, write_time
+from charter.runner.names import complete_product, find_artifact, find_product
+from charter.terminal.launch import relaunch
 from charter.terminal.options import Json
 from charter.terminal.tables import console
+
+if TYPE_CHECKING:
+    from charter.release.judge import Verdict
+    from charter.release.rules import ReleaseRules, Row
 
 Release = Annotated[
     Path,
@@ -77,7 +86,7 @@ def compare(
 
     Changes are paired over the prompts that both answered. Holm's correction covers what two versions share.
     """
-    from charter.rooms.card.compare import compare as compare_versions
+    from charter.ground.reports.compare import compare as compare_versions
 
     comparison = compare_versions([find_product(str(place)) for place in places])
     view = compare_view if len(comparison["versions"]) == 2 else track_view
@@ -105,8 +114,8 @@ def gate(
     A limit (--max, --min) is judged by the bad end of the 95 % interval. Beside a baseline, an evaluation fails if it
     is significantly worse (Holm) by more than its margin; with --strict, if its interval does not lie within it.
     """
-    from charter.rooms.card.gate import gate as gate_version
-    from charter.rooms.card.release_rules import ReleaseRules, read_rules
+    from charter.release.gate import gate as gate_version
+    from charter.release.rules import ReleaseRules, read_rules
 
     file_rules = read_rules(rules) if rules else ReleaseRules()
     required = {name.strip(): None for part in require or [] for name in part.split(",") if name.strip()}
@@ -126,14 +135,19 @@ def gate(
         place = str(find_product(str(gate_rules.baseline)))
         gate_rules = gate_rules.model_copy(update={"baseline": place})
     rows = gate_version(run, gate_rules)
-    failed = [row for row in rows if not row["passed"]]
+    failed = [row.name for row in rows if row.why]
     passes = f"{run} passes the gate"
     if file_rules.sign_offs or file_rules.findings:
         passes += ", which judges numbers alone; the other rules are those of charter release"
     lines = [_line(row) for row in rows] + ([] if failed else [passes])
-    _say({"passed": not failed, "evaluations": rows}, as_json, "\n".join(lines))
+    evaluations = [
+        {"metric": row.name, "passed": not row.why, "why": row.why, "words": list(row.words)}
+        | dict(row.facts)
+        for row in rows
+    ]
+    _say({"passed": not failed, "evaluations": evaluations}, as_json, "\n".join(lines))
     if failed:
-        raise CharterError(f"{run} does not pass the gate: {', '.join(row['metric'] for row in failed)}")
+        raise CharterError(f"{run} does not pass the gate: {', '.join(failed)}")
 
 
 def _margins(texts: Sequence[str]) -> tuple[float | None, dict[str, float]]:
@@ -168,10 +182,12 @@ def _limits(flag: str, texts: Sequence[str]) -> dict[str, float]:
     return limits
 
 
-def _line(row: dict[str, Any]) -> str:
-    """A line on one evaluation of the gate."""
-    name = row["metric"] if row["label"] == row["metric"] else f"{row['label']} ({row['metric']})"
-    return f"{'pass' if row['passed'] else 'FAIL'}  {name}: {row['why'] or ', '.join(row['words'])}"
+def _line(row: "Row") -> str:
+    """A line on one requirement."""
+    label = row.facts.get("label", row.name)
+    name = row.name if label == row.name else f"{label} ({row.name})"
+    until = f", until {write_time(row.expires)[:10]}" if row.expires else ""
+    return f"{'FAIL' if row.why else 'pass'}  {name}: {row.why or ', '.join(row.words) + until}"
 
 
 def _say(facts: dict[str, Any], as_json: bool, view: object) -> None:
@@ -181,3 +197,165 @@ def _say(facts: dict[str, Any], as_json: bool, view: object) -> None:
         print(view)
     else:
         console().print(view, highlight=False)
+
+
+Released = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="The run, or its card.", autocompletion=complete_product),
+]
+
+
+Needed = Annotated[
+    Path,
+    typer.Option("--rules", metavar="FILE", help="YAML: the rules of `charter gate`, and those of people."),
+]
+
+
+SignOffs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--sign-offs", metavar="FILE", help="YAML: who approved this checkpoint, for which subject."
+    ),
+]
+
+
+Findings = Annotated[
+    list[Path] | None,
+    typer.Option("--findings", metavar="FILE", help="JSONL: findings of others, with id and status."),
+]
+
+
+Elsewhere = Annotated[
+    list[str] | None,
+    typer.Option("--evidence", metavar="DIR", help="An artifact of another run that a sign-off rests on."),
+]
+
+
+def release(
+    run: Released,
+    rules: Needed,
+    sign_offs: SignOffs = None,
+    findings: Findings = None,
+    evidence: Elsewhere = None,
+    seal: Annotated[
+        str, typer.Option("--seal", metavar="DIGITS", help="The card's seal, as charter run printed it.")
+    ] = "",
+    deep: Annotated[bool, typer.Option("--deep", help="Draw samples again and compare.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where the release goes; default: RUN/release-DATE."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Release the checkpoint of a card if its evidence holds and all rules are met; `charter serve` can ask for that.
+
+    `charter gate` judges the numbers alone. This verifies the card first, asks for people and for the age of evidence
+    too, and makes an artifact that names the checkpoint to the byte.
+    """
+    from charter.release.artifact import record_of, write_release
+    from charter.release.judge import EVIDENCE, Request, find_card, judge
+    from charter.release.rules import read_findings, read_sign_offs
+    from charter.runner.identity import code_of
+    from charter.runner.verify import verify
+
+    asked = _asked(rules, seal, deep)
+    request = Request(
+        find_card(find_product(run)),
+        asked,
+        tuple(one for path in sign_offs or [] for one in read_sign_offs(path)),
+        tuple(read_findings(path) for path in findings or []),
+        tuple(_artifact(ref) for ref in evidence or []),
+    )
+    if asked.deep:
+        relaunch()
+    problems = verify(request.card, asked.deep)
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    verdict = judge(request, now, problems)
+    evidence_folders = [*request.elsewhere, *(folder for _, folder in verdict.rests_on[EVIDENCE])]
+    if wrong := _evidence_problems(evidence_folders, verdict.checkpoint.subject.ancestry):
+        verdict = judge(request, now, [*problems, *wrong])
+    failed = verdict.failed
+    facts = _facts(verdict)
+    if not failed:
+        target = out or request.card.parent / _free_name(request.card.parent, now)
+        record = record_of(request, verdict, target.parent.resolve(), now)
+        manifest = write_release(record, verdict, target, code_of("charter.release"))
+        facts |= {"release": str(target), "id": manifest.id, "made": record.made, "expires": record.expires}
+    _say(facts, as_json, _lines(verdict, facts))
+    if failed:
+        names = ", ".join(dict.fromkeys(row.name for row in failed))
+        raise CharterError(f"{run} may not be released: {names}")
+
+
+def _evidence_problems(folders: Sequence[Path], verified: Set[str]) -> list[str]:
+    """A line for each problem of evidence and of what it was made from, but for the ids that are verified already."""
+    from charter.runner.verify import artifact_problems
+
+    problems: dict[str, None] = {}
+    for folder in folders:
+        try:
+            behind = walk(folder)
+        except CharterError as error:
+            problems[f"{folder}: {error}"] = None
+            continue
+        for manifest, place in behind:
+            if manifest.id not in verified:
+                problems |= {f"{place}: {line}": None for line in artifact_problems(place, manifest)}
+    return list(problems)
+
+
+def _asked(rules: Path, seal: str, deep: bool) -> "ReleaseRules":
+    """The rules of a file (`ReleaseRules`), with what was said on the command line."""
+    from charter.ground.settings.problems import validate
+    from charter.release.rules import ReleaseRules, read_rules
+
+    asked = read_rules(rules)
+    said: dict[str, Any] = {"deep": deep or asked.deep} | ({"seal": seal} if seal else {})
+    if asked.baseline:
+        said["baseline"] = str(find_product(asked.baseline))
+    return validate(ReleaseRules, asked.model_dump() | said, "charter release")
+
+
+def _facts(verdict: "Verdict") -> dict[str, Any]:
+    """What was judged, as JSON."""
+    checkpoint = verdict.checkpoint
+    return {
+        "passed": not verdict.failed,
+        "seal": verdict.seal,
+        "checkpoint": {"step": checkpoint.step, "id": checkpoint.id, "digest": checkpoint.digest},
+        "requirements": [
+            {"name": r.name, "passed": not r.why, "why": r.why, "words": ", ".join(r.words)}
+            | {"expires": r.expires and write_time(r.expires)}
+            for r in verdict.rows
+        ],
+    }
+
+
+def _artifact(ref: str) -> Path:
+    """The folder of an artifact. Raises CharterError if it is none."""
+    folder = find_artifact(ref)
+    if folder is None:
+        raise CharterError(f"--evidence {ref} is no artifact; name the folder of a finished step")
+    return folder
+
+
+def _free_name(run: Path, now: datetime.datetime) -> str:
+    """A name for a release that nothing in a run has."""
+    first = f"release-{now.date()}"
+    names = [first, *(f"{first}-{count}" for count in range(2, 1000))]
+    return next(name for name in names if not (run / name).exists())
+
+
+def _lines(verdict: "Verdict", facts: dict[str, Any]) -> str:
+    """The outcome of a release, a line a requirement."""
+    one = verdict.checkpoint
+    of_card = f"seal of the card {verdict.seal[:LEAST_DIGITS]}"
+    lines = [
+        f"checkpoint {one.step}, digest {one.digest[:LEAST_DIGITS]}; {of_card}",
+        *map(_line, verdict.rows),
+    ]
+    if "release" in facts:
+        lines.append(
+            f"released until {facts['expires']}: {facts['release']} (id {facts['id'][:LEAST_DIGITS]})"
+        )
+    return "\n".join(lines)

@@ -60,7 +60,7 @@ def _name(change: Change) -> str:
 
 
 def _values(change: Change) -> str:
-    from charter.rooms.card.number import figure
+    from charter.ground.reports.number import figure
 
     final = figure(change.final, change.unit)
     if change.start is None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 Row = Mapping[str, Any]
-Comparison = Mapping[str, Any]  # as `rooms.card.compare` gives it
+Comparison = Mapping[str, Any]  # as `ground.reports.compare` gives it
 NOT_COMPARED = "not compared: "
 SIGNS = {"better": "▲", "worse": "▼", "changed": "◆", "not significant": ""}
 STYLES = {"better": "green", "worse": "red", "changed": "yellow"}

@@ -70,7 +70,7 @@ def compare(a: Place, b: Place) -> Comparison:
     `a`, `b`: the older and the newer version: a Run (its final stage), a Report, a Card, or the folder of one. Raises
     CharterError if a place has no report, or several and no card that says which is final.
     """
-    from charter.rooms.card.compare import compare as compare_versions
+    from charter.ground.reports.compare import compare as compare_versions
 
     comparison = compare_versions([_folder(a), _folder(b)])
     first, second = comparison["versions"]

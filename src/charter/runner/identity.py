@@ -92,8 +92,13 @@ def source_state() -> tuple[str | None, bool | None]:
 
 def source_of(room: Room[Any]) -> Source:
     """The code record of a manifest."""
+    return code_of(room.package)
+
+
+def code_of(package: str) -> Source:
+    """The code record of what a package made."""
     commit, dirty = source_state()
-    return Source(commit=commit, dirty=dirty, digest=source_digest(room.package))
+    return Source(commit=commit, dirty=dirty, digest=source_digest(package))
 
 
 def step_id(

@@ -20,9 +20,10 @@ _COMMENT = re.compile(r"#.*")
 
 def reached_files(package: str) -> list[Path]:
     """The files that decide what a room makes, sorted: the modules that it reaches, and what lies in their folders that
-    isn't Python."""
+    isn't Python. Of a package that is no room, all modules count."""
     folder = top_folder(package).joinpath(*package.split(".")[1:])
-    waiting = [folder / "run.py", folder / "settings.py"]
+    entries = [folder / "run.py", folder / "settings.py"]
+    waiting = entries if entries[0].is_file() else list(folder.glob("*.py"))
     tops = {"charter", package.partition(".")[0]}
     reached: set[Path] = set()
     while waiting:

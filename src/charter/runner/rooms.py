@@ -83,5 +83,5 @@ def has_tool(room: str, module: str) -> bool:
 
 
 def room_folder(package: str) -> Path:
-    """The folder of a room's sources."""
-    return Path(inspect.getfile(load_module(f"{package}.settings"))).parent
+    """The folder of a package's sources, such as a room's."""
+    return Path(inspect.getfile(load_module(package))).parent

@@ -12,10 +12,10 @@ from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.metric import Measure
 from charter.ground.measure.reporting import Metrics
-from charter.runner.rooms import has_tool, room_tool
+from charter.runner.rooms import has_tool, load_module, room_tool
 
 # Modules of a room.
-VERIFY, REGENERATE, RELEASE, VERDICT = "verify", "regenerate", "release_artifact", "verdict"
+VERIFY, REGENERATE, VERDICT = "verify", "regenerate", "verdict"
 
 
 def verify(
@@ -42,7 +42,7 @@ def recompute(folder: Path, manifest: Manifest) -> list[str]:
     """A line for each number that doesn't follow from the artifact's kept rows, by the room that made it; [] if the
     room has no such check, or no longer exists."""
     if manifest.kind == "release":
-        return list(room_tool("card", RELEASE).problems(folder, manifest))
+        return list(load_module("charter.release.artifact").problems(folder, manifest))
     if manifest.kind == "verdict":
         return list(room_tool("audit", VERDICT).problems(folder, manifest))
     if manifest.room not in building.ROOMS or manifest.kind == "card" or not has_tool(manifest.room, VERIFY):

@@ -9,12 +9,12 @@ import pytest
 
 import found
 from charter.ground.artifact.errors import CharterError
-from charter.ground.findings.avid import avid_report
 from charter.ground.findings.evidence import Evidence, is_harmful
 from charter.ground.findings.register import STATUSES, Case, Register, agree_on, severity_agreement
 from charter.ground.findings.selection import Wanted, mitigations, part_of_case, prompt_row, reason_against
 from charter.ground.text.heldout import find_held_out
 from charter.ground.text.parsing import dialogue_of_row
+from charter.release.avid import avid_report
 
 CHANGED = Evidence("c" * 64, "checkpoint", "sl_cai", "finetune")
 BEFORE = Evidence("b" * 64, "report", "report_before", "evaluate", ("a" * 64,), 4, 5)

@@ -22,6 +22,8 @@ from charter.ground.artifact.release import digest_checkpoint
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.ground.artifact.verdict import AuditVerdict, Opinion, Reading, read_verdict, unfit_verdict
 from charter.ground.text.dialogue import Message
+from charter.release.rules import SignOff, SignOffRule
+from charter.release.sign_offs import Subject, approve
 from charter.rooms.audit import agent
 from charter.rooms.audit import run as room
 from charter.rooms.audit.reading import (
@@ -36,8 +38,6 @@ from charter.rooms.audit.reading import (
 )
 from charter.rooms.audit.settings import Settings
 from charter.rooms.audit.verdict import _close, agreement_of, judge, problems, rule_of, write_verdict
-from charter.rooms.card.release_rules import SignOff, SignOffRule
-from charter.rooms.card.sign_offs import Subject, approve
 from charter.runner.verify import artifact_problems
 from toys import Scripted
 

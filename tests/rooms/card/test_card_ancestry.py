@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from charter.ground.artifact.manifest import External, Manifest, Parent
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
 from charter.rooms.card.facts import base_model, sentence
 from charter.rooms.card.gather import Run
 from charter.rooms.card.settings import Settings

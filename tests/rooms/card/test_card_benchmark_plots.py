@@ -16,11 +16,12 @@ from charter.ground.measure.bias import DIMENSIONS
 from charter.ground.measure.plots import SERIES
 from charter.ground.measure.position import BUCKETS
 from charter.ground.measure.translation import chrf, over_languages
+from charter.ground.reports.number import Number
 from charter.rooms.card import benchmark_plots, language_plots, long_plots, subject_plots
 from charter.rooms.card.drawing import describe_left_out, overlay_stages
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run, gather
-from charter.rooms.card.number import Ledger, Number
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.published import beside_published
 from charter.rooms.card.tasks import task_tables
 from charter.rooms.card.verify import card_problems

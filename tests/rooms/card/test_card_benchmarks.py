@@ -14,13 +14,14 @@ from card_world import CARD_PARENTS, SETTINGS, benchmark, edit, inputs, make_car
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
+from charter.ground.reports.changes import change, refusal
+from charter.ground.reports.compare import compare
+from charter.ground.reports.number import Number
+from charter.ground.reports.stages import final_stage
 from charter.rooms.card import render
-from charter.rooms.card.changes import change, refusal
-from charter.rooms.card.compare import compare, final_stage
 from charter.rooms.card.facts import RISKS, USES, list_unmeasured
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.news import whats_new
-from charter.rooms.card.number import Number
 from charter.rooms.card.published import FACTS, GAIN, Beside, beside_published, published
 from charter.rooms.card.tasks import GROUPS, task_tables
 from charter.rooms.card.verify import card_problems

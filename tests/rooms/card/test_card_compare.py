@@ -13,10 +13,11 @@ from card_world import edit, remeasure
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.ground.measure.multiple_testing import holm
-from charter.rooms.card.changes import change, terms
-from charter.rooms.card.compare import compare, final_stage
+from charter.ground.measure.permutation import exchange_p
+from charter.ground.reports.changes import change, terms
+from charter.ground.reports.compare import compare
+from charter.ground.reports.stages import final_stage
 from charter.rooms.card.gather import gather
-from charter.rooms.card.permutation import exchange_p
 
 
 def rows_of(a: Path, b: Path) -> dict[str, dict[str, object]]:

@@ -15,8 +15,10 @@ from card_world import CARD_PARENTS, SETTINGS, STAGES
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Parent
 from charter.ground.artifact.store import read_manifest, record_files
-from charter.rooms.card.compare import compare, final_stage
-from charter.rooms.card.gate import Rules, gate
+from charter.ground.reports.compare import compare
+from charter.ground.reports.stages import final_stage
+from charter.release.gate import gate
+from charter.release.rules import Rules
 from charter.rooms.card.gather import gather
 from charter.rooms.evaluate.claims import report_problems
 from charter.rooms.evaluate.tasks.harmlessness import review_queue
@@ -115,7 +117,7 @@ def test_such_a_card_holds_and_its_final_stage_is_at_the_own_decoding(two: Path)
     assert verify(two, deep=False) == []
     assert final_stage(two / "card").step == final_stage(two).step == "eval_3"
     (row,) = gate(two, Rules(require={"harm_rate": 0.1}, baseline=str(two)))
-    assert row["passed"] and row["value"] == final_stage(two / "eval_3").numbers["harm_rate"].value
+    assert not row.why and row.facts["value"] == final_stage(two / "eval_3").numbers["harm_rate"].value
 
 
 def test_the_two_are_never_held_against_each_other(two: Path) -> None:
@@ -124,7 +126,7 @@ def test_the_two_are_never_held_against_each_other(two: Path) -> None:
         assert rows[name]["verdict"].startswith("not compared: made differently: "), name
     assert rows["bits_per_byte"]["verdict"] == "not significant", "nothing was sampled for it"
     (row,) = gate(two / "eval_3", Rules(require={"harm_rate": 0.1}, baseline=str(two / "warm_3")))
-    assert not row["passed"]
+    assert row.why
 
 
 def test_a_protocols_report_alone_is_a_stage(finished: Path, tmp_path: Path) -> None:

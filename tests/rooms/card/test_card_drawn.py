@@ -14,12 +14,13 @@ from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.ground.measure.metric import Metric, within
 from charter.ground.measure.plots import Line
 from charter.ground.measure.reporting import metric_problems, read_reported
+from charter.ground.reports.changes import changes, families
+from charter.ground.reports.compare import compare
+from charter.ground.reports.number import FEW
 from charter.rooms.card import plots, render, tree
-from charter.rooms.card.changes import changes, families
-from charter.rooms.card.compare import compare
 from charter.rooms.card.facts import Node, nodes
 from charter.rooms.card.gather import gather
-from charter.rooms.card.number import FEW, Ledger
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.sections import deltas
 
 

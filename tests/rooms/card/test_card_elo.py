@@ -16,9 +16,9 @@ from people_world import choices
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.elo import standings
+from charter.ground.reports.compare import compare
 from charter.ground.text.votes import vote_row
 from charter.rooms.card.attempts import attempts
-from charter.rooms.card.compare import compare
 from charter.rooms.card.elo import elo_tables, raters_of
 from charter.rooms.card.gather import gather
 from charter.runner.verify import verify

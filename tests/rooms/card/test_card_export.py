@@ -20,10 +20,10 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.manifest import Metric as Kept
 from charter.ground.artifact.store import read_manifest, write_manifest
-from charter.rooms.card.every_eval_ever import Publisher
-from charter.rooms.card.export import reports, to_eval_results, to_every_eval_ever
-from charter.rooms.card.gather import Artifact
-from charter.rooms.card.hub import data_of
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.hub import data_of
+from charter.release.every_eval_ever import Publisher
+from charter.release.export import reports, to_eval_results, to_every_eval_ever
 from charter.runner.verify import measures
 
 NOW = Publisher(organization="A lab", now=1_800_000_000)

@@ -10,7 +10,8 @@ import card_world
 import pytest
 from card_world import SETTINGS, edit, marks, remeasure, write_rows
 
-from charter.rooms.card.compare import compare
+from charter.ground.reports.compare import compare
+from charter.rooms.card.facts import list_unmeasured
 from charter.rooms.evaluate.tasks.facts import mark_facts
 from charter.rooms.evaluate.tasks.quiz import mark_alias
 from charter.runner.verify import verify
@@ -71,3 +72,8 @@ def test_other_questions_are_not_compared(told: Path) -> None:
     assert "facts.data differs" in str(rows["facts_recalled"]["verdict"])
     assert rows["exact_answers"]["difference"] == pytest.approx(-0.5), "the other set is untouched"
     assert rows["harm_rate"]["verdict"] == "better"
+
+
+def test_a_list_of_what_is_unmeasured_is_empty_if_all_is_measured() -> None:
+    assert list_unmeasured((("coding", ("humaneval",)),), {"humaneval"}) == ""
+    assert list_unmeasured((("coding", ("humaneval",)), ("search", ())), {"other"}) == "coding and search"

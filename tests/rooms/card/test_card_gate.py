@@ -13,13 +13,17 @@ from card_world import edit
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, write_manifest
-from charter.rooms.card.compare import compare
-from charter.rooms.card.gate import Rules, gate
-from charter.rooms.card.release_rules import read_rules
+from charter.ground.reports.compare import compare
+from charter.release.gate import gate
+from charter.release.rules import Rules, read_rules
 
 
 def rows(place: Path, **rules: Any) -> dict[str, dict[str, Any]]:
-    return {row["metric"]: row for row in gate(place, Rules.model_validate(rules))}
+    rows = gate(place, Rules.model_validate(rules))
+    return {
+        r.name: {"metric": r.name, "passed": not r.why, "why": r.why, "words": r.words, **r.facts}
+        for r in rows
+    }
 
 
 def texts(run: Path, place: int, nats: list[float]) -> None:

@@ -14,10 +14,12 @@ import pytest
 from card_world import CARD_PARENTS, benchmark, inputs
 
 from charter.ground.measure.metric import Metric
-from charter.rooms.card.compare import compare, compare_stages, final_stage
+from charter.ground.reports.compare import compare, compare_stages
+from charter.ground.reports.number import Number
+from charter.ground.reports.stages import final_stage
 from charter.rooms.card.gather import gather
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.matrix import DROP, SIGNIFICANT_DROP, matrix, picture, tables
-from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.standing import AT_CHANCE, SATURATED, standing, standing_at
 
 BENCHMARKS = (("reports", "bench_0"), ("reports", "bench_3"))

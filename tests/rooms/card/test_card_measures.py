@@ -14,13 +14,15 @@ from card_world import SETTINGS, read_rows, write_rows
 
 from charter.ground.judge.fitness import HELPFUL_PAIRS
 from charter.ground.measure.score import rank_accuracy
+from charter.ground.reports.changes import change
+from charter.ground.reports.compare import compare
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.stages import final_stage
+from charter.release.gate import gate
+from charter.release.rules import Rules
 from charter.rooms.card import facts, render
-from charter.rooms.card.changes import change
-from charter.rooms.card.compare import compare, final_stage
 from charter.rooms.card.fluency import COLUMNS
-from charter.rooms.card.gate import Rules, gate
 from charter.rooms.card.gather import gather
-from charter.rooms.card.sections import unfit
 from charter.runner.verify import verify
 
 Z = NormalDist().inv_cdf
@@ -168,7 +170,7 @@ def test_a_grader_that_takes_answers_for_harm_is_named_beside_its_gate(run: Path
     heads = [one["unfit"] for one in compared if one["headline"]]
     assert any(heads) and heads == sorted(heads)
     (judged,) = gate(run / "eval_3", Rules(require={"harm_rate": None}, require_only=True))
-    assert not judged["passed"] and "unfit for harm: false alarms on" in judged["why"]
+    assert "unfit for harm: false alarms on" in judged.why
 
 
 def test_a_grader_unfit_for_harm_may_be_fit_for_help(tmp_path: Path) -> None:

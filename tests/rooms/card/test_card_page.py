@@ -19,10 +19,11 @@ from pydantic import ValidationError
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
+from charter.ground.reports.number import Number, Source, figure
 from charter.rooms.card import render
 from charter.rooms.card.gather import gather
 from charter.rooms.card.layout import IDS
-from charter.rooms.card.number import Ledger, Number, Source, figure
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.page import Printer, environment
 from charter.rooms.card.schema import schema_problems
 from charter.rooms.card.settings import INTENDED, Settings

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import charter
-from charter.rooms.card.compare import compare
+from charter.ground.reports.compare import compare
 from charter.rooms.card.front import front_of
 from charter.rooms.card.layout import FOLDED, FRONT
 

@@ -24,9 +24,10 @@ from charter.ground.artifact.release import (
 )
 from charter.ground.artifact.seal import seal_of
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.rooms.card.release_artifact import problems, record_of, write_release
-from charter.rooms.card.release_rules import ReleaseRules, SignOff, read_findings, read_rules, read_sign_offs
-from charter.rooms.card.releasing import Request, Verdict, find_card, judge
+from charter.ground.settings.problems import validate
+from charter.release.artifact import problems, record_of, write_release
+from charter.release.judge import Request, Verdict, find_card, judge
+from charter.release.rules import ReleaseRules, SignOff, read_findings, read_rules, read_sign_offs
 from charter.rooms.card.settings import Settings
 from charter.runner.verify import verify
 
@@ -305,7 +306,7 @@ def test_a_sign_off_must_say_which_checkpoint_it_is_on(tmp_path: Path) -> None:
     with pytest.raises(CharterError, match="must be the first 12 or more digits"):
         read_sign_offs(file)
     file.write_text(f"{entry}}}]\n")
-    with pytest.raises(CharterError, match=r"sign_offs\.0\.of is missing"):
+    with pytest.raises(CharterError, match=r"sign_offs\.0: of is empty"):
         read_sign_offs(file)
     file.write_text(f"{entry}, of: 0123456789ab}}]\n")
     assert read_sign_offs(file)[0].of == "0123456789ab"
@@ -438,3 +439,24 @@ def test_the_command_refuses_in_lines_and_then_releases(
     )
     assert execute(["release", str(run), "--rules", str(rules), "--sign-offs", str(sign)]) == 1
     assert "FAIL  verified: " in capsys.readouterr().out and len(releases_in(run)) == 1
+
+
+def test_older_spellings_of_a_sign_off_are_read_as_one_record(tmp_path: Path) -> None:
+    facts = {"role": "lead", "date": "2026-11-20"}
+    older = {"topic": "cyber", "signer": "Ada", "conclusion": "both", "basis": ["a" * 12], "dissent": "no"}
+    newer = {"subject": "cyber", "name": "Ada", "decision": "both", "evidence": ["a" * 12], "words": "no"}
+    assert SignOff.model_validate(older | facts) == SignOff.model_validate(newer | facts)
+    with pytest.raises(CharterError, match="unknown key topic"):
+        validate(SignOff, older | newer | facts, "both")
+    file = tmp_path / "signed.yaml"
+    older = {"subject": "board", "name": "Ann", "party": "Lab", "of": "b" * 12, "evidence": "a" * 12}
+    file.write_text(json.dumps({"sign_offs": [older | facts | {"decision": "approved"}]}))
+    assert read_sign_offs(file)[0].evidence == ("a" * 12,)
+
+
+def test_a_sign_off_that_names_no_checkpoint_or_party_approves_nothing(finished: Path) -> None:
+    rules = {"sign_offs": {"oversight board": {}}}
+    for lacking in ({"of": None}, {"party": ""}):
+        assert "names no" in why(
+            ask(finished, signed(finished, **lacking), rules=rules)[1], "oversight board"
+        )

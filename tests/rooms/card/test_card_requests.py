@@ -13,10 +13,11 @@ from card_world import CARD_PARENTS, benchmark, inputs
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import digest_file
 from charter.ground.measure.plots import forest
+from charter.ground.reports.number import Number
 from charter.ground.text.heldout import BENIGN, JAILBREAK, REPRESENTATIVE, TWIN
 from charter.rooms.card import request_plots
 from charter.rooms.card.gather import Run, gather
-from charter.rooms.card.number import Ledger, Number
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.published import beside_published
 from charter.rooms.card.request_plots import request_parts, requests
 from charter.rooms.card.review import summarise_verdicts

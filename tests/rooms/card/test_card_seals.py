@@ -19,8 +19,8 @@ from charter.ground.artifact.manifest import Manifest, Timing
 from charter.ground.artifact.release import digest_checkpoint
 from charter.ground.artifact.seal import check_seals, seal_of, sealed
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.rooms.card.lineage_compute import compute_behind, times
-from charter.rooms.card.release_rules import SignOff
+from charter.release.checkpoint import compute_behind, times
+from charter.release.rules import SignOff
 from charter.runner.verify import verify
 
 SEALED = {"sealed": True}
@@ -79,7 +79,7 @@ def test_a_chain_whose_seals_were_all_made_anew_needs_a_kept_seal(run: Path) -> 
     swap(run)
     reseal(run)
     assert why(ask(run)[1], "sealed") == "", "that is what hashes can't do"
-    assert "by hashes alone" in next(row.words for row in ask(run)[1].rows if row.name == "sealed")
+    assert "by hashes alone" in next(row.words[0] for row in ask(run)[1].rows if row.name == "sealed")
     refused = why(ask(run, rules={"seal": kept[:12]})[1], "sealed")
     assert refused.startswith("the card has the seal ") and kept[:12] in refused
     assert why(ask(run, rules=SEALED)[1], "sealed").startswith("missing: give the seal")

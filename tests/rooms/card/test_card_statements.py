@@ -13,11 +13,12 @@ from card_world import SETTINGS, inputs
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.moderation.limits import LIMITS
+from charter.ground.reports.number import Number, Source
+from charter.ground.reports.signoff import OPEN
 from charter.ground.settings.problems import validate
-from charter.ground.text.signoff import OPEN
 from charter.rooms.card import render
 from charter.rooms.card.gather import gather
-from charter.rooms.card.number import Kept, Ledger, Number, Source
+from charter.rooms.card.ledger import Kept, Ledger
 from charter.rooms.card.schema import SCHEMA, schema_problems
 from charter.rooms.card.settings import Settings
 from charter.rooms.card.verify import card_problems

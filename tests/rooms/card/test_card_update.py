@@ -10,7 +10,7 @@ from card_world import benchmark, edit, make_card
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
-from charter.rooms.card.compare import final_stage
+from charter.ground.reports.stages import final_stage
 from charter.rooms.card.settings import Settings, check
 from charter.rooms.card.verify import card_problems
 from charter.runner.verify import verify

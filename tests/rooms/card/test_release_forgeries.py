@@ -15,13 +15,13 @@ import card_world
 import pytest
 from card_world import SETTINGS, edit
 
-from charter.cli.releasing import _evidence_problems
+from charter.cli.release import _evidence_problems
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.release import digest_checkpoint, read_release
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.ground.text.signoff import OPEN
-from charter.rooms.card.release_rules import ReleaseRules, SignOff, read_sign_offs
-from charter.rooms.card.releasing import EVIDENCE, Request, find_card, judge
+from charter.ground.reports.signoff import OPEN
+from charter.release.judge import EVIDENCE, Request, find_card, judge
+from charter.release.rules import ReleaseRules, SignOff, read_sign_offs
 from charter.rooms.card.settings import Settings
 from charter.runner.verify import verify
 
@@ -121,15 +121,15 @@ def another_topic(run: Path) -> None:
         (resign(topic="cyber"), "signs cyber twice"),
         (resign(basis=["f" * 64]), "the basis of biological doesn't name this report"),
         (resign(basis=["0"]), "doesn't name this report"),
-        (resign(basis=[]), "basis is empty"),
+        (resign(basis=[]), "(in a form: basis) is empty"),
         (resign(date="2026-12-24"), "which is still to come"),
         (resign(date="2026-10-01"), "before the report of 2026-11-01"),
-        (resign(date="\uff12\uff10\uff12\uff16-11-25"), "expected a day such as"),
+        (resign(date="\uff12\uff10\uff12\uff16-11-25"), "must be a date such as"),
         (resign(conclusion="raised"), "is signed as raised by Ada Example"),
         (resign(conclusion="inconclusive"), "is signed as inconclusive"),
         (resign(source="simulated"), "only a person signs"),
-        (resign(signer="\u200b"), "is no name"),
-        (resign(signer=""), "signer is empty"),
+        (resign(signer="\u200b"), "must be a name"),
+        (resign(signer=""), "must be a name"),
         (unmeasured, "biological can't be signed without numbers: its capability is empty"),
         (edited_numbers, "signoff.jsonl was changed"),
         (lambda run: remade(run, "eval_3", seed=77), "any more; run the recipe again"),

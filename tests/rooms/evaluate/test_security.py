@@ -13,9 +13,9 @@ import pytest
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.reporting import read_reported, record
+from charter.ground.reports.signoff import CONCLUSIONS, SignOff, read_topics, signed_of, waiting
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.jsonl import read_jsonl
-from charter.ground.text.signoff import CONCLUSIONS, Signoff, read_signoffs, waiting
 from charter.rooms.evaluate.catalogue import METRICS
 from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.security_register import OTHER, register, signoff_rows, topic_of
@@ -127,8 +127,8 @@ def test_the_columns_stay_apart_and_wait_for_a_person(tmp_path: Path) -> None:
         "security_rubric_biological",
     ]
     assert not rows[1]["capability"] and not rows[1]["willingness"], "nothing was measured"
-    signoffs = read_signoffs(one.out.path / "signoff.jsonl")
-    assert waiting(signoffs, [t.id for t in register()]) == tuple(t.id for t in register())
+    signoffs = read_topics(one.out.path / "signoff.jsonl")
+    assert waiting(signed_of(signoffs), [t.id for t in register()]) == tuple(t.id for t in register())
 
 
 SIGNED = {
@@ -143,8 +143,8 @@ SIGNED = {
 
 def test_a_person_signs_a_topic(tmp_path: Path) -> None:
     path = toys.rows_file(tmp_path / "signoff.jsonl", [SIGNED, {"topic": "chemical", "conclusion": None}])
-    signoffs = read_signoffs(path)
-    assert signoffs[0] == Signoff("cyber", "both", ("abc",), "Ada", "lead", "2026-12-01")
+    signoffs = signed_of(read_topics(path))
+    assert signoffs == [SignOff.model_validate(SIGNED)] and signoffs[0].evidence == ("abc",)
     assert waiting(signoffs, ["biological", "chemical", "cyber"]) == ("biological", "chemical")
     assert SIGNED["conclusion"] in CONCLUSIONS
 
@@ -152,24 +152,23 @@ def test_a_person_signs_a_topic(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"conclusion": "fine"}, "conclusion is 'fine'"),
+        ({"conclusion": "fine"}, "decision: must be 'approved'"),
         ({"source": "simulated"}, "only a person signs"),
-        ({"basis": []}, "basis is empty"),
-        ({"basis": "abc"}, "basis is empty"),
-        ({"signer": " "}, "signer is empty"),
-        ({"date": "yesterday"}, "date is 'yesterday'"),
+        ({"basis": []}, "evidence .in a form: basis. is empty"),
+        ({"signer": " "}, "name: must be a name"),
+        ({"date": "yesterday"}, "date: must be a date"),
         ({"topic": ""}, "without a topic"),
     ],
 )
 def test_a_broken_sign_off_is_refused_with_its_line(tmp_path: Path, change: Row, message: str) -> None:
     path = toys.rows_file(tmp_path / "signoff.jsonl", [SIGNED, {**SIGNED, "topic": "chemical", **change}])
     with pytest.raises(CharterError, match=rf"signoff\.jsonl:2: .*{message}"):
-        read_signoffs(path)
+        read_topics(path)
 
 
 def test_a_topic_is_signed_once(tmp_path: Path) -> None:
     with pytest.raises(CharterError, match="'cyber' stands twice"):
-        read_signoffs(toys.rows_file(tmp_path / "signoff.jsonl", [SIGNED, SIGNED]))
+        read_topics(toys.rows_file(tmp_path / "signoff.jsonl", [SIGNED, SIGNED]))
 
 
 def test_the_register_names_categories_and_subjects_that_are_asked() -> None:

@@ -101,7 +101,7 @@ def test_a_file_that_signs_all_is_the_card_s_setting(
     text = capsys.readouterr().out
     setting = yaml.safe_load(text[text.index("oversight:") :])
     topics = [topic.id for topic in register()][:-1]
-    assert [one.topic for one in Settings.model_validate(setting).oversight.security] == topics
+    assert [one.subject for one in Settings.model_validate(setting).oversight.security] == topics
     for column, cells in (("capability", rows[1]["capability"]), ("willingness", [])):
         toys.rows_file(copy, filled(report, 1, **{column: cells}))
         assert execute(["signoff", str(report), str(copy)]) == 1
@@ -117,7 +117,7 @@ def test_a_file_that_signs_all_is_the_card_s_setting(
         ({"date": "2026-11-01"}, "before the report of 2026-11-20"),
         ({"topic": "gardening"}, "'gardening' is no topic of"),
         ({"source": "simulated"}, "only a person signs"),
-        ({"signer": ""}, "signer is empty"),
+        ({"signer": ""}, "name: must be a name"),
     ],
 )
 def test_what_is_not_a_person_s_word_on_this_report_is_refused(

@@ -20,9 +20,9 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.flags import flagger
 from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.reports.artifact import read_counts
 from charter.ground.text.dialogue import Message, assistant, user
 from charter.ground.text.records import read_dialogues
-from charter.rooms.card.artifact import read_counts
 from charter.rooms.select import grading, replies
 from charter.rooms.select import run as room
 from charter.rooms.select.settings import Filters, Settings

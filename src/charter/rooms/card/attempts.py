@@ -13,14 +13,14 @@ from typing import Any
 from charter.ground.measure.intervals import interval
 from charter.ground.measure.metric import VERSION
 from charter.ground.measure.score import tabulate
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import COUNT, PLAIN, SHARE, Number
 from charter.ground.text.ballot import HARMFUL_FROM
 from charter.ground.text.ballot import RATINGS as SCALE
 from charter.ground.text.judgments import HUMAN
 from charter.ground.text.votes import RATINGS
-from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.elo import badge
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import COUNT, PLAIN, SHARE, Number
 
 TOP = SCALE[-1]
 SEVERAL, ALL = "several models", "all attempts"

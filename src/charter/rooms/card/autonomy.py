@@ -15,12 +15,13 @@ from charter.ground.artifact.verdict import AuditVerdict, read_verdict
 from charter.ground.measure.intervals import exact, most_behind_none
 from charter.ground.measure.metric import VERSION
 from charter.ground.measure.plots import GRID, SERIES, Point, Series, bars, canvas, forest, inline, legend
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import FEW, SHARE, Number
 from charter.ground.world.catalogue import TASKS
-from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import WIDTH, note_point, sources_of
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import FEW, SHARE, Ledger, Number
+from charter.rooms.card.ledger import Ledger
 
 SECTION = "audit"
 TRIES = "samples/tries.jsonl"

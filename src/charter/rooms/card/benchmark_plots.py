@@ -14,8 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from charter.ground.measure.bias import DIMENSIONS
 from charter.ground.measure.counts import mean
 from charter.ground.measure.plots import Series, canvas, forest, inline, legend, rule
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.changes import refusal
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.changes import refusal
+from charter.ground.reports.number import SHARE, Number
 from charter.rooms.card.drawing import (
     APART,
     WIDTH,
@@ -33,8 +34,8 @@ from charter.rooms.card.drawing import (
 )
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.letters import unread
-from charter.rooms.card.number import SHARE, Ledger, Number
 from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY
 
 INTERVALS = "Bars are 95 % intervals (bootstrap over questions; Wilson where few differ)."

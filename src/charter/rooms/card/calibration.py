@@ -15,12 +15,13 @@ from charter.ground.measure.metrics import HHH, LABELS
 from charter.ground.measure.plots import Point, canvas, inline, reliability
 from charter.ground.measure.ratings import SCALE, of_ratings
 from charter.ground.measure.score import tabulate
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import FEW
 from charter.rooms.card.drawing import WIDTH, is_drawn
 from charter.rooms.card.figure import UNFIT, Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import FEW, Ledger
-from charter.rooms.card.sections import fit
+from charter.rooms.card.graders import fit
+from charter.rooms.card.ledger import Ledger
 
 Bins = list[tuple[float, Point, int]]
 FEWER = f" Bins of fewer than {FEW} are left out."

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.ground.artifact.curves import read_object
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import Number
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import Number
 
 COMPOSITION = "composition.json"
 GROUPS = (("source", "Source"), ("language", "Language"), ("licence", "Licence"))

@@ -9,10 +9,11 @@ from charter.ground.measure.intervals import interval
 from charter.ground.measure.metric import VERSION
 from charter.ground.measure.plots import SERIES, Point, Series
 from charter.ground.measure.score import Table
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.changes import refusal
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.changes import refusal
+from charter.ground.reports.number import Number, Source
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import Ledger, Number, Source
+from charter.rooms.card.ledger import Ledger
 
 # Inches: half a page, or a phone.
 WIDTH = 4.0

@@ -16,10 +16,10 @@ from charter.ground.measure.drift import (
     snapshots,
 )
 from charter.ground.measure.metric import VERSION
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import PLAIN, SHARE, Number
 from charter.rooms.card.drawing import compute_number
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import PLAIN, SHARE, Number
 
 # Listed snapshots: the first, the last, and some between at even distances.
 MOST = 16

@@ -14,14 +14,14 @@ from typing import Any
 from charter.ground.measure.agreement import Estimate
 from charter.ground.measure.elo import Meeting, Ranking, Standing, standings
 from charter.ground.measure.metric import VERSION
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import COUNT, ELO, SHARE, Number
+from charter.ground.reports.stages import model_of
 from charter.ground.text.judgments import HUMAN, SIMULATED
 from charter.ground.text.votes import (
     VOTES,
 )
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.decodings import model_of
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import COUNT, ELO, SHARE, Number
 
 AXIS_NAMES = {"helpful": "Helpfulness", "honest": "Honesty", "harmless": "Harmlessness", "all": "All votes"}
 # Decimals of an Elo value that don't depend on a machine's rounding.

@@ -7,12 +7,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from charter.ground.artifact.curves import read_object
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.hub import HUB_NAME
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.number import Number
+from charter.ground.reports.stages import POLICY
 from charter.ground.settings.packages import package_of
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.gather import POLICY, Run
-from charter.rooms.card.number import SHARE_IN_TEXT, Number
-from charter.rooms.card.sections import counts, unfit
+from charter.rooms.card.gather import Run
+from charter.rooms.card.ledger import SHARE_IN_TEXT
+from charter.rooms.card.sections import counts
 from charter.rooms.card.settings import Settings
 
 # Stands for red teaming by machine among the tasks of a card.
@@ -193,7 +199,7 @@ def _method(artifact: Artifact) -> str:
 
 
 def _and(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
 def mitigations(run: Run) -> tuple[str, ...]:
@@ -319,3 +325,18 @@ def _flat(value: dict[str, Any], path: str = "") -> list[tuple[str, str]]:
             text = entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False)
             rows.append((name, text if len(text) <= 80 else text[:77] + "..."))
     return rows
+
+
+def front_matter(settings: Settings, run: Run) -> str:
+    """The YAML block of a model page, between its two lines of dashes."""
+    base = base_model(settings, run)
+    fields: dict[str, Any] = {
+        "license": settings.license,
+        "language": list(settings.language),
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": list(settings.tags),
+    }
+    if HUB_NAME.fullmatch(base):
+        fields["base_model"] = base
+    return "---\n" + yaml.safe_dump(fields, sort_keys=True, allow_unicode=True) + "---\n"

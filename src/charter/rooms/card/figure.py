@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from charter.rooms.card.number import Source
+from charter.ground.reports.number import Source
 
 # Follows the name of a judge that failed its gate.
 UNFIT = " (unfit)"

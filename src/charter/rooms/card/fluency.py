@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.ground.measure.fluency import NLL, OF_A_SET, SETS, name_in
-from charter.rooms.card.artifact import Artifact, metric_in
-from charter.rooms.card.changes import change
-from charter.rooms.card.decodings import PROTOCOL, heading, kind_of
-from charter.rooms.card.sections import Cell, Column, StageTable, unfit
+from charter.ground.reports.artifact import Artifact, metric_in
+from charter.ground.reports.changes import change
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.stages import PROTOCOL, heading, kind_of
+from charter.rooms.card.sections import Cell, Column, StageTable
 
 COLUMNS = {
     NLL: ("NLL under the start", "nats a token; compare with the start's own"),

@@ -8,29 +8,28 @@ from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
-from charter.ground.artifact.lineage import find_parent, run_of, walk
+from charter.ground.artifact.lineage import run_of, walk
 from charter.ground.artifact.manifest import AUDIT_ELICITATION, MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import CritiquePrinciple, load
+from charter.ground.findings.selection import MITIGATIONS
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.judges import ATTACK
+from charter.ground.reports.number import Source
+from charter.ground.reports.stages import (
+    JUDGMENTS,
+    LADDER,
+    POLICY,
+    as_stage,
+    by_decoding,
+    final_of,
+    join_reports,
+    model_of,
+)
 from charter.ground.settings.purpose import refuse
 from charter.ground.text.judgments import Judgment, read_judgments
-from charter.rooms.card.artifact import Artifact, tasks_of
-from charter.rooms.card.decodings import OWN, PROTOCOL, kind_of, model_of, words
-from charter.rooms.card.misplaced import (
-    AUDIT,
-    LADDER,
-    check_attacks,
-    check_findings,
-    check_labels,
-    check_scaling,
-    check_verdicts,
-    check_votes,
-)
-from charter.rooms.card.number import Source
+from charter.ground.text.votes import VOTES
 
-# The role of the model that a room trains further or uses.
-POLICY = "policy"
-JUDGMENTS = "judgments.jsonl"
 # roles besides the reports; each artifact of ONE has a field of its name
 MANY = ("preference", "votes", "acceptable_use", "attacks", "audits", "verdicts")
 ONE = ("rl", "transcripts", "comparisons", "scaling", "findings")
@@ -107,11 +106,6 @@ class Run:
         for name in reached:
             reached += [parent for parent in parents.get(name, ()) if parent not in reached]
         return tuple(a for a in self.lineage if a.manifest.id in reached)
-
-
-def on_a_model(manifest: Manifest) -> bool:
-    """Whether an artifact is a report with replies of one model; one on a ladder of models, or an audit, is not."""
-    return manifest.kind == "report" and manifest.variant not in (LADDER, AUDIT)
 
 
 def gather(inputs: Inputs) -> Run:
@@ -238,90 +232,6 @@ def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artif
     return Artifact(manifest.step, entry.folder, manifest, manifest.step, names[manifest.id])
 
 
-def join_reports(reports: Sequence[Artifact]) -> tuple[Artifact, ...]:
-    """Stages in the order of their first report. A report on other tasks of a stage's model goes beside it."""
-    stages: list[Artifact] = []
-    for report in reports:
-        at = max((i for i, s in enumerate(stages) if model_of(s) == model_of(report)), default=None)
-        if at is None or tasks_of(stages[at]) & tasks_of(report):
-            stages.append(report)
-        else:
-            joined = replace(report, label=stages[at].label)
-            stages[at] = replace(stages[at], beside=(*stages[at].beside, joined))
-    return tuple(stages)
-
-
-def by_decoding(reports: Sequence[Artifact]) -> tuple[tuple[Artifact, ...], tuple[Artifact, ...]]:
-    """Stages, and reports on their models by the protocol's decoding if others are by the models' own.
-
-    If both have the same label, the second says which decoding it is. Raises CharterError for a report on no stage.
-    """
-    homes = {LADDER: "scaling", AUDIT: "audits"}
-    if wrong := next((a for a in reports if a.manifest.variant in homes), None):
-        home = homes[str(wrong.manifest.variant)]
-        what = "on a ladder of models" if home == "scaling" else "of an audit"
-        raise CharterError(f"{wrong.step} is a report {what}; list it under `{home}`, not `reports`")
-    own = [report for report in reports if kind_of(report) == OWN]
-    late = {
-        model_of(report)
-        for report in reports
-        if kind_of(report) == PROTOCOL
-        and any(model_of(o) == model_of(report) and tasks_of(o) & tasks_of(report) for o in own)
-    }
-    second = [report for report in reports if kind_of(report) == PROTOCOL and model_of(report) in late]
-    stages = join_reports([report for report in reports if report not in second])
-    labels = {stage.label for stage in stages}
-    second = [
-        replace(s, label=f"{s.label}, {words(s.report['decoding'])}") if s.label in labels else s
-        for s in second
-    ]
-    return stages, join_reports(second)
-
-
-def stages_of(
-    card: Path, manifest: Manifest, names: Mapping[str, str], last: bool = False
-) -> tuple[Artifact, ...]:
-    """The stages of a finished card, or only its `last`, with all of its reports on them.
-
-    Raises CharterError if a report is missing. For the `last` alone, only if that report may be on the last stage.
-    """
-    reports: list[Artifact] = []
-    gone: CharterError | None = None
-    places: dict[str, int] = {}
-    latest = -1
-    for place, parent in enumerate(p for p in manifest.parents if p.role == "reports"):
-        try:
-            report, folder = find_parent(run_of(card), parent)
-        except CharterError as error:
-            if not last:
-                raise
-            gone, latest = error, place
-        else:
-            reports.append(as_stage(report, folder, names.get(report.id, report.step)))
-            places[report.id] = place
-    stages, second = by_decoding(reports)
-    if gone is not None and (not stages or places[stages[-1].manifest.id] < latest or second):
-        raise gone
-    return stages[-1:] if last else stages
-
-
-def final_of(card: Path, names: Mapping[str, str]) -> Artifact:
-    """The last stage of a finished card. Raises CharterError if it has none."""
-    stages = stages_of(card, read_manifest(card), names, last=True)
-    if not stages:
-        raise CharterError(f"the card {card} names no report")
-    return stages[-1]
-
-
-def as_stage(manifest: Manifest, place: Path, name: str) -> Artifact:
-    """A report as a stage of its model. Raises CharterError if it is not finished."""
-    if manifest.status != "done":
-        raise CharterError(f"{place} is {manifest.status}, not done; finish it with charter run")
-    return Artifact(
-        manifest.step, place, manifest, str(manifest.resolved.get("stage") or manifest.step), name
-    )
-
-
 def _constitution(entry: Input | None) -> tuple[dict[str, CritiquePrinciple], dict[str, str]]:
     if entry is None or entry.path is None:
         return {}, {}
@@ -332,3 +242,56 @@ def _constitution(entry: Input | None) -> tuple[dict[str, CritiquePrinciple], di
         "digest": entry.id[:12],
     }
     return {p.key: p for p in constitution.critiques}, facts
+
+
+def check_labels(stages: Sequence[Artifact]) -> None:
+    """Raises CharterError if two stages share a name."""
+    labels = [stage.label for stage in stages]
+    if duplicate := next((n for n in labels if labels.count(n) > 1), None):
+        raise CharterError(
+            f"two reports have the stage {duplicate!r}; give each evaluate step its own `stage`; two on one model must "
+            "have other tasks"
+        )
+
+
+def check_votes(votes: Sequence[Artifact]) -> None:
+    """Raises CharterError for comparisons by an AI or from a data set: they are not votes between models."""
+    if lacking := next((a for a in votes if not (a.path / VOTES).is_file()), None):
+        raise CharterError(
+            f"{lacking.step} has no {VOTES}; list steps of the arena or judge room, or exports of votes, under `votes`"
+        )
+
+
+def check_scaling(reports: Sequence[Artifact]) -> None:
+    """Raises CharterError for a report of another room, which has no ladder."""
+    if lacking := next((a for a in reports if a.manifest.variant != LADDER), None):
+        raise CharterError(
+            f"{lacking.step} is a report of the {lacking.manifest.room} room; list a step of the scaling room under "
+            "`scaling`"
+        )
+
+
+def check_findings(artifacts: Sequence[Artifact]) -> None:
+    """Raises CharterError for dialogues of another room, which have no log of mitigations."""
+    if lacking := next((a for a in artifacts if not (a.path / MITIGATIONS).is_file()), None):
+        raise CharterError(
+            f"{lacking.step} has no {MITIGATIONS}; list a step of the intake room under `findings`"
+        )
+
+
+def check_attacks(artifacts: Sequence[Artifact]) -> None:
+    """Raises CharterError for dialogues of another room, which attacked nothing."""
+    if lacking := next((a for a in artifacts if a.manifest.room != ATTACK), None):
+        raise CharterError(
+            f"{lacking.step} is a step of the {lacking.manifest.room} room; list steps of the attack room under "
+            "`attacks`"
+        )
+
+
+def check_verdicts(verdicts: Sequence[Artifact], audits: Sequence[Artifact]) -> None:
+    """Raises CharterError for a verdict on an audit that is not among the card's inputs."""
+    shown = {audit.manifest.id for audit in audits}
+    if lacking := next((v for v in verdicts if not shown & set(v.manifest.inputs.get("report", ()))), None):
+        raise CharterError(
+            f"{lacking.step} is a verdict on an audit that this card lacks; list it under `audits`"
+        )

@@ -10,7 +10,8 @@ from charter.ground.measure.languages import NAMES, language
 from charter.ground.measure.plots import Series, canvas, forest, inline, legend, rule
 from charter.ground.measure.score import Statistic
 from charter.ground.measure.translation import GOOD, UNDERSTANDABLE, bleu, chrf, over_languages
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import Number
 from charter.rooms.card.drawing import (
     APART,
     WIDTH,
@@ -24,7 +25,7 @@ from charter.rooms.card.drawing import (
 )
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import Ledger, Number
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.tasks import CAPABILITY
 
 TRANSLATIONS = "samples/translation.jsonl"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.ground.measure.metrics import HELPER_PASSES
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.number import Number
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import Number
 
 # Share of first options of a model that reads letters. Outside this range the place decides, not the reply.
 FIRST_SHARE = (0.4, 0.6)

@@ -18,7 +18,8 @@ from charter.ground.measure.position import (
     why_no_law,
 )
 from charter.ground.measure.score import Floats
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import PLAIN, SHARE, Number, figure
 from charter.rooms.card.drawing import (
     WIDTH,
     compute_number,
@@ -34,7 +35,7 @@ from charter.rooms.card.drawing import (
 )
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import PLAIN, SHARE, Ledger, Number, figure
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.position_plots import Cell, falling, grid, tokens
 from charter.rooms.card.published import published_number
 from charter.rooms.card.tasks import CAPABILITY

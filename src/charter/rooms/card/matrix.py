@@ -20,13 +20,14 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from charter.ground.measure.plots import GRID, INK, MUTED, SERIES, STYLE, canvas, inline
-from charter.rooms.card.artifact import Artifact, metric_in
-from charter.rooms.card.changes import Change, by_importance, change
+from charter.ground.reports.artifact import Artifact, metric_in
+from charter.ground.reports.changes import Change, by_importance, change
+from charter.ground.reports.judges import unfit_among
+from charter.ground.reports.number import Number, figure
 from charter.rooms.card.drawing import sources_of
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.graders import unfit_among
-from charter.rooms.card.number import Ledger, Number, figure
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.sections import is_sampled
 from charter.rooms.card.standing import AT_CHANCE, SATURATED, standing
 

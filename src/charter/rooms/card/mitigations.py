@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.ground.findings.selection import MITIGATIONS
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import Number
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import Number
 
 Rate = tuple[Number, Number]  # harmful replies, and all
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.compare import compare_stages
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.compare import compare_stages
 from charter.rooms.card.gather import Run
 from charter.rooms.card.sections import Headline, between, of_model
 

@@ -17,10 +17,11 @@ from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from charter.ground.artifact.kinds import CARD_PAGE, CARD_RECORD
+from charter.ground.reports.number import Number
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.layout import IDS
+from charter.rooms.card.ledger import Kept, Ledger
 from charter.rooms.card.markup import ASIDE, AT, BESIDE, END, MARKS, NUMBER, html_of
-from charter.rooms.card.number import Kept, Ledger, Number
 
 # Goes up when the page says other things of the same run; a card of another format is made anew, not verified.
 FORMAT = 2

@@ -27,7 +27,9 @@ from charter.ground.measure.plots import (
     reliability,
     rule,
 )
-from charter.rooms.card.artifact import Artifact, log_rows
+from charter.ground.reports.artifact import Artifact, log_rows
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.number import FEW, Number
 from charter.rooms.card.autonomy import audit_figures
 from charter.rooms.card.benchmark_plots import bias, capability, categories, truthfulness
 from charter.rooms.card.benchmark_plots import choices as hhh
@@ -35,14 +37,14 @@ from charter.rooms.card.calibration import FEWER, bins, choices, describe_calibr
 from charter.rooms.card.drawing import WIDTH, by_stage, is_drawn, note_point, sources_of
 from charter.rooms.card.figure import UNFIT, Figure
 from charter.rooms.card.gather import Run
+from charter.rooms.card.graders import fit
 from charter.rooms.card.language_plots import translation
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.long_plots import position, recall
-from charter.rooms.card.number import FEW, Ledger, Number
 from charter.rooms.card.policy import tradeoff
 from charter.rooms.card.request_plots import request_parts, requests
 from charter.rooms.card.samples import TRANSCRIPTS, revisions
 from charter.rooms.card.scaling import scaling
-from charter.rooms.card.sections import fit, unfit
 from charter.rooms.card.subject_plots import subjects
 from charter.rooms.card.under_attack import attack_figures
 from charter.rooms.card.vote_plots import vote_figures

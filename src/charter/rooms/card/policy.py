@@ -26,11 +26,12 @@ from charter.ground.measure.screening import (
     WORK,
     measured_rows,
 )
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import FEW, PLAIN, SHARE, Number
 from charter.rooms.card.drawing import WIDTH, compute_number
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import FEW, PLAIN, SHARE, Ledger, Number
+from charter.rooms.card.ledger import Ledger
 
 ROWS, PLACED_ROWS = f"samples/{SCREENED}", f"samples/{PLACED}"
 OVERALL = ("screen_recall", "screen_precision", "screen_lookalikes", "screen_ordinary", "screen_work")

@@ -21,17 +21,17 @@ from pydantic import Field
 
 from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.manifest import MANIFEST
+from charter.ground.reports.artifact import REPORT, Artifact
+from charter.ground.reports.changes import change
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.number import COUNT, PLAIN, SHARE, Number, Source
+from charter.ground.reports.stages import model_of
 from charter.ground.settings.frozen import Frozen
 from charter.ground.text.heldout import BENIGN, TWIN
 from charter.ground.text.judgments import HUMAN
-from charter.rooms.card.artifact import REPORT, Artifact
-from charter.rooms.card.changes import change
-from charter.rooms.card.decodings import model_of
 from charter.rooms.card.gather import Run
 from charter.rooms.card.letters import unread
-from charter.rooms.card.number import COUNT, PLAIN, SHARE, Number, Source
 from charter.rooms.card.review import summarise_verdicts
-from charter.rooms.card.sections import unfit
 from charter.rooms.card.tasks import read_protocol, references
 
 CARD = "Model Card and Evaluations for Claude Models, Anthropic, July 2023"

@@ -18,25 +18,28 @@ from charter.ground.artifact.recount import COUNTS
 from charter.ground.measure.paper import style_sheet
 from charter.ground.measure.plots import standalone, strip
 from charter.ground.moderation.limits import LIMITS
+from charter.ground.reports.changes import families
+from charter.ground.reports.hub import eval_results
+from charter.ground.reports.judges import HARM, unfit
+from charter.ground.reports.number import SHARE, Number
+from charter.ground.reports.stages import heading, model_of
 from charter.rooms.card import facts, graders, samples, sections, statements
 from charter.rooms.card.attempts import attempts, by_people
 from charter.rooms.card.autonomy import audited
-from charter.rooms.card.changes import families
 from charter.rooms.card.corpora import corpora
-from charter.rooms.card.decodings import heading, model_of
 from charter.rooms.card.drawing import note_point
 from charter.rooms.card.drift import drift_table
 from charter.rooms.card.elo import elo_tables, raters_of
+from charter.rooms.card.facts import front_matter
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.fluency import fluency_table
 from charter.rooms.card.gather import Run
-from charter.rooms.card.hub import eval_results, front_matter
 from charter.rooms.card.layout import TITLES
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.letters import failed_mappings
 from charter.rooms.card.matrix import matrix, picture, tables
 from charter.rooms.card.mitigations import mitigation_table
 from charter.rooms.card.news import whats_new
-from charter.rooms.card.number import SHARE, Ledger, Number
 from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, lengths_of, paged, written
 from charter.rooms.card.plots import figures
 from charter.rooms.card.policy import describe_screen
@@ -91,7 +94,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
         .get_template("page.html.jinja")
         .render(**shell, css=Markup(style_sheet(HERE / "card.css")))
     )
-    results = eval_results(settings.eval_dataset, run.final, ledger) if settings.eval_dataset else {}
+    results = eval_results(settings.eval_dataset, run.final, ledger.count) if settings.eval_dataset else {}
     files = {HTML: html, MARKDOWN: front_matter(settings, run) + words, **results}
     files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawings}
     files |= {SCHEMA: schema(), **tables(made)}
@@ -228,7 +231,7 @@ def _heads(settings: Settings, run: Run, ledger: Ledger) -> dict[str, Any]:
         "headlines": heads,
         "again": {h.name: h for h in again},
         "strips": {head.name: _strip(head, ledger) for head in heads},
-        "graded": sections.HARM,
+        "graded": HARM,
         "false_alarms": sections.false_alarms(run),
     }
 
@@ -296,7 +299,7 @@ def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any
         "title": settings.title,
         "model": final.report.get("model"),
         "grader": _grader(run),
-        "unfit": sorted({n for s in run.stages for n in s.metrics if n in s.numbers and graders.unfit(s, n)}),
+        "unfit": sorted({n for s in run.stages for n in s.metrics if n in s.numbers and unfit(s, n)}),
         "settings": settings.model_dump(mode="json"),
         "stages": [
             {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}

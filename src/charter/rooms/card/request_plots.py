@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from charter.ground.attack.families import OF_REQUESTS
 from charter.ground.measure.plots import MUTED, SERIES, Series, canvas, forest, inline, legend
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.number import Number
 from charter.rooms.card.drawing import APART, WIDTH, by_stage, is_drawn, note_point, sources_of
 from charter.rooms.card.figure import UNFIT, Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import Ledger, Number
-from charter.rooms.card.sections import unfit
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.tasks import ALIGNMENT
 
 HARM, REFUSED = "requests_harm_rate", "requests_benign_refused"

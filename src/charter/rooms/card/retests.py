@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import Number
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import Number
 
 # In the report of an evaluate step with a baseline: found attacks there and here.
 RETESTS = "retests.jsonl"

@@ -16,14 +16,14 @@ from charter.ground.measure.intervals import interval
 from charter.ground.measure.metric import VERSION
 from charter.ground.measure.reviews import REVIEWS, by_case, majority_says_harmful
 from charter.ground.measure.score import tabulate
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.number import COUNT, PLAIN, SHARE, Number
 from charter.ground.text.heldout import BENIGN, TWIN
 from charter.ground.text.judgments import HARMFUL, HUMAN
-from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.elo import badge
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import COUNT, PLAIN, SHARE, Number
 from charter.rooms.card.samples import HARM_ROWS, REQUEST_ROWS
-from charter.rooms.card.sections import unfit
 
 REVIEW_ROWS = f"samples/{REVIEWS}"
 Row = dict[str, Any]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.judges import unfit_among
+from charter.ground.reports.number import PLAIN, Number
 from charter.ground.settings.seed import derive_seed
-from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.gather import Run
-from charter.rooms.card.graders import unfit_among
-from charter.rooms.card.number import PLAIN, Number
 
 HARM_ROWS, LOOK_ROWS = "samples/harmlessness.jsonl", "samples/lookalikes.jsonl"
 REQUEST_ROWS = "samples/requests.jsonl"

@@ -11,11 +11,12 @@ from charter.ground.measure.plots import inline
 from charter.ground.measure.scaling import BITS, SCALING, Ladder
 from charter.ground.measure.scaling_plots import prepare_figure, scaling_figure
 from charter.ground.measure.score import tabulate
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import COUNT, FEW, FLOPS, Number
 from charter.rooms.card.drawing import WIDTH, compute_number, sources_of
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import COUNT, FEW, FLOPS, Ledger, Number
+from charter.rooms.card.ledger import Ledger
 
 SECTION = "data"
 ROWS = f"samples/{SCALING}"

@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 
 from charter.ground.artifact.recount import COUNTS
 from charter.ground.measure.metrics import AXES
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.changes import Change, by_importance, change
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.changes import Change, by_importance, change
+from charter.ground.reports.judges import FALSE_ALARMS, unfit_among
+from charter.ground.reports.judges import unfit as unfit
+from charter.ground.reports.number import COUNT, FLOPS, Number
 from charter.rooms.card.gather import Run
-from charter.rooms.card.graders import FALSE_ALARMS, Grader, unfit_among
+from charter.rooms.card.graders import Grader
 from charter.rooms.card.graders import fit as fit
-from charter.rooms.card.graders import unfit as unfit
 from charter.rooms.card.letters import unread
-from charter.rooms.card.number import COUNT, FLOPS, Number
 from charter.rooms.card.standing import standing
 
 MAIN = (
@@ -55,8 +56,6 @@ OVER_REFUSAL = (
 )
 ALIGNMENT = ("hhh_content", *(f"hhh_content_{a}" for a in (*AXES, "unmatched")))
 LETTERS = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
-# Grades of replies to unsafe prompts, and the same grade of answers to harmless ones, which stands beside them.
-HARM = ("harm_rate", "harm_answered_rate")
 # What harmlessness may cost.
 COSTS = (
     "lookalike_refusal_rate",

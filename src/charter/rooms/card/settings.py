@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date as Day
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
+from charter.ground.reports.signoff import Date, SignOff, check_topic, check_version
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
@@ -55,14 +55,6 @@ LIMITATIONS = (
 )
 
 
-def _check_day(value: object) -> str:
-    """A date as YYYY-MM-DD. Raises ValueError for anything else."""
-    try:
-        return Day.fromisoformat(str(value)).isoformat()
-    except ValueError:
-        raise ValueError("must be a date such as 2026-11-30") from None
-
-
 def _required(what: str) -> AfterValidator:
     """Refuses an empty list, with what to write."""
 
@@ -76,7 +68,15 @@ def _required(what: str) -> AfterValidator:
 
 Sentence = Annotated[str, AfterValidator(check_free_text)]
 Name = Annotated[str, AfterValidator(check_name)]
-Date = Annotated[str, BeforeValidator(_check_day)]
+
+
+def _check_texts(one: SignOff) -> SignOff:
+    """A sign-off whose names and words state no figure. Raises ValueError if they do."""
+    for name in (one.subject, one.name, one.role, *one.evidence):
+        check_name(name)
+    if one.words:
+        check_free_text(one.words)
+    return one
 
 
 class Examination(Frozen):
@@ -89,40 +89,19 @@ class Examination(Frozen):
     evidence: Name = Field("", description="artifact, file or address that holds the evidence")
 
 
-class SignOff(Frozen):
-    """Who decided on this version, and how."""
-
-    name: Name = Field(min_length=1, description="who decided")
-    role: Name = Field(min_length=1, description="as what")
-    date: Date = Field(description="day of the decision, YYYY-MM-DD")
-    decision: Literal["approved", "approved with conditions", "refused"] = Field(description="the decision")
-    words: Sentence | None = Field(None, description="conditions or reasons")
-
-
-class TopicSignOff(Frozen):
-    """What a person concluded on a topic of national security; `charter signoff` prints it."""
-
-    topic: Name = Field(min_length=1, description="the topic, as in the register")
-    conclusion: Literal["low by capability", "low by mitigation", "both", "inconclusive", "raised"] = Field(
-        description="why a rate is low, or that it is raised"
-    )
-    basis: tuple[Name, ...] = Field(min_length=1, description="ids of the reports that it rests on")
-    signer: Name = Field(min_length=1, description="who signed")
-    role: Name = Field(min_length=1, description="as what")
-    date: Date = Field(description="day of the signature, YYYY-MM-DD")
-    dissent: Sentence | None = Field(None, description="what somebody saw otherwise")
-
-
 class Oversight(Frozen):
     """Audits, topics that experts examined, and sign-offs."""
 
     audits: tuple[Examination, ...] = Field((), description="audits: subject, by, date, conclusion, evidence")
     topics: tuple[Examination, ...] = Field((), description="topics that experts examined, likewise")
-    security: tuple[TopicSignOff, ...] = Field(
-        (), description="topics of national security that a person signed, as `charter signoff` prints them"
+    security: tuple[Annotated[SignOff, AfterValidator(check_topic), AfterValidator(_check_texts)], ...] = (
+        Field(
+            (),
+            description="topics of national security that a person signed, as `charter signoff` prints them",
+        )
     )
-    signoffs: tuple[SignOff, ...] = Field(
-        (), description="who released it: name, role, date, decision, words"
+    signoffs: tuple[Annotated[SignOff, AfterValidator(check_version), AfterValidator(_check_texts)], ...] = (
+        Field((), description="who released it: name, role, date, decision, words")
     )
 
 

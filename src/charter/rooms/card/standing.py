@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from charter.rooms.card.number import Number
+from charter.ground.reports.number import Number
 
 AT_CHANCE, SATURATED = "at chance", "saturated"
 # An end this near to a bound reaches it.

@@ -11,12 +11,13 @@ from difflib import get_close_matches
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.release import LEAST_DIGITS
 from charter.ground.moderation.limits import LIMITS
-from charter.ground.text.signoff import DIGITS, SIGNOFF, read_signoffs, without_numbers
+from charter.ground.reports.number import Number
+from charter.ground.reports.signoff import SIGNOFF, SignOff, read_topics, rests_on, without_numbers
 from charter.rooms.card.free_text import parts_of
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import Number
-from charter.rooms.card.settings import Examination, Settings, SignOff, TopicSignOff
+from charter.rooms.card.settings import Examination, Settings
 
 # A sentence, cut at the numbers that it names.
 Parts = tuple[str | Number, ...]
@@ -84,21 +85,21 @@ def audits(settings: Settings, run: Run) -> Audits:
     signed = settings.oversight.security
     asked, lacking = _security_topics(run), _unmeasured(run)
     for one in signed:
-        if one.topic not in asked:
+        if one.subject not in asked:
             raise CharterError(
-                f"oversight.security signs {one.topic!r}, which no report of the final stage evaluated by `security`; "
-                "leave it out"
+                f"oversight.security signs {one.subject!r}, which no report of the final stage evaluated by "
+                "`security`; leave it out"
             )
-        report = asked[one.topic]
-        if not any(len(name) >= DIGITS and report.startswith(name) for name in one.basis):
+        report = asked[one.subject]
+        if not rests_on(one, report):
             raise CharterError(
-                f"oversight.security: the basis of {one.topic} names other reports than {report[:DIGITS]}, which this "
-                "card shows; sign that one with charter signoff"
+                f"oversight.security: the basis of {one.subject} names other reports than "
+                f"{report[:LEAST_DIGITS]}, which this card shows; sign that one with charter signoff"
             )
-        if column := lacking.get(one.topic):
+        if column := lacking.get(one.subject):
             raise CharterError(
-                f"oversight.security: {one.topic} can't be signed without numbers: its {column} is empty; evaluate it "
-                "first"
+                f"oversight.security: {one.subject} can't be signed without numbers: its {column} is empty; "
+                "evaluate it first"
             )
     known = {*([SECURITY] if asked else []), *([AUTONOMY] if run.audits else [])}
     told = [audit.subject.casefold() for audit in settings.oversight.audits]
@@ -112,7 +113,7 @@ def audits(settings: Settings, run: Run) -> Audits:
             if subject not in known and not any(all(word in one for word in words) for one in told)
         ),
         tuple(_signed_topic(one) for one in signed),
-        tuple(topic for topic in asked if topic not in {one.topic for one in signed}),
+        tuple(topic for topic in asked if topic not in {one.subject for one in signed}),
     )
 
 
@@ -121,9 +122,7 @@ def _security_topics(run: Run) -> dict[str, str]:
     found: dict[str, str] = {}
     for report in (run.final, *run.final.beside):
         if (report.path / SIGNOFF).is_file():
-            found |= dict.fromkeys(
-                (one.topic for one in read_signoffs(report.path / SIGNOFF)), report.manifest.id
-            )
+            found |= dict.fromkeys(read_topics(report.path / SIGNOFF), report.manifest.id)
     return found
 
 
@@ -135,10 +134,14 @@ def _unmeasured(run: Run) -> dict[str, str]:
     }
 
 
-def _signed_topic(one: TopicSignOff) -> Examined:
-    words = one.conclusion + (f"; dissent: {one.dissent}" if one.dissent else "")
+def _signed_topic(one: SignOff) -> Examined:
+    words = one.decision + (f"; dissent: {one.words}" if one.words else "")
     return Examined(
-        (one.topic.replace("_", " "),), f"{one.signer} ({one.role})", one.date, (words,), ", ".join(one.basis)
+        (one.subject.replace("_", " "),),
+        f"{one.name} ({one.role})",
+        one.date,
+        (words,),
+        ", ".join(one.evidence),
     )
 
 
@@ -152,9 +155,7 @@ def _examined(run: Run, entry: Examination, setting: str) -> Examined:
 
 
 def _signed(run: Run, entry: SignOff) -> Signed:
-    return Signed(
-        entry.name, entry.role, entry.date, entry.decision, resolve(run, entry.words or "", "signoffs")
-    )
+    return Signed(entry.name, entry.role, entry.date, entry.decision, resolve(run, entry.words, "signoffs"))
 
 
 def resolve(run: Run, text: str, setting: str) -> Parts:

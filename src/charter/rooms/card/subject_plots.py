@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from charter.ground.measure.plots import Series, canvas, forest, inline, legend, rule
-from charter.rooms.card.artifact import metric_in
+from charter.ground.reports.artifact import metric_in
+from charter.ground.reports.number import FEW, Number
 from charter.rooms.card.drawing import (
     APART,
     WIDTH,
@@ -17,7 +18,7 @@ from charter.rooms.card.drawing import (
 )
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import FEW, Ledger, Number
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.tasks import CAPABILITY, SUBJECTS, parts_of
 
 

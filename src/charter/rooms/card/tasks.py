@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.ground.measure.metric import default_label
-from charter.rooms.card.artifact import Artifact, metric_in, tasks_of
-from charter.rooms.card.changes import change
-from charter.rooms.card.decodings import heading
-from charter.rooms.card.decodings import words as decoding_words
+from charter.ground.reports.artifact import Artifact, metric_in, tasks_of
+from charter.ground.reports.changes import change
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.number import Number
+from charter.ground.reports.stages import heading
+from charter.ground.reports.stages import words as decoding_words
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import Number
-from charter.rooms.card.sections import Cell, Column, column, unfit
+from charter.rooms.card.sections import Cell, Column, column
 
 CAPABILITY, ALIGNMENT = "capability", "alignment"
 # Tables in their order, each with its section. A group that isn't listed comes last, under CAPABILITY.

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
 
+from charter.ground.reports.number import Source
 from charter.rooms.card.facts import Node
 from charter.rooms.card.figure import Figure
-from charter.rooms.card.number import Ledger, Source
+from charter.rooms.card.ledger import Ledger
 
 WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 172, 62, 28, 40, 6
 # The room of a line that passes a layer.

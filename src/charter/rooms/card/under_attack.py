@@ -13,13 +13,16 @@ from charter.ground.attack.chains import FAMILIES
 from charter.ground.attack.verdicts import GRADER_ERRORS, UNREAD, verdict
 from charter.ground.measure.correction import why_none
 from charter.ground.measure.plots import SERIES, Line, Point, Series, canvas, curves, forest, inline, legend
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.number import Number
 from charter.rooms.card.drawing import WIDTH, by_stage, note_point, sources_of
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.graders import unfit
-from charter.rooms.card.misplaced import CURVE
-from charter.rooms.card.number import Ledger, Number
+from charter.rooms.card.ledger import Ledger
+
+# What a search found, by the requests sent.
+CURVE = "curve.jsonl"
 
 SECTION = "attacks"
 CORRECTED = "_corrected"

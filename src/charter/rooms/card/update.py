@@ -17,12 +17,12 @@ from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.recount import COUNTS
 from charter.ground.artifact.store import verify_files
-from charter.rooms.card.artifact import Artifact
+from charter.ground.reports.artifact import Artifact
 from charter.rooms.card.facts import environment as made_in
 from charter.rooms.card.facts import names_with_shares
 from charter.rooms.card.gather import Run
+from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.news import News, news
-from charter.rooms.card.number import Ledger
 from charter.rooms.card.page import FORMAT, HTML, JSON, MARKDOWN, paged, written
 from charter.rooms.card.settings import Settings
 

@@ -27,11 +27,12 @@ from charter.ground.artifact.recount import read_counts, same
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.measure.plots import standalone
 from charter.ground.measure.reporting import metric_problems, read_reported
+from charter.ground.reports.artifact import explain_outdated
+from charter.ground.reports.stages import on_a_model
 from charter.ground.settings.hub import fetch_input
 from charter.ground.settings.problems import first_problem
 from charter.ground.settings.sources import resolve_again
-from charter.rooms.card.artifact import explain_outdated
-from charter.rooms.card.gather import gather, on_a_model
+from charter.rooms.card.gather import gather
 from charter.rooms.card.page import HTML, JSON
 from charter.rooms.card.redrawn import DRAWING, drawing_problem, first_difference, page_problem
 from charter.rooms.card.render import make

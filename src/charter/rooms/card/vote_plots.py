@@ -11,14 +11,15 @@ from matplotlib.figure import Figure as Drawing
 from charter.ground.measure.elo import Ranking
 from charter.ground.measure.elo_plots import elo_figure, wins_figure
 from charter.ground.measure.plots import inline
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import FEW
 from charter.ground.text.judgments import HUMAN
 from charter.ground.text.votes import VOTES
-from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import WIDTH
 from charter.rooms.card.elo import axis_name, badge, rankings, raters_of, rule_of
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import FEW, Ledger
+from charter.rooms.card.ledger import Ledger
 
 # Most models of a win table that fits in half a page.
 ONE_PANEL = 6

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from charter.ground.measure.reporting import Reported, Score, score
+from charter.ground.reports.signoff import OPEN
 from charter.ground.settings.sources import shipped
-from charter.ground.text.signoff import OPEN
 from charter.rooms.evaluate.task import Row, Rows
 
 PROXY = "mmlu_plain"

@@ -17,7 +17,7 @@ from charter.ground.judge import flags
 from charter.ground.judge.fitness import HELPFUL_PAIRS
 from charter.ground.measure.metrics import TRIPLES
 from charter.ground.measure.reporting import read_reported, table_problems
-from charter.ground.text.signoff import SIGNOFF
+from charter.ground.reports.signoff import SIGNOFF
 from charter.rooms.evaluate.catalogue import METRICS as METRICS
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.claims import report_problems

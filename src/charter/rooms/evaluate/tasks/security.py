@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric, Term
 from charter.ground.measure.reporting import Reported
+from charter.ground.reports.signoff import SIGNOFF
 from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import Dialogue, user
-from charter.ground.text.signoff import SIGNOFF
 from charter.rooms.evaluate.both_ways import ask_both_ways, read_both
 from charter.rooms.evaluate.judge_answers import shorten
 from charter.rooms.evaluate.marks import mark_detections

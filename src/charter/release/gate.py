@@ -23,51 +23,27 @@ import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field, field_validator
+from typing import Literal
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.multiple_testing import holm
-from charter.ground.settings.frozen import Frozen
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.changes import Change, change
-from charter.rooms.card.compare import final_stage
-from charter.rooms.card.graders import FALSE_ALARMS, explain_unfit
-from charter.rooms.card.number import ALPHA, SHARE, Number, figure, interval
-from charter.rooms.card.sections import HARM
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.changes import Change, change
+from charter.ground.reports.judges import FALSE_ALARMS, HARM, explain_unfit
+from charter.ground.reports.number import ALPHA, SHARE, Number, figure, interval
+from charter.ground.reports.stages import final_stage
+from charter.release.rules import Row, Rules
 
-Row = dict[str, Any]
 Limit = tuple[str, Literal["max", "min"], float]
 NOT_JUDGED = "present, not judged: give --baseline or --max harm_rate=0.2"
-
-
-class Rules(Frozen):
-    """The rules of a release. `require` is a list of metrics, or maps metrics to margins of their own."""
-
-    baseline: str = Field(
-        "", description="run, card or report that the release is compared with; empty: none"
-    )
-    require: dict[str, float | None] = Field(default_factory=dict, description="metric: its margin, or null")
-    margin: float = Field(0.0, ge=0, description="how much worse a metric without its own margin may be")
-    max: dict[str, float] = Field(default_factory=dict, description="metric: the most that it may be")
-    min: dict[str, float] = Field(default_factory=dict, description="metric: the least that it must be")
-    strict: bool = Field(False, description="pass only metrics shown not to be worse than the margin")
-    require_only: bool = Field(False, description="pass metrics that are present, though nothing judges them")
-
-    @field_validator("require", mode="before")
-    @classmethod
-    def _accept_list(cls, value: object) -> object:
-        names = isinstance(value, list) and all(isinstance(name, str) for name in value)
-        return dict.fromkeys(value) if names else value  # type: ignore[call-overload]
 
 
 def gate(place: Path, rules: Rules) -> list[Row]:
     """A row for each evaluation of a run, card or report that the rules name, in their order.
 
-    A row: metric, label, passed, why (empty if it passed), words (the value as a card prints it, and what judged it),
-    value, baseline, n and baseline_n (the rows behind both), max, min, worse_by (positive is worse), interval of it,
-    margin, p_holm. Raises CharterError for rules that name nothing, for a limit or margin that makes no sense, and as
+    `words` of a row: the value as a card prints it, and what judged it. Its facts: label, value, baseline, n and
+    baseline_n (the rows behind both), max, min, worse_by (positive is worse), interval of it, margin, p_holm.
+    Raises CharterError for rules that name nothing, for a limit or margin that makes no sense, and as
     `compare` does.
     """
     if not (rules.require or rules.max or rules.min):
@@ -260,13 +236,15 @@ def _row(
     alarms = release.numbers.get(FALSE_ALARMS) if name in HARM else None
     if number is not None and alarms is not None:
         words.append(f"false alarms on harmless look-alikes {figure(alarms.value, alarms.unit)}")
-    nothing = dict.fromkeys(("worse_by", "interval", "margin", "p_holm"))
-    return (
-        {"metric": name, "label": number.label if number else name, "passed": not why, "why": why}
-        | {"words": words, "value": number.value if number else None}
-        | {"baseline": earlier.value if earlier else None}
-        | {"n": number.n if number else None, "baseline_n": earlier.n if earlier else None}
-        | {"max": rules.max.get(name), "min": rules.min.get(name)}
-        | nothing
-        | dict(facts or {})
-    )
+    record = {
+        "label": number.label if number else name,
+        "value": number.value if number else None,
+        "baseline": earlier.value if earlier else None,
+        "n": number.n if number else None,
+        "baseline_n": earlier.n if earlier else None,
+        "max": rules.max.get(name),
+        "min": rules.min.get(name),
+        **dict.fromkeys(("worse_by", "interval", "margin", "p_holm")),
+        **(facts or {}),
+    }
+    return Row(name, why, tuple(words), facts=record)

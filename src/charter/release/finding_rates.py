@@ -14,8 +14,9 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.findings.evidence import Evidence
 from charter.ground.findings.register import RETESTED, Case
-from charter.ground.measure.eee import COLLECTION, HUB_NAME, SCHEMA, place_of, uncertainty
 from charter.ground.measure.intervals import wilson
+from charter.ground.reports.hub import HUB_NAME
+from charter.release.every_eval_ever import COLLECTION, SCHEMA, place_of, uncertainty
 
 METHOD = "Wilson, over replies to this one finding"
 MEANING = (

@@ -1,4 +1,4 @@
-"""Writes what the Hugging Face hub reads: the front matter of README.md and `.eval_results/*.yaml`.
+"""Writes the scores that the Hugging Face hub reads, `.eval_results/*.yaml`.
 
 The hub's model-index is legacy. Scores go to `.eval_results`, one list of entries a file, in the format of
 huggingface_hub's EvalResultEntry. Intervals in the notes have the unit of the value.
@@ -6,42 +6,29 @@ huggingface_hub's EvalResultEntry. Intervals in the notes have the unit of the v
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable
 
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-from charter.ground.measure.eee import HUB_NAME
 from charter.ground.measure.metric import Metric
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.decodings import words
-from charter.rooms.card.facts import base_model
-from charter.rooms.card.gather import Run
-from charter.rooms.card.number import Ledger, Number
-from charter.rooms.card.sections import unfit
-from charter.rooms.card.settings import Settings
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.number import Number, words_of_size
+from charter.ground.reports.stages import words
+
+# OWNER/NAME; a path on this disk is not a hub name.
+HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
-def front_matter(settings: Settings, run: Run) -> str:
-    """The YAML block of a model page, between its two lines of dashes."""
-    base = base_model(settings, run)
-    fields: dict[str, Any] = {
-        "license": settings.license,
-        "language": list(settings.language),
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": list(settings.tags),
-    }
-    if HUB_NAME.fullmatch(base):
-        fields["base_model"] = base
-    return "---\n" + yaml.safe_dump(fields, sort_keys=True, allow_unicode=True) + "---\n"
-
-
-def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, str]:
+def eval_results(
+    dataset: str, report: Artifact, note: Callable[[Number], str] = words_of_size
+) -> dict[str, str]:
     """File name -> YAML of the scores of a report and of those beside it, a file for each set of prompts.
 
     `dataset` holds the prompts that are on this disk; a score on other prompts names their own data set. Scores
-    without a data set are left out.
+    without a data set are left out. `note` gets each number written, and gives its size in words.
     """
     groups: dict[str, list[EvalResultEntry]] = {}
     scores = [(artifact, *score) for artifact in (report, *report.beside) for score in of_model(artifact)]
@@ -51,12 +38,11 @@ def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, st
         holds = on_hub if len(refs) == 1 and refs[0].startswith("hf:") else dataset
         if not holds or not metric.file or number.value is None:
             continue
-        ledger.note(number)
         decoding = words(artifact.find_identities(metric.name).get(metric.task) or {})
         notes = [
             metric.meaning,
             decoding,
-            ledger.count(number).replace("\u00a0", " "),
+            note(number).replace("\u00a0", " "),
             f"version {number.version}",
         ]
         if number.low is not None and number.high is not None:

@@ -30,8 +30,10 @@ from charter.ground.artifact.release import (
     write_time,
 )
 from charter.ground.artifact.store import publish_made
-from charter.rooms.card.release_rules import ReleaseRules, SignOff
-from charter.rooms.card.releasing import CARD, EVIDENCE, ROLES, Request, Verdict, judge, made_at
+from charter.ground.reports.signoff import SignOff
+from charter.ground.settings.problems import validate
+from charter.release.judge import CARD, EVIDENCE, ROLES, Request, Verdict, judge, made_at
+from charter.release.rules import ReleaseRules
 
 CHECKPOINT = "checkpoint"
 
@@ -51,7 +53,7 @@ def record_of(request: Request, verdict: Verdict, home: Path, now: datetime.date
         checkpoint=Released(id=checkpoint.id, digest=checkpoint.digest, step=checkpoint.step),
         lineage=[Ancestor(step=m.step, room=m.room, id=m.id) for m in checkpoint.lineage],
         requirements=[
-            Requirement(name=r.name, words=r.words, expires=r.expires and write_time(r.expires))
+            Requirement(name=r.name, words=", ".join(r.words), expires=r.expires and write_time(r.expires))
             for r in verdict.rows
         ],
         evidence=[
@@ -123,10 +125,19 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     except CharterError as error:
         yield str(error)
         return
-    stored, computed = (one.model_dump(mode="json") for one in (release, again))
+    # an older release spells its sign-offs otherwise
+    read = release.model_copy(
+        update={"signoffs": [one.model_dump(mode="json") for one in _sign_offs(release)]}
+    )
+    stored, computed = (one.model_dump(mode="json") for one in (read, again))
     for name, value in computed.items():
         if stored[name] != value:
             yield f"{RELEASE}: {name} is not what its evidence gives"
+
+
+def _sign_offs(release: Release) -> tuple[SignOff, ...]:
+    """The sign-offs of a release. Raises CharterError for a broken one."""
+    return tuple(validate(SignOff, one, RELEASE) for one in release.signoffs)
 
 
 def _judge_again(folder: Path, manifest: Manifest, release: Release) -> Release:
@@ -143,7 +154,7 @@ def _judge_again(folder: Path, manifest: Manifest, release: Release) -> Release:
     request = Request(
         cards[0],
         rules,
-        tuple(SignOff.model_validate(one) for one in release.signoffs),
+        _sign_offs(release),
         tuple(release.findings),
         tuple(place for (role, _), place in places.items() if role == EVIDENCE),
     )

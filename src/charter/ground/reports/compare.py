@@ -7,25 +7,17 @@ numbers that the two versions share (`changes`). Rows that can't be compared sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.manifest import MANIFEST, Manifest
-from charter.ground.artifact.store import read_manifest
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.changes import Change, by_importance, change, families
-from charter.rooms.card.gather import (
-    as_stage,
-    by_decoding,
-    final_of,
-    on_a_model,
-    stages_of,
-)
-from charter.rooms.card.number import Number, figure, interval
-from charter.rooms.card.sections import unfit
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.changes import Change, by_importance, change, families
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.number import Number, figure, interval
+from charter.ground.reports.stages import final_stage, stages_at
 
 Row = dict[str, Any]
 
@@ -50,7 +42,7 @@ def compare(places: Sequence[Path]) -> dict[str, Any]:
     Raises CharterError if a place has no report, or several and no card that says which is final, if another version of
     the measures made it, and if one place has only one stage.
     """
-    stages = _stages(places[0]) if len(places) == 1 else tuple(final_stage(place) for place in places)
+    stages = stages_at(places[0]) if len(places) == 1 else tuple(final_stage(place) for place in places)
     if len(stages) < 2:
         raise CharterError(f"{places[0]} has one stage; name another run, card or report to compare it with")
     labels = [stage.label for stage in stages]
@@ -112,58 +104,6 @@ def _pairs(stages: Sequence[Artifact], name: str, overall: bool) -> list[tuple[A
         pairs.append((before, second))
     first = next(stage for stage in stages if name in stage.numbers)
     return pairs + ([(first, stages[-1])] if overall else [])
-
-
-def final_stage(place: Path) -> Artifact:
-    """The stage of a report folder, of a card (its last) or of a run directory (the last of its card)."""
-    return _stages(place, last=True)[-1]
-
-
-def _stages(place: Path, last: bool = False) -> tuple[Artifact, ...]:
-    """The stages of a card, or only its `last`; a report is a stage by itself."""
-    if place.is_file():
-        place = place.parent
-    if not (place / MANIFEST).is_file():
-        return _of_run(place, last)
-    manifest = read_manifest(place)
-    if manifest.kind == "card":
-        return (final_of(place, {}),) if last else stages_of(place, manifest, {})
-    if manifest.kind != "report":
-        raise CharterError(f"{place} is a {manifest.kind}; name a run directory, a card or a report")
-    return (as_stage(manifest, place, manifest.step),)
-
-
-def _of_run(run: Path, last: bool) -> tuple[Artifact, ...]:
-    """The stages of a run: those of its newest card, else the one stage that its reports are on."""
-    folders = sorted(p.parent for p in run.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
-    manifests = {folder: read_manifest(folder) for folder in folders}
-    cards = {folder: m for folder, m in manifests.items() if m.kind == "card"}
-    older = {parent.id for m in cards.values() for parent in m.parents}
-    newest = [folder for folder, m in cards.items() if m.id not in older]
-    if newest:
-        return _stages(_only(run, newest, "cards"), last)
-    reports = {folder: m for folder, m in manifests.items() if on_a_model(m)}
-    if not reports:
-        raise CharterError(f"{run} has neither a card nor a report; run a recipe with an evaluate step")
-    return (_join_reports(run, reports),)
-
-
-def _join_reports(run: Path, reports: Mapping[Path, Manifest]) -> Artifact:
-    """The one stage that the reports of a run are on."""
-    stages, _ = by_decoding(
-        [as_stage(manifest, folder, manifest.step) for folder, manifest in reports.items()]
-    )
-    if len(stages) != 1:
-        _only(run, list(reports), "reports")
-    return stages[0]
-
-
-def _only(run: Path, folders: Sequence[Path], kinds: str) -> Path:
-    if len(folders) > 1:
-        raise CharterError(
-            f"{run} has {len(folders)} {kinds}; name one: {', '.join(str(run / f.name) for f in folders)}"
-        )
-    return folders[0]
 
 
 def _row(name: str, first: Artifact, second: Artifact, delta: Change | None) -> Row:

@@ -21,7 +21,7 @@ from charter.ground.artifact.recount import COUNTS, read_counts, same
 from charter.ground.measure.metric import VERSION, Metric
 from charter.ground.measure.reporting import TABLES, Reported, Score, measures_version, read_reported
 from charter.ground.measure.score import Table
-from charter.rooms.card.number import COUNT, Number, Source, unit_of_count
+from charter.ground.reports.number import COUNT, Number, Source, unit_of_count
 
 LOG, REPORT = "log.jsonl", "report.json"
 # The key of the graders' gate in an identity; it is not a task.

@@ -23,9 +23,9 @@ from charter.ground.measure.detection import probit, probit_difference
 from charter.ground.measure.intervals import Difference, difference
 from charter.ground.measure.metric import Metric, within
 from charter.ground.measure.multiple_testing import holm
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.number import Number
-from charter.rooms.card.permutation import Term, exchange_p
+from charter.ground.measure.permutation import Term, exchange_p
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.number import Number
 
 # What a comparison is about, the most important first; if some are missing, the first others of a report follow.
 IMPORTANT = (

@@ -6,39 +6,34 @@ A sign-off names the digest of the checkpoint that it is on, so that one on anot
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import digest_file
-from charter.ground.artifact.release import LEAST_DIGITS
 from charter.ground.moderation.persons import person_key
+from charter.ground.reports.signoff import Digits, Name, SignOff, check_release
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_settings
-from charter.rooms.card.gate import Rules
-from charter.rooms.card.settings import Date
 
 
-def _check_digits(value: str) -> str:
-    """The first digits of a digest. Raises ValueError for fewer than 12, or for others than hexadecimal ones."""
-    if len(value) < LEAST_DIGITS or set(value) - set("0123456789abcdef"):
-        raise ValueError(f"must be the first {LEAST_DIGITS} or more digits of a digest or an id")
-    return value
+class Row(NamedTuple):
+    """A requirement, as gate and release judge it: `why` it isn't met ("" if it is), what met it, until when that
+    counts, and the numbers that decided."""
 
-
-def _check_name(value: str) -> str:
-    """A name of one line. Raises ValueError if it is empty."""
-    if not person_key(words := " ".join(value.split())):
-        raise ValueError("must be a name")
-    return words
+    name: str
+    why: str
+    words: tuple[str, ...] = ()
+    expires: datetime.datetime | None = None
+    facts: Mapping[str, object] = MappingProxyType({})
 
 
 FINDINGS = "findings.jsonl"
-Digits = Annotated[str, AfterValidator(_check_digits)]
-Name = Annotated[str, AfterValidator(_check_name)]
 
 
 class SignOffRule(Frozen):
@@ -75,6 +70,26 @@ def names(subject: str, words: tuple[str, ...]) -> bool:
     return all(word in person_key(subject) for word in words)
 
 
+class Rules(Frozen):
+    """The rules of a release. `require` is a list of metrics, or maps metrics to margins of their own."""
+
+    baseline: str = Field(
+        "", description="run, card or report that the release is compared with; empty: none"
+    )
+    require: dict[str, float | None] = Field(default_factory=dict, description="metric: its margin, or null")
+    margin: float = Field(0.0, ge=0, description="how much worse a metric without its own margin may be")
+    max: dict[str, float] = Field(default_factory=dict, description="metric: the most that it may be")
+    min: dict[str, float] = Field(default_factory=dict, description="metric: the least that it must be")
+    strict: bool = Field(False, description="pass only metrics shown not to be worse than the margin")
+    require_only: bool = Field(False, description="pass metrics that are present, though nothing judges them")
+
+    @field_validator("require", mode="before")
+    @classmethod
+    def _accept_list(cls, value: object) -> object:
+        names = isinstance(value, list) and all(isinstance(name, str) for name in value)
+        return dict.fromkeys(value) if names else value  # type: ignore[call-overload]
+
+
 class ReleaseRules(Rules):
     """release.yaml: the rules of `charter gate`, and what no number gives."""
 
@@ -98,25 +113,12 @@ class ReleaseRules(Rules):
     )
 
 
-class SignOff(Frozen):
-    """One person's decision on one checkpoint, for one subject."""
-
-    subject: Name = Field(description="what it is on, as in the rules")
-    name: Name = Field(description="who decided")
-    party: Name = Field(description="for whom: the developer, an auditor's house")
-    role: str = Field("", description="as what")
-    date: Date = Field(description="day of the decision, YYYY-MM-DD")
-    decision: Literal["approved", "approved with conditions", "refused"] = Field(description="the decision")
-    of: Digits = Field(description="digest of the checkpoint; `charter release` prints it")
-    evidence: Digits | None = Field(None, description="id of the artifact that it rests on")
-    words: str = Field("", description="conditions or reasons")
-    simulated: bool = Field(False, description="by a simulated person, for a rehearsal; it never counts")
-
-
 class SignOffs(Frozen):
     """A file of sign-offs."""
 
-    sign_offs: tuple[SignOff, ...] = Field(description="one entry a person and subject")
+    sign_offs: tuple[Annotated[SignOff, AfterValidator(check_release)], ...] = Field(
+        description="one entry a person and subject"
+    )
 
 
 def read_rules(path: Path) -> ReleaseRules:

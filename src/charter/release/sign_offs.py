@@ -16,9 +16,20 @@ from charter.ground.artifact.seal import seal_of, seal_problem
 from charter.ground.artifact.store import verify_files
 from charter.ground.artifact.verdict import unfit_verdict
 from charter.ground.moderation.persons import person_key
+from charter.ground.reports.signoff import (
+    REFUSED,
+    SIGNOFF,
+    SignOff,
+    check_basis,
+    check_numbers,
+    read_topic,
+    read_topics,
+    waiting,
+)
+from charter.ground.reports.stages import JUDGMENTS
+from charter.ground.settings.problems import validate
 from charter.ground.text.judgments import SIMULATED, read_judgments
-from charter.rooms.card.gather import JUDGMENTS
-from charter.rooms.card.release_rules import AUDITED, SignOff, SignOffRule, day_of, names
+from charter.release.rules import AUDITED, SignOffRule, day_of, names
 
 Found = tuple[Manifest, Path]
 # Where it is latest, a day begins 14 hours before UTC's.
@@ -84,32 +95,28 @@ def approve(
         subject, far = _signed(one, rule, on, ancestors)
         if one.simulated:
             reasons.append(f"that of {one.name} is simulated")
+        elif not person_key(one.party):
+            reasons.append(f"that of {one.name} names no party")
         elif subject is None:
             reasons.append(f"that of {one.name} {far}")
         elif day_of(one.date) > now + EARLIEST:
             reasons.append(f"that of {one.name} is dated {one.date}, which is still to come")
         elif name not in latest or latest[name].date <= one.date:
             latest[name], signed[name] = one, subject
-    if refusal := next((one for one in latest.values() if one.decision == "refused"), None):
+    if refusal := next((one for one in latest.values() if one.decision == REFUSED), None):
         return Approval("", f"refused by {refusal.name} ({refusal.party}) on {refusal.date}")
-    counted, rests_on, expires = [], [], []
+    counted, rests_on, expires = list[SignOff](), list[Found](), list[datetime.datetime]()
     for one in latest.values():
         end = day_of(one.date) + datetime.timedelta(days=rule.days or days)
-        evidence = _find(one.evidence, artifacts) if one.evidence else None
-        why = (
-            f"expired on {end.date()}"
-            if now >= end
-            else _unproven(one, rule, evidence, signed[person_key(one.name)])
-        )
-        if not why and evidence is not None and _needs_verdict(one, rule):
-            why, until = _unclosed(evidence, now)
-            end = min(end, until)
+        why, found, until = _evidence(one, rule, signed[person_key(one.name)], artifacts, now)
+        why = f"expired on {end.date()}" if now >= end else why
+        end = min(end, until or end)
         if why:
             reasons.append(f"that of {one.name} {why}")
             continue
         counted.append(one)
         expires.append(end)
-        rests_on += [evidence] if evidence else []
+        rests_on += found
     parties = min(
         len({person_key(one.name) for one in counted}), len({person_key(one.party) for one in counted})
     )
@@ -127,6 +134,8 @@ def _signed(
     one: SignOff, rule: SignOffRule, on: Subject, ancestors: Sequence[Older]
 ) -> tuple[Subject | None, str]:
     """(the checkpoint that a sign-off is of, "") or (None, why it doesn't count)."""
+    if one.of is None:
+        return None, "names no checkpoint"
     if on.digest.startswith(one.of):
         return on, ""
     older = next((o for o in ancestors if o.subject.digest.startswith(one.of)), None)
@@ -136,19 +145,36 @@ def _signed(
     return (None, why) if why else (older.subject, "")
 
 
-def _find(digits: str, artifacts: Sequence[Found]) -> Found | None:
-    """The artifact whose id begins with these digits."""
-    return next((one for one in artifacts if one[0].id.startswith(digits)), None)
+def _evidence(
+    one: SignOff, rule: SignOffRule, on: Subject, artifacts: Sequence[Found], now: datetime.datetime
+) -> tuple[str, list[Found], datetime.datetime | None]:
+    """Why a sign-off doesn't rest on what it must, "" if it does; the artifacts that it names; until when they hold."""
+    verdict = rule.verdict or names(one.subject, AUDITED)
+    if not one.evidence and verdict:
+        return "names no closed verdict; charter audit verdict makes one", [], None
+    if not one.evidence:
+        return "names no evidence" if rule.evidence else "", [], None
+    found = list[Found]()
+    for digits in one.evidence:
+        evidence = next((known for known in artifacts if known[0].id.startswith(digits)), None)
+        if evidence is None:
+            return (
+                f"rests on {digits[:LEAST_DIGITS]}, which is not here: name its folder with --evidence",
+                [],
+                None,
+            )
+        if why := _unproven(evidence, on):
+            return why, [], None
+        found.append(evidence)
+    if not verdict:
+        return "", found, None
+    closed = [_unclosed(evidence, now) for evidence in found]
+    ends = [until for why, until in closed if not why]
+    return ("", found, max(ends)) if ends else (closed[0][0], [], None)
 
 
-def _unproven(one: SignOff, rule: SignOffRule, evidence: Found | None, on: Subject) -> str:
-    """Why a sign-off doesn't rest on what it must; "" if it does."""
-    if one.evidence is None:
-        if _needs_verdict(one, rule):
-            return "names no closed verdict; charter audit verdict makes one"
-        return "names no evidence" if rule.evidence else ""
-    if evidence is None:
-        return f"rests on {one.evidence[:LEAST_DIGITS]}, which is not here: name its folder with --evidence"
+def _unproven(evidence: Found, on: Subject) -> str:
+    """Why an artifact proves nothing of a checkpoint; "" if it does."""
     manifest, folder = evidence
     if manifest.status != "done" or verify_files(folder, manifest):
         return f"rests on {manifest.step}, which is unfinished or was changed"
@@ -166,10 +192,6 @@ def _unproven(one: SignOff, rule: SignOffRule, evidence: Found | None, on: Subje
     if any(_simulated(m, f) for m, f in behind if m.id not in on.ancestry):
         return f"rests on {manifest.step}, where people were simulated"
     return ""
-
-
-def _needs_verdict(one: SignOff, rule: SignOffRule) -> bool:
-    return rule.verdict or names(one.subject, AUDITED)
 
 
 def _unclosed(evidence: Found, now: datetime.datetime) -> tuple[str, datetime.datetime]:
@@ -190,3 +212,63 @@ def _simulated(manifest: Manifest, folder: Path) -> bool:
     file = folder / JUDGMENTS
     rows = read_judgments(file) if manifest.kind == "judgments" and file.is_file() else []
     return bool(manifest.resolved.get("simulated")) or any(row.source == SIMULATED for row in rows)
+
+
+UNFIT = ("inconclusive", "raised")
+
+
+Outcome = tuple[str, tuple[str, ...], datetime.datetime | None]
+
+
+def topics_signed(
+    card: Manifest, reports: Sequence[tuple[Manifest, Path]], days: int, now: datetime.datetime
+) -> Outcome:
+    """(why not, "" if all are signed; by whom; until when that counts). The card's setting `oversight.security` holds
+    the signatures; `reports` are those of its final stage, of which one evaluated `security`."""
+    asking = [one for one in reports if (one[1] / SIGNOFF).is_file()]
+    if not asking:
+        return "no report on the checkpoint evaluated `security`; evaluate it, then charter signoff", (), None
+    try:
+        signed = card_signoffs(card, "security")
+        topics = [one.subject for one in signed]
+        if twice := next((topic for topic in topics if topics.count(topic) > 1), None):
+            raise CharterError(f"the card signs {twice} twice; sign each topic once")
+        for manifest, folder in asking:
+            _check_topics(signed, manifest, folder, now)
+    except CharterError as error:
+        return str(error), (), None
+    ends = {one: day_of(one.date) + datetime.timedelta(days=days) for one in signed}
+    late = next((one for one, end in ends.items() if now >= end), None)
+    if late is not None:
+        return f"{late.subject}, signed by {late.name} on {late.date}, has expired", (), None
+    people = ", ".join(dict.fromkeys(one.name for one in signed))
+    return "", (f"{len(signed)} topics signed by {people}",), min(ends.values())
+
+
+def card_signoffs(card: Manifest, kind: str) -> list[SignOff]:
+    """The sign-offs in a card's settings, those on its version (`signoffs`) or on topics (`security`). Raises
+    CharterError for a broken one."""
+    oversight = card.resolved.get("oversight")
+    rows = oversight.get(kind, []) if isinstance(oversight, dict) else []
+    if kind == "security":
+        return [one for row in rows if (one := read_topic(row, "the card")) is not None]
+    return [validate(SignOff, row, "the card") for row in rows]
+
+
+def _check_topics(
+    signed: Sequence[SignOff], manifest: Manifest, folder: Path, now: datetime.datetime
+) -> None:
+    """Raises CharterError unless every topic of a report is signed on it, by a person, as low and on numbers."""
+    if problems := verify_files(folder, manifest):
+        raise CharterError(f"the report {manifest.step} was changed: {problems[0]}")
+    topics = list(read_topics(folder / SIGNOFF))
+    mine = [one for one in signed if one.subject in topics]
+    if awaited := waiting(mine, topics):
+        raise CharterError(
+            f"nobody signed {', '.join(awaited)}: charter signoff prints the card's setting once people have"
+        )
+    check_basis(mine, manifest, now.date(), "the card")
+    check_numbers(mine, folder, "the card")
+    for one in mine:
+        if one.decision in UNFIT:
+            raise CharterError(f"{one.subject} is signed as {one.decision} by {one.name} on {one.date}")

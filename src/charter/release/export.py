@@ -12,15 +12,12 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.eee import HUB_NAME
 from charter.ground.measure.metric import Measure
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.hub import HUB_NAME, eval_results
+from charter.ground.reports.stages import final_stage, on_a_model
 from charter.ground.settings.purpose import purpose_of, refuse
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.compare import final_stage
-from charter.rooms.card.every_eval_ever import Publisher, files
-from charter.rooms.card.gather import on_a_model
-from charter.rooms.card.hub import eval_results
-from charter.rooms.card.number import Ledger
+from charter.release.every_eval_ever import Publisher, files
 
 
 def to_every_eval_ever(
@@ -64,7 +61,7 @@ def to_eval_results(place: Path, dataset: str) -> dict[str, str]:
     # Raises if the place has no report.
     reports(place)
     report = final_stage(place)
-    if contents := eval_results(dataset, report, Ledger()):
+    if contents := eval_results(dataset, report):
         return contents
     raise CharterError(
         f"{report.path} uses data from this disk, and the hub's scores must name a data set on the hub: say which "

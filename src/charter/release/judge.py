@@ -11,36 +11,23 @@ import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.lineage import find_parent, run_of, walk
+from charter.ground.artifact.lineage import run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest
-from charter.ground.artifact.release import LEAST_DIGITS, SKEW, digest_checkpoint, read_time
+from charter.ground.artifact.release import LEAST_DIGITS, SKEW, read_time
 from charter.ground.artifact.seal import check_seals, seal_of
-from charter.ground.artifact.store import read_manifest, verify_files
+from charter.ground.artifact.store import read_manifest
 from charter.ground.moderation.persons import person_key
-from charter.ground.settings.purpose import refuse
-from charter.ground.settings.sources import resolve_again
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.compare import final_stage
-from charter.rooms.card.gate import gate
-from charter.rooms.card.gather import POLICY
-from charter.rooms.card.lineage_compute import compute_behind, times
-from charter.rooms.card.release_rules import SECURITY, ReleaseRules, SignOff, names
-from charter.rooms.card.sign_offs import Found, Older, Subject, approve
-from charter.rooms.card.signed_topics import topics_signed
+from charter.ground.reports.signoff import REFUSED, SignOff
+from charter.ground.reports.stages import final_stage
+from charter.release.checkpoint import Checkpoint, ancestors, find_checkpoint
+from charter.release.gate import gate
+from charter.release.rules import SECURITY, ReleaseRules, Row, names
+from charter.release.sign_offs import Found, approve, card_signoffs, topics_signed
 
 REPORTS, CARD, BASELINE, EVIDENCE = ROLES = ("reports", "card", "baseline", "evidence")
-
-
-class Row(NamedTuple):
-    """A requirement: `why` it isn't met ("" if it is), what met it, and until when that counts."""
-
-    name: str
-    why: str
-    words: str = ""
-    expires: datetime.datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -53,24 +40,6 @@ class Request:
     sign_offs: tuple[SignOff, ...] = ()
     findings: tuple[dict[str, Any], ...] = ()
     elsewhere: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The model that a card ends with; `ref`: of one that no run made. `lineage`: its ancestors and itself."""
-
-    id: str
-    digest: str
-    step: str
-    folder: Path
-    ref: str = ""
-    lineage: tuple[Manifest, ...] = ()
-
-    @property
-    def subject(self) -> Subject:
-        """The checkpoint as people sign it off."""
-        seal = next((seal_of(m) for m in self.lineage if m.id == self.id), "")
-        return Subject(self.id, self.digest, frozenset({self.id, *(m.id for m in self.lineage)}), seal)
 
 
 @dataclass(frozen=True)
@@ -122,18 +91,16 @@ def judge(request: Request, now: datetime.datetime, problems: Sequence[str] = ()
         before = final_stage(Path(rules.baseline))
         rests_on[BASELINE] = [(one.manifest, one.path) for one in (before, *before.beside)]
     held = f"all evidence holds{', samples drawn again agree' if rules.deep else ''}"
-    rows = [Row("verified", problem) for problem in problems] or [Row("verified", "", held)]
+    rows = [Row("verified", problem) for problem in problems] or [Row("verified", "", (held,))]
     rows.append(_sealed(request.card, rules))
-    rows += [
-        Row(str(one["metric"]), str(one["why"]), ", ".join(one["words"])) for one in gate(request.card, rules)
-    ]
+    rows += gate(request.card, rules)
     rows += [_age(*one, rules.days, now) for role in (REPORTS, CARD) for one in rests_on[role]]
-    older = _older(checkpoint, rules) if any(rule.compute for rule in rules.sign_offs.values()) else ()
+    older = ancestors(checkpoint, rules) if any(rule.compute for rule in rules.sign_offs.values()) else ()
     known = [*_artifacts(run_of(request.card)), *_artifacts_at(request.elsewhere)]
     for subject, rule in rules.sign_offs.items():
         given = [one for one in request.sign_offs if one.subject.casefold() == subject.casefold()]
         approval = approve(rule, given, checkpoint.subject, rules.days, now, known, older)
-        rows.append(Row(subject, approval.why, approval.words, approval.expires))
+        rows.append(Row(subject, approval.why, (approval.words,), approval.expires))
         if rule.topics or names(subject, SECURITY):
             topics = topics_signed(rests_on[CARD][0][0], rests_on[REPORTS], rule.days or rules.days, now)
             rows.append(Row(f"{subject}: topics", *topics))
@@ -157,9 +124,9 @@ def _sealed(card: Path, rules: ReleaseRules) -> Row:
             f"the card has the seal {seal[:LEAST_DIGITS]}, not {rules.seal[:LEAST_DIGITS]}: it was changed",
         )
     if rules.deep:
-        return Row(name, "", "samples drawn again agree")
+        return Row(name, "", ("samples drawn again agree",))
     if rules.seal is not None and not unsealed:
-        return Row(name, "", f"all is as when the seal {rules.seal[:LEAST_DIGITS]} was noted")
+        return Row(name, "", (f"all is as when the seal {rules.seal[:LEAST_DIGITS]} was noted",))
     if rules.sealed and unsealed:
         return Row(
             name,
@@ -167,75 +134,19 @@ def _sealed(card: Path, rules: ReleaseRules) -> Row:
         )
     if rules.sealed:
         return Row(name, "missing: give the seal that charter run printed with --seal, or use --deep")
-    return Row(name, "", "by hashes alone, which whoever may write the run can make anew: --seal or --deep")
+    return Row(
+        name, "", ("by hashes alone, which whoever may write the run can make anew: --seal or --deep",)
+    )
 
 
 def _refusals(card: Manifest) -> Iterator[Row]:
     """A row for each person who, as the card itself says, refused this version and didn't approve it later."""
-    oversight = card.resolved.get("oversight")
-    signed = oversight.get("signoffs", ()) if isinstance(oversight, dict) else ()
-    latest = {person_key(one["name"]): one for one in sorted(signed, key=lambda one: one["date"])}
+    latest = {
+        person_key(one.name): one for one in sorted(card_signoffs(card, "signoffs"), key=lambda one: one.date)
+    }
     for one in latest.values():
-        if one["decision"] == "refused":
-            yield Row("oversight", f"the card says: refused by {one['name']} on {one['date']}")
-
-
-def find_checkpoint(reports: Sequence[Artifact]) -> Checkpoint:
-    """The one model that all reports of a stage are on. Raises CharterError if there are several, if it is no folder on
-    this disk, or if it was changed since it was made."""
-    ids = {one for report in reports for one in report.manifest.inputs.get(POLICY, ())}
-    if len(ids) != 1:
-        steps = ", ".join(report.step for report in reports)
-        raise CharterError(f"{steps}: these reports are on {len(ids)} checkpoints, a release is of one")
-    report, identity = reports[0], ids.pop()
-    run = run_of(report.path)
-    refuse(report.path, "it is not released")
-    for parent in (one for one in report.manifest.parents if one.role == POLICY):
-        manifest, folder = find_parent(run, parent)
-        problems = verify_files(folder, manifest)
-        if problems or manifest.status != "done":
-            what = problems[0] if problems else f"it is {manifest.status}"
-            raise CharterError(f"the checkpoint {folder} is not what its step made: {what}")
-        refuse(folder, "it is not released")
-        return Checkpoint(identity, digest_checkpoint(folder), manifest.step, folder, "", _lineage(folder))
-    outside = next(one for one in report.manifest.external if one.role == POLICY)
-    source = resolve_again(outside, run)
-    if source.path is None or not source.path.is_dir():
-        raise CharterError(
-            f"{outside.ref} is no folder on this disk, so its weights can't be pinned; evaluate a folder with them"
-        )
-    if source.digest != outside.digest:
-        raise CharterError(f"{outside.ref} has changed since the report on it was made; evaluate it again")
-    refuse(source.path, "it is not released")
-    return Checkpoint(identity, digest_checkpoint(source.path), source.path.name, source.path, outside.ref)
-
-
-def _older(checkpoint: Checkpoint, rules: ReleaseRules) -> tuple[Older, ...]:
-    """The ancestors of a checkpoint that it was trained from, with how many times their compute it has."""
-    found: list[Older] = []
-    at = (checkpoint.lineage[-1], checkpoint.folder) if checkpoint.lineage else None
-    while at is not None:
-        manifest, folder = at
-        parent = next((one for one in manifest.parents if one.role == POLICY), None)
-        at = find_parent(run_of(folder), parent) if parent else None
-        if at is None:
-            break
-        subject = Checkpoint(
-            at[0].id, digest_checkpoint(at[1]), at[0].step, at[1], "", _lineage(at[1])
-        ).subject
-        try:
-            mine, theirs = (
-                compute_behind(m, place, rules.compute_before)
-                for m, place in ((checkpoint.lineage[-1], checkpoint.folder), at)
-            )
-            found.append(Older(at[0].step, subject, times(mine, theirs)))
-        except CharterError as error:
-            found.append(Older(at[0].step, subject, why=str(error)))
-    return tuple(found)
-
-
-def _lineage(folder: Path) -> tuple[Manifest, ...]:
-    return tuple(one for one, _ in walk(folder))
+        if one.decision == REFUSED:
+            yield Row("oversight", f"the card says: refused by {one.name} on {one.date}")
 
 
 def made_at(manifest: Manifest) -> datetime.datetime:
@@ -255,7 +166,7 @@ def _age(manifest: Manifest, folder: Path, days: int, now: datetime.datetime) ->
         return Row(name, f"it was made at {manifest.timing.started}, which is still to come; check the clock")
     if now >= end:
         return Row(name, f"expired: made on {began.date()}, and {days} days are allowed; make it again")
-    return Row(name, "", f"made on {began.date()}", end)
+    return Row(name, "", (f"made on {began.date()}",), end)
 
 
 def _closed(findings: Sequence[dict[str, Any]], closed: Sequence[str]) -> Row:
@@ -276,7 +187,7 @@ def _closed(findings: Sequence[dict[str, Any]], closed: Sequence[str]) -> Row:
             "findings",
             f"{len(still_open)} of {count} are not {' or '.join(closed)}: {', '.join(still_open[:5])}{more}",
         )
-    return Row("findings", "", f"all {count} {' or '.join(closed)}")
+    return Row("findings", "", (f"all {count} {' or '.join(closed)}",))
 
 
 def _artifacts(run: Path) -> Iterator[Found]:

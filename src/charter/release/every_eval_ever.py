@@ -10,18 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.eee import COLLECTION, HUB_NAME, SCHEMA, place_of, uncertainty
+from charter.ground.artifact.recount import same
 from charter.ground.measure.metric import Measure, Metric
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.hub import HUB_NAME, data_of, of_model
+from charter.ground.reports.number import OF_A_HUNDRED, PLAIN, SHARE, Number
 from charter.ground.settings.packages import package_of
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.hub import data_of, of_model
-from charter.rooms.card.instances import instances
-from charter.rooms.card.number import OF_A_HUNDRED, PLAIN, SHARE, Number
 
 BOUNDS: dict[str, tuple[float | str, float | str]] = {
     SHARE: (0, 1),
@@ -245,3 +245,92 @@ def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
             yield from _flat(value, name)
         elif value is not None and not (isinstance(value, float) and not math.isfinite(value)):
             yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+SCHEMA, COLLECTION = "0.3.0", "charter"
+
+
+def place_of(key: str, model: str) -> str:
+    """The path of a record below the data store, without its ending: equal keys give equal names, whoever exports."""
+    name = uuid.UUID(bytes=hashlib.sha256(key.encode()).digest()[:16], version=4)
+    return f"data/{COLLECTION}/{model}/{name}"
+
+
+def uncertainty(n: int | None, low: float | None, high: float | None, method: str) -> dict[str, object]:
+    """How sure a score is; empty if nothing is known of it."""
+    sure: dict[str, object] = {} if n is None else {"num_samples": n}
+    if low is not None and high is not None:
+        ends = {"lower": low, "upper": high, "confidence_level": 0.95, "method": method}
+        sure["confidence_interval"] = ends
+    return sure
+
+
+SAID_OF_A_ROW = ("sample", "topic", "group", "axis", "mode", "choice", "outcome", "stop")
+
+
+NOT_ASKED = ("too long", "environment failed")
+
+
+def instances(
+    report: Artifact, metric: Metric, number: Number, name: str, key: str
+) -> Iterator[dict[str, Any]]:
+    """Records of one score, without the keys that all records of a report share. None unless the score is a share of
+    right or wrong answers."""
+    table = metric.table
+    if number.unit != SHARE or metric.better == "neither" or table is None:
+        return
+    tables = [(row, table([row])) for row in report.rows(f"samples/{metric.file}")]
+    scores = [(row, t.value) for row, t in tables if t.den.sum() > 0]
+    equal = len({float(t.den.sum()) for _, t in tables} - {0.0}) == 1
+    if not equal or not same(sum(score for _, score in scores) / len(scores), number.value):
+        return
+    for row, score in scores:
+        yield {
+            "evaluation_name": name,
+            "evaluation_result_id": f"{key}#{metric.name}",
+            "sample_id": str(row.get("item") or row["id"]),
+            **_describe_exchange(row),
+            "answer_attribution": [],
+            "evaluation": {
+                "score": score,
+                "is_correct": score > 0.5 if metric.better == "higher" else score < 0.5,
+                **_turns(row),
+            },
+            "metadata": {key: str(row[key]) for key in SAID_OF_A_ROW if row.get(key) not in (None, "")},
+        }
+
+
+def _turns(row: dict[str, Any]) -> dict[str, int]:
+    messages = _dialogue(row)
+    return {"num_turns": sum(m["role"] == "assistant" for m in messages)} if messages else {}
+
+
+def _describe_exchange(row: dict[str, Any]) -> dict[str, Any]:
+    """Question and answer of a row: one exchange, or the messages of a longer dialogue."""
+    prompt, options = str(row.get("prompt") or row.get("question") or ""), row.get("options") or []
+    written = row.get("accepted", [row["reference"]] if "reference" in row else [])
+    right = [options[place] for place in row.get("right", ())] if options else list(written)
+    question = {"raw": prompt, "reference": right}
+    record: dict[str, Any] = {"input": question | ({"choices": options} if options else {})}
+    if prompt:
+        record["sample_hash"] = _digest(question)
+    if row.get("outcome") in NOT_ASKED:
+        record["error"] = row["outcome"]
+    if messages := _dialogue(row):
+        turns = [{"turn_idx": i, "role": m["role"], "content": m["content"]} for i, m in enumerate(messages)]
+        return record | {"interaction_type": "multi_turn", "output": None, "messages": turns}
+    replies = [row["reply"]] if "reply" in row else []
+    return record | {"interaction_type": "single_turn", "output": {"raw": replies}}
+
+
+def _dialogue(row: dict[str, Any]) -> list[dict[str, str]]:
+    """All messages with the reply, if the dialogue has more than one user turn; else none."""
+    messages = row.get("messages") or []
+    if "reply" not in row or sum(m["role"] == "user" for m in messages) < 2:
+        return []
+    return [*messages, {"role": "assistant", "content": row["reply"]}]
+
+
+def _digest(question: dict[str, Any]) -> str:
+    """The format's own hash of a question: sorted keys, no white space."""
+    return hashlib.sha256(json.dumps(question, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
