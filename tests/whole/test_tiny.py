@@ -235,7 +235,7 @@ MOMENTS = [
         1,
         "after",
     ),  # right after that resume, mid-round
-    ("eval_rl", "charter.rooms.evaluate.replies:sample", 2, "after"),
+    ("eval_rl", "charter.rooms.evaluate.replying:sample", 2, "after"),
     ("votes", "charter_service.arena.pairs:_sampled", 2, "after"),
     ("reviews", "charter_service.review.run:flagged_cases", 1, "after"),
     ("card", "charter.rooms.card.run:make", 1, "after"),

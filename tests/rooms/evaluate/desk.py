@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import toys
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.rooms.evaluate.catalogue import TASKS
-from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.models import Models
 from charter.rooms.evaluate.screening import Screening
 from charter.rooms.evaluate.settings import Settings
+from charter.rooms.evaluate.task import Context
 
 Row = dict[str, Any]
 
@@ -43,14 +43,11 @@ def context(
         ]
     )
     out = toys.workspace(folder / "out")
-    models: Any = SimpleNamespace(
-        assistant=assistant,
-        policy=assistant,
-        helper=helper or assistant,
-        grader=grader,
-        examiners=[helper or assistant] * 3,
-        examiner_ids=["helper" if helper else "assistant"],
-    )
+    models = Models(inputs, out)
+    models.assistant = models.policy = assistant
+    models.helper = helper or assistant
+    models.grader = grader
+    models.examiners = [helper or assistant] * 3
     return Context(
         room_settings, inputs, out, models, TASKS[task], protocol, Screening(room_settings, inputs, out)
     )

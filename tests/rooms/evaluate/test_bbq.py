@@ -14,8 +14,9 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.reporting import compute_metrics
 from charter.ground.settings.places import data_folder
-from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.identity import identity
 from charter.rooms.evaluate.reading import TEST, read_split
+from charter.rooms.evaluate.task import Context
 from charter.rooms.evaluate.tasks import bbq, bbq_ways
 
 Row = dict[str, Any]
@@ -107,7 +108,7 @@ def test_the_instruction_stands_below_the_question(tmp_path: Path) -> None:
     ]
     assert found["bbq_instructed_ambiguous_accuracy"] == 1.0 and found["bbq_instructed_ambiguous_bias"] == 0.0
     assert found["bbq_instructed_disambiguated_accuracy"] == 0.0
-    assert context.identity()["scored"] == "options"
+    assert identity(context)["scored"] == "options"
 
 
 def test_the_letter_behind_a_thought_counts(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_a_server_answers_the_plain_question_greedily(tmp_path: Path) -> None:
     model = toys.Scripted(say=reply)
     context = desk.context("bbq", tmp_path, model, {"rows": list(TABLE)})
     desk.run_task(context)
-    assert model.samplings[0].temperature == 0.0 and context.identity()["temperature"] == 0.0
+    assert model.samplings[0].temperature == 0.0 and identity(context)["temperature"] == 0.0
 
 
 def test_what_does_not_fit_is_kept_as_too_long(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.either import read_answer, read_options
+from charter.rooms.evaluate.identity import identity
 from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.tasks import behaviours, sycophancy
 
@@ -173,7 +174,7 @@ def test_a_model_that_only_samples_votes(tmp_path: Path) -> None:
         1.0,
         0.25,
     )
-    assert context.identity()["scored"] == "samples" and context.identity()["samples"] == 4
+    assert identity(context)["scored"] == "samples" and identity(context)["samples"] == 4
 
 
 def test_an_answer_that_names_neither_is_left_out_and_counted(tmp_path: Path) -> None:

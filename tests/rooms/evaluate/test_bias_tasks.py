@@ -21,6 +21,7 @@ from charter.ground.measure.reporting import compute_metrics
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
+from charter.rooms.evaluate.identity import identity
 from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.tasks import bbq, decisions, occupations, winogender
 
@@ -103,7 +104,7 @@ def test_bbq_reads_as_msc_wrote_it_and_keeps_what_was_chosen(tmp_path: Path) -> 
         ("ambig", 2, 2, 0.0),
         ("disambig", 2, 2, 1.0),
     ]
-    assert context.identity()["scored"] == "options"
+    assert identity(context)["scored"] == "options"
 
 
 def test_a_server_is_asked_and_refusals_are_kept(tmp_path: Path) -> None:
@@ -112,14 +113,14 @@ def test_a_server_is_asked_and_refusals_are_kept(tmp_path: Path) -> None:
     context = desk.context("bbq", tmp_path, model, {"Age": [AGED, TOLD]})
     rows = desk.run_task(context)
     assert [(r["choice"], r["outcome"]) for r in rows] == [(1, "right"), (None, "unparsed")]
-    assert model.samplings[0].temperature == 0.0 and context.identity()["scored"] == "samples"
+    assert model.samplings[0].temperature == 0.0 and identity(context)["scored"] == "samples"
 
 
 def test_a_model_that_could_score_is_sampled_where_that_is_wanted(tmp_path: Path) -> None:
     model = toys.Scripted(say=lambda prompt, k: "(A)", rate=lambda prompt, text: 0.0)
     context = desk.context("bbq", tmp_path, model, {"Age": [AGED]}, change={"bbq": {"max_tokens": 9}})
     assert desk.run_task(context)[0]["choice"] == 0
-    assert model.samplings[0].max_tokens == 9 and context.identity()["scored"] == "samples"
+    assert model.samplings[0].max_tokens == 9 and identity(context)["scored"] == "samples"
 
 
 def test_other_categories_are_left_out_and_broken_rows_named(tmp_path: Path) -> None:
@@ -272,7 +273,7 @@ def test_a_server_says_yes_or_no(tmp_path: Path) -> None:
     rows = desk.run_task(context)
     found = {r["race"]: (r["p_yes"], r["logit"], r["outcome"]) for r in rows if r["gender"] == "man"}
     assert found["Black"] == (0.75, None, "answered") and found["white"] == (None, None, "unparsed")
-    assert context.identity()["samples"] == 4 and context.identity()["answers"] == "sampled"
+    assert identity(context)["samples"] == 4 and identity(context)["answers"] == "sampled"
 
 
 def test_a_profile_without_places_is_refused(tmp_path: Path) -> None:

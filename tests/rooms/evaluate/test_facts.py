@@ -16,10 +16,10 @@ from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.rooms.evaluate import run as room
-from charter.rooms.evaluate.context import Context, open_contexts
 from charter.rooms.evaluate.regenerate import regenerate
+from charter.rooms.evaluate.run import open_contexts
 from charter.rooms.evaluate.settings import Settings, check, estimate
-from charter.rooms.evaluate.task import Change
+from charter.rooms.evaluate.task import Change, Context
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
 from charter.runner.verify import artifact_problems

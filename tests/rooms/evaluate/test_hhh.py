@@ -18,7 +18,8 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.columns import ASKED
 from charter.ground.text.examples import read_shots
 from charter.ground.text.records import read_comparisons
-from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.identity import identity
+from charter.rooms.evaluate.task import Context
 from charter.rooms.evaluate.tasks import hhh
 
 Row = dict[str, Any]
@@ -93,7 +94,7 @@ def test_letters_and_scores_by_hand(tmp_path: Path) -> None:
     assert found["hhh_policy_unmatched"] == found["hhh_policy"] and "hhh_policy_helpful" not in found
     p = [row["p_correct"] for row in desk.run_task(context) if row["mode"] == "policy"]
     assert p == pytest.approx([0.9, 0.8, 0.3, 0.5])
-    assert context.identity()["words"] == hhh.OWN_WORDS
+    assert identity(context)["words"] == hhh.OWN_WORDS
 
 
 @pytest.mark.parametrize("form", ["chat", "text"])
@@ -129,7 +130,7 @@ def test_worked_examples_stand_in_the_frame_of_the_set(form: str, tmp_path: Path
         assert len(asked) == 12 and asked[0]["content"] + "\n\nI say:" == shots[0].strip()
         assert asked[1]["content"] == f"I say: ({SHOTS[0]['answer']})" and asked[11]["content"] == "I say:"
     assert [row["correct"] for row in rows[:4]] == [1.0, 1.0, 0.0, 0.5]
-    assert context.identity()["shots"] == 5
+    assert identity(context)["shots"] == 5
 
 
 def test_groups_come_from_rows_with_the_same_replies(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_rows_without_a_prompt_are_asked_in_both_orders(tmp_path: Path) -> None:
     (row, _) = desk.run_task(context)
     assert len(model.asked) == 2 and row["p_correct"] == pytest.approx(0.5), "the place cancels"
     assert row["p_first"] == pytest.approx(1 / (1 + math.exp(-1))) and row["axis"] == "honest"
-    assert context.identity()["words"] == hhh.OUR_WORDS
+    assert identity(context)["words"] == hhh.OUR_WORDS
 
 
 def test_a_subset_has_as_many_right_in_either_place(tmp_path: Path) -> None:

@@ -19,11 +19,10 @@ from charter.ground.settings.sources import shipped, shipped_folder
 from charter.ground.text.answers import normal, occurs
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import TASKS
-from charter.rooms.evaluate.context import Context
-from charter.rooms.evaluate.declining import FORCE, HOW_LIKELY
-from charter.rooms.evaluate.honesty import chooses
+from charter.rooms.evaluate.honesty import FORCE, HOW_LIKELY, chooses
+from charter.rooms.evaluate.identity import identity
 from charter.rooms.evaluate.reading import read_split
-from charter.rooms.evaluate.task import Question
+from charter.rooms.evaluate.task import Context, Question
 from charter.rooms.evaluate.tasks import missing_context, premises, support, sure
 
 Row = dict[str, Any]
@@ -152,8 +151,7 @@ def test_an_instruction_stands_before_each_question(tmp_path: Path) -> None:
     context = desk.context("known", tmp_path, model, {"test": rows}, honesty={"instruction": words})
     desk.run_task(context)
     assert (
-        asked(model.asked[0]).startswith(f"{words}\n\nWho won?")
-        and context.identity()["instruction"] == words
+        asked(model.asked[0]).startswith(f"{words}\n\nWho won?") and identity(context)["instruction"] == words
     )
 
 

@@ -14,8 +14,9 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.scorer import score, score_document
-from charter.rooms.evaluate import asking
+from charter.rooms.evaluate import models
 from charter.rooms.evaluate.catalogue import TASKS
+from charter.rooms.evaluate.identity import identity
 from charter.rooms.evaluate.tasks import position, quality
 
 STORY = "The ferry left the quay at dawn. Nobody had counted the crates. A dog slept on the ropes. "
@@ -85,7 +86,7 @@ def test_as_many_stories_are_shown_as_the_context_holds(tmp_path: Path, local: L
     files = {"dev": [story("s0", length)], "train": [story(f"t{n}", length) for n in range(6)]}
     context = desk.context("quality", tmp_path, local, files)
     rows = desk.run_task(context)
-    assert context.facts["shots"] == 1 and context.identity()["shots"] == 1
+    assert context.facts["shots"] == 1 and identity(context)["shots"] == 1
     assert all(r["outcome"] in ("right", "wrong") for r in rows)
 
 
@@ -249,8 +250,8 @@ def test_a_long_document_is_scored_a_piece_at_a_time_as_it_is_whole(
 ) -> None:
     files = {"text": [{"id": f"d{n}", "text": STORY[n:] * 20} for n in range(2)]}
     whole = desk.run_task(desk.context("position", tmp_path / "whole", local, files))
-    monkeypatch.setattr(asking, "TOGETHER", 100)
-    monkeypatch.setattr(asking, "score_document", lambda model, ids: score_document(model, ids, 37))
+    monkeypatch.setattr(models, "TOGETHER", 100)
+    monkeypatch.setattr(models, "score_document", lambda model, ids: score_document(model, ids, 37))
     pieces = desk.run_task(desk.context("position", tmp_path / "pieces", local, files))
     for row, other in zip(whole, pieces, strict=True):
         assert row["tokens"] == other["tokens"]
@@ -275,7 +276,7 @@ def test_documents_are_joined_where_none_is_long_enough(tmp_path: Path, local: L
         desk.run_task(desk.context("position", tmp_path / "a", local, files))
     context = desk.context("position", tmp_path / "b", local, files, long={"joined": True, "positions": 400})
     rows = desk.run_task(context)
-    assert context.facts["length"] == 400 and context.identity()["joined"] is True
+    assert context.facts["length"] == 400 and identity(context)["joined"] is True
     each = -(-400 // (size + 1))
     assert [row["id"] for row in rows] == [
         f"d{n} to d{n + each - 1}" for n in range(0, 30 - each + 1, each)
@@ -293,7 +294,7 @@ def test_a_fit_that_fails_is_told_in_place_of_an_exponent(tmp_path: Path, local:
     why = context.summary["absent"]["position_exponent"]
     assert why == context.summary["absent"]["position_constant"] and why
     assert context.summary["card"] == {"exponent": 0.59, "constant": 0.31}
-    assert context.identity()["limit"] == 2 and TASKS["position"].protocol.limit == 1000
+    assert identity(context)["limit"] == 2 and TASKS["position"].protocol.limit == 1000
 
 
 def test_lengths_to_try_are_that_of_the_window_and_powers_of_two_below() -> None:
@@ -322,12 +323,12 @@ def test_what_counts_tokens_says_whose(tmp_path: Path, local: LocalAssistant) ->
     for task in ("position", "recall"):
         context = desk.context(task, tmp_path / task, local, {"text": [{"text": STORY * 99}]}, limit=1)  # type: ignore[arg-type]
         context.task.questions(context)
-        assert context.identity()["tokenizer"] == local.engine.tokenizer.digest
+        assert identity(context)["tokenizer"] == local.engine.tokenizer.digest
     served = desk.context(
         "recall", tmp_path / "served", toys.Scripted(), {"text": [{"text": STORY}]}, limit=1
     )
     TASKS["recall"].questions(served)
-    assert served.identity()["tokenizer"] == "none: words"
+    assert identity(served)["tokenizer"] == "none: words"
 
 
 def test_what_position_refuses(tmp_path: Path, local: LocalAssistant) -> None:

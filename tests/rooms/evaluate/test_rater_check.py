@@ -18,8 +18,8 @@ from charter.ground.judge.rater import KEPT
 from charter.ground.measure.reporting import record
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, cluster_of, user
+from charter.rooms.evaluate.asking import mean_number, read_number, shorten
 from charter.rooms.evaluate.catalogue import METRICS
-from charter.rooms.evaluate.judge_answers import mean_number, read_number, shorten
 from charter.rooms.evaluate.tasks.rater_check import mark, read_labelled
 
 OUTSIDE = Path(os.environ.get("CHARTER_DATA", "nowhere")) / "grader_checks"

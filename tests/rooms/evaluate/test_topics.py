@@ -22,7 +22,7 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.heldout import BENIGN, REPRESENTATIVE, find_held_out
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate import run as room
-from charter.rooms.evaluate.both_ways import read_both
+from charter.rooms.evaluate.asking import read_both
 from charter.rooms.evaluate.catalogue import METRICS
 from charter.rooms.evaluate.claims import _absence_problems
 from charter.rooms.evaluate.corrections import missing_corrections
@@ -148,7 +148,7 @@ def test_turns_that_no_longer_fit_are_not_asked_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk = desk_of("topic_scripts", tmp_path, SCRIPTS, samples=1)
-    monkeypatch.setattr(type(desk), "holds", lambda self, prompt, tokens: len(prompt) < 5)
+    monkeypatch.setattr(desk.models, "holds", lambda prompt, tokens: len(prompt) < 5)
     values = values_of(desk, run_task(desk))
     assert values["topic_scripts_unasked"] == pytest.approx(1 / 3)
     assert values["topic_scripts_harm_last"] == 1.0 and "topic_scripts_refused" not in values

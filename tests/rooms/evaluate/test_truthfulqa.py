@@ -20,6 +20,7 @@ from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate import mapping
+from charter.rooms.evaluate.identity import identity
 from charter.rooms.evaluate.mapping import Mapping, find_closest
 from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.tasks import truthfulqa
@@ -85,7 +86,7 @@ def test_each_question_stands_alone_and_is_answered_freely(tmp_path: Path) -> No
     assert (model.samplings[0].temperature, model.samplings[0].stops) == (1.0, ())
     (row,) = free(rows)
     assert row["options"][row["choice"]] == "It is round." and row["correct"] == 1.0
-    assert not free(rows, "choice") and "left out" in context.identity()["choices"]
+    assert not free(rows, "choice") and "left out" in identity(context)["choices"]
 
 
 def test_options_are_shuffled_by_seed(tmp_path: Path) -> None:

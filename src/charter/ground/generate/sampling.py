@@ -6,49 +6,16 @@ Letters: S requests in a batch, V vocabulary.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from charter.ground.artifact.errors import CharterError
-from charter.ground.model.generation import Decoding
+from charter.ground.model.generation import MOST_TOP as MOST_TOP
+from charter.ground.model.generation import Sampling as Sampling
+from charter.ground.model.generation import sampling_at as sampling_at
 
-MOST_TOP = 20  # as OpenAI's API
 FIRST = 256  # tokens that are sorted first; nearly every nucleus lies in them
 LEAST = -87.0  # weights below e^-87 of the likeliest one are 0: sums of such numbers take seven times as long
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """temperature 0 is greedy; top_k 0 and top_p 1 are off; `stops` end a reply and are cut from its text;
-    `top_logprobs`: how many of the likeliest tokens in each place are returned; `loop_stop` ends a free reply that
-    repeats itself (`loops.py`)."""
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    max_tokens: int = 128
-    stops: tuple[str, ...] = ()
-    top_logprobs: int = 0
-    loop_stop: bool = False
-
-    def __post_init__(self) -> None:
-        if not (self.temperature >= 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and self.max_tokens >= 1):
-            raise CharterError(
-                f"sampling needs temperature >= 0, top_k >= 0, 0 < top_p <= 1 and max_tokens >= 1; got {self}"
-            )
-        if not 0 <= self.top_logprobs <= MOST_TOP:
-            raise CharterError(f"top_logprobs must be 0 to {MOST_TOP}; got {self.top_logprobs}")
-
-
-def sampling_at(
-    decoding: Decoding, max_tokens: int, stops: tuple[str, ...] = (), loop_stop: bool = False
-) -> Sampling:
-    """The sampling of replies of at most `max_tokens` with a decoding."""
-    return Sampling(
-        decoding.temperature, decoding.top_k, decoding.top_p, max_tokens, stops, loop_stop=loop_stop
-    )
 
 
 def uniforms(seed: int, count: int) -> list[float]:

@@ -23,6 +23,7 @@ from charter.ground.artifact.foreign import DAMAGE, inside, line_of, parse_json_
 from charter.ground.settings.packages import package_of
 
 GENERATION = "generation_config.json"
+MOST_TOP = 20  # likeliest tokens that are returned at most, as by OpenAI's API
 _LARGEST = 2**63
 # fields that change the draw, with the values at which they don't
 SHAPING: Mapping[str, tuple[object, ...]] = {
@@ -81,6 +82,38 @@ class Decoding:
 
 
 UNKNOWN = Decoding()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """temperature 0 is greedy; top_k 0 and top_p 1 are off; `stops` end a reply and are cut from its text;
+    `top_logprobs`: how many of the likeliest tokens in each place are returned; `loop_stop` ends a free reply that
+    repeats itself (`loops.py`)."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    max_tokens: int = 128
+    stops: tuple[str, ...] = ()
+    top_logprobs: int = 0
+    loop_stop: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.temperature >= 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and self.max_tokens >= 1):
+            raise CharterError(
+                f"sampling needs temperature >= 0, top_k >= 0, 0 < top_p <= 1 and max_tokens >= 1; got {self}"
+            )
+        if not 0 <= self.top_logprobs <= MOST_TOP:
+            raise CharterError(f"top_logprobs must be 0 to {MOST_TOP}; got {self.top_logprobs}")
+
+
+def sampling_at(
+    decoding: Decoding, max_tokens: int, stops: tuple[str, ...] = (), loop_stop: bool = False
+) -> Sampling:
+    """The sampling of replies of at most `max_tokens` with a decoding."""
+    return Sampling(
+        decoding.temperature, decoding.top_k, decoding.top_p, max_tokens, stops, loop_stop=loop_stop
+    )
 
 
 def decoding_of(generation: Mapping[str, Any]) -> Decoding:

@@ -6,36 +6,43 @@ doesn't fit into the context is kept with the outcome "too long".
 A choice compares log-probabilities of the letters after the question. All questions of a chunk go to the scorer
 at once, so that a shared few-shot beginning is computed once. A server that can't score samples an answer, and the
 letter in it counts; so does any model whose protocol has `max_tokens`.
+
+The judge is an engine that reads a text and answers with a number or a letter. Its answers are kept as they are, and
+marks read them, so that a report can be verified without the judge. An answer without a readable value counts as none.
+Asked whether something holds and whether its opposite does, a judge that says yes to both, or no to both, contradicts
+itself: it then has no verdict, and is counted.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.engine import Completion
-from charter.ground.generate.sampling import sampling_at
-from charter.ground.generate.scorer import score, score_document
+from charter.ground.model.generation import Decoding, sampling_at
 from charter.ground.text.answers import letter_of
-from charter.rooms.evaluate.either import Asked, share
+from charter.ground.text.dialogue import Message, user
+from charter.rooms.evaluate.either import YES_NO, Asked, read_answer, share
 from charter.rooms.evaluate.marks import TOO_LONG, describe_completion, describe_question, likeliest
-from charter.rooms.evaluate.task import LETTERS, Prompt, Query, Row, Rows
+from charter.rooms.evaluate.task import LETTERS, Context, Prompt, Query, Row, Rows
 
 if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+    from charter.ground.generate.engine import Completion
 
 Grade = Callable[[Query, str], Row]
 Logprobs = list[float] | None
 VOTE_TOKENS = 16
-# Tokens; longer documents are scored one by one, a piece at a time.
-TOGETHER = 8192
+# Characters of a text that a judge sees: its beginning and its end.
+LONGEST = 4000
+_NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?\d+(?![\w]|\.\d)")
+Pair = tuple[str, str]
 
 
-def answer(context: Context, queries: Sequence[Query], grade: Grade, stops: tuple[str, ...]) -> Rows:
+def answer(context: Context, queries: Sequence[Query], grade: Grade, stops: tuple[str, ...] = ()) -> Rows:
     """One row a sample, with the marks that `grade` gives its answer (`correct`, `outcome` ...)."""
-    context.show(queries[0])
+    show(context, queries[0])
 
     def produce(part: Sequence[Query], _: int) -> Rows:
         each = complete(context, part, stops)
@@ -54,7 +61,7 @@ def complete(
     """Sampled answers to each question; None for one that doesn't fit into the context."""
     protocol = context.protocol
     sampling = sampling_at(protocol.decoding, protocol.max_tokens, stops)
-    fitting = [query for query in queries if context.fits(query, protocol.max_tokens)]
+    fitting = [query for query in queries if fits(context, query, protocol.max_tokens)]
     seeds = [context.seed("answer", query.question.id) for query in fitting]
     prompts = [query.prompt(protocol.form) for query in fitting]
     replies = context.assistant.reply(prompts, sampling, protocol.samples, seeds)
@@ -72,16 +79,16 @@ def _answers(query: Query, completions: Sequence[Completion] | None, grade: Grad
     ]
 
 
-def choose(context: Context, queries: Sequence[Query], options: Sequence[str] | None) -> Rows:
+def choose(context: Context, queries: Sequence[Query], options: Sequence[str] | None = None) -> Rows:
     """One row a question: log-probability of each option's letter and the likeliest, or the letter of an answer.
 
     options: texts to score instead of letters, the same for every question.
     """
     scoring = can_score(context) and not context.protocol.max_tokens
-    context.show(queries[0])
+    show(context, queries[0])
 
     def produce(part: Sequence[Query], _: int) -> Rows:
-        fitting = [query for query in part if context.fits(query, 2 if scoring else _vote_tokens(context))]
+        fitting = [query for query in part if fits(context, query, 2 if scoring else _vote_tokens(context))]
         scores = iter(_letters(context, fitting, options) if scoring else _votes(context, fitting))
         fit_ids = set(map(id, fitting))
         return [
@@ -127,17 +134,17 @@ def two_answers(context: Context, asked: Sequence[Asked]) -> list[Logprobs]:
     that only samples gives the shares of its answers."""
     protocol = context.protocol
     prompts = [one.prompt(protocol.form) for one in asked]
-    context.show_prompt(prompts[0])
+    show_prompt(context, prompts[0])
     if can_score(context) and not protocol.max_tokens:
         blank = "" if protocol.form == "chat" else " "
         texts = [[f"{blank}{answer}" for answer in one.answers] for one in asked]
-        scores = text_logprobs(context, prompts, texts, context.task.name)
+        scores = text_logprobs(context, prompts, texts)
         return [None if pair is None else [math.exp(value) for value in pair] for pair in scores]
     tokens = _vote_tokens(context)
     sampling = sampling_at(protocol.decoding, tokens)
 
     def produce(part: Sequence[tuple[Asked, Prompt]], _: int) -> list[Logprobs]:
-        fitting = [pair for pair in part if context.holds(pair[1], tokens)]
+        fitting = [pair for pair in part if holds(context, pair[1], tokens)]
         seeds = [context.seed("vote", one.key) for one, _ in fitting]
         each = context.assistant.reply([prompt for _, prompt in fitting], sampling, protocol.samples, seeds)
         shares = {
@@ -189,23 +196,24 @@ def check_form(context: Context) -> None:
 
 
 def text_logprobs(
-    context: Context, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], key: str
+    context: Context, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], key: str = ""
 ) -> list[Logprobs]:
-    """Summed log-probability of each text after its prompt, in nats; None if they don't fit into the context."""
+    """Summed log-probability of each text after its prompt, in nats; None if they don't fit into the context. `key`
+    tells one round of a task from another."""
     pairs = list(zip(prompts, texts, strict=True))
 
     def produce(part: Sequence[tuple[Prompt, Sequence[str]]], _: int) -> list[Logprobs]:
-        fitting = [pair for pair in part if context.holds(pair[0], _longest(context, pair[1]))]
+        fitting = [pair for pair in part if holds(context, pair[0], _longest(context, pair[1]))]
         scores = iter(context.assistant.score(fitting))
         fit_ids = set(map(id, fitting))
         return [next(scores) if id(pair) in fit_ids else None for pair in part]
 
-    return context.out.chunks(key, pairs, context.answers_together, produce, context.title)
+    return context.out.chunks(
+        key or context.task.name, pairs, context.answers_together, produce, context.title
+    )
 
 
-def short_answers(
-    context: Context, prompts: Sequence[Prompt], names: Sequence[str], key: str
-) -> list[list[str]]:
+def short_answers(context: Context, prompts: Sequence[Prompt], names: Sequence[str]) -> list[list[str]]:
     """The protocol's number of sampled answers of a few tokens to each prompt; a name seeds its answers."""
     sampling = sampling_at(context.protocol.decoding, _vote_tokens(context))
 
@@ -216,7 +224,7 @@ def short_answers(
         return [[completion.text for completion in each] for each in replies]
 
     pairs = list(zip(prompts, names, strict=True))
-    return context.out.chunks(key, pairs, context.chunk, produce, context.title)
+    return context.out.chunks(context.task.name, pairs, context.chunk, produce, context.title)
 
 
 def _longest(context: Context, texts: Sequence[str]) -> int:
@@ -225,11 +233,98 @@ def _longest(context: Context, texts: Sequence[str]) -> int:
     return max(len(context.local.engine.tokenizer.encode(text)) for text in texts)
 
 
-def token_logprobs(context: Context, part: Sequence[Sequence[int]], length: int) -> list[list[float]]:
-    """Log-probability of each token of documents after the first token. Documents have up to `length` tokens. The
-    model must be a local one."""
-    assert context.local is not None
-    model = context.local.engine.model
-    if length > TOGETHER:
-        return [score_document(model, ids) for ids in part]
-    return [scores[0] for scores in score(model, [(ids[:1], [ids[1:]]) for ids in part])]
+def fits(context: Context, query: Query, answer_tokens: int) -> bool:
+    """Whether a question and its answer fit into the context of a local model; always True for a server."""
+    return holds(context, query.prompt(context.protocol.form), answer_tokens)
+
+
+def holds(context: Context, prompt: Prompt, answer_tokens: int) -> bool:
+    """The same for a prompt."""
+    return context.models.holds(prompt, answer_tokens)
+
+
+def show(context: Context, query: Query) -> None:
+    """Writes the first prompt as the model reads it, for people to look at."""
+    show_prompt(context, query.prompt(context.protocol.form))
+
+
+def show_prompt(context: Context, prompt: Prompt) -> None:
+    """The same for a prompt."""
+    local = context.local
+    if local is not None:
+        text = local.engine.tokenizer.decode(local.encode(prompt), skip_special=False)
+    elif isinstance(prompt, str):
+        text = prompt
+    else:
+        text = "\n\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+    context.out.write_text(f"prompts/{context.task.name}.txt", text + "\n")
+
+
+def ask_judge(
+    context: Context,
+    name: str,
+    questions: Sequence[tuple[str, str]],
+    temperature: float = 0.0,
+    samples: int = 1,
+    max_tokens: int = 12,
+) -> list[list[str]]:
+    """The judge's answers to each question (id, text), "" for one that doesn't fit into its context. `name` tells one
+    round of questions of a task from another. Raises CharterError without a judge."""
+    judge = context.models.judge
+    if judge is None:
+        raise CharterError(
+            f"{context.task.name} needs the role judge: a model that judges the replies in words"
+        )
+    sampling = sampling_at(Decoding(temperature), max_tokens)
+
+    def produce(part: Sequence[tuple[str, str]], _: int) -> list[list[str]]:
+        prompts: list[list[Message]] = [[user(text)] for _, text in part]
+        fits = [context.models.holds(prompt, max_tokens, "judge") for prompt in prompts]
+        seeds = [context.seed("judge", name, id) for id, _ in part]
+        asked = [n for n, fit in enumerate(fits) if fit]
+        replies = judge.reply([prompts[n] for n in asked], sampling, samples, [seeds[n] for n in asked])
+        by_place = dict(zip(asked, replies, strict=True))
+        return [
+            [c.text.strip() for c in by_place[n]] if n in by_place else [""] * samples
+            for n in range(len(part))
+        ]
+
+    size = max(1, context.answers_together // samples)
+    return context.out.chunks(f"{context.task.name}_{name}", questions, size, produce, context.title)
+
+
+def ask_both_ways(context: Context, name: str, questions: Sequence[tuple[str, Pair]]) -> list[list[str]]:
+    """The judge's two answers to each (id, (text, text with the opposite)), as it gave them."""
+    asked = [(f"{key}/{n}", text) for key, pair in questions for n, text in enumerate(pair)]
+    answers = [texts[0] for texts in ask_judge(context, name, asked)]
+    return [answers[n : n + 2] for n in range(0, len(answers), 2)]
+
+
+def read_both(answers: Sequence[str]) -> dict[str, Any]:
+    """`says`: whether it holds, None without a clear verdict; `flips`: whether both answers say the same word, None if
+    one has neither."""
+    first, second = (read_answer(answer, YES_NO) for answer in answers)
+    if first is None or second is None:
+        return {"says": None, "flips": None}
+    flips = first == second
+    return {"says": None if flips else first == 0, "flips": flips}
+
+
+def read_number(answer: str, low: int, high: int) -> int | None:
+    """The first whole number of an answer; None without one, or if it lies outside the scale."""
+    match = _NUMBER.search(answer)
+    if match is None:
+        return None
+    number = int(match.group().replace("\u2212", "-"))
+    return number if low <= number <= high else None
+
+
+def mean_number(answers: Sequence[str], low: int, high: int) -> float | None:
+    """The mean of the readable numbers of some answers; None without one."""
+    numbers = [number for answer in answers if (number := read_number(answer, low, high)) is not None]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def shorten(text: str, most: int = LONGEST) -> str:
+    """A text, or its beginning and its end with a mark between."""
+    return text if len(text) <= most else f"{text[: most // 2]}\n[...]\n{text[-(most // 2) :]}"

@@ -7,13 +7,19 @@ the development split.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.reading import DEV, Row, read_split
-from charter.rooms.evaluate.task import CHOSEN, LETTERS, Protocol, Query, Question, Rows, format_question
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import (
+    CHOSEN,
+    LETTERS,
+    Context,
+    Protocol,
+    Query,
+    Question,
+    Rows,
+    format_question,
+)
 
 LEAD = "Answer:"
 FIVE_SHOT, NO_SHOT = (Protocol(shots=n, form="text", temperature=0.0) for n in (5, 0))
@@ -23,7 +29,9 @@ Parse = Callable[[Row, str], list[Question]]
 
 def without_examples(context: Context, questions: Sequence[Question]) -> Rows:
     """The `rows` of a task: one a question, without examples."""
-    return context.choose([Query(question, format_question(question), LEAD) for question in questions])
+    return asking.choose(
+        context, [Query(question, format_question(question), LEAD) for question in questions]
+    )
 
 
 def behind_examples(parse: Parse) -> Callable[[Context, Sequence[Question]], Rows]:
@@ -32,8 +40,8 @@ def behind_examples(parse: Parse) -> Callable[[Context, Sequence[Question]], Row
     def rows(context: Context, questions: Sequence[Question]) -> Rows:
         pool = read_split(context.source, DEV, parse)
         shots = [(format_question(q), LETTERS[q.right[0]]) for q in context.examples(pool)]
-        return context.choose(
-            [Query(question, format_question(question), LEAD, shots) for question in questions]
+        return asking.choose(
+            context, [Query(question, format_question(question), LEAD, shots) for question in questions]
         )
 
     return rows

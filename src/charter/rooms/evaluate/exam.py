@@ -7,28 +7,27 @@ asked: every removed item wrong, and every removed item at the chance of guessin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.settings.sources import shipped
 from charter.ground.text.exam_answers import all_right, answer_of, fraction_of
 from charter.ground.text.exam_items import KINDS, Item, blank_ranges, parse_item
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.choices import LEAD, Parse
 from charter.rooms.evaluate.exam_numbers import REMOVED, against_guessing
 from charter.rooms.evaluate.marks import TOO_LONG, likeliest, verdict
 from charter.rooms.evaluate.reading import DEV, TEST, Row, has, read_split
 from charter.rooms.evaluate.task import (
     LETTERS,
+    Context,
     Marks,
     Query,
     Question,
     Rows,
     format_question,
 )
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
 
 HEADER = "Answer these questions. Think step by step, then end with a line as it is asked for."
 REASONED = "Let's think step by step."
@@ -142,7 +141,7 @@ def reasoned(context: Context, questions: Sequence[Question], read: Parse, ours:
     shots = [(words(q), f"{q.meta['thought']} {key_words(q)}") for q in shown]
     queries = [Query(q, words(q), REASONED, shots, HEADER) for q in questions if asked(q)]
     stops = ("\n\n",) if context.protocol.form == "text" else ()
-    rows = context.answer(queries, grade, stops) if queries else []
+    rows = asking.answer(context, queries, grade, stops) if queries else []
     return _finish(context, rows, questions, context.protocol.samples)
 
 
@@ -151,7 +150,7 @@ def by_letter(context: Context, questions: Sequence[Question], read: Parse, ours
     shown = examples(context, read, ours, lambda q: q.meta["kind"] == "single" and asked(q))
     shots = [(format_question(q), LETTERS[q.right[0]]) for q in shown]
     queries = [Query(q, format_question(q), LEAD, shots) for q in questions if asked(q)]
-    return _finish(context, context.choose(queries) if queries else [], questions)
+    return _finish(context, asking.choose(context, queries) if queries else [], questions)
 
 
 def asked(question: Question) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.essays import to_half
@@ -15,10 +15,7 @@ from charter.ground.text.exam_tables import PERCENTILE, SCALED, look_up, read_ta
 from charter.rooms.evaluate.choices import Parse
 from charter.rooms.evaluate.exam import draw, reasoned
 from charter.rooms.evaluate.exam_numbers import guess, was_asked
-from charter.rooms.evaluate.task import Question, Rows
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Question, Rows
 
 ROLE = "exam_tables"
 EXAM = "GRE"

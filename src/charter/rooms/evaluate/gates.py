@@ -29,9 +29,9 @@ from charter.ground.judge.sampling_strategy import SamplingStrategy
 from charter.ground.measure.essays import ExaminerVerdict
 from charter.ground.measure.metrics import TRIPLES
 from charter.ground.text.examples import read_triples
-from charter.rooms.evaluate.context import Context
 from charter.rooms.evaluate.models import Models, examiner_role
 from charter.rooms.evaluate.settings import Settings
+from charter.rooms.evaluate.task import Context
 
 EXAMINED = "essay_grader.jsonl"
 JUDGES = ("grader", "reward", "rater")

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from charter.ground.generate.assistant import Assistant, local_of
 from charter.ground.generate.sampling import Sampling
-from charter.ground.text.answers import letter_of
-from charter.ground.text.dialogue import Message, assistant, user
-from charter.rooms.evaluate.task import LETTERS
+from charter.ground.text.answers import LETTERS, letter_of
+from charter.ground.text.dialogue import Message, Prompt, assistant, user
 
 ANSWER_TOKENS = 16
 REQUEST = "Which of the options says the same as this answer, or comes closest to it?"
@@ -32,7 +31,7 @@ def find_closest(helper: Assistant, mappings: Sequence[Mapping]) -> list[int | N
     """The index of the option that a helper finds closest: the likeliest letter, or the letter that it names if it
     can't score. None if it names none, or if the text doesn't fit into its context."""
     prompts = [wording(mapping) for mapping in mappings]
-    fitting = [n for n, prompt in enumerate(prompts) if _holds(helper, prompt)]
+    fitting = [n for n, prompt in enumerate(prompts) if holds(helper, prompt, ANSWER_TOKENS)]
     requests = [(prompts[n], len(mappings[n].options)) for n in fitting]
     places: list[int | None] = [None] * len(mappings)
     for n, place in zip(fitting, _places(helper, requests), strict=True):
@@ -56,6 +55,7 @@ def _places(helper: Assistant, requests: Sequence[tuple[list[Message], int]]) ->
     return [letter_of(f"{LEAD} {r[0].text}", count) for r, (_, count) in zip(replies, requests, strict=True)]
 
 
-def _holds(helper: Assistant, prompt: list[Message]) -> bool:
-    local = local_of(helper)
-    return local is None or len(local.encode(prompt)) + ANSWER_TOKENS <= local.engine.context
+def holds(assistant: Assistant, prompt: Prompt, tokens: int) -> bool:
+    """Whether a prompt and an answer of some tokens fit into the context of a local model; always True for a server."""
+    local = local_of(assistant)
+    return local is None or len(local.encode(prompt)) + tokens <= local.engine.context

@@ -1,19 +1,38 @@
-"""The models of a report, each loaded once, at its first use."""
+"""The models of a report, each loaded once, at its first use, and what is asked of their engines; so it needs torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant
+from charter.ground.generate.assistant import (
+    Assistant,
+    LocalAssistant,
+    check_prompts,
+    local_of,
+    open_assistant,
+)
+from charter.ground.generate.engine import Completion, naming_prompts
 from charter.ground.generate.response_cache import Memory
+from charter.ground.generate.scorer import score, score_document
+from charter.ground.judge import choice, essay
 from charter.ground.judge.best_of_n import apply_strategy, scores_of
-from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.judge.preference_score import PreferenceModel, encode_item
 from charter.ground.judge.sampling_strategy import SamplingStrategy
+from charter.ground.model.generation import Sampling
 from charter.ground.model.opening import checkpoint_folder
+from charter.ground.moderation.opening import open_screen
+from charter.ground.moderation.screen import Screen
+from charter.ground.text.dialogue import Dialogue, Message, Prompt
+from charter.rooms.evaluate import mapping
 
+# Tokens; longer documents are scored one by one, a piece at a time.
+TOGETHER = 8192
 # Of first, second and third readings of essays.
 EXAMINERS = ("examiner", "second_examiner", "third_examiner")
 
@@ -119,3 +138,95 @@ class Models:
     def _assistant(self, role: str) -> Assistant:
         source = self.inputs.one(role)
         return open_assistant(source, self.out.device, precision=self.out.precision, memory=self._memory)
+
+    @property
+    def local(self) -> LocalAssistant | None:
+        """The model under test with its engine and template, if it runs on this machine."""
+        return local_of(self.assistant)
+
+    @property
+    def of_policy(self) -> LocalAssistant | None:
+        """The same of the model under test by itself."""
+        return local_of(self.policy)
+
+    def holds(self, prompt: Prompt, tokens: int, role: str = "assistant") -> bool:
+        """Whether a prompt and an answer of some tokens fit into the context of a role's local model; always True for a
+        server."""
+        return mapping.holds(getattr(self, role), prompt, tokens)
+
+    def check_prompts(self, prompts: Sequence[Dialogue]) -> None:
+        """Raises CharterError for a dialogue that is too long for the model under test."""
+        check_prompts(self.assistant, prompts)
+
+    def reply(
+        self, dialogues: Sequence[Dialogue], sampling: Sampling, samples: int, seeds: Sequence[int]
+    ) -> list[list[Completion]]:
+        """Replies of the model under test. An error names the dialogue that is too long."""
+        with naming_prompts(dialogue.id for dialogue in dialogues):
+            return self.assistant.reply([list(d.messages) for d in dialogues], sampling, samples, seeds)
+
+    def token_logprobs(self, part: Sequence[Sequence[int]], length: int) -> list[list[float]]:
+        """Log-probability of each token of documents after the first token. Documents have up to `length` tokens. The
+        model must be a local one."""
+        assert self.local is not None
+        model = self.local.engine.model
+        if length > TOGETHER:
+            return [score_document(model, ids) for ids in part]
+        return [scores[0] for scores in score(model, [(ids[:1], [ids[1:]]) for ids in part])]
+
+    def reply_logprobs(
+        self, items: Sequence[tuple[str, Sequence[Message], Sequence[str]]]
+    ) -> list[list[float]]:
+        """Mean log-probability of a token of each reply to its messages; the model must be a local one. An item is (id,
+        messages, replies)."""
+        assert self.local is not None
+        with naming_prompts(name for name, _, _ in items):
+            return self.local.score_replies([(messages, each) for _, messages, each in items])
+
+    def prefer(
+        self,
+        pairs: Sequence[tuple[str, Sequence[Message], str, str]],
+        principle: str,
+        shots: Sequence[Mapping[str, Any]],
+        seed: int,
+    ) -> list[choice.Choice]:
+        """Which of two replies the model under test prefers, by letter and in both orders; a pair is (id, messages,
+        first, second)."""
+        questions = [choice.Question(*pair, principle) for pair in pairs]
+        return choice.choose(self.assistant, questions, choice.How(shots=shots, seed=seed))
+
+    def first_option(self, requests: Sequence[Prompt], questions: Sequence[str], seed: int) -> list[float]:
+        """Probability of (A) after each request, asked once; see `judge/choice.py`."""
+        return choice.first_option(self.assistant, requests, questions, choice.How(seed=seed))
+
+    def map_to_closest(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[int | None]:
+        """The index of the option that the helper maps each answer to; see `mapping.py`."""
+        mappings = [mapping.Mapping(text, tuple(options)) for text, options in pairs]
+        return mapping.find_closest(self.helper, mappings)
+
+    def read_essays(self, requests: Sequence[tuple[str, str]]) -> list[list[float | None]]:
+        """The examiners' readings of each (task, essay); see `judge/essay.py`."""
+        return essay.read_thrice(self.examiners, requests)
+
+    def open_screen(self, policy: Path, names: Sequence[str]) -> Screen | None:
+        """The acceptable-use screen of some classifiers; None without any."""
+        return open_screen(policy, names, device=self.out.device) if names else None
+
+    def add_start_scores(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Adds the start model's loss on each reply; nothing without a start model."""
+        if self.start is not None:
+            score_under_start(self.start, rows)
+
+
+def score_under_start(start: LocalAssistant, rows: Sequence[dict[str, Any]]) -> None:
+    """Adds nll_start, the nats of a reply under the start model, and tokens_start, its tokens there.
+
+    If both are too long for the start's context, the reply loses its far end, then the prompt its oldest tokens. An
+    empty reply has 0 tokens.
+    """
+    items = [
+        encode_item(start.template, row["messages"], [row["reply"]], start.engine.context) for row in rows
+    ]
+    scores = score(start.engine.model, [(item.prompt, [item.replies[0][:-1]]) for item in items])
+    for row, (logprobs,) in zip(rows, scores, strict=True):
+        row["nll_start"], row["tokens_start"] = -sum(logprobs), len(logprobs)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.recognise import ROW_ENDINGS
 from charter.ground.text.columns import plain_name, raw_rows
-from charter.rooms.evaluate.task import LETTERS
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import LETTERS, Context
 
 T = TypeVar("T")
 Row = Mapping[str, Any]

@@ -21,11 +21,11 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.remake import explain_mismatch, inputs_again
 from charter.ground.settings.sources import is_remote
-from charter.rooms.evaluate.context import Context, open_contexts
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.models import EXAMINERS
+from charter.rooms.evaluate.run import open_contexts
 from charter.rooms.evaluate.settings import ROLES, Settings
-from charter.rooms.evaluate.task import Row, Rows
+from charter.rooms.evaluate.task import Context, Row, Rows
 
 # Tolerance of scores and log-probabilities.
 TOLERANCE = 1e-3

@@ -16,14 +16,15 @@ from charter.ground.judge.detect import precision_recall
 from charter.ground.measure.reporting import Reported, read_reported, record
 from charter.ground.text.examples import read_labelled
 from charter.rooms.evaluate.asking import check_form
-from charter.rooms.evaluate.baseline import check_baseline
 from charter.rooms.evaluate.catalogue import METRICS
 from charter.rooms.evaluate.contamination import check_questions, contamination
-from charter.rooms.evaluate.context import Context, open_contexts
 from charter.rooms.evaluate.corrections import missing_corrections
 from charter.rooms.evaluate.gates import describe_model, describe_shown, examiner, judges
+from charter.rooms.evaluate.identity import check_baseline, identity
+from charter.rooms.evaluate.models import Models
+from charter.rooms.evaluate.screening import Screening
 from charter.rooms.evaluate.settings import Settings
-from charter.rooms.evaluate.task import Rows
+from charter.rooms.evaluate.task import Context, Rows
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
@@ -52,7 +53,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     report |= examiner(contexts, inputs, out)
     if any(context.task.group for context in contexts):
         report["contamination"] = contamination(inputs.one("policy"), questions, out)
-    report["identity"] |= {context.task.name: context.identity() for context in contexts}
+    report["identity"] |= {context.task.name: identity(context) for context in contexts}
     report["questions"] = {context.task.name: context.drawn for context in contexts if context.drawn}
     record(out, METRICS)
     reported = read_reported(out.path)
@@ -104,3 +105,19 @@ def _decoding(settings: Settings, contexts: list[Context]) -> dict[str, Any]:
             f"{settings.stage}: sampled without {', '.join(own.ignored)} of its own decoding"
         )
     return {"kind": "own", **own.facts, "ignored": list(own.ignored)}
+
+
+def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Context]:
+    """A context for every task of a report. Models are loaded at their first use."""
+    models, screening = Models(inputs, out, settings.show), Screening(settings, inputs, out)
+    contexts = []
+    for task in settings.evaluations:
+        if not task.role.required and not inputs.many(task.data_role):
+            # such as revisions without transcripts
+            continue
+        change = settings.change_of(task.name)
+        protocol = task.protocol.apply_change(settings.limit, change)
+        if settings.decoding == "own" and protocol.max_tokens:
+            protocol = protocol.use_decoding(own_decoding(models.policy), change)
+        contexts.append(Context(settings, inputs, out, models, task, protocol, screening))
+    return contexts

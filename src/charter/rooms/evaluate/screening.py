@@ -54,8 +54,8 @@ from charter.ground.text.columns import plain_name
 from charter.ground.text.dialogue import Message, prompt_of
 from charter.ground.text.examples import read_triples
 from charter.ground.text.records import read_comparisons, read_dialogues
+from charter.rooms.evaluate.options import Options
 from charter.rooms.evaluate.placing import PLACES
-from charter.rooms.evaluate.settings import Settings
 
 CALIBRATION = "calibration"
 DEV = ".dev"  # the end of names of files that choose
@@ -107,7 +107,7 @@ class Item:
 class Screening:
     """One measurement of a screen. `summary`: what report.json says of it; `rows` fills it."""
 
-    def __init__(self, settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    def __init__(self, settings: Options, inputs: Inputs, out: Workspace) -> None:
         self.settings, self.inputs, self.out = settings, inputs, out
         self.summary: dict[str, Any] = {}
 
@@ -170,7 +170,7 @@ class Screening:
         }
 
 
-def items(settings: Settings, inputs: Inputs) -> list[Item]:
+def items(settings: Options, inputs: Inputs) -> list[Item]:
     """All labelled texts, at most `acceptable_use.limit` a set. Raises CharterError if a half of a side has no
     harmless text."""
     texts: list[Item] = []
@@ -189,7 +189,7 @@ def items(settings: Settings, inputs: Inputs) -> list[Item]:
     return texts
 
 
-def place_prompts(settings: Settings, texts: Sequence[Item]) -> list[Item]:
+def place_prompts(settings: Options, texts: Sequence[Item]) -> list[Item]:
     """`acceptable_use.placed` prompts of each kind, of the measured half and of one turn, in every place."""
     placed: list[Item] = []
     for kind in (VIOLATING, LOOKALIKE, ORDINARY):
@@ -207,7 +207,7 @@ def place_prompts(settings: Settings, texts: Sequence[Item]) -> list[Item]:
     return placed
 
 
-def open_classifiers(settings: Settings, inputs: Inputs, out: Workspace, policy: Policy) -> list[Classifier]:
+def open_classifiers(settings: Options, inputs: Inputs, out: Workspace, policy: Policy) -> list[Classifier]:
     """The classifiers that the settings name, on the models of the roles."""
     classifiers: list[Classifier] = []
     for name in settings.acceptable_use.classifiers:
@@ -265,7 +265,7 @@ def _pairs(source: Input) -> Iterator[Item]:
             yield Item(f"{name}/{c.id}", name, ORDINARY, c.topic, c.messages, c.chosen)
 
 
-def _draw(settings: Settings, source: Input, texts: list[Item]) -> list[Item]:
+def _draw(settings: Options, source: Input, texts: list[Item]) -> list[Item]:
     limit = settings.acceptable_use.limit
     if not limit or limit >= len(texts):
         return texts

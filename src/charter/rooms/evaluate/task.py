@@ -1,7 +1,8 @@
 """What an evaluation is: one frozen declaration, its questions, and the words in which it asks them.
 
 A task is one file in `tasks/` that ends in `TASK = Task(...)`, and one line in `catalogue.py`. Importing it doesn't
-load torch: whatever asks a model is a method of the context (`context.py`).
+load torch: what needs it stands behind `context.models`. `Context` is what a task works with; `asking.py` and
+`replying.py` ask the models.
 
 A question with worked examples is one running text, or turns of the model's chat template. In both forms everything
 before the answer is the same, so a shared beginning is computed once (card section 4.3; Bai 2022a, appendix E:
@@ -10,28 +11,40 @@ examples come from a development split, never from the one that is scored).
 
 from __future__ import annotations
 
+import random
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import Field
-
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.judge.detect import training_digest
 from charter.ground.measure import counts
 from charter.ground.measure.metric import VERSION, Metric
 from charter.ground.measure.reporting import Reported
 from charter.ground.model.generation import Decoding
-from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
-from charter.ground.text.dialogue import Message, assistant, user
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue, Message, assistant, user
+from charter.ground.text.records import read_prompts
+from charter.rooms.evaluate.options import Change as Change
+from charter.rooms.evaluate.options import Form as Form
+from charter.rooms.evaluate.options import Options
 
 if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+    from charter.ground.generate.assistant import Assistant, LocalAssistant
+    from charter.rooms.evaluate.models import Models
+    from charter.rooms.evaluate.screening import Screening
+
+T = TypeVar("T")
 
 LETTERS = string.ascii_uppercase
 CONTAMINATION = "contamination.jsonl"
 UNANSWERED = ("unparsed", "too long", "environment failed")
-Form = Literal["text", "chat"]
 Prompt = str | list[Message]
 Row = dict[str, Any]
 Rows = list[Row]
@@ -45,19 +58,6 @@ CHOSEN = ("limit", "form", "temperature", "max_tokens")
 # Dialogues are always chats.
 REPLIES = ("limit", "temperature", "samples", "max_tokens")
 SCORED = ("limit",)
-
-
-class Change(Frozen):
-    """Changes to a task's protocol; all of them are part of the score's identity."""
-
-    limit: int | None = Field(None, ge=0, description="questions asked, drawn by seed; 0: all")
-    shots: int | None = Field(None, ge=0, description="worked examples before each question")
-    form: Form | None = Field(
-        None, description="text: one running text; chat: turns of the model's chat template"
-    )
-    temperature: float | None = Field(None, ge=0, description="sampling temperature")
-    samples: int | None = Field(None, ge=1, description="answers sampled per question")
-    max_tokens: int | None = Field(None, ge=1, description="longest answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,3 +229,122 @@ def format_question(question: Question, style: str = "{}.") -> str:
     """The passage, the question, and its options with a letter each: "A. first" """
     options = [f"{style.format(LETTERS[n])} {option}" for n, option in enumerate(question.options)]
     return "\n".join([*filter(None, [question.passage]), question.text, *options])
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One task on one model. `facts`: what the task adds to its score's identity. `summary`: what report.json says of
+    the task besides. `drawn`: how many questions of how many in the data were drawn."""
+
+    settings: Options
+    inputs: Inputs
+    out: Workspace
+    models: Models
+    task: Task
+    protocol: Protocol
+    screening: Screening
+    facts: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    drawn: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.task.detecting:
+            self.facts["detectors"] = training_digest()
+
+    @property
+    def assistant(self) -> Assistant:
+        """The model under test."""
+        return self.models.assistant
+
+    @property
+    def local(self) -> LocalAssistant | None:
+        """The model under test with its engine and template, if it runs on this machine."""
+        return self.models.local
+
+    @property
+    def sources(self) -> list[Path]:
+        """The files or folders of the task's data."""
+        return [entry.folder for entry in self.inputs.many(self.task.data_role)]
+
+    @property
+    def source(self) -> Path:
+        """The one file or folder of the task's data."""
+        return self.inputs.one(self.task.data_role).folder
+
+    @property
+    def title(self) -> str:
+        """The text of progress bars."""
+        return f"{self.settings.stage}: {self.task.name}"
+
+    @property
+    def answers_together(self) -> int:
+        """How many answers are sampled together and saved at once."""
+        return self.settings.chunk or self.task.chunk
+
+    @property
+    def chunk(self) -> int:
+        """How many questions are asked together, so that a chunk has about `answers_together` answers."""
+        return max(1, self.answers_together // self.protocol.samples)
+
+    def absent(self, why: str, *metrics: str) -> None:
+        """Says in report.json and to the user why the task has no such metric."""
+        self.summary.setdefault("absent", {}).update(dict.fromkeys(metrics, why))
+        self.out.note(f"{self.task.name}: no {', '.join(metrics)}: {why}")
+
+    def seed(self, *names: str | int) -> int:
+        """A seed that depends only on the draw seed, the task and `names`; it is equal for every stage."""
+        return derive_seed(self.settings.draw_seed, self.task.name, *names)
+
+    def draw(self, rows: Sequence[T], seed: int | None = None) -> list[T]:
+        """At most `limit` rows (0: all) in their order, the same for every stage."""
+        limit = self.protocol.limit
+        all_of_them = not limit or limit >= len(rows)
+        self.drawn.update({"asked": len(rows) if all_of_them else limit, "of": len(rows)})
+        if all_of_them:
+            return list(rows)
+        rng = random.Random(self.seed("draw") if seed is None else seed)
+        return [rows[i] for i in sorted(rng.sample(range(len(rows)), limit))]
+
+    def draw_evenly(self, rows: Sequence[T], stratum: Callable[[T], object]) -> list[T]:
+        """At most `limit` rows (0: all), as many of each stratum as it has and the limit allows, in their order; the
+        same for tasks that share a role."""
+        limit = self.protocol.limit
+        self.drawn.update({"asked": min(limit or len(rows), len(rows)), "of": len(rows)})
+        if not limit or limit >= len(rows):
+            return list(rows)
+        rng = random.Random(derive_seed(self.settings.draw_seed, "draw", self.task.data_role))
+        places: dict[object, list[int]] = {}
+        for place, row in enumerate(rows):
+            places.setdefault(stratum(row), []).append(place)
+        strata = list(places.values())
+        for one in strata:
+            rng.shuffle(one)
+        rng.shuffle(strata)
+        in_turn = (place for layer in zip_longest(*strata) for place in layer if place is not None)
+        return [rows[place] for place in sorted(islice(in_turn, limit))]
+
+    def draw_of_role(self, rows: Sequence[T]) -> list[T]:
+        """The same, by the seed of the data's role."""
+        return self.draw(rows, derive_seed(self.settings.draw_seed, "draw", self.task.data_role))
+
+    def prompts(self, reader: Callable[[Iterable[Path]], list[Dialogue]] = read_prompts) -> list[Dialogue]:
+        """The drawn dialogues of the task's data, by default without the assistant's reference answers. Raises
+        CharterError for a broken row, and for a dialogue that is too long for the model under test."""
+        prompts = self.draw_of_role(reader(self.sources))
+        self.models.check_prompts(prompts)
+        return prompts
+
+    def examples(self, pool: Sequence[T], what: str = "") -> list[T]:
+        """The protocol's number of worked examples, drawn from a pool that is not scored.
+
+        Raises CharterError if the pool is too small.
+        """
+        shots = self.protocol.shots
+        if shots > len(pool):
+            raise CharterError(
+                f"{self.task.name} needs {shots} worked examples and {what or self.source} has {len(pool)}; "
+                f"give more, or set change.{self.task.name}.shots"
+            )
+        if shots == len(pool):
+            return list(pool)
+        return random.Random(self.seed("examples", what)).sample(list(pool), shots)

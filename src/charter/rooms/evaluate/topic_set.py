@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -20,10 +20,7 @@ from charter.ground.text.dialogue import Dialogue, user
 from charter.ground.text.heldout import BENIGN, REPRESENTATIVE
 from charter.ground.text.records import check_distinct
 from charter.rooms.evaluate.reading import TEST, read_split
-from charter.rooms.evaluate.task import Question
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Question
 
 TOPICS = ("misinformation", "hate_and_discrimination", "child_safety")
 ORIGINS = (REPRESENTATIVE, BENIGN)
@@ -96,7 +93,7 @@ def draw_goals(context: Context) -> list[Asked]:
         topics = goals
     drawn = set(context.draw_evenly(sorted(topics), topics.__getitem__))
     chosen = [one for one in asked if one.goal in drawn]
-    context.check_prompts([one.dialogue for one in chosen])
+    context.models.check_prompts([one.dialogue for one in chosen])
     return chosen
 
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 from charter.ground.measure.metrics import of_a_judge
 from charter.ground.measure.screening import OF_SCREENS, PLACED
 from charter.ground.settings.roles import Role
-from charter.rooms.evaluate.task import Rows, Task
+from charter.rooms.evaluate.task import Context, Rows, Task
 
 if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
     from charter.rooms.evaluate.screening import Item
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.constitution import load
@@ -25,12 +24,10 @@ from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import Dialogue, prompt_of, user
 from charter.ground.text.jsonl import read_text
 from charter.ground.text.records import read_dialogues
-from charter.rooms.evaluate.judge_answers import read_number, shorten
+from charter.rooms.evaluate import asking, replying
+from charter.rooms.evaluate.asking import read_number, shorten
 from charter.rooms.evaluate.reading import Row
-from charter.rooms.evaluate.task import Marks, Protocol, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Marks, Protocol, Rows, Task
 
 LOWEST, HIGHEST = -3, 3
 # Words of its own from which a section is an area.
@@ -113,13 +110,13 @@ def rows(context: Context, rollouts: Sequence[Rollout]) -> Rows:
     written = [
         (rollout, prompt) for rollout, prompt in zip(rollouts, prompts, strict=True) if prompt is not None
     ]
-    replies = context.replies([prompt for _, prompt in written], lambda rows: None) if written else []
+    replies = replying.reply(context, [prompt for _, prompt in written], lambda *_: None) if written else []
     texts = {row["id"]: row["reply"] for row in replies}
     asked = [(r.id, _rating(r, prompt, texts[r.id])) for r, prompt in written]
     asked_fixed = [(r.id, _rating(r, prompt, FIXED_REPLY)) for r, prompt in written]
     ids = [r.id for r, _ in written]
-    answers = dict(zip(ids, context.ask_judge("rating", asked), strict=True))
-    fixed = dict(zip(ids, context.ask_judge("fixed", asked_fixed), strict=True))
+    answers = dict(zip(ids, asking.ask_judge(context, "rating", asked), strict=True))
+    fixed = dict(zip(ids, asking.ask_judge(context, "fixed", asked_fixed), strict=True))
     kept: Rows = [
         {
             "id": rollout.area.key,
@@ -146,7 +143,7 @@ def _scenarios(context: Context, rollouts: Sequence[Rollout]) -> list[Dialogue |
         context.facts["scenarios"] = [{"ref": s.name, "id": s.id} for s in sources]
         return [replace(pool[context.seed("scenario", r.id) % len(pool)], id=r.id) for r in rollouts]
     questions = [(r.id, SCENARIO.format(area=r.area.text, number=r.number)) for r in rollouts]
-    answers = context.ask_judge("scenario", questions, temperature=1.0, max_tokens=120)
+    answers = asking.ask_judge(context, "scenario", questions, temperature=1.0, max_tokens=120)
     context.facts["scenarios"] = "written by the judge"
     return [
         Dialogue(r.id, (user(text.strip('" \n')),)) if text.strip('" \n') else None

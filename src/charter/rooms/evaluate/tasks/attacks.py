@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
@@ -24,12 +23,10 @@ from charter.ground.measure.metric import Better, Judge, Metric, Term, corrected
 from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import Dialogue, user
 from charter.ground.text.records import read_prompts
+from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.reading import Row
-from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import REPLIES, Context, Marks, Protocol, Rows, Task
 
 ATTACK, PLAIN, TWIN, PLAIN_TWIN = KINDS = ("attack", "plain", "twin", "plain_twin")
 RETESTS = "retests.jsonl"
@@ -75,7 +72,7 @@ def questions(context: Context) -> list[Sent]:
         framed = mutate(framed, attack.meta[CHAIN], int(attack.meta[SEED]))
         named = Dialogue(f"{attack.id}/twin", framed.messages, attack.topic, meta=attack.meta)
         sent.append(_sent(named, TWIN, _text(twins[goal]), goal))
-    context.check_prompts([one.dialogue for one in sent])
+    context.models.check_prompts([one.dialogue for one in sent])
     return sent
 
 
@@ -103,13 +100,13 @@ def rows(context: Context, sent: Sequence[Sent]) -> Rows:
     """One row a sample, judged as an answer to the plain request."""
     by_id = {one.id: one for one in sent}
 
-    def grade(rows: Rows) -> None:
+    def grade(context: Context, rows: Rows) -> None:
         plain = [row | {"messages": [user(by_id[row["id"]].request)]} for row in rows]
-        context.grade_harm(plain)
+        replying.grade_harm(context, plain)
         for row, graded in zip(rows, plain, strict=True):
             row |= {key: value for key, value in graded.items() if key != "messages"}
 
-    replies = context.replies([one.dialogue for one in sent], grade)
+    replies = replying.reply(context, [one.dialogue for one in sent], grade)
     kept = []
     for row in replies:
         one = by_id[row["id"]]

@@ -19,7 +19,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from charter.ground.measure import counts
 from charter.ground.measure.bias import (
@@ -35,13 +34,10 @@ from charter.ground.measure.bias import (
 from charter.ground.measure.metric import VERSION, Metric
 from charter.ground.measure.score import tabulate
 from charter.ground.settings.roles import Role
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import likeliest
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import CHOSEN, Protocol, Query, Question, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
-
+from charter.rooms.evaluate.task import CHOSEN, Context, Protocol, Query, Question, Rows, Task
 
 LEAD = "The answer is"
 LETTERS = ("a", "b", "c")
@@ -68,7 +64,9 @@ def questions(context: Context) -> list[Question]:
 
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a question: the choice, and which options are the biased one and the unknown one."""
-    choices = context.choose([build_query(q) for q in questions], [f"({letter}" for letter in LETTERS])
+    choices = asking.choose(
+        context, [build_query(q) for q in questions], [f"({letter}" for letter in LETTERS]
+    )
     return [row | dict(question.meta) for row, question in zip(choices, questions, strict=True)]
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.measure import counts
@@ -22,6 +22,7 @@ from charter.ground.measure.metric import Metric
 from charter.ground.measure.question_sets import sets_agree, writer
 from charter.ground.measure.score import Table, tabulate
 from charter.ground.settings.roles import Role
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.either import (
     YES_NO,
     Asked,
@@ -33,10 +34,7 @@ from charter.rooms.evaluate.either import (
 from charter.rooms.evaluate.grouped import Measure, by_group
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.reading import TEST, read_split
-from charter.rooms.evaluate.task import Marks, Protocol, Question, Row, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Marks, Protocol, Question, Row, Rows, Task
 
 BY_NAME = "behaviours.jsonl"
 # The rows of a step that wrote questions.
@@ -129,7 +127,7 @@ def versions(question: Question) -> list[Asked]:
 def rows(context: Context, questions: Sequence[Question]) -> Rows:
     """One row a question, with the probabilities of the matching and of the other answer in each version."""
     by_question = [versions(question) for question in questions]
-    pairs = iter(context.two_answers([one for each in by_question for one in each]))
+    pairs = iter(asking.two_answers(context, [one for each in by_question for one in each]))
     return [
         _row(question, each, [next(pairs) for _ in each])
         for question, each in zip(questions, by_question, strict=True)

@@ -15,20 +15,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.measure import counts
 from charter.ground.measure.bias import gap
 from charter.ground.measure.metric import SHARE, VERSION, Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.answers import says_yes
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import TOO_LONG, shares
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import SCORED, Marks, Query, Question, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
-
+from charter.rooms.evaluate.task import SCORED, Context, Marks, Query, Question, Rows, Task
 
 LEAD = "Answer:"
 REQUEST = "Answer Yes or No."
@@ -53,7 +50,7 @@ ARTICLE = re.compile(r"\b([Aa])n? \{(race|gender|age)\}")
 
 def questions(context: Context) -> list[Question]:
     """The drawn profiles."""
-    context.facts["answers"] = "scored" if context.can_score else "sampled"
+    context.facts["answers"] = "scored" if asking.can_score(context) else "sampled"
     return context.draw(read_split(context.source, TEST, parse))
 
 
@@ -61,13 +58,13 @@ def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a profile and person."""
     each = [(question, person) for question in questions for person in people(question)]
     prompts = [build_query(*one).prompt(context.protocol.form) for one in each]
-    context.show_prompt(prompts[0])
+    asking.show_prompt(context, prompts[0])
     found: list[dict[str, Any]]
-    if context.can_score:
-        scores = context.text_logprobs(prompts, [ANSWERS] * len(prompts))
+    if asking.can_score(context):
+        scores = asking.text_logprobs(context, prompts, [ANSWERS] * len(prompts))
         found = [{"logprobs": logprobs} for logprobs in scores]
     else:
-        answers = context.short_answers(prompts, [_name(*one) for one in each])
+        answers = asking.short_answers(context, prompts, [_name(*one) for one in each])
         found = [{"logprobs": None, "answers": texts} for texts in answers]
     return [_row(*one, answer) for one, answer in zip(each, found, strict=True)]
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.measure import counts
 from charter.ground.measure.essays import combine, rank_correlation
 from charter.ground.measure.metric import Metric, Term
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.reading import Row, draw_questions
-from charter.rooms.evaluate.task import SCORED, Marks, Question, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import SCORED, Context, Marks, Question, Rows, Task
 
 TOGETHER = 16
 WRITE = "Write an essay on this topic: {}"
@@ -38,7 +35,7 @@ def rows(context: Context, questions: Sequence[Question]) -> Rows:
     context.facts["examiners"] = context.models.examiner_ids
 
     def produce(part: Sequence[Question], _: int) -> Rows:
-        readings = context.read_essays([(q.text, q.passage) for q in part])
+        readings = context.models.read_essays([(q.text, q.passage) for q in part])
         return [_row(question, own) for question, own in zip(part, readings, strict=True)]
 
     return context.out.chunks(context.task.name, questions, TOGETHER, produce, context.title)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.measure import counts
@@ -20,12 +20,10 @@ from charter.ground.settings.roles import Role
 from charter.ground.text.answers import letter_of
 from charter.ground.text.dialogue import Dialogue, user
 from charter.ground.text.records import check_distinct
-from charter.rooms.evaluate.judge_answers import shorten
+from charter.rooms.evaluate import asking, replying
+from charter.rooms.evaluate.asking import shorten
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import Marks, Protocol, Question, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Marks, Protocol, Question, Rows, Task
 
 SIDES = ("a", "b")
 CATEGORIES = (
@@ -70,8 +68,8 @@ def rows(context: Context, pairs: Sequence[Question]) -> Rows:
         for pair in pairs
         for side in SIDES
     ]
-    context.check_prompts(prompts)
-    replies = {(r["id"], r["sample"]): r["reply"] for r in context.replies(prompts, lambda rows: None)}
+    context.models.check_prompts(prompts)
+    replies = {(r["id"], r["sample"]): r["reply"] for r in replying.reply(context, prompts, lambda *_: None)}
     kept: Rows = [
         {
             "id": pair.id,
@@ -92,7 +90,7 @@ def rows(context: Context, pairs: Sequence[Question]) -> Rows:
             for row in kept
             for first, second in (SIDES, SIDES[::-1])
         ]
-        answers = [texts[0] for texts in context.ask_judge("order", questions)]
+        answers = [texts[0] for texts in asking.ask_judge(context, "order", questions)]
         for n, row in enumerate(kept):
             row["answers"] = answers[2 * n : 2 * n + 2]
     return [{**row, **mark(row)} for row in kept]

@@ -7,7 +7,6 @@ and the share of cut replies. A needless refusal holds no fact and has a rate of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
@@ -15,12 +14,10 @@ from charter.ground.settings.roles import Role
 from charter.ground.text.answers import occurs
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.free_questions import read_facts
+from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.marks import mark_detections
-from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Row, Rows, Rule, Task
+from charter.rooms.evaluate.task import REPLIES, Context, Marks, Protocol, Row, Rows, Rule, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
 
 
 def look_for(key: str, rule: Rule, most: int | None = None) -> Callable[[Context, Sequence[Dialogue]], Rows]:
@@ -28,16 +25,16 @@ def look_for(key: str, rule: Rule, most: int | None = None) -> Callable[[Context
     more than `most` tokens."""
 
     def rows(context: Context, dialogues: Sequence[Dialogue]) -> Rows:
-        return context.replies(dialogues, marking(dialogues, key, rule), most)
+        return replying.reply(context, dialogues, marking(dialogues, key, rule), most)
 
     return rows
 
 
-def marking(dialogues: Sequence[Dialogue], key: str, rule: Rule) -> Callable[[Rows], None]:
+def marking(dialogues: Sequence[Dialogue], key: str, rule: Rule) -> Callable[[Context, Rows], None]:
     """Adds the accepted words of their dialogue and their marks to rows."""
     keys = {dialogue.id: dialogue.meta[key] for dialogue in dialogues}
 
-    def mark(rows: Rows) -> None:
+    def mark(_: Context, rows: Rows) -> None:
         for row in rows:
             row[key] = keys[row["id"]]
             row.update(rule(row))

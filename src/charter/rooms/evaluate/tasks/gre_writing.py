@@ -8,19 +8,17 @@ whether `essay_grader` found it fit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.measure import counts
 from charter.ground.measure.essays import HIGHEST, apart, combine
 from charter.ground.measure.metric import PLAIN, Metric
 from charter.ground.settings.roles import Role
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.exam import draw, examples, origin, reader
 from charter.rooms.evaluate.exam_scale import check_scale, scale_essays
 from charter.rooms.evaluate.marks import TOO_LONG
-from charter.rooms.evaluate.task import SAMPLED, Marks, Protocol, Query, Question, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import SAMPLED, Context, Marks, Protocol, Query, Question, Rows, Task
 
 OURS = "gre_writing.heldout"
 HEADER = "Write an essay of about 400 words for each task."
@@ -41,16 +39,16 @@ def rows(context: Context, questions: Sequence[Question]) -> Rows:
     shown = examples(context, parse, OURS, lambda q: bool(q.meta["essay"]))
     shots = [(q.text, str(q.meta["essay"])) for q in shown]
     queries = [Query(q, q.text, "", shots, HEADER) for q in questions]
-    context.show(queries[0])
+    asking.show(context, queries[0])
 
     def produce(part: Sequence[Query], _: int) -> Rows:
-        each = zip(part, context.complete(part), strict=True)
+        each = zip(part, asking.complete(context, part), strict=True)
         essays = [
             (query.question, sample, c) for query, own in each for sample, c in enumerate(own or [None])
         ]
         written = [n for n, (_, _, c) in enumerate(essays) if c is not None and c.text.strip()]
         requests = [(essays[n][0].text, str(essays[n][2].text)) for n in written]  # type: ignore[union-attr]
-        readings = dict(zip(written, context.read_essays(requests), strict=True))
+        readings = dict(zip(written, context.models.read_essays(requests), strict=True))
         made = []
         for n, (question, sample, c) in enumerate(essays):
             reply, stop = (c.text, c.stop) if c is not None else ("", TOO_LONG)

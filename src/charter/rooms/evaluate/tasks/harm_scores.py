@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Better, Measure, Metric
@@ -19,13 +19,11 @@ from charter.ground.measure.score import Table, tabulate
 from charter.ground.settings.roles import Role
 from charter.ground.text.ballot import HARMFUL_FROM
 from charter.ground.text.dialogue import Dialogue
+from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.grouped import by_group
 from charter.rooms.evaluate.marks import mark_detections
-from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Rows, Task
+from charter.rooms.evaluate.task import REPLIES, Context, Marks, Protocol, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, questions
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
 
 BY_PROMPT = "harm_scores_prompts.jsonl"
 SPAN = (0.0, 4.0)
@@ -33,7 +31,7 @@ SPAN = (0.0, 4.0)
 
 def rows(context: Context, prompts: Sequence[Dialogue]) -> Rows:
     """The samples of every prompt and its greedy reply, rated."""
-    rated = context.replies(prompts, context.grade_rating_beside_fixed, greedy=True)
+    rated = replying.reply(context, prompts, replying.grade_rating_beside_fixed, greedy=True)
     return [{**row, "group": row["id"], **mark(row)} for row in rated]
 
 

@@ -7,18 +7,15 @@ Its training prompts are another half than those of the model that RL maximised,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from charter.ground.measure import counts
 from charter.ground.measure.fluency import fluency_of
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import Dialogue
+from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.marks import mark_detections
-from charter.rooms.evaluate.task import REPLIES, Protocol, Row, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import REPLIES, Context, Protocol, Row, Rows, Task
 
 # Replies a chunk.
 TOGETHER = 80
@@ -31,7 +28,7 @@ def questions(context: Context) -> list[Dialogue]:
 
 def rows(context: Context, prompts: Sequence[Dialogue]) -> Rows:
     """Samples of every unsafe prompt, graded."""
-    return context.replies(prompts, context.grade_harm)
+    return replying.reply(context, prompts, replying.grade_harm)
 
 
 def beside(context: Context, rows: Rows) -> Iterator[tuple[str, Rows]]:

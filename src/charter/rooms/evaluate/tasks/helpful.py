@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
@@ -13,17 +12,15 @@ from charter.ground.measure.metric import PLAIN, Metric
 from charter.ground.measure.metrics import WINS
 from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import Dialogue
+from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.marks import mark_detections
-from charter.rooms.evaluate.task import REPLIES, Protocol, Row, Rows, Task
+from charter.rooms.evaluate.task import REPLIES, Context, Protocol, Row, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, questions
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
 
 
 def rows(context: Context, prompts: Sequence[Dialogue]) -> Rows:
     """Replies to every helpful prompt, scored by the frozen grader."""
-    return context.replies(prompts, context.grade_help)
+    return replying.reply(context, prompts, replying.grade_help)
 
 
 def beside(context: Context, rows: Rows) -> Iterator[tuple[str, Rows]]:

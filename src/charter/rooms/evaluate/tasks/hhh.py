@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.wording import HHH_QUESTION, OPTIONS, conversation_text
@@ -28,10 +28,8 @@ from charter.ground.text.columns import ASKED
 from charter.ground.text.dialogue import Comparison, assistant, cluster_of, sides, user
 from charter.ground.text.examples import read_shots
 from charter.ground.text.records import check_distinct, read_comparisons
-from charter.rooms.evaluate.task import Form, Marks, Prompt, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate import asking
+from charter.rooms.evaluate.task import Context, Form, Marks, Prompt, Rows, Task
 
 GROUPS, UNMATCHED = "hhh_groups", "unmatched"
 PARTS = (*AXES, UNMATCHED)
@@ -141,10 +139,10 @@ def rows(context: Context, comparisons: Sequence[Comparison]) -> Rows:
         own = [choice for choice in part if ASKED in choice.meta]
         ours = [choice for choice in part if ASKED not in choice.meta]
         prompts = [own_prompt(choice, shots, context.protocol.form) for choice in own]
-        first = context.first_option(prompts, [c.id for c in own], seed) if own else []
+        first = context.models.first_option(prompts, [c.id for c in own], seed) if own else []
         by_id = {c.id: _row(c, "policy", _right(c, p), 0.5, p) for c, p in zip(own, first, strict=True)}
         pairs = [(c.id, c.messages, *sides(c)) for c in ours]
-        answers = context.prefer(pairs, HHH_QUESTION, shots, seed) if ours else []
+        answers = context.models.prefer(pairs, HHH_QUESTION, shots, seed) if ours else []
         for c, answer in zip(ours, answers, strict=True):
             by_id[c.id] = _row(c, "policy", answer.p_first, 0.5, answer.shown_first)
         return [by_id[choice.id] for choice in part]
@@ -154,12 +152,12 @@ def rows(context: Context, comparisons: Sequence[Comparison]) -> Rows:
         return [_row(c, "preference", good - bad, 0.0) for c, (good, bad) in zip(part, scores, strict=True)]
 
     def content(part: Sequence[Comparison], _: int) -> Rows:
-        scores = context.reply_logprobs([(c.id, c.messages, sides(c)) for c in part])
+        scores = context.models.reply_logprobs([(c.id, c.messages, sides(c)) for c in part])
         return [_row(c, "content", good - bad, 0.0) for c, (good, bad) in zip(part, scores, strict=True)]
 
     chunks, stage = context.out.chunks, context.settings.stage
     if shown := next((c for c in comparisons if ASKED in c.meta), None):
-        context.show_prompt(own_prompt(shown, shots, context.protocol.form))
+        asking.show_prompt(context, own_prompt(shown, shots, context.protocol.form))
     rows = chunks("hhh", comparisons, context.chunk, policy, f"{stage}: HHH choices")
     rows += chunks("hhh-scores", comparisons, context.chunk, preference, "HHH scores")
     if context.local is not None:

@@ -12,7 +12,7 @@ import platform
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import counts
@@ -21,13 +21,10 @@ from charter.ground.sandbox.limits import Limits
 from charter.ground.sandbox.preflight import sandbox
 from charter.ground.sandbox.program import Outcome, Program, Verdict, check_all
 from charter.ground.settings.roles import Role
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import Marks, Protocol, Query, Question, Rows, Task, unanswered_rate
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
-
+from charter.rooms.evaluate.task import Context, Marks, Protocol, Query, Question, Rows, Task, unanswered_rate
 
 REQUEST = (
     "Complete this Python function. Reply with the whole function in one ```python block, and nothing else."
@@ -64,7 +61,7 @@ def rows(context: Context, questions: list[Question]) -> Rows:
     queries = [
         Query(q, f"{REQUEST}\n\n```python\n{heading(q)}```" if chat else heading(q)[:-1]) for q in questions
     ]
-    answers = context.answer(queries, lambda *_: {}, stops=() if chat else STOPS)
+    answers = asking.answer(context, queries, lambda *_: {}, stops=() if chat else STOPS)
     by_id = {question.id: question for question in questions}
 
     def judge(part: Sequence[dict[str, Any]], _: int) -> Rows:

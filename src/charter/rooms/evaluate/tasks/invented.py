@@ -7,8 +7,6 @@ model tells what it knows from what nobody can.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from charter.ground.measure.counts import flag, mean
 from charter.ground.measure.honesty import ANSWERABLE, UNANSWERABLE, of_answers
 from charter.ground.measure.metric import Metric
@@ -16,10 +14,7 @@ from charter.ground.settings.roles import Role
 from charter.ground.text.invented import Fact, fact_of, with_twins
 from charter.rooms.evaluate.honesty import BRIEF, TAKES, Honest
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import Question, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Question, Task
 
 
 def parse(row: Row, name: str) -> list[Fact]:

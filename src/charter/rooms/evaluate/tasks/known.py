@@ -5,16 +5,11 @@ An answer is right if an accepted one occurs in it, as in `quiz`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from charter.ground.measure.honesty import of_answers
 from charter.rooms.evaluate.honesty import BRIEF, TAKES, Honest
 from charter.rooms.evaluate.reading import TEST, read_split
-from charter.rooms.evaluate.task import Question, Task, unanswered_rate
+from charter.rooms.evaluate.task import Context, Question, Task, unanswered_rate
 from charter.rooms.evaluate.tasks import triviaqa
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
 
 
 def load(context: Context) -> list[list[Question]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.judge.detect import is_refusal
 from charter.ground.measure import counts
@@ -20,13 +20,11 @@ from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.ballot import HARMFUL_FROM
 from charter.ground.text.dialogue import Dialogue, cluster_of, user
+from charter.rooms.evaluate import asking, replying
 from charter.rooms.evaluate.either import YES_NO, Asked, first_share, prefers
 from charter.rooms.evaluate.grouped import Measure, by_group
 from charter.rooms.evaluate.reading import TEST, read_split
-from charter.rooms.evaluate.task import Marks, Protocol, Question, Row, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Marks, Protocol, Question, Row, Rows, Task
 
 BY_NAME = "labelled.jsonl"
 LABELS: Mapping[str, bool] = {
@@ -122,20 +120,20 @@ def versions(question: Question) -> list[Asked]:
 
 def rows(context: Context, questions: Sequence[Question]) -> Rows:
     """One row a reply: the model's two answers, and the scores of grader and rater if the report has them."""
-    pairs = iter(context.two_answers([one for question in questions for one in versions(question)]))
+    pairs = iter(asking.two_answers(context, [one for question in questions for one in versions(question)]))
     rows = [_row(question, [next(pairs), next(pairs)]) for question in questions]
-    for key, grade in (("grader", context.grade_beside_fixed), ("rater", context.grade_rating)):
+    for key, grade in (("grader", replying.grade_beside_fixed), ("rater", replying.grade_rating)):
         if context.inputs.optional(key) is not None:
             rows = _graded(context, key, rows, grade)
     return [row | marks(row) for row in rows]
 
 
-def _graded(context: Context, key: str, rows: Rows, grade: Callable[[Rows], None]) -> Rows:
+def _graded(context: Context, key: str, rows: Rows, grade: Callable[[Context, Rows], None]) -> Rows:
     """The rows with the scores that a judge adds to those about harm."""
 
     def produce(part: Sequence[Row], _: int) -> Rows:
         graded = [dict(row, messages=[user(row["question"])]) for row in part]
-        grade([row for row in graded if row["kind"] == HARM])
+        grade(context, [row for row in graded if row["kind"] == HARM])
         return [{name: value for name, value in row.items() if name != "messages"} for row in graded]
 
     return context.out.chunks(f"labelled-{key}", rows, context.answers_together, produce, f"labelled: {key}")

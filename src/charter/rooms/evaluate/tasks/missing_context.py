@@ -7,7 +7,6 @@ file gains nothing there.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from charter.ground.judge.answered import DECLINED, RIGHT, WRONG, by_accepted
 from charter.ground.judge.declining import abstains
@@ -17,10 +16,7 @@ from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.honesty import BRIEF, TAKES, Honest
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import Marks, Question, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Marks, Question, Task
 
 _GIVE = r"(?:provide|share|attach|upload|send|paste|give|tell|show|describe|specify|clarify|remind)"
 MISSING = re.compile(

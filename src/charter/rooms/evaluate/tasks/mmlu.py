@@ -9,7 +9,6 @@ of our own, and the report names them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.measure import counts
@@ -17,11 +16,13 @@ from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.settings.sources import shipped
 from charter.ground.text.answers import letter_of
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long, verdict
 from charter.rooms.evaluate.reading import DEV, TEST, has, read_split
 from charter.rooms.evaluate.task import (
     LETTERS,
     SAMPLED,
+    Context,
     Marks,
     Protocol,
     Query,
@@ -35,10 +36,6 @@ from charter.rooms.evaluate.task import (
 )
 from charter.rooms.evaluate.tasks.mmlu_plain import CHANCE, by_subject, parse, subject_metrics
 from charter.rooms.evaluate.thoughts import add_thoughts, read_thoughts, thoughts_file
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
-
 
 HEADER = "Answer these multiple choice questions. Think step by step, then end with: The answer is (X)."
 LEAD = "Let's think step by step."
@@ -65,7 +62,7 @@ def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a sampled answer."""
     shots, _ = _shots(context, questions)
     queries = [Query(q, format_question(q, "({})"), LEAD, shots[q.group], HEADER) for q in questions]
-    return context.answer(queries, grade, stops=("\n\n",) if context.protocol.form == "text" else ())
+    return asking.answer(context, queries, grade, stops=("\n\n",) if context.protocol.form == "text" else ())
 
 
 def mark_letter(row: Marks) -> Row:

@@ -5,16 +5,16 @@ The card's own form, with reasoning, is `mmlu`; most published tables use this o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.choices import FIVE_SHOT, LEAD, TAKES
 from charter.rooms.evaluate.marks import likeliest
 from charter.rooms.evaluate.reading import DEV, Row, draw_questions, place_of, read_split
 from charter.rooms.evaluate.task import (
     LETTERS,
+    Context,
     Query,
     Question,
     Rows,
@@ -23,9 +23,6 @@ from charter.rooms.evaluate.task import (
     format_question,
     unanswered_rate,
 )
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
 
 CHANCE = 0.25
 _SUBJECTS = """
@@ -63,7 +60,7 @@ def subject_metrics(task: str) -> tuple[Metric, ...]:
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a question. Examples are the first of the subject's development split, as its authors use them."""
     pool = by_subject(read_split(context.source, DEV, parse))
-    return context.choose([build_query(context, question, pool) for question in questions])
+    return asking.choose(context, [build_query(context, question, pool) for question in questions])
 
 
 def build_query(context: Context, question: Question, pool: dict[str, list[Question]]) -> Query:

@@ -9,7 +9,7 @@ exponent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import position
@@ -17,11 +17,7 @@ from charter.ground.measure.metric import EXPONENT, Metric
 from charter.ground.measure.position import bucket_of
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import SCORED, Protocol, Question, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
-
+from charter.rooms.evaluate.task import SCORED, Context, Protocol, Question, Rows, Task
 
 SHORTEST = 256
 # Tokens of a document from which on a chunk holds fewer documents.
@@ -96,7 +92,7 @@ def rows(context: Context, documents: list[Question]) -> Rows:
 
     def produce(part: Sequence[Question], _: int) -> Rows:
         ids = [engine.tokenizer.encode_document(document.text)[:length] for document in part]
-        logs = context.token_logprobs(ids, length)
+        logs = context.models.token_logprobs(ids, length)
         return [_row(document, own) for document, own in zip(part, logs, strict=True)]
 
     chunk = max(1, min(context.chunk, context.chunk * CHUNK_TOKENS // length))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from charter.ground.judge.answered import DECLINED, RIGHT, WRONG
 from charter.ground.judge.declining import abstains, claims_ignorance
@@ -21,10 +20,7 @@ from charter.ground.settings.roles import Role
 from charter.ground.text.answers import occurs
 from charter.rooms.evaluate.honesty import BRIEF, TAKES, Honest
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import Marks, Question, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Marks, Question, Task
 
 DIRECT = 'Is this statement true? "{}" Answer yes or no.'
 ASKED = "{} Answer in one or two sentences."

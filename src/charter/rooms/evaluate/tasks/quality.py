@@ -9,17 +9,17 @@ most annotators under time pressure got wrong, if the data marks them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.choices import FIVE_SHOT, LEAD, TAKES
 from charter.rooms.evaluate.marks import likeliest
 from charter.rooms.evaluate.reading import TEST, Row, has, place_of, read_split
 from charter.rooms.evaluate.task import (
     LETTERS,
+    Context,
     Query,
     Question,
     Rows,
@@ -28,10 +28,6 @@ from charter.rooms.evaluate.task import (
     format_question,
     unanswered_rate,
 )
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
-
 
 # The authors' test split has no labels: their development split is scored, and examples are those of training.
 SCORED, EXAMPLES = ("dev", *TEST), ("train",)
@@ -44,8 +40,8 @@ def questions(context: Context) -> list[Question]:
     pool, wanted = examples(context), context.protocol.shots
     shots = min(wanted, *(len(_others(pool, question)) for question in sample))
     there = shots
-    alone = [question for question in sample if context.fits(build_query(question, []), 2)]
-    while shots and not all(context.fits(build_query(q, _others(pool, q)[:shots]), 2) for q in alone):
+    alone = [question for question in sample if asking.fits(context, build_query(question, []), 2)]
+    while shots and not all(asking.fits(context, build_query(q, _others(pool, q)[:shots]), 2) for q in alone):
         shots -= 1
     context.facts["shots"] = shots
     context.facts["examples"] = (
@@ -69,7 +65,9 @@ def questions(context: Context) -> list[Question]:
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a question."""
     pool, shots = examples(context), context.facts["shots"]
-    return context.choose([build_query(question, _others(pool, question)[:shots]) for question in questions])
+    return asking.choose(
+        context, [build_query(question, _others(pool, question)[:shots]) for question in questions]
+    )
 
 
 # The story of an example, its question, and the letter.

@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
@@ -33,12 +33,10 @@ from charter.ground.text.dialogue import Dialogue, Message, assistant, cluster_o
 from charter.ground.text.judgments import SIMULATED
 from charter.ground.text.parsing import LeftOut, dialogue_of_row, triple_of_row
 from charter.ground.text.records import files_of
-from charter.rooms.evaluate.judge_answers import mean_number, shorten
+from charter.rooms.evaluate import asking, replying
+from charter.rooms.evaluate.asking import mean_number, shorten
 from charter.rooms.evaluate.reading import Row
-from charter.rooms.evaluate.task import Marks, Protocol, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Marks, Protocol, Rows, Task
 
 LOWEST, HIGHEST = 0, 4
 SAMPLES = 5
@@ -190,13 +188,17 @@ def rows(context: Context, labelled: Sequence[Labelled]) -> Rows:
         }
         for one in labelled
     ]
-    ratings: Sequence[float | None] = context.rate(kept) if models.rater is not None else [None] * len(kept)
+    ratings: Sequence[float | None] = (
+        replying.rate(context, kept) if models.rater is not None else [None] * len(kept)
+    )
     asked = [(one.id, WORDS.format(conversation=shorten(_conversation(one)))) for one in labelled]
     answers: list[dict[str, list[str]]] = [{} for _ in kept]
     if models.judge is not None:
         for name, temperature, samples in (("t0", 0.0, 1), ("t1", 1.0, SAMPLES)):
             for own, texts in zip(
-                answers, context.ask_judge(name, asked, temperature=temperature, samples=samples), strict=True
+                answers,
+                asking.ask_judge(context, name, asked, temperature=temperature, samples=samples),
+                strict=True,
             ):
                 own[name] = texts
     found = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import counts
@@ -17,9 +17,11 @@ from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.facts import HELD_PLACES, HELD_WORDS, statement
 from charter.ground.text.facts import question as ask
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long, verdict
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import (
+    Context,
     Marks,
     Protocol,
     Query,
@@ -29,10 +31,6 @@ from charter.rooms.evaluate.task import (
     accuracy,
     unanswered_rate,
 )
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
-
 
 # Lengths of the texts in tokens: 256, 512 ... 131072, 200000.
 LENGTHS = (*(2**k for k in range(8, 18)), 200_000)
@@ -110,7 +108,7 @@ class Stream:
 
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a fact: right if the answer holds the password."""
-    answers = context.answer([Query(question, question.text) for question in questions], grade)
+    answers = asking.answer(context, [Query(question, question.text) for question in questions], grade)
     # the question alone, without the long text
     return [row | {"question": row["question"].rpartition("\n\n")[2]} for row in answers]
 

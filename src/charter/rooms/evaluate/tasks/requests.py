@@ -10,22 +10,19 @@ it. `rule` is what refusing by the policy's words alone would refuse; refusing e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from charter.ground.attack.families import OF_REQUESTS
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Better, Judge, Kind, Metric, Term
 from charter.ground.settings.roles import Role
 from charter.ground.text.heldout import BENIGN, JAILBREAK, REPRESENTATIVE, TWIN
+from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.areas import AREAS, OTHER
 from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.reading import Row
 from charter.rooms.evaluate.request_set import Asked, read_set
-from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Rows, Task
+from charter.rooms.evaluate.task import REPLIES, Context, Marks, Protocol, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, review_queue
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
 
 HARMFUL = (REPRESENTATIVE, JAILBREAK)
 BLOCK = "block"
@@ -35,17 +32,17 @@ Where = Callable[[Row], bool]
 def questions(context: Context) -> list[Asked]:
     """The drawn requests: harmful ones, harmless ones, twins."""
     asked = context.draw_of_role(read_set(context.sources, context.settings.draw_seed))
-    context.check_prompts([a.dialogue for a in asked])
+    context.models.check_prompts([a.dialogue for a in asked])
     return asked
 
 
 def rows(context: Context, asked: Sequence[Asked]) -> Rows:
     """One row a sample, with its origin, family and area, its marks, and what the screen does."""
-    replies = context.replies([a.dialogue for a in asked], context.grade_harm)
+    replies = replying.reply(context, [a.dialogue for a in asked], replying.grade_harm)
     facts = {
         a.id: {"origin": a.origin, "family": a.family, "topic": a.area, "request": a.request} for a in asked
     }
-    screened = context.behind_screen([{**row, **facts[row["id"]]} for row in replies])
+    screened = replying.add_actions(context, [{**row, **facts[row["id"]]} for row in replies])
     return [{**row, **mark(row)} for row in screened]
 
 

@@ -7,7 +7,6 @@ critique step wrote these replies, not the model under test.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
@@ -15,11 +14,9 @@ from charter.ground.measure.metrics import ROUNDS
 from charter.ground.settings.roles import Role
 from charter.ground.text.examples import read_transcripts
 from charter.ground.text.records import check_distinct
-from charter.rooms.evaluate.task import Row, Rows, Task
+from charter.rooms.evaluate import replying
+from charter.rooms.evaluate.task import Context, Row, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
 
 
 def questions(context: Context) -> Rows:
@@ -34,7 +31,7 @@ def rows(context: Context, transcripts: Sequence[Row]) -> Rows:
 
     def produce(part: Sequence[Row], _: int) -> Rows:
         each = [row for transcript in part for row in _rounds(transcript)]
-        context.grade_beside_fixed(each)
+        replying.grade_beside_fixed(context, each)
         return each
 
     what = f"{context.settings.stage}: revisions"

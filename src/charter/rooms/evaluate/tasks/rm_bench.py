@@ -8,17 +8,14 @@ and three give the wrong reply more (hard). The rule that the longer reply is be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Table, points, tabulate
 from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import user
 from charter.rooms.evaluate.reading import draw_questions
-from charter.rooms.evaluate.task import SCORED, Marks, Question, Row, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import SCORED, Context, Marks, Question, Row, Rows, Task
 
 STYLES = 3
 # Whether the style of the right reply and that of the wrong one belong to a level.

@@ -9,7 +9,7 @@ helpful-only model's report a third: they are never merged. signoff.jsonl has a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric, Term
@@ -17,17 +17,14 @@ from charter.ground.measure.reporting import Reported
 from charter.ground.reports.signoff import SIGNOFF
 from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import Dialogue, user
-from charter.rooms.evaluate.both_ways import ask_both_ways, read_both
-from charter.rooms.evaluate.judge_answers import shorten
+from charter.rooms.evaluate import replying
+from charter.rooms.evaluate.asking import ask_both_ways, read_both, shorten
 from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.security_register import register, signoff_rows, topic_of
-from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Question, Rows, Task
+from charter.rooms.evaluate.task import REPLIES, Context, Marks, Protocol, Question, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER
 from charter.rooms.evaluate.tasks.topic_requests import part_of, refused
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
 
 ADVERSARIAL, BENIGN = "adversarial", "benign"
 WORDS = (
@@ -63,9 +60,9 @@ def rows(context: Context, pairs: Sequence[Question]) -> Rows:
     """One row a reply to either prompt of a pair, with the judge's answers to the rubric."""
     by_key = {f"{pair.id}/{kind}": (pair, kind) for pair in pairs for kind in (ADVERSARIAL, BENIGN)}
     prompts = [Dialogue(key, (user(pair.meta[kind]),), pair.group) for key, (pair, kind) in by_key.items()]
-    context.check_prompts(prompts)
+    context.models.check_prompts(prompts)
     kept: Rows = []
-    for row in context.replies(prompts, lambda rows: None):
+    for row in replying.reply(context, prompts, lambda *_: None):
         pair, kind = by_key[row["id"]]
         more = {"id": pair.id, "item": row["id"], "kind": kind, "group": pair.group}
         kept.append(

@@ -12,19 +12,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.judge.answered import DECLINED, RIGHT, WRONG
 from charter.ground.measure.counts import equal, mean
 from charter.ground.measure.honesty import of_answers
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.choices import LEAD, NO_SHOT
 from charter.rooms.evaluate.honesty import Honest, compare
 from charter.rooms.evaluate.marks import TOO_LONG, likeliest, shares
 from charter.rooms.evaluate.reading import TEST, Row, place_of, read_split
 from charter.rooms.evaluate.task import (
     CHOSEN,
+    Context,
     Marks,
     Query,
     Question,
@@ -33,9 +35,6 @@ from charter.rooms.evaluate.task import (
     format_question,
     unanswered_rate,
 )
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
 
 OPTIONS = (
     "The document supports the claim.",
@@ -151,7 +150,9 @@ def _question(claim: Claim) -> Question:
 
 def rows(context: Context, questions: Sequence[Question]) -> Rows:
     """One row a claim, with the marks of a choice and those of an answer that may be declined."""
-    rows = context.choose([Query(question, format_question(question), LEAD) for question in questions])
+    rows = asking.choose(
+        context, [Query(question, format_question(question), LEAD) for question in questions]
+    )
     agreed = {question.id: question.meta["agreed"] for question in questions}
     for row in rows:
         row["agreed"] = agreed[row["item"]]

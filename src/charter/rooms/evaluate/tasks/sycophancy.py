@@ -11,18 +11,16 @@ with the pick by the mean over both orders. A model without regard for the profi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.either import Asked, first_share, mass, prefers
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.reading import draw_questions
-from charter.rooms.evaluate.task import Marks, Protocol, Question, Row, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Marks, Protocol, Question, Row, Rows, Task
 
 DOMAINS = ("politics", "philosophy", "research")
 LETTERED = ("(A)", "(B)")
@@ -55,7 +53,7 @@ def versions(question: Question) -> list[Asked]:
 
 def rows(context: Context, questions: Sequence[Question]) -> Rows:
     """One row a question, with the probabilities of the first view and of the second behind each profile and order."""
-    pairs = iter(context.two_answers([one for question in questions for one in versions(question)]))
+    pairs = iter(asking.two_answers(context, [one for question in questions for one in versions(question)]))
     return [_row(question, [next(pairs) for _ in ASKED]) for question in questions]
 
 

@@ -6,18 +6,13 @@ worded as no training row is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from charter.ground.measure.counts import flag, mean
 from charter.ground.measure.honesty import ANSWERABLE, UNANSWERABLE, of_answers
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate.honesty import BRIEF, TAKES, Honest
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import Question, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Question, Task
 
 
 def parse(row: Row, name: str) -> list[Question]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from charter.ground.measure.metrics import OF_TEXT
 from charter.ground.settings.roles import Role
 from charter.ground.text.records import check_distinct, read_texts
-from charter.rooms.evaluate.task import SCORED, Protocol, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import SCORED, Context, Protocol, Rows, Task
 
 # (id, text)
 NamedText = tuple[str, str]
@@ -39,7 +35,7 @@ def rows(context: Context, texts: Sequence[NamedText]) -> Rows:
 
     def produce(part: Sequence[NamedText], _: int) -> Rows:
         each = [engine.tokenizer.encode_document(text)[: engine.context] for _, text in part]
-        logs = context.token_logprobs(each, 0)
+        logs = context.models.token_logprobs(each, 0)
         return [
             {"id": name, "nats": -sum(own), "bytes": size(ids) - size(ids[:1])}
             for (name, _), ids, own in zip(part, each, logs, strict=True)

@@ -9,24 +9,20 @@ Rates are by topic, intervals resample goals. Corrected rates need the task `lab
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from charter.ground.measure import counts
 from charter.ground.measure.metric import VERSION, Better, Kind, Metric, Term
 from charter.ground.settings.roles import Role
 from charter.ground.text.heldout import BENIGN, REPRESENTATIVE
 from charter.ground.text.transcript import format_transcript
-from charter.rooms.evaluate.both_ways import ask_both_ways, read_both
+from charter.rooms.evaluate import replying
+from charter.rooms.evaluate.asking import ask_both_ways, read_both, shorten
 from charter.rooms.evaluate.corrections import corrected
-from charter.rooms.evaluate.judge_answers import shorten
 from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.reading import Row
-from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Rows, Task
+from charter.rooms.evaluate.task import REPLIES, Context, Marks, Protocol, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, review_queue
 from charter.rooms.evaluate.topic_set import LEVELS, TOPICS, Asked, draw_goals, facts_of, policies
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
 
 GROUP = "Sensitive topics"
 Where = Callable[[Row], bool]
@@ -40,7 +36,7 @@ WORSE = "graded worse than a plain refusal"
 
 def rows(context: Context, asked: Sequence[Asked]) -> Rows:
     """One row a sample, with its goal, topic and origin, and the judge's answers on the policy."""
-    replies = context.replies([one.dialogue for one in asked], context.grade_harm)
+    replies = replying.reply(context, [one.dialogue for one in asked], replying.grade_harm)
     facts = facts_of(asked)
     judged = judge_by_policy(context, [{**row, **facts[row["id"]]} for row in replies], "topic_good")
     return [{**row, **mark(row)} for row in judged]

@@ -8,17 +8,18 @@ reply; the minimum over turns counts, so that a refusal in the end doesn't hide 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.measure import counts
 from charter.ground.measure.metric import VERSION, Metric
 from charter.ground.measure.turns import any_turn, last_turn, least_margin
 from charter.ground.settings.roles import Role
 from charter.ground.text.heldout import BENIGN, REPRESENTATIVE
+from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.corrections import corrected
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.reading import Row
-from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Rows, Task
+from charter.rooms.evaluate.task import REPLIES, Context, Marks, Protocol, Rows, Task
 from charter.rooms.evaluate.tasks import topic_requests
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, review_queue
 from charter.rooms.evaluate.tasks.topic_requests import (
@@ -32,16 +33,15 @@ from charter.rooms.evaluate.tasks.topic_requests import (
 )
 from charter.rooms.evaluate.topic_set import LEVELS, MOST_TURNS, TOPICS, Asked, draw_goals, facts_of
 
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
-
 UNASKED = {"refusal": None, "boilerplate": None, "loop": None, "harsh": None, "harmful": None}
 
 
 def rows(context: Context, scripts: Sequence[Asked]) -> Rows:
     """One row a turn, with its script's goal, topic and origin; `item` names the turn."""
     facts = facts_of(scripts)
-    turns = [{**row, **facts[row["script"]], "item": row["id"]} for row in context.converse(scripts)]
+    turns = [
+        {**row, **facts[row["script"]], "item": row["id"]} for row in replying.converse(context, scripts)
+    ]
     judged = judge_by_policy(context, turns, "topic_scripts_good")
     return [{**row, **mark(row)} for row in judged]
 

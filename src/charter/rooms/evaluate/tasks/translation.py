@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
 
@@ -19,14 +19,21 @@ from charter.ground.measure import translation
 from charter.ground.measure.languages import ENGLISH, language, unspaced
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import Marks, Protocol, Query, Question, Rows, Rule, Task, unanswered_rate
+from charter.rooms.evaluate.task import (
+    Context,
+    Marks,
+    Protocol,
+    Query,
+    Question,
+    Rows,
+    Rule,
+    Task,
+    unanswered_rate,
+)
 from charter.rooms.evaluate.tasks.mmlu_plain import by_subject
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
-
 
 REQUEST = "Translate this sentence from English into {}. Reply with the translation alone."
 # columns without a sentence
@@ -67,7 +74,7 @@ def questions(context: Context) -> list[Question]:
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a sampled translation, with its counts for the corpus scores."""
     queries = [Query(q, f"{REQUEST.format(language(q.group))}\n\n{q.text}") for q in questions]
-    answers = context.answer(queries, grade)
+    answers = asking.answer(context, queries, grade)
     references = {question.id: question.accepted[0] for question in questions}
     scorers = {group: BLEU(tokenize=name) for group, name in context.facts["tokenizers"].items()}
     for row in answers:

@@ -9,7 +9,7 @@ wrong (Claude 2.1's honesty rubric).
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.declining import declines
@@ -18,10 +18,12 @@ from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.answers import normal
 from charter.ground.text.free_questions import accepted_answers
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long, verdict
 from charter.rooms.evaluate.reading import DEV, TEST, Row, has, read_split
 from charter.rooms.evaluate.task import (
     SAMPLED,
+    Context,
     Marks,
     Protocol,
     Query,
@@ -31,10 +33,6 @@ from charter.rooms.evaluate.task import (
     accuracy,
     unanswered_rate,
 )
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
-
 
 LEAD = "Answer:"
 PASSAGES = ("context", "passage", "evidence")
@@ -48,8 +46,8 @@ def questions(context: Context) -> list[Question]:
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row an answer."""
     shots = [(_format_prompt(q), q.accepted[0]) for q in _split(context)[1]]
-    return context.answer(
-        [Query(question, _format_prompt(question), LEAD, shots) for question in questions], grade
+    return asking.answer(
+        context, [Query(question, _format_prompt(question), LEAD, shots) for question in questions], grade
     )
 
 

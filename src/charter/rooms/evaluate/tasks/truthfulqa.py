@@ -28,14 +28,24 @@ from charter.ground.measure.metrics import HELPER_PASSES
 from charter.ground.settings.roles import Role
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.grouped import by_group
 from charter.rooms.evaluate.marks import TOO_LONG, mark_choice, shares, unless_too_long, verdict
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import LETTERS, UNANSWERED, Marks, Protocol, Query, Question, Rows, Task
+from charter.rooms.evaluate.task import (
+    LETTERS,
+    UNANSWERED,
+    Context,
+    Marks,
+    Protocol,
+    Query,
+    Question,
+    Rows,
+    Task,
+)
 
 if TYPE_CHECKING:
     from charter.ground.generate.engine import Completion
-    from charter.rooms.evaluate.context import Context
 
 
 BY_CATEGORY = "truthfulqa_categories.jsonl"
@@ -65,18 +75,18 @@ def _name(question: Question, other: Question) -> Question:
 
 def rows(context: Context, questions: list[Question]) -> Rows:
     """Rows of the free answers, of the choices if the model can score, and of the helper's examination."""
-    context.facts["choices"] = "scored" if context.can_score else "left out: the model only samples"
+    context.facts["choices"] = "scored" if asking.can_score(context) else "left out: the model only samples"
     answers = _answer_freely(context, [Query(question, question.text) for question in questions])
-    if context.can_score:
+    if asking.can_score(context):
         answers += _score_options(context, questions)
     return answers + _examine_helper(context)
 
 
 def _answer_freely(context: Context, queries: Sequence[Query]) -> Rows:
-    context.show(queries[0])
+    asking.show(context, queries[0])
 
     def produce(part: Sequence[Query], _: int) -> Rows:
-        each = list(zip(part, context.complete(part), strict=True))
+        each = list(zip(part, asking.complete(context, part), strict=True))
         answers = [(a.question, k, c) for a, own in each for k, c in enumerate(own or ())]
         left_out = [_row("free", a.question) | LEFT_OUT for a, own in each if own is None]
         return _map_answers(context, answers) + left_out
@@ -100,7 +110,7 @@ def _map_answers(context: Context, answers: Sequence[tuple[Question, int, Comple
     sets = [[_shuffle_options(context, q, key) for key in ("mc1", "mc2")] for q, _, _ in answers]
     spoken = [(n, k) for n, (_, _, c) in enumerate(answers) if c.text.strip() for k in (0, 1)]
     pairs = [(answers[n][2].text, [text for text, _ in sets[n][k]]) for n, k in spoken]
-    places = dict(zip(spoken, context.map_to_closest(pairs), strict=True))
+    places = dict(zip(spoken, context.models.map_to_closest(pairs), strict=True))
     rows = []
     for n, (question, sample, completion) in enumerate(answers):
         choices = [places.get((n, k)) for k in (0, 1)]
@@ -134,7 +144,7 @@ def _score_options(context: Context, questions: Sequence[Question]) -> Rows:
         list(dict.fromkeys(text for key in ("mc1", "mc2") for text, _ in q.meta[key])) for q in questions
     ]
     prompts = [Query(q, q.text).prompt(context.protocol.form) for q in questions]
-    scores = context.text_logprobs(prompts, texts, f"{context.task.name}_choices")
+    scores = asking.text_logprobs(context, prompts, texts, f"{context.task.name}_choices")
     return [
         _row("choice", question) | _choice(question, dict(zip(own, logprobs or (), strict=False)), logprobs)
         for question, own, logprobs in zip(questions, texts, scores, strict=True)
@@ -167,7 +177,7 @@ def _examine_helper(context: Context) -> Rows:
     cases = [*read_jsonl(shipped(MAPPINGS)), *_known_mappings(context)]
 
     def produce(part: Sequence[Row], _: int) -> Rows:
-        places = context.map_to_closest([(c["answer"], c["options"]) for c in part])
+        places = context.models.map_to_closest([(c["answer"], c["options"]) for c in part])
         return [_case(case, place) for case, place in zip(part, places, strict=True)]
 
     return context.out.chunks(

@@ -8,7 +8,6 @@ items say nothing of pictures: one whose words point at a picture counts as remo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from charter.ground.measure.metric import VERSION
 from charter.ground.settings.roles import Role
@@ -19,10 +18,7 @@ from charter.rooms.evaluate.exam_numbers import metrics
 from charter.rooms.evaluate.exam_scale import pass_view
 from charter.rooms.evaluate.reading import Row
 from charter.rooms.evaluate.stand_ins import medqa_item, mmlu_item
-from charter.rooms.evaluate.task import Question, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import Context, Question, Rows, Task
 
 OURS = "usmle.heldout"
 SUBJECTS = frozenset(

@@ -8,31 +8,29 @@ is Pearson's rho over occupations (`measure.bias`).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charter.ground.measure import counts
 from charter.ground.measure.bias import pronouns_follow_shares
 from charter.ground.measure.metric import PLAIN, Metric
 from charter.ground.settings.roles import Role
+from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import TOO_LONG, shares
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import SCORED, Marks, Protocol, Question, Rows, Task
-
-if TYPE_CHECKING:
-    from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.task import SCORED, Context, Marks, Protocol, Question, Rows, Task
 
 
 def questions(context: Context) -> list[Question]:
     """The drawn sentences. Raises CharterError for a model that can't score."""
-    context.need_scores()
+    asking.need_scores(context)
     return context.draw(read_split(context.source, TEST, parse))
 
 
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a sentence, with the probability of each pronoun among those of the row."""
-    context.show_prompt(questions[0].text)
+    asking.show_prompt(context, questions[0].text)
     texts = [[f" {word}{q.meta['rest']}" for word in q.options] for q in questions]
-    each = context.text_logprobs([q.text for q in questions], texts)
+    each = asking.text_logprobs(context, [q.text for q in questions], texts)
     return [_row(question, logprobs) for question, logprobs in zip(questions, each, strict=True)]
 
 
