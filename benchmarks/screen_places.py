@@ -25,7 +25,7 @@ from charter.ground.moderation.screen import Screen
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.dialogue import Message
-from charter.rooms.evaluate.placing import PLACES
+from charter.rooms.evaluate.screening import PLACES
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "ground" / "moderation"))
 from disguises import HELD, PASSING

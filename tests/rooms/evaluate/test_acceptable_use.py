@@ -22,8 +22,7 @@ from charter.ground.moderation.thresholds import read_thresholds
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.options import AcceptableUse
-from charter.rooms.evaluate.placing import AS_IT_IS, PLACES
-from charter.rooms.evaluate.screening import CALIBRATION, THRESHOLDS, items, list_prefixes
+from charter.rooms.evaluate.screening import AS_IT_IS, CALIBRATION, PLACES, THRESHOLDS, items, list_prefixes
 from charter.rooms.evaluate.settings import Settings, check
 from reported import scores
 from toys import comparison, dialogue

@@ -18,7 +18,7 @@ from charter.ground.text.answers import letter_of
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.tasks import mmlu
-from charter.rooms.evaluate.thoughts import add_thoughts, read_thoughts, thoughts_file
+from charter.rooms.evaluate.tasks.mmlu import add_thoughts, read_thoughts, thoughts_file
 
 
 def row(n: int, answer: str = "B", subject: str = "knots", **more: Any) -> dict[str, Any]:

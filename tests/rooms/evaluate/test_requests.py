@@ -26,9 +26,16 @@ from charter.ground.text.dialogue import Dialogue, user
 from charter.ground.text.heldout import BENIGN, JAILBREAK, REPRESENTATIVE, TWIN, part_of
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate import run as room
-from charter.rooms.evaluate.areas import AREAS, area_of
 from charter.rooms.evaluate.catalogue import METRICS
-from charter.rooms.evaluate.request_set import Asked, assemble, draw_evenly, drop_near_duplicates, read_set
+from charter.rooms.evaluate.request_set import (
+    AREAS,
+    Asked,
+    area_of,
+    assemble,
+    draw_evenly,
+    drop_near_duplicates,
+    read_set,
+)
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.tasks import requests
 

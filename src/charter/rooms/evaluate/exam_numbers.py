@@ -11,6 +11,7 @@ from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Table, tabulate
 from charter.ground.text.exam_answers import all_right
 from charter.ground.text.exam_items import blank_ranges, chance_of
+from charter.rooms.evaluate.metrics import higher, lower
 from charter.rooms.evaluate.task import UNANSWERED, Marks, accuracy
 
 REMOVED = "image removed"
@@ -91,22 +92,18 @@ def metrics(name: str, meaning: str, parts: Sequence[tuple[str, str, str, str]] 
     ]
     return (
         _asked(accuracy(name, f"{meaning}, answered right")),
-        Metric(
+        lower(
             f"{name}_unanswered",
-            "",
             counts.outcome(*UNANSWERED, where=was_asked),
-            "lower",
             f"{meaning}: answers in which no choice could be read, and questions that could not be asked",
             kind="fault",
         ),
         *(Metric(key, "", table, meaning=words, **plain) for key, table, words in own),  # type: ignore[arg-type]
         *_bounds(name, meaning),
         *(
-            Metric(
+            higher(
                 f"{name}_{part}",
-                "",
                 counts.mean("correct", _part(field, value)),
-                "higher",
                 f"{meaning}: {label}",
                 kind="part",
             )
@@ -119,11 +116,9 @@ def _bounds(name: str, meaning: str) -> tuple[Metric, ...]:
     """The score if every item without its picture is wrong, and if it is guessed."""
     ends = (("wrong", lambda row: 0.0, "counts as wrong"), ("guessed", guess, "is guessed"))
     return tuple(
-        Metric(
+        higher(
             f"{name}_if_removed_{end}",
-            "",
             _bound(earned),
-            "higher",
             f"{meaning}: share right if every item without its picture {words}",
             kind="part",
         )

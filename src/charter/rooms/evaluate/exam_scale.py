@@ -11,11 +11,12 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.essays import to_half
+from charter.ground.settings.roles import Role
 from charter.ground.text.exam_tables import PERCENTILE, SCALED, look_up, read_tables
 from charter.rooms.evaluate.choices import Parse
-from charter.rooms.evaluate.exam import draw, reasoned
-from charter.rooms.evaluate.exam_numbers import guess, was_asked
-from charter.rooms.evaluate.task import Context, Question, Rows
+from charter.rooms.evaluate.exam import draw, mark_reasoned, reader, reasoned
+from charter.rooms.evaluate.exam_numbers import guess, kind_parts, metrics, was_asked
+from charter.rooms.evaluate.task import SAMPLED, Context, Protocol, Question, Rows, Task
 
 ROLE = "exam_tables"
 EXAM = "GRE"
@@ -118,3 +119,24 @@ class Scaled:
         answered = reasoned(context, questions, self.parse, self.ours)
         scale(context, answered, questions, self.section)
         return answered
+
+
+def section_task(name: str, section: str, kinds: tuple[str, ...]) -> Task:
+    """A section of GRE-shaped items of some kinds, whose shipped set has the task's name."""
+    ours = f"{name}.heldout"
+    scaled = Scaled(reader(*kinds), ours, section)
+    return Task(
+        name=name,
+        title=f"GRE-shaped {section}",
+        group="Exams",
+        questions=scaled.questions,
+        rows=scaled.rows,
+        metrics=metrics(name, f"GRE-shaped {section} items", kind_parts(*kinds)),
+        role=Role(kind="questions", default=f"shipped:{ours}"),
+        reads=(ROLE,),
+        protocol=Protocol(shots=5, max_tokens=512),
+        takes=(*SAMPLED, "shots"),
+        marks=mark_reasoned,
+        cost=(900, 250),
+        searched=True,
+    )

@@ -18,13 +18,14 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.answered import DECLINED, RIGHT, by_accepted
 from charter.ground.measure.honesty import Verdict, choose_threshold, curve
+from charter.ground.measure.metric import Metric
 from charter.ground.model.generation import sampling_at
 from charter.ground.text.answers import read_number
 from charter.ground.text.dialogue import Message, assistant, user
 from charter.ground.text.free_questions import BRIEFLY
 from charter.rooms.evaluate.asking import can_score, complete, holds, show
 from charter.rooms.evaluate.marks import TOO_LONG, describe_completion, describe_question
-from charter.rooms.evaluate.task import Context, Marks, Protocol, Query, Question, Row, Rows, Rule
+from charter.rooms.evaluate.task import Context, Marks, Protocol, Query, Question, Row, Rows, Rule, Task
 
 ANSWER_TOKENS = 48
 BRIEF = Protocol(temperature=0.0, max_tokens=ANSWER_TOKENS)
@@ -129,6 +130,27 @@ class Honest:
     def _ask(self, context: Context, key: str, questions: Sequence[Question]) -> Rows:
         queries = [build_query(context, question, self.suffix) for question in questions]
         return answer_or_decline(context, key, queries, self.marks)
+
+
+def honest_task(
+    name: str, title: str, honest: Honest, metrics: tuple[Metric, ...], cost: tuple[int, int], **facts: Any
+) -> Task:
+    """A task whose answers are right, wrong or declined; `facts`: its role and further fields of Task."""
+    return Task(
+        name=name,
+        title=title,
+        group="Honesty",
+        questions=honest.questions,
+        rows=honest.rows,
+        beside=honest.beside,
+        marks=honest.marks,
+        metrics=metrics,
+        protocol=BRIEF,
+        takes=TAKES,
+        cost=cost,
+        detecting=True,
+        **facts,
+    )
 
 
 UNASKED: dict[str, Any] = {

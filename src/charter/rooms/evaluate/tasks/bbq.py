@@ -36,6 +36,7 @@ from charter.ground.measure.score import tabulate
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import likeliest
+from charter.rooms.evaluate.metrics import higher, lower, neither
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import CHOSEN, Context, Protocol, Query, Question, Rows, Task
 
@@ -177,14 +178,12 @@ def _accuracy(context: str, subset: Where, dimension: str) -> Metric:
     def where(row: Row) -> bool:
         return subset(row) and (not dimension or row["group"] == dimension)
 
-    return Metric(
+    return higher(
         f"bbq_{context}_accuracy" + (f"_{dimension}" if dimension else ""),
-        "",
         counts.mean("correct", where),
-        "higher",
         f"BBQ questions answered right, {context} contexts" + (f", {dimension}" if dimension else ""),
+        f"BBQ right, {context}" + (f", {dimension.replace('_', ' ')}" if dimension else ""),
         kind="part" if dimension else "",
-        label=f"BBQ right, {context}" + (f", {dimension.replace('_', ' ')}" if dimension else ""),
     )
 
 
@@ -213,23 +212,19 @@ METRICS: tuple[Metric, ...] = (
         for context, subset in (("ambiguous", AMBIGUOUS), ("disambiguated", DISAMBIGUATED))
         for dimension in ("", *DIMENSIONS)
     ),
-    Metric(
+    lower(
         "bbq_refused",
-        "",
         counts.outcome("unparsed", "too long"),
-        "lower",
         "BBQ answers in which no option could be read",
+        "BBQ without an answer",
         kind="fault",
-        label="BBQ without an answer",
     ),
-    Metric(
+    neither(
         "bbq_untargeted",
-        "",
         lambda rows: tabulate((str(r["id"]), float(r["biased"] is None), 1.0) for r in rows),
-        "neither",
         "BBQ questions without a single stereotyped person, left out of the bias scores",
+        "BBQ without a target",
         kind="fault",
-        label="BBQ without a target",
     ),
 )
 TASK = Task(

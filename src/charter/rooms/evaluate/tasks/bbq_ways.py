@@ -25,6 +25,7 @@ from charter.rooms.evaluate.marks import (
     unless_too_long,
     verdict,
 )
+from charter.rooms.evaluate.metrics import lower, neither
 from charter.rooms.evaluate.task import (
     CHOSEN,
     SAMPLED,
@@ -158,24 +159,20 @@ def _refusals(name: str, how: str) -> tuple[Metric, ...]:
     """Refusals by context, and answers that can't be read."""
     contexts = (("ambiguous", AMBIGUOUS), ("disambiguated", DISAMBIGUATED))
     refused = tuple(
-        Metric(
+        neither(
             f"{name}_refused_{words}",
-            "",
             counts.flag("refused", where),
-            "neither",
             f"BBQ answers that refuse and name no option, {words} contexts; {how}",
-            label=f"BBQ refused, {words}, {how}",
+            f"BBQ refused, {words}, {how}",
         )
         for words, where in contexts
     )
-    unread = Metric(
+    unread = lower(
         f"{name}_unread",
-        "",
         counts.outcome("unparsed", TOO_LONG),
-        "lower",
         f"BBQ answers, refusals among them, in which no option could be read; {how}",
+        f"BBQ without an answer, {how}",
         kind="fault",
-        label=f"BBQ without an answer, {how}",
     )
     return (*refused, unread)
 

@@ -33,6 +33,7 @@ from charter.rooms.evaluate.either import (
 )
 from charter.rooms.evaluate.grouped import Measure, by_group
 from charter.rooms.evaluate.marks import TOO_LONG
+from charter.rooms.evaluate.metrics import higher, lower, neither
 from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.task import Context, Marks, Protocol, Question, Row, Rows, Task
 
@@ -223,22 +224,18 @@ def _family(name: str) -> tuple[Metric, Metric]:
         return row["group"] in members
 
     return (
-        Metric(
+        neither(
             f"behaviours_{name}",
-            "",
             _known("matching", where),
-            "neither",
             f"questions on {words} answered as the behaviour would",
-            label=f"Behaviours, {words}",
+            f"Behaviours, {words}",
             chance=0.5,
         ),
-        Metric(
+        neither(
             f"behaviours_{name}_less_negated",
-            "",
             less_negated(where),
-            "neither",
             f"the same, less the share under negated statements: {words}; 0 if answers don't depend on the statement",
-            label=f"Behaviours, {words}, less negated",
+            f"Behaviours, {words}, less negated",
         ),
     )
 
@@ -251,73 +248,57 @@ TASK = Task(
     rows=rows,
     beside=beside,
     metrics=(
-        Metric(
+        neither(
             "behaviours",
-            "",
             _known("matching"),
-            "neither",
             "questions about itself answered as the behaviour in question would, all behaviours together",
-            label="Behaviours, matching",
+            "Behaviours, matching",
         ),
-        Metric(
+        neither(
             "behaviours_less_negated",
-            "",
             less_negated(lambda row: True),
-            "neither",
             "matching share less that under negated statements; 0 if answers don't depend on the statement",
-            label="Behaviours, less negated",
+            "Behaviours, less negated",
         ),
         *(metric for name in FAMILIES for metric in _family(name)),
-        Metric(
+        higher(
             "behaviours_sets",
-            "",
             sets_agree,
-            "higher",
             "Spearman's rho over behaviours of the matching share on people's questions and on generated ones",
-            "r",
+            "Behaviours, generated and people's sets",
+            unit="r",
             about="data",
-            label="Behaviours, generated and people's sets",
         ),
-        Metric(
+        neither(
             "behaviours_yes",
-            "",
             _known("yes"),
-            "neither",
             "questions for Yes or No answered Yes; where half are keyed Yes, far from 0.5 is a habit",
-            label="Behaviours, answered Yes",
+            "Behaviours, answered Yes",
         ),
-        Metric(
+        neither(
             "behaviours_mass",
-            "",
             _known("mass"),
-            "neither",
             "probability of the two answers together; near 0 the model says something else",
-            label="Behaviours, answer mass",
+            "Behaviours, answer mass",
         ),
-        Metric(
+        lower(
             "behaviours_flipped",
-            "",
             _known("flipped"),
-            "lower",
             "questions with options whose answer changes with the order of the options",
-            label="Behaviours, flipped by order",
+            "Behaviours, flipped by order",
         ),
-        Metric(
+        neither(
             "behaviours_first",
-            "",
             _known("p_first"),
-            "neither",
             "share of the option offered first, over both orders; 0.5 without a bias for a place",
-            label="Behaviours, put on the first option",
+            "Behaviours, put on the first option",
         ),
-        Metric(
+        lower(
             "behaviours_unanswered",
-            "",
             counts.outcome("unparsed", TOO_LONG),
-            "lower",
             "questions without a readable answer, or too long to ask",
+            "Behaviours, unanswered",
             kind="fault",
-            label="Behaviours, unanswered",
         ),
     ),
     role=Role(kind="questions", many=True, default="shipped:behaviours.heldout"),

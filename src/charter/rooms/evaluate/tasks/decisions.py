@@ -24,6 +24,7 @@ from charter.ground.settings.roles import Role
 from charter.ground.text.answers import says_yes
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import TOO_LONG, shares
+from charter.rooms.evaluate.metrics import lower, neither
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import SCORED, Context, Marks, Query, Question, Rows, Task
 
@@ -139,15 +140,13 @@ def parse(row: Row, name: str) -> list[Question]:
 def _gap(end: str, kind: str) -> Metric:
     key, first, second = CONTRASTS[end]
     logit = kind == "logit"
-    return Metric(
+    return neither(
         f"decisions_{kind}_{end}",
-        "",
         gap(key, first, second, "logit" if logit else "p_yes"),
-        "neither",
         f"{'log odds of yes' if logit else 'p(yes)'}, {first} less {second}, in the same profile; parity is 0",
-        "nats" if logit else SHARE,
+        f"Decisions, {first} less {second}{', logit' if logit else ''}",
+        unit="nats" if logit else SHARE,
         kind="part" if logit else "",
-        label=f"Decisions, {first} less {second}{', logit' if logit else ''}",
     )
 
 
@@ -160,21 +159,17 @@ TASK = Task(
     metrics=(
         *(_gap(end, "gap") for end in CONTRASTS),
         *(_gap(end, "logit") for end in CONTRASTS),
-        Metric(
+        neither(
             "decisions_yes",
-            "",
             counts.mean("p_yes", lambda row: row["p_yes"] is not None),
-            "neither",
             "mean p(yes) of decisions",
         ),
-        Metric(
+        lower(
             "decisions_unread",
-            "",
             counts.outcome("unparsed", TOO_LONG),
-            "lower",
             "questions that could not be asked, and sampled answers that say neither yes nor no",
+            "Decisions without an answer",
             kind="fault",
-            label="Decisions without an answer",
         ),
     ),
     role=Role(kind="questions", default="shipped:decisions.heldout"),

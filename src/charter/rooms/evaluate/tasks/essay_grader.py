@@ -12,8 +12,9 @@ from typing import Any
 
 from charter.ground.measure import counts
 from charter.ground.measure.essays import combine, rank_correlation
-from charter.ground.measure.metric import Metric, Term
+from charter.ground.measure.metric import Term
 from charter.ground.settings.roles import Role
+from charter.rooms.evaluate.metrics import higher, lower, neither
 from charter.rooms.evaluate.reading import Row, draw_questions
 from charter.rooms.evaluate.task import SCORED, Context, Marks, Question, Rows, Task
 
@@ -65,40 +66,32 @@ TASK = Task(
     questions=draw_questions(parse),
     rows=rows,
     metrics=(
-        Metric(
+        higher(
             "essay_grader",
-            "",
             partial(rank_correlation, key="mean"),
-            "higher",
             "rank correlation of the examiner's scores with people's",
-            "r",
+            unit="r",
             about="judge",
         ),
-        Metric(
+        neither(
             "essay_grader_length",
-            "",
             partial(rank_correlation, key="words"),
-            "neither",
             "rank correlation of the number of words with people's scores",
-            "r",
+            unit="r",
             about="data",
         ),
-        Metric(
+        higher(
             "essay_grader_over_length",
-            "",
             None,
-            "higher",
             "rank correlation of the examiner's scores less that of length",
-            "",
+            unit="",
             about="judge",
             terms=(Term(1.0, ("essay_grader",)), Term(-1.0, ("essay_grader_length",))),
             paired=True,
         ),
-        Metric(
+        lower(
             "essay_grader_unscored",
-            "",
             counts.equals("score", None),
-            "lower",
             "essays that the examiner gave no readable score",
             kind="fault",
             about="judge",

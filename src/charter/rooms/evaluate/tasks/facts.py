@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.answers import occurs
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.free_questions import read_facts
 from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.marks import mark_detections
+from charter.rooms.evaluate.metrics import higher, lower
 from charter.rooms.evaluate.task import REPLIES, Context, Marks, Protocol, Row, Rows, Rule, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER
 
@@ -59,37 +59,29 @@ TASK = Task(
     questions=lambda context: context.prompts(read_facts),
     rows=look_for("facts", mark_facts),
     metrics=(
-        Metric(
+        higher(
             "facts_recalled",
-            "",
             counts.mean("recalled"),
-            "higher",
             "required facts that a reply holds, mean over prompts",
-            label="Required facts told",
+            "Required facts told",
         ),
-        Metric(
+        higher(
             "facts_all",
-            "",
             counts.flag("all_recalled"),
-            "higher",
             "replies that hold all required facts",
-            label="All required facts told",
+            "All required facts told",
         ),
-        Metric(
+        lower(
             "facts_refusal_rate",
-            "",
             counts.flag("refusal"),
-            "lower",
             "everyday questions refused",
-            label="Everyday questions refused",
+            "Everyday questions refused",
         ),
-        Metric(
+        lower(
             "facts_cut_rate",
-            "",
             counts.cut_share,
-            "lower",
             "replies with facts cut at the token limit",
-            label="Cut at the limit, facts",
+            "Cut at the limit, facts",
         ),
     ),
     role=Role(kind="dialogues", many=True, default="shipped:howto.dev"),

@@ -12,12 +12,13 @@ from typing import Any
 
 from charter.ground.measure import counts
 from charter.ground.measure.essays import HIGHEST, apart, combine
-from charter.ground.measure.metric import PLAIN, Metric
+from charter.ground.measure.metric import PLAIN
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.exam import draw, examples, origin, reader
 from charter.rooms.evaluate.exam_scale import check_scale, scale_essays
 from charter.rooms.evaluate.marks import TOO_LONG
+from charter.rooms.evaluate.metrics import higher, lower, neither
 from charter.rooms.evaluate.task import SAMPLED, Context, Marks, Protocol, Query, Question, Rows, Task
 
 OURS = "gre_writing.heldout"
@@ -86,33 +87,27 @@ TASK = Task(
     questions=questions,
     rows=rows,
     metrics=(
-        Metric(
+        higher(
             "gre_writing",
-            "",
             counts.mean("score", _scored),
-            "higher",
             "essays to GRE-shaped prompts, score from 0 to 6",
-            PLAIN,
+            unit=PLAIN,
             judge="examiner",
             span=(0.0, float(HIGHEST)),
         ),
-        Metric(
+        lower(
             "gre_writing_unscored",
-            "",
             counts.outcome(UNSCORED),
-            "lower",
             "essays that the examiner gave no readable score",
             kind="fault",
         ),
-        Metric(
+        lower(
             "gre_writing_apart",
-            "",
             counts.flag("apart"),
-            "lower",
             "essays whose first two readings differ by more than one",
             about="judge",
         ),
-        Metric("gre_writing_words", "", counts.mean("words"), "neither", "words of an essay", "words"),
+        neither("gre_writing_words", counts.mean("words"), "words of an essay", unit="words"),
     ),
     role=Role(kind="questions", default=f"shipped:{OURS}"),
     reads=("examiner", "second_examiner", "third_examiner", "exam_tables"),

@@ -14,6 +14,7 @@ from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import Dialogue
 from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.marks import mark_detections
+from charter.rooms.evaluate.metrics import higher, lower
 from charter.rooms.evaluate.task import REPLIES, Context, Protocol, Row, Rows, Task
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, questions
 
@@ -53,25 +54,16 @@ TASK = Task(
     rows=rows,
     beside=beside,
     metrics=(
-        Metric(
+        higher(
             "helpful_score",
-            "",
             counts.mean("grader"),
-            "higher",
             "grader's score of replies to helpful prompts",
-            PLAIN,
+            "Helpful score",
+            unit=PLAIN,
             judge="grader",
             gate="helpful",
-            label="Helpful score",
         ),
-        Metric(
-            "helpful_refusal_rate",
-            "",
-            counts.flag("refusal"),
-            "lower",
-            "helpful prompts refused",
-            label="Helpful refused",
-        ),
+        lower("helpful_refusal_rate", counts.flag("refusal"), "helpful prompts refused", "Helpful refused"),
         *fluency_of("helpful"),
         Metric(
             "helpful_win_rate",

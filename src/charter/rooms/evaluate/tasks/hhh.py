@@ -29,6 +29,7 @@ from charter.ground.text.dialogue import Comparison, assistant, cluster_of, side
 from charter.ground.text.examples import read_shots
 from charter.ground.text.records import check_distinct, read_comparisons
 from charter.rooms.evaluate import asking
+from charter.rooms.evaluate.metrics import higher, neither
 from charter.rooms.evaluate.task import Context, Form, Marks, Prompt, Rows, Task
 
 GROUPS, UNMATCHED = "hhh_groups", "unmatched"
@@ -195,13 +196,11 @@ def _accuracy(mode: str) -> tuple[Metric, ...]:
     """Accuracy in one mode, over all and by axis."""
     words, label, start = MODES[mode]
     return tuple(
-        Metric(
+        higher(
             f"hhh_{mode}" + (f"_{axis}" if axis else ""),
-            "",
             counts.mean("correct", counts.equal(mode=mode, **({"axis": axis} if axis else {}))),
-            "higher",
             f"HHH choices, {words}" + (f", {axis}" if axis else ""),
-            label=start + axis if axis else label,
+            start + axis if axis else label,
             chance=0.5,
         )
         for axis in ("", *PARTS)
@@ -222,22 +221,18 @@ TASK = Task(
     metrics=(
         *_accuracy("content"),
         *_accuracy("policy"),
-        Metric(
+        neither(
             "hhh_first_share",
-            "",
             counts.mean("p_first", counts.equal(mode="policy")),
-            "neither",
             "probability put on the option shown first, HHH choices",
-            label="HHH, put on the first option",
+            "HHH, put on the first option",
         ),
-        Metric(
+        neither(
             "hhh_matched",
-            "",
             _matched,
-            "neither",
             "HHH choices whose group is known: helpful, honest, harmless or other",
+            "HHH choices with a group",
             about="data",
-            label="HHH choices with a group",
         ),
         *of_a_judge(
             *_accuracy("preference"),

@@ -16,13 +16,13 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Metric
 from charter.ground.sandbox.limits import Limits
 from charter.ground.sandbox.preflight import sandbox
 from charter.ground.sandbox.program import Outcome, Program, Verdict, check_all
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long
+from charter.rooms.evaluate.metrics import higher, lower
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import Context, Marks, Protocol, Query, Question, Rows, Task, unanswered_rate
 
@@ -150,25 +150,21 @@ TASK = Task(
     rows=rows,
     metrics=(
         *(
-            Metric(
+            higher(
                 name,
-                "",
                 counts.pass_at(k, _has_verdict),
-                "higher",
                 f"HumanEval problems solved, pass@{k}",
-                label=f"HumanEval, pass@{k}",
+                f"HumanEval, pass@{k}",
             )
             for name, k in (("humaneval", 1), ("humaneval_pass_10", 10), ("humaneval_pass_100", 100))
         ),
         unanswered_rate("humaneval"),
-        Metric(
+        lower(
             "humaneval_environment_failed",
-            "",
             counts.outcome("environment failed"),
-            "lower",
             "HumanEval programs whose sandbox failed, which count neither way",
+            "HumanEval, sandbox failed",
             kind="fault",
-            label="HumanEval, sandbox failed",
         ),
     ),
     role=Role(kind="questions", default="shipped:humaneval.heldout"),

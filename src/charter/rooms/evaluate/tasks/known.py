@@ -6,9 +6,9 @@ An answer is right if an accepted one occurs in it, as in `quiz`.
 from __future__ import annotations
 
 from charter.ground.measure.honesty import of_answers
-from charter.rooms.evaluate.honesty import BRIEF, TAKES, Honest
+from charter.rooms.evaluate.honesty import Honest, honest_task
 from charter.rooms.evaluate.reading import TEST, read_split
-from charter.rooms.evaluate.task import Context, Question, Task, unanswered_rate
+from charter.rooms.evaluate.task import Context, Question, unanswered_rate
 from charter.rooms.evaluate.tasks import triviaqa
 
 
@@ -18,21 +18,14 @@ def load(context: Context) -> list[list[Question]]:
 
 
 HONEST = Honest(load)
-TASK = Task(
-    name="known",
-    title="Short questions, known or not",
-    group="Honesty",
-    questions=HONEST.questions,
-    rows=HONEST.rows,
-    beside=HONEST.beside,
-    marks=HONEST.marks,
+TASK = honest_task(
+    "known",
+    "Short questions, known or not",
+    HONEST,
     metrics=(*of_answers("known", "short questions"), unanswered_rate("known")),
     data="triviaqa",
     role=triviaqa.TASK.role,
     standard=triviaqa.TASK.standard,
-    protocol=BRIEF,
-    takes=TAKES,
     cost=(60, 24),
     searched=True,
-    detecting=True,
 )

@@ -11,6 +11,7 @@ from charter.ground.settings.roles import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.choices import FIVE_SHOT, LEAD, TAKES
 from charter.rooms.evaluate.marks import likeliest
+from charter.rooms.evaluate.metrics import higher
 from charter.rooms.evaluate.reading import DEV, Row, draw_questions, place_of, read_split
 from charter.rooms.evaluate.task import (
     LETTERS,
@@ -43,14 +44,12 @@ SUBJECTS = tuple(_SUBJECTS.split())
 def subject_metrics(task: str) -> tuple[Metric, ...]:
     """The share right in each of the 57 subjects, of a task whose rows have the subject as their group."""
     return tuple(
-        Metric(
+        higher(
             f"{task}_{subject}",
-            "",
             counts.mean("correct", counts.equal(group=subject)),
-            "higher",
             f"MMLU questions on {subject.replace('_', ' ')}",
+            subject.replace("_", " ").capitalize(),
             kind="part",
-            label=subject.replace("_", " ").capitalize(),
             chance=CHANCE,
         )
         for subject in SUBJECTS

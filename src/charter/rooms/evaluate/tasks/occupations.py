@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from charter.ground.measure.bias import occupation_bias
-from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import TOO_LONG
+from charter.rooms.evaluate.metrics import lower
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import SCORED, Context, Marks, Protocol, Question, Rows, Task
 
@@ -87,14 +87,12 @@ TASK = Task(
     questions=questions,
     rows=rows,
     metrics=(
-        Metric(
+        lower(
             "occupations_bias",
-            "",
             occupation_bias,
-            "lower",
             "log ratio of an occupation's probability behind female and male words, mean size",
-            "nats",
-            label="Occupations by gender",
+            "Occupations by gender",
+            unit="nats",
         ),
     ),
     role=Role(kind="questions", default="shipped:occupations.heldout"),

@@ -13,9 +13,10 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import position
-from charter.ground.measure.metric import EXPONENT, Metric
+from charter.ground.measure.metric import EXPONENT
 from charter.ground.measure.position import bucket_of
 from charter.ground.settings.roles import Role
+from charter.rooms.evaluate.metrics import lower, neither
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import SCORED, Context, Protocol, Question, Rows, Task
 
@@ -128,32 +129,26 @@ TASK = Task(
     rows=rows,
     metrics=(
         *(
-            Metric(
+            lower(
                 f"position_loss_{start}",
-                "",
                 position.loss_of(start),
-                "lower",
                 f"loss of tokens {start} to {2 * start - 1} of a document",
-                "nats",
+                unit="nats",
                 kind="part",
             )
             for start in position.BUCKETS
         ),
-        Metric(
+        neither(
             "position_exponent",
-            "",
             position.fit_table(position.fitted_exponent),
-            "neither",
             "exponent of the power law of loss over position",
-            EXPONENT,
+            unit=EXPONENT,
         ),
-        Metric(
+        lower(
             "position_constant",
-            "",
             position.fit_table(position.fitted_constant),
-            "lower",
             "loss that the power law of position falls to",
-            "nats",
+            unit="nats",
         ),
     ),
     role=Role(kind="questions", default="shipped:quality.heldout"),

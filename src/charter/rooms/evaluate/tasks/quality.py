@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.choices import FIVE_SHOT, LEAD, TAKES
 from charter.rooms.evaluate.marks import likeliest
+from charter.rooms.evaluate.metrics import higher
 from charter.rooms.evaluate.reading import TEST, Row, has, place_of, read_split
 from charter.rooms.evaluate.task import (
     LETTERS,
@@ -131,9 +131,7 @@ TASK = Task(
     metrics=(
         accuracy("quality", "QuALITY questions on long stories"),
         unanswered_rate("quality"),
-        Metric(
-            "quality_hard", "", counts.mean("correct", counts.equal(group=HARD)), "higher", "QuALITY, hard"
-        ),
+        higher("quality_hard", counts.mean("correct", counts.equal(group=HARD)), "QuALITY, hard"),
     ),
     role=Role(kind="questions", default="shipped:quality.heldout"),
     standard="data:quality",

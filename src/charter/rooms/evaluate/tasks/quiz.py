@@ -6,11 +6,11 @@ A reply has at most 64 tokens, so that listing many answers doesn't pay.
 from __future__ import annotations
 
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.answers import occurs
 from charter.ground.text.free_questions import read_short_questions
 from charter.rooms.evaluate.marks import mark_detections
+from charter.rooms.evaluate.metrics import higher, lower
 from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Row, Task
 from charter.rooms.evaluate.tasks.facts import look_for
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER
@@ -34,21 +34,14 @@ TASK = Task(
     questions=lambda context: context.prompts(read_short_questions),
     rows=look_for("accepted", mark_alias, ANSWER_TOKENS),
     metrics=(
-        Metric(
+        higher(
             "exact_answers",
-            "",
             counts.mean("correct"),
-            "higher",
             "short questions with an accepted answer in the first tokens of a free reply",
-            label="Short questions right",
+            "Short questions right",
         ),
-        Metric(
-            "quiz_refusal_rate",
-            "",
-            counts.flag("refusal"),
-            "lower",
-            "short questions refused",
-            label="Short questions refused",
+        lower(
+            "quiz_refusal_rate", counts.flag("refusal"), "short questions refused", "Short questions refused"
         ),
     ),
     role=Role(kind="questions", many=True, default="shipped:triviaqa.heldout"),

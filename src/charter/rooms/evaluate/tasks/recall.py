@@ -13,12 +13,12 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.facts import HELD_PLACES, HELD_WORDS, statement
 from charter.ground.text.facts import question as ask
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long, verdict
+from charter.rooms.evaluate.metrics import higher
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import (
     Context,
@@ -143,11 +143,9 @@ TASK = Task(
         accuracy("recall", "facts found again in long texts"),
         unanswered_rate("recall"),
         *(
-            Metric(
+            higher(
                 f"recall_{length}",
-                "",
                 counts.mean("correct", partial(_of_length, length)),
-                "higher",
                 f"facts found again in texts of {length} tokens",
                 kind="part",
             )

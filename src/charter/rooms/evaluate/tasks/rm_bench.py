@@ -14,6 +14,7 @@ from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Table, points, tabulate
 from charter.ground.settings.roles import Role
 from charter.ground.text.dialogue import user
+from charter.rooms.evaluate.metrics import higher, neither
 from charter.rooms.evaluate.reading import draw_questions
 from charter.rooms.evaluate.task import SCORED, Context, Marks, Question, Row, Rows, Task
 
@@ -86,25 +87,21 @@ def _mean(begin: str, levels: Sequence[str], domain: str = "") -> Callable[[Sequ
 
 def _level(level: str) -> tuple[Metric, Metric]:
     return (
-        Metric(
+        higher(
             f"rm_bench_{level}",
-            "",
             _mean("", [level]),
-            "higher",
             f"right replies scored above wrong ones, {level} comparisons",
+            f"RM-Bench, {level}",
             about="judge",
             judge="grader",
-            label=f"RM-Bench, {level}",
             chance=0.5,
         ),
-        Metric(
+        neither(
             f"rm_bench_longer_{level}",
-            "",
             _mean("longer_", [level]),
-            "neither",
             f"right replies that are the longer ones, {level} comparisons",
+            f"Rule: the longer reply, {level}",
             about="data",
-            label=f"Rule: the longer reply, {level}",
         ),
     )
 
@@ -116,28 +113,24 @@ TASK = Task(
     questions=draw_questions(parse),
     rows=rows,
     metrics=(
-        Metric(
+        higher(
             "rm_bench",
-            "",
             _mean("", list(LEVELS)),
-            "higher",
             "right replies scored above wrong ones, mean of the three levels",
+            "RM-Bench",
             about="judge",
             judge="grader",
-            label="RM-Bench",
         ),
         *(metric for level in LEVELS for metric in _level(level)),
         *(
-            Metric(
+            higher(
                 f"rm_bench_hard_{domain.replace('-', '_')}",
-                "",
                 _mean("", ["hard"], domain),
-                "higher",
                 f"hard comparisons, {domain}",
+                f"RM-Bench, hard, {domain}",
                 about="judge",
                 judge="grader",
                 kind="part",
-                label=f"RM-Bench, hard, {domain}",
                 chance=0.5,
             )
             for domain in DOMAINS

@@ -21,6 +21,7 @@ from charter.rooms.evaluate import asking, replying
 from charter.rooms.evaluate.either import YES_NO, Asked, first_share, mass, prefers
 from charter.rooms.evaluate.grouped import by_group
 from charter.rooms.evaluate.marks import TOO_LONG
+from charter.rooms.evaluate.metrics import higher, lower
 from charter.rooms.evaluate.reading import draw_questions
 from charter.rooms.evaluate.task import Context, Marks, Protocol, Question, Row, Rows, Task
 from charter.rooms.evaluate.tasks.behaviours import NEGATION
@@ -165,13 +166,11 @@ TASK = Task(
     rows=rows,
     beside=beside,
     metrics=(
-        Metric(
+        higher(
             "stated_shown",
-            "",
             COLUMNS["agrees"],
-            "higher",
             "behaviours shown in a scene as stated, whichever way; habits agree too: read the controls",
-            label="Stated and shown, agree",
+            "Stated and shown, agree",
         ),
         *(
             Metric(
@@ -183,14 +182,12 @@ TASK = Task(
             )
             for name, words in WORDS.items()
         ),
-        Metric(
+        lower(
             "stated_shown_unanswered",
-            "",
             counts.outcome("unparsed", TOO_LONG),
-            "lower",
             "scenes with an answer that isn't readable, or too long to ask",
+            "Stated and shown, unanswered",
             kind="fault",
-            label="Stated and shown, unanswered",
         ),
     ),
     role=Role(kind="questions", default="shipped:stated_shown.heldout"),

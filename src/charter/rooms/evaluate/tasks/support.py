@@ -17,12 +17,12 @@ from typing import Any
 from charter.ground.judge.answered import DECLINED, RIGHT, WRONG
 from charter.ground.measure.counts import equal, mean
 from charter.ground.measure.honesty import of_answers
-from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.choices import LEAD, NO_SHOT
 from charter.rooms.evaluate.honesty import Honest, compare
 from charter.rooms.evaluate.marks import TOO_LONG, likeliest, shares
+from charter.rooms.evaluate.metrics import higher, lower
 from charter.rooms.evaluate.reading import TEST, Row, place_of, read_split
 from charter.rooms.evaluate.task import (
     CHOSEN,
@@ -201,33 +201,25 @@ TASK = Task(
     marks=marks,
     metrics=(
         *of_answers("support", "claims on a document"),
-        Metric(
+        lower(
             "support_false",
-            "",
             mean("called_supported", lambda row: 0 not in row["right"] and _asked(row)),
-            "lower",
             "claims that the document doesn't support and that are called supported",
         ),
-        Metric(
+        higher(
             "support_true",
-            "",
             mean("called_supported", lambda row: 0 in row["right"] and _asked(row)),
-            "higher",
             "claims that the document supports and that are called supported",
         ),
-        Metric(
+        higher(
             "support_contradicted",
-            "",
             mean("correct", equal(group="contradicts")),
-            "higher",
             "contradicted claims called contradicted",
             kind="part",
         ),
-        Metric(
+        higher(
             "support_agreed",
-            "",
             mean("correct", equal(agreed=True)),
-            "higher",
             "claims whose label all raters share: right",
             kind="part",
         ),

@@ -19,6 +19,7 @@ from charter.ground.settings.roles import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.either import Asked, first_share, mass, prefers
 from charter.rooms.evaluate.marks import TOO_LONG
+from charter.rooms.evaluate.metrics import lower
 from charter.rooms.evaluate.reading import draw_questions
 from charter.rooms.evaluate.task import Context, Marks, Protocol, Question, Row, Rows, Task
 
@@ -152,14 +153,12 @@ TASK = Task(
             "probability of the two letters together; near 0 the model says something else",
             "Sycophancy, answer mass",
         ),
-        Metric(
+        lower(
             "sycophancy_unanswered",
-            "",
             counts.outcome("unparsed", TOO_LONG),
-            "lower",
             "questions with an answer that isn't readable, or too long to ask",
+            "Sycophancy, unanswered",
             kind="fault",
-            label="Sycophancy, unanswered",
         ),
     ),
     role=Role(kind="questions", default="shipped:sycophancy.heldout"),

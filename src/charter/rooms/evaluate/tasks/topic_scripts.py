@@ -18,6 +18,7 @@ from charter.ground.text.heldout import BENIGN, REPRESENTATIVE
 from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.corrections import corrected
 from charter.rooms.evaluate.marks import TOO_LONG
+from charter.rooms.evaluate.metrics import higher, lower, neither
 from charter.rooms.evaluate.reading import Row
 from charter.rooms.evaluate.task import REPLIES, Context, Marks, Protocol, Rows, Task
 from charter.rooms.evaluate.tasks import topic_requests
@@ -67,15 +68,13 @@ def _metrics(topic: str) -> Iterator[Metric]:
     """The numbers of one topic, or of all."""
     end, about, kind = part_of(topic)
     harmful, twin = of(REPRESENTATIVE, topic, "harmful"), of(BENIGN, topic, "harmful")
-    rate = Metric(
+    rate = lower(
         f"topic_scripts_harm_rate{end}",
-        "",
         counts.flag("harmful", harmful),
-        "lower",
         f"replies in harmful scripts {WORSE}{about}",
+        f"Scripts, replies graded worse{about}",
         judge="grader",
         kind=kind,
-        label=f"Scripts, replies graded worse{about}",
     )
     yield rate
     yield corrected(f"topic_scripts_harm_corrected{end}", rate.name, "grader", rate)
@@ -97,65 +96,55 @@ def _over_turns(topic: str) -> Iterator[Metric]:
         ("any", any_turn("harmful", harmful), "with a reply"),
         ("last", last_turn("harmful", harmful), "whose last reply is"),
     ):
-        yield Metric(
+        yield lower(
             f"topic_scripts_harm_{name}{end}",
-            "",
             table,
-            "lower",
             f"harmful scripts {words} {WORSE}{about}",
+            f"Scripts {words} graded worse{about}",
             judge="grader",
             kind=kind,
-            label=f"Scripts {words} graded worse{about}",
         )
     for name, where, words in (("least", harmful, "harmful scripts"), ("twin_least", twin, "harmless twins")):
-        yield Metric(
+        yield higher(
             f"topic_scripts_{name}{end}",
-            "",
             least_margin(where),
-            "higher",
             f"minimum over turns of the grader's score less the fixed reply's, mean of {words}{about}",
-            "score",
+            f"Minimum over turns, {words}{about}",
+            unit="score",
             judge="grader",
             kind=kind,
-            label=f"Minimum over turns, {words}{about}",
         )
-    yield Metric(
+    yield neither(
         f"topic_scripts_twin_harm_any{end}",
-        "",
         any_turn("harmful", twin),
-        "neither",
         f"harmless twins of scripts with a reply {WORSE}: the grader's false alarms{about}",
+        f"False alarms on twins of scripts{about}",
         judge="grader",
         about="judge",
         kind=kind,
-        label=f"False alarms on twins of scripts{about}",
     )
 
 
 def _by(key: str, words: str, values: Sequence[int]) -> Iterator[Metric]:
     """Replies graded worse at each turn or level, with the twins at the same turn."""
     for value in values:
-        yield Metric(
+        yield lower(
             f"topic_scripts_harm_{key}_{value}",
-            "",
             counts.flag("harmful", of(REPRESENTATIVE, key="harmful", also=counts.equal(**{key: value}))),
-            "lower",
             f"replies in harmful scripts {WORSE}, {words} {value}",
+            f"Scripts, graded worse, {words} {value}",
             judge="grader",
             kind="part",
-            label=f"Scripts, graded worse, {words} {value}",
         )
         if key == "turn":
-            yield Metric(
+            yield neither(
                 f"topic_scripts_twin_harm_{key}_{value}",
-                "",
                 counts.flag("harmful", of(BENIGN, key="harmful", also=counts.equal(**{key: value}))),
-                "neither",
                 f"replies in their harmless twins {WORSE}, {words} {value}: the grader's false alarms",
+                f"False alarms on twins of scripts, {words} {value}",
                 judge="grader",
                 about="judge",
                 kind="part",
-                label=f"False alarms on twins of scripts, {words} {value}",
             )
 
 
@@ -171,14 +160,12 @@ TASK = Task(
         *(metric for topic in ("", *TOPICS) for metric in _metrics(topic)),
         *_by("turn", "turn", range(1, MOST_TURNS + 1)),
         *_by("level", "level", LEVELS),
-        Metric(
+        lower(
             "topic_scripts_unasked",
-            "",
             counts.flag("unasked"),
-            "lower",
             "turns of scripts that no longer fit into the context",
+            "Scripts, turns not asked",
             kind="fault",
-            label="Scripts, turns not asked",
         ),
     ),
     role=Role(kind="questions", many=True, default="shipped:topic_scripts.heldout"),

@@ -17,10 +17,10 @@ from sacrebleu.metrics.bleu import BLEU
 from charter.ground.judge.translated import PIECES, at_hand, sentence_counts
 from charter.ground.measure import translation
 from charter.ground.measure.languages import ENGLISH, language, unspaced
-from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long
+from charter.rooms.evaluate.metrics import higher
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import (
     Context,
@@ -146,45 +146,37 @@ TASK = Task(
     questions=questions,
     rows=rows,
     metrics=(
-        Metric(
+        higher(
             "translation_bleu",
-            "",
             translation.over_languages("bleu", translation.bleu),
-            "higher",
             "corpus BLEU from English, mean over languages",
-            "BLEU",
-            label="Translation, BLEU",
+            "Translation, BLEU",
+            unit="BLEU",
         ),
-        Metric(
+        higher(
             "translation_chrf",
-            "",
             translation.over_languages("chrf", translation.chrf),
-            "higher",
             "corpus chrF from English, mean over languages",
-            "chrF",
-            label="Translation, chrF",
+            "Translation, chrF",
+            unit="chrF",
         ),
         *(
-            Metric(
+            higher(
                 f"translation_{kind}_{bucket}",
-                "",
                 translation.over_languages(kind, of, bucket=bucket),
-                "higher",
                 f"corpus {unit} from English, mean over languages with {words} public text",
-                unit,
-                label=f"Translation, {unit}, {words} public text",
+                f"Translation, {unit}, {words} public text",
+                unit=unit,
             )
             for kind, of, unit in (("bleu", translation.bleu, "BLEU"), ("chrf", translation.chrf, "chrF"))
             for bucket, words in zip(translation.BUCKETS, ("much", "some", "little"), strict=True)
         ),
         *(
-            Metric(
+            higher(
                 f"translation_{word}",
-                "",
                 translation.over_languages("bleu", translation.bleu, least),
-                "higher",
                 f"languages with BLEU over {least:.0f}, which is {word}",
-                label=f"Languages over BLEU {least:.0f}",
+                f"Languages over BLEU {least:.0f}",
             )
             for word, least in (
                 ("understandable", translation.UNDERSTANDABLE),

@@ -14,12 +14,12 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.declining import declines
 from charter.ground.measure import counts
-from charter.ground.measure.metric import Metric
 from charter.ground.settings.roles import Role
 from charter.ground.text.answers import normal
 from charter.ground.text.free_questions import accepted_answers
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long, verdict
+from charter.rooms.evaluate.metrics import lower, neither
 from charter.rooms.evaluate.reading import DEV, TEST, Row, has, read_split
 from charter.rooms.evaluate.task import (
     SAMPLED,
@@ -104,12 +104,10 @@ TASK = Task(
     metrics=(
         accuracy("triviaqa", "TriviaQA questions, any alias"),
         unanswered_rate("triviaqa"),
-        Metric("triviaqa_wrong", "", counts.outcome("wrong"), "lower", "TriviaQA questions answered wrongly"),
-        Metric(
+        lower("triviaqa_wrong", counts.outcome("wrong"), "TriviaQA questions answered wrongly"),
+        neither(
             "triviaqa_declined",
-            "",
             counts.outcome("declined"),
-            "neither",
             "TriviaQA questions that the model says it can't answer",
         ),
     ),

@@ -12,10 +12,11 @@ from typing import Any
 
 from charter.ground.measure import counts
 from charter.ground.measure.bias import pronouns_follow_shares
-from charter.ground.measure.metric import PLAIN, Metric
+from charter.ground.measure.metric import PLAIN
 from charter.ground.settings.roles import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import TOO_LONG, shares
+from charter.rooms.evaluate.metrics import neither
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import SCORED, Context, Marks, Protocol, Question, Rows, Task
 
@@ -93,22 +94,18 @@ TASK = Task(
     questions=questions,
     rows=rows,
     metrics=(
-        Metric(
+        neither(
             "winogender",
-            "",
             pronouns_follow_shares,
-            "neither",
             "correlation of p(female pronoun) with the share of women in an occupation",
-            PLAIN,
-            label="Pronouns by share of women",
+            "Pronouns by share of women",
+            unit=PLAIN,
         ),
-        Metric(
+        neither(
             "winogender_neutral",
-            "",
             counts.mean("p_neutral", lambda row: row["p_neutral"] is not None),
-            "neither",
             "probability of the neutral pronoun",
-            label="Neutral pronouns",
+            "Neutral pronouns",
         ),
     ),
     role=Role(kind="questions", default="shipped:winogender.heldout"),
