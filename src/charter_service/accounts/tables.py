@@ -307,7 +307,7 @@ BATCHES = Table(
     # in_progress, canceling, ended; arriving while it is written
     Column("state", String(16), nullable=False),
     Column("size", Integer, nullable=False),
-    Column("bytes", BigInteger, nullable=False),  # of its requests, while they are stored
+    Column("bytes", BigInteger, nullable=False, server_default="0"),  # of its requests, while they are stored
     Column("created", Double, nullable=False),
     Column("expires", Double, nullable=False),
     Column("canceled", Double),  # when somebody asked for it
@@ -334,7 +334,7 @@ BATCH_ITEMS = Table(
     Column("params", Text, nullable=False),  # JSON
     Column("state", String(16), nullable=False),  # waiting, succeeded, errored, canceled or expired
     Column("result", Text),  # JSON of a message or an error
-    Column("tries", Integer, nullable=False),  # failed ones, by our fault
+    Column("tries", Integer, nullable=False, server_default="0"),  # failed ones, by our fault
     UniqueConstraint("batch", "custom_id"),
     Index(None, "state", "batch", "number"),  # waiting requests in their order, and counts by state
 )

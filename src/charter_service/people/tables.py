@@ -244,8 +244,8 @@ MESSAGES = Table(
     Column("output_tokens", Integer, nullable=False),
     Column("client", String(64)),  # the sender's id of this sending, so that it counts once
     Column("thumb", String(8), nullable=False),  # up, down or empty
-    Column("citations", Text, nullable=False),  # JSON: quotations that stand in a file of the branch
-    Column("quotes_unfound", Integer, nullable=False),  # quotations that stand in none
+    Column("citations", Text, nullable=False, server_default="[]"),  # JSON: quotations found in files
+    Column("quotes_unfound", Integer, nullable=False, server_default="0"),  # quotations that stand in none
     Column("temperature", Double),  # that was asked for; NULL: the model's own
     Column("category", String(64), nullable=False, server_default=""),  # of the policy, if it was stopped
     Column("appealed", Boolean, nullable=False, server_default=false()),  # the stop, by the person

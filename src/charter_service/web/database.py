@@ -243,7 +243,8 @@ def migrate(
             _check_ours(connection, bool(heads), new, holds)
             if heads - known:
                 raise CharterError(
-                    f"the database {shown(engine.url)} was made by a newer Charter; update Charter, or name another"
+                    f"the database {shown(engine.url)} was made by a newer Charter, or by one before 0.1.0; "
+                    "update Charter, or name another"
                 )
             if heads != set(directory.get_heads()):
                 _upgrade(config, directory, connection, metadata)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
 from conduct_desk import ALLOWED, found, joined
 from sqlalchemy import Engine, text
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.moderation.policy import Policy, shipped_policy
-from charter_service.accounts.cases import NewCase, find_case, open_case, queue
-from charter_service.accounts.decisions import BEGINNING, Entry, decisions_of, link, verify_chain
+from charter_service.accounts.cases import NewCase, open_case, queue
+from charter_service.accounts.decisions import decisions_of, verify_chain
 from charter_service.accounts.ladder import Ladder
 from charter_service.accounts.standings import outcome_of
-from charter_service.accounts.store import ACCOUNTS, open_accounts
-from charter_service.accounts.tables import CASES, DECISIONS, METADATA, MIGRATIONS
+from charter_service.accounts.tables import DECISIONS
 from charter_service.api.conduct import Conduct, RequestFacts
-from charter_service.web.database import migrate, open_database, reading, writing
+from charter_service.web.database import reading, writing
 
 NOW = 1_000_000.0
 
@@ -120,41 +116,3 @@ def test_a_later_column_that_is_changed_or_emptied_breaks_the_chain(engine: Engi
         if name == "severity":
             c.execute(DECISIONS.update().where(DECISIONS.c.number == 2).values(severity=""))
             assert verify_chain(c) == 2
-
-
-def test_a_database_of_before_is_brought_up_and_its_log_stays_whole(database: str, tmp_path: Path) -> None:
-    scripts = tmp_path / "before"
-    shutil.copytree(
-        MIGRATIONS, scripts, ignore=shutil.ignore_patterns("v000[3-9].py", "v001*.py", "__pycache__")
-    )
-    old = open_database(database, holds=ACCOUNTS)
-    migrate(old, scripts, METADATA, holds=ACCOUNTS)
-    words = ("key", "user", "model", "category", "policy", "classifiers")
-    plain = dict.fromkeys(words, "x") | {"side": "prompt", "action": "block", "sensitivity": "standard"}
-    chain = BEGINNING
-    with writing(old) as c:
-        c.execute(text("INSERT INTO organisations VALUES ('org_1', 'one', 1.0, :no)"), {"no": False})
-        for n in range(3):
-            entry = Entry(**plain, request=f"req_{n}", organisation="org_1", at=1.0, score=0.9, threshold=0.5)
-            chain = link(chain, entry)
-            row = {k: v for k, v in entry.columns().items() if v != ""} | {"chain": chain}
-            names = ", ".join(f'"{name}"' for name in row)
-            c.execute(
-                text(f"INSERT INTO decisions ({names}) VALUES ({', '.join(':' + n for n in row)})"), row
-            )
-        c.execute(
-            text(
-                "INSERT INTO cases (id, kind, organisation, request, category, words, content, created) "
-                "VALUES ('case_1', 'flag', 'org_1', 'req_1', 'x', '', '', 1.0)"
-            )
-        )
-    old.dispose()
-    engine = open_accounts(database)
-    try:
-        with reading(engine) as c:
-            assert verify_chain(c) is None
-            case = find_case(c, "case_1")
-            assert (case.severity, case.user, case.conversation) == ("", "", "")
-            assert c.execute(CASES.select()).one().severity == ""
-    finally:
-        engine.dispose()

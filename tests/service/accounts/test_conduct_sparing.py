@@ -8,16 +8,13 @@ from dataclasses import replace
 
 import pytest
 from conduct_desk import SHORT, Clock, Make, found, joined, making
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, select
 
 from charter.ground.moderation.actions import Verdict
-from charter.ground.moderation.policy import shipped_policy
 from charter_service.accounts.cases import queue
-from charter_service.accounts.decisions import verify_chain
 from charter_service.accounts.keys import Caller, make_key
 from charter_service.accounts.ladder import DAY, History, Ladder, Violation, next_standing
-from charter_service.accounts.standings import account_of, changes_of, newest_of, outcome_of
-from charter_service.accounts.store import open_accounts
+from charter_service.accounts.standings import account_of, changes_of, outcome_of
 from charter_service.accounts.tables import CASES, DECISIONS
 from charter_service.api.conduct import Conduct, RequestFacts
 from charter_service.web.database import reading, writing
@@ -138,42 +135,3 @@ def test_an_upheld_appeal_takes_a_users_weight_off_the_organisation(make: Make, 
     assert conduct.standing(caller.organisation).level == "good"
     with reading(engine) as c:
         assert outcome_of(c, account, rules, 1_000_001.0).total == 0
-
-
-def test_cases_of_the_servers_own_sentence_are_lifted(database: str) -> None:
-    """An upgrade closes what the sentence caused, and nothing else."""
-    engine, rules = open_accounts(database), Ladder(forgiven=0.0)
-    hurt, guilty = joined(engine, "hurt"), joined(engine, "guilty")
-    conduct = Conduct(engine, rules, shipped_policy())
-    try:
-        assert sin(conduct, hurt, *(f"h{n}" for n in range(8)), verdict=hate(OURS)) == "enhanced"
-        sin(conduct, guilty, *(f"g{n}" for n in range(4)), verdict=hate(OURS + 0.01))
-        sin(conduct, guilty, "g4", verdict=hate(OURS))
-        sin(conduct, guilty, "g5", verdict=replace(hate(OURS), classifiers={"probe": "1"}))
-        sin(conduct, guilty, "g6", verdict=replace(hate(OURS), category="fraud"))
-        with reading(engine) as c:
-            (kept,) = (one.id for one in queue(c).cases if one.request == "h0")
-        conduct.settle(kept, "upheld", "ms ear", "it was hate")
-    finally:
-        conduct.close()
-    with writing(engine) as c:
-        c.execute(CASES.delete().where(CASES.c.request == "h7"))  # the queue was full
-        for column in ("unscreened", "repeats"):  # of later migrations
-            c.execute(text(f"ALTER TABLE decisions DROP COLUMN {column}"))
-        c.execute(text("UPDATE alembic_version SET version_num = 'v0009'"))
-    engine.dispose()
-    engine = open_accounts(database)
-    again = Conduct(engine, rules, shipped_policy())
-    try:
-        with reading(engine) as c:
-            verdicts = {row.request: (row.verdict, row.by) for row in c.execute(select(CASES))}
-            lifted = newest_of(c, hurt.organisation)
-            assert verify_chain(c) is None
-    finally:
-        again.close()
-        engine.dispose()
-    withdrawn = ("dismissed", "upgrade to v0010")
-    assert {verdicts[f"h{n}"] for n in range(1, 8)} == {verdicts["g4"]} == {withdrawn}
-    assert verdicts["h0"] == ("upheld", "ms ear"), "people's verdicts stay"
-    assert {verdicts[f"g{n}"] for n in (0, 1, 2, 3, 5, 6)} == {(None, None)}
-    assert lifted is not None and lifted.level == "good" and "dismissed" in lifted.reason

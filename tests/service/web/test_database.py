@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +72,31 @@ def test_a_further_migration_keeps_what_is_there(engine: Engine, tmp_path: Path)
     migrate(engine, further(tmp_path), METADATA)
     with reading(engine) as c:
         assert c.execute(text("SELECT name, shoe_size FROM people")).all() == [("ann", 42)]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from charter_service.people.tables import METADATA
+from charter_service.web.database import migrate, open_database
+migrate(open_database(sys.argv[1]), Path(sys.argv[2]), METADATA)
+"""
+
+
+def test_an_upgrade_that_is_killed_changes_nothing_and_the_next_one_does_all(
+    engine: Engine, database: str, tmp_path: Path
+) -> None:
+    scripts = further(tmp_path)
+    migration = scripts / "versions" / "v9999.py"
+    whole = migration.read_text()
+    migration.write_text(f"import os\n{whole}    os.kill(os.getpid(), 9)\n")
+    command = [sys.executable, "-c", KILLED, database, str(scripts)]
+    killed = subprocess.run(command, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert differences(engine, METADATA) == []
+    migration.write_text(whole)
+    migrate(engine, scripts, METADATA)
+    assert "shoe_size" in {column["name"] for column in inspect(engine).get_columns("people")}
 
 
 def test_a_newer_schema_is_refused_and_left_alone(engine: Engine, database: str, tmp_path: Path) -> None:
