@@ -90,7 +90,7 @@ with tempfile.TemporaryDirectory() as name:
 
 @pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_schemas_of_requests_open_no_file_and_no_connection(count: int) -> None:
-    folders = [str(HERE), str(HERE.parents[1]), str(HERE.parents[1] / "ground" / "forms")]
+    folders = [str(HERE), str(HERE.parents[1]), str(HERE.parent / "forms")]
     child = CHILD.format(folders=folders, seed=3, count=count)
     done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stderr[-2000:]

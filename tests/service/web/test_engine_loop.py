@@ -22,7 +22,7 @@ from charter.ground.generate.engine_loop import Driver, Following, Job
 from charter.ground.generate.fair import MOST
 from charter.ground.generate.processor import Processor
 from charter.ground.generate.sampling import Sampling
-from charter_service.web import engine_loop as driver_module
+from charter.ground.generate import engine_loop as driver_module
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=9)
 
