@@ -18,7 +18,7 @@ from charter.terminal.entries import Entry, Family
 
 Charter = Callable[..., tuple[int, str, str]]
 DOCS = Path(__file__).parents[2] / "docs"
-HEAVY = {"torch", "tokenizers", "numpy", "scipy", "pyarrow", "sqlalchemy", "fastapi"}
+HEAVY = {"torch", "tokenizers", "numpy", "scipy", "pyarrow", "sqlalchemy", "starlette"}
 
 
 def entries() -> Iterator[tuple[str, Entry]]:

@@ -18,31 +18,32 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from charter_service.accounts.keys import ANONYMOUS, Caller, opens_admin
-from charter_service.accounts.sessions import find_session
+from charter_service.accounts.sessions import HOURS, find_session
 from charter_service.api.errors import ApiError, api_error
 from charter_service.api.rendering import ADMIN, page, wants_json
 from charter_service.api.service import Service
 from charter_service.api.wire.reading import json_of, secret_of, service_of
 from charter_service.api.wire.route import Routes
+from charter_service.people.entrance import SESSION
 from charter_service.people.members import actor_of, check_still, signature
 from charter_service.people.roles import OWNER, Right, allows
-from charter_service.people.visits import session_of
 from charter_service.people.workers import Person, person_of
 from charter_service.web.audit import Actor, note_act
 from charter_service.web.csrf import Once, SentOnce
 from charter_service.web.database import reading, writing
+from charter_service.web.entrance import CSRF, Cookie
 from charter_service.web.forms import LARGEST_FORM, Form, content_type, read_form
 from charter_service.web.limits import Limiter
+from charter_service.web.site import see
 from charter_service.web.tokens import digest_of
 
 TAG = "Admin"
-COOKIE = "charter_admin"
-CSRF = "csrf"
 ENTER = f"{ADMIN}/enter"
 LONGEST_SECRET = 200
+KEYS_SESSION = Cookie("charter_admin", HOURS * 3600, ADMIN, LONGEST_SECRET)  # of an API key
 TRIES, TRIES_A_SECOND = 10, 0.1  # tries of an address to sign in
 
 
@@ -262,10 +263,10 @@ async def visit_of(request: Request) -> Visit:
         program = await asyncio.to_thread(admin_of, service, secret)
         sent = await _fields(request) if request.method == "POST" else Form()
         return Visit(service, desk, program, "", sent, request)
-    session = request.cookies.get(COOKIE, "")
+    session = KEYS_SESSION.of(request)
     caller, person = await asyncio.to_thread(_session_caller, service, session), None
     if caller is None:
-        session = session_of(request)
+        session = SESSION.of(request)
         person = await asyncio.to_thread(person_in, service, session)
         if person is None:
             raise NotEntered
@@ -300,7 +301,7 @@ def admin_of(service: Service, secret: str) -> Caller:
 
 
 def _session_caller(service: Service, session: str) -> Caller | None:
-    if not (0 < len(session) <= LONGEST_SECRET and session.isascii()):
+    if not session:
         return None
     with reading(service.database) as connection:
         return find_session(connection, session)
@@ -327,8 +328,3 @@ def desk_of(request: Request) -> Desk:
     """The state that the pages share."""
     desk: Desk = request.app.state.desk
     return desk
-
-
-def see(place: str) -> RedirectResponse:
-    """A redirect to a page, the answer to a form."""
-    return RedirectResponse(place, 303)

@@ -5,24 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any
 
 from sqlalchemy import Connection, delete
 from starlette.requests import Request
 from starlette.responses import Response
 
 from charter_service.accounts.keys import ID_PREFIX, PREFIX
-from charter_service.accounts.sessions import HOURS, close_session, open_session
+from charter_service.accounts.sessions import close_session, open_session
 from charter_service.accounts.tables import SESSIONS
 from charter_service.api.admin_entrance import (
-    COOKIE,
-    CSRF,
     ENTER,
+    KEYS_SESSION,
     TAG,
     Visit,
     admin_of,
     desk_of,
-    see,
     visit_of,
 )
 from charter_service.api.errors import ApiError
@@ -31,18 +28,20 @@ from charter_service.api.service import Service
 from charter_service.api.wire.reading import service_of
 from charter_service.api.wire.route import Routes
 from charter_service.people import workers
+from charter_service.people.entrance import SESSION, join_and_enter, places_beside, token_of
+from charter_service.people.entrance import enter as enter_person
 from charter_service.people.members import actor_of, sign_out
-from charter_service.people.places import CONSOLE, other_places
-from charter_service.people.visits import drop_session, session_of, set_session
-from charter_service.web.database import reading, writing
+from charter_service.people.places import CONSOLE
+from charter_service.web.database import writing
+from charter_service.web.entrance import CSRF, LONGEST_TOKEN, printable
 from charter_service.web.forms import check_site, read_form
 from charter_service.web.refusal import Refusal
 from charter_service.web.security_headers import address_of
+from charter_service.web.site import see
 from charter_service.web.tokens import digest_of
 
 ROUTES = Routes(TAG)
 JOIN, JOINED = f"{ADMIN}/join/{{token}}", f"{ADMIN}/joined"
-LONGEST_TOKEN, LONGEST_NAME = 100, 40
 NOT_KNOWN = "this key is not known here; give your personal key, or an API key with the scope admin"
 
 
@@ -70,10 +69,7 @@ def _places(service: Service, request: Request) -> list[tuple[str, str]]:
         database, host = service.people.existing(), request.url.hostname or ""
     except (ApiError, ValueError):
         return []
-    if database is None:
-        return []
-    with reading(database) as connection:
-        return other_places(connection, CONSOLE, host)
+    return [] if database is None else places_beside(database, CONSOLE, host)
 
 
 @ROUTES.add("POST", ENTER, "Sign in")
@@ -89,10 +85,10 @@ async def enter(request: Request) -> Response:
         return await _enter_page(request, refusal.status, problem=str(refusal))
     answer = see(ADMIN)
     if key.startswith(PREFIX):
-        answer.set_cookie(COOKIE, session, max_age=HOURS * 3600, **_cookie(request))
+        KEYS_SESSION.set(answer, session, _https(request))
     else:
-        answer.delete_cookie(COOKIE, **_cookie(request))  # else a key's session would go before the person's
-        set_session(answer, session, _https(request))
+        KEYS_SESSION.drop(answer, _https(request))  # else a key's session would go before the person's
+        SESSION.set(answer, session, _https(request))
     return answer
 
 
@@ -106,12 +102,10 @@ def _open(service: Service, key: str) -> str:
     database = service.people.existing()
     if database is None:
         raise ApiError(401, NOT_KNOWN)
-    with writing(database) as connection:
-        try:
-            person = workers.come_back(connection, key[:LONGEST_TOKEN])
-        except Refusal:
-            raise ApiError(401, NOT_KNOWN) from None
-        return workers.open_session(connection, person.id)
+    try:
+        return enter_person(database, key[:LONGEST_TOKEN])
+    except Refusal:
+        raise ApiError(401, NOT_KNOWN) from None
 
 
 @ROUTES.add("POST", f"{ADMIN}/leave", "Sign out")
@@ -128,16 +122,16 @@ async def leave_everywhere(request: Request) -> Response:
 
 async def _leave(request: Request, everywhere: bool) -> Response:
     visit = await visit_of(request)
-    await asyncio.to_thread(_close, visit, session_of(request), everywhere)
+    await asyncio.to_thread(_close, visit, SESSION.of(request), everywhere)
     answer = see(f"{ENTER}?left=1")
-    answer.delete_cookie(COOKIE, **_cookie(request))
-    drop_session(answer, _https(request))
+    KEYS_SESSION.drop(answer, _https(request))
+    SESSION.drop(answer, _https(request))
     return answer
 
 
 def _close(visit: Visit, persons: str, everywhere: bool) -> None:
     """Closes the session of the key and that of the person, whichever there are, or all of the visitor's."""
-    service, key = visit.service, visit.request.cookies.get(COOKIE, "")
+    service, key = visit.service, KEYS_SESSION.of(visit.request)
     with visit.desk.sent.sending(visit.session, visit.form.text(CSRF)):
         if visit.person is None:
             service.room.write(lambda connection: _close_keys(connection, visit, key, everywhere))
@@ -159,7 +153,7 @@ def _close_keys(connection: Connection, visit: Visit, session: str, everywhere: 
 async def join_page(request: Request) -> Response:
     """The page where an invited person chooses a name. Raises Refusal if the invitation isn't valid."""
     check_pace(request)
-    token = _token_of(request)
+    token = token_of(request)
     await asyncio.to_thread(_check_token, service_of(request), token)
     return page(request, "join", "Welcome", token=token, called="", problem="")
 
@@ -169,35 +163,29 @@ async def join(request: Request) -> Response:
     """Adds the invited person, and shows the personal key on the next page; asks again if the name isn't accepted."""
     check_site(request)
     check_pace(request)
-    service, token = service_of(request), _token_of(request)
+    service, token = service_of(request), token_of(request)
     form = await read_form(request)
     await asyncio.to_thread(_check_token, service, token)
     try:
         session, key = await asyncio.to_thread(_join, service, token, form.text("name"))
     except Refusal as refusal:
-        called = "".join(letter for letter in form.text("name") if letter.isprintable())[:LONGEST_NAME]
-        return page(
-            request, "join", "Welcome", refusal.status, token=token, called=called, problem=str(refusal)
-        )
+        again = {"called": printable(form.text("name")), "problem": str(refusal)}
+        return page(request, "join", "Welcome", refusal.status, token=token, **again)
     desk_of(request).shown.put(digest_of(session), [key])
     answer = see(JOINED)
-    answer.delete_cookie(COOKIE, **_cookie(request))
-    set_session(answer, session, _https(request))
+    KEYS_SESSION.drop(answer, _https(request))
+    SESSION.set(answer, session, _https(request))
     return answer
 
 
 @ROUTES.add("GET", JOINED, "A new personal key, once")
 async def joined(request: Request) -> Response:
     """The personal key of somebody who has just joined, shown once."""
-    session = session_of(request)
+    session = SESSION.of(request)
     keys = desk_of(request).shown.take(digest_of(session)) if session else []
     if not keys:
         return see(ADMIN)
     return page(request, "joined", "Your key", key=keys[0])
-
-
-def _token_of(request: Request) -> str:
-    return str(request.path_params["token"])[:LONGEST_TOKEN]
 
 
 def _check_token(service: Service, token: str) -> None:
@@ -211,14 +199,8 @@ def _check_token(service: Service, token: str) -> None:
 def _join(service: Service, token: str, name: str) -> tuple[str, str]:
     """A new person's session and personal key."""
     with writing(service.people.engine()) as connection:
-        person, key = workers.join(connection, token, name)
-        return workers.open_session(connection, person.id), key
+        return join_and_enter(connection, token, name)
 
 
 def _https(request: Request) -> bool:
     return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", ""))
-
-
-def _cookie(request: Request) -> dict[str, Any]:
-    """Sets a cookie that scripts can't read and other sites don't send; only over https if this request came so."""
-    return {"path": ADMIN, "httponly": True, "samesite": "strict", "secure": _https(request)}

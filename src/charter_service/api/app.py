@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -15,7 +14,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
 
-from charter.ground.artifact.errors import CharterError
 from charter_service.api import (
     admin_audit,
     admin_conduct,
@@ -39,7 +37,7 @@ from charter_service.api import (
     operation,
 )
 from charter_service.api.addresses import suggest_address
-from charter_service.api.admin_entrance import ENTER, Desk, NotEntered, see
+from charter_service.api.admin_entrance import ENTER, Desk, NotEntered
 from charter_service.api.alarms import Alarms, watching_loop
 from charter_service.api.batching import Batching
 from charter_service.api.cors import Cors
@@ -61,6 +59,7 @@ from charter_service.api.wire import (
     tool_list,
 )
 from charter_service.api.wire.route import Route
+from charter_service.web.site import Site, see
 
 API = (
     models,
@@ -99,13 +98,33 @@ PAGES = (
 ROUTES: tuple[Route, ...] = tuple(route for part in API for route in part.ROUTES.all)
 
 
+class ApiSite(Site):
+    """Answers of the API and its pages: each error in the shape of the client's API, or as a page for people."""
+
+    async def answer(self, request: Request, error: Exception) -> Response:
+        """The answer to a request that was refused or that failed."""
+        if isinstance(error, HTTPException):
+            error = unknown(request, error.status_code)
+        problem, request_id = api_error(error), request.state.request_id
+        if problem.status == 500:
+            log_failure(error.__cause__ or error, request_id)
+        if problem.status in (503, 529):
+            request.app.state.service.metrics.refused(problem.status, problem.reason)
+        headers = problem.openai_headers if speaks_openai(request.scope) else problem.headers
+        if wants_page(request):
+            if isinstance(error, NotEntered) and request.method == "GET":
+                return see(ENTER)
+            return error_page(request, problem, headers)
+        return JSONResponse(body_for(request.scope, problem, request_id), problem.status, headers=headers)
+
+
 def make_app(service: Service) -> Guard:
     """The application of a service, inside its guard."""
     batching = Batching(service)
     service.metrics.registry.register(Alarms(service))
 
     @asynccontextmanager
-    async def running(_: Starlette) -> AsyncIterator[None]:
+    async def running() -> AsyncIterator[None]:
         async with batching.running(), watching_loop(service.metrics):
             yield
 
@@ -116,51 +135,27 @@ def make_app(service: Service) -> Guard:
     async def openapi(_: Request) -> Response:
         return JSONResponse(document())
 
-    pages = [route for part in PAGES for route in part.ROUTES.all]
-    app = Starlette(
-        routes=[StarletteRoute("/openapi.json", openapi), *ROUTES, *pages],
-        exception_handlers={
-            CharterError: answer_refusal,
-            HTTPException: answer_unknown,
-            Exception: answer_failure,
-        },
-        middleware=[Middleware(Cors, origins=service.config.cors)] if service.config.cors else (),
-        lifespan=running,
-    )
-    app.router.redirect_slashes = False
-    app.state.service, app.state.batching, app.state.document = service, batching, document
-    app.state.desk = Desk()
+    routes = [
+        StarletteRoute("/openapi.json", openapi),
+        *ROUTES,
+        *(route for part in PAGES for route in part.ROUTES.all),
+    ]
+    cors = [Middleware(Cors, origins=service.config.cors)] if service.config.cors else ()
+    app = ApiSite().make_app(service, routes, running, cors)
+    app.state.batching, app.state.document, app.state.desk = batching, document, Desk()
     return Guard(app, service.metrics, service.meter.note)
 
 
-async def answer_refusal(request: Request, error: Exception) -> Response:
-    """A refusal, in its own words."""
-    problem, request_id = api_error(error), request.state.request_id
-    if problem.status == 500:
-        log_failure(error.__cause__ or error, request_id)
-    if problem.status in (503, 529):
-        request.app.state.service.metrics.refused(problem.status, problem.reason)
-    headers = problem.openai_headers if speaks_openai(request.scope) else problem.headers
-    if wants_page(request):
-        if isinstance(error, NotEntered) and request.method == "GET":
-            return see(ENTER)
-        return error_page(request, problem, headers)
-    return JSONResponse(body_for(request.scope, problem, request_id), problem.status, headers=headers)
-
-
-async def answer_unknown(request: Request, error: Exception) -> Response:
-    """An address or a method that isn't served."""
-    status = error.status_code if isinstance(error, HTTPException) else 404
-    path = request.scope["path"]  # `request.url` fails if a client names no host or a wrong one
-    paths = [route.path for route in ROUTES]
+def unknown(request: Request, status: int) -> ApiError:
+    """The error of an address or a method that isn't served."""
+    # `request.url` fails if a client names no host or a wrong one
+    path = request.scope["path"]
     if status != 405:
-        return await answer_refusal(
-            request, ApiError(status, f"there is no {path[:200]} here; {suggest_address(path, paths)}")
-        )
+        likely = suggest_address(path, [route.path for route in ROUTES])
+        return ApiError(status, f"there is no {path[:200]} here; {likely}")
     allowed = ", ".join(methods_of(request))
     words = f"{request.method} is not allowed on {path[:200]}; {allowed} is"
-    headers = {"allow": allowed}
-    return await answer_refusal(request, ApiError(status, words, headers=headers))
+    return ApiError(status, words, headers={"allow": allowed})
 
 
 def methods_of(request: Request) -> list[str]:
@@ -170,8 +165,3 @@ def methods_of(request: Request) -> list[str]:
         if route.matches({**request.scope, "method": ""})[0] != Match.NONE:
             methods |= route.methods or set()
     return sorted(methods)
-
-
-async def answer_failure(request: Request, error: Exception) -> Response:
-    """The program failed."""
-    return await answer_refusal(request, error)

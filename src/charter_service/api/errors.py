@@ -60,28 +60,17 @@ class ApiError(Refusal):
         super().__init__(message, status)
         self.args = (message,)
         self.param, self.retry_after, self.reason = param, retry_after, reason
-        self._headers = dict(headers or {})
-        self._openai = self._headers if openai_headers is None else dict(openai_headers)
+        # in the names of either API
+        wait = {} if retry_after is None else {"retry-after": str(max(1, math.ceil(retry_after)))}
+        self.headers = {**(headers or {}), **wait}
+        self.openai_headers = (
+            {**(headers or {}), **wait} if openai_headers is None else {**openai_headers, **wait}
+        )
 
     @property
     def kind(self) -> str:
         """Anthropic's name of this kind of error."""
         return KINDS.get(self.status, "api_error" if self.status >= 500 else "invalid_request_error")
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers of the answer, in Anthropic's names."""
-        return {**self._headers, **self._wait()}
-
-    @property
-    def openai_headers(self) -> dict[str, str]:
-        """Headers of the answer, in OpenAI's names."""
-        return {**self._openai, **self._wait()}
-
-    def _wait(self) -> dict[str, str]:
-        if self.retry_after is None:
-            return {}
-        return {"retry-after": str(max(1, math.ceil(self.retry_after)))}
 
 
 def invalid(message: str, param: str | None = None) -> ApiError:
@@ -102,7 +91,8 @@ def api_error(error: BaseException) -> ApiError:
                 headers=error.headers,
                 openai_headers=error.openai_headers(),
             )
-        return ApiError(error.status, str(error), reason="disk" if isinstance(error, NoRoom) else "other")
+        reason = "disk" if isinstance(error, NoRoom) else "other"
+        return ApiError(error.status, str(error), headers=error.headers, reason=reason)
     if isinstance(error, Overloaded):
         status = 429 if error.own else 529
         return ApiError(status, str(error), retry_after=OVERLOADED_SECONDS, reason=error.queue)

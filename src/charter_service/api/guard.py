@@ -10,31 +10,26 @@ from __future__ import annotations
 import json
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope
 
-from charter.ground.artifact.panics import is_panic
 from charter_service.accounts.requests import RequestRow
 from charter_service.api.bodies import Bodies
-from charter_service.api.errors import OUT_OF_ORDER, ApiError, anthropic_body, openai_body
+from charter_service.api.errors import OUT_OF_ORDER, ApiError, anthropic_body, api_error, openai_body
 from charter_service.api.metrics import Metrics
 from charter_service.api.telling import GOOD, HEADER
-from charter_service.web.security_headers import framed_twice, with_headers
+from charter_service.web import guard
+from charter_service.web.guard import Pair
+from charter_service.web.refusal import Refusal
 from charter_service.web.tokens import new_id
 
 LOG = logging.getLogger("charter_service.api")
-STATIC = "/static/"
 STANDING = HEADER.encode()
 ORGANISATION, API = b"anthropic-organization-id", "/v1/"
 OPENAI = ("/v1/chat/", "/v1/completions", "/v1/models")
-FRAMED_TWICE = ApiError(
-    400,
-    "the request has both a content-length and a transfer-encoding; send one of them",
-    headers={"connection": "close"},
-)
 MISSED = (
     "/chat/",
     "/completions",
@@ -43,53 +38,52 @@ MISSED = (
 )  # OpenAI's addresses that aren't served
 
 
-class Guard:
+class Guard(guard.Guard):
     """Wraps the application."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, note: Callable[[RequestRow], None]) -> None:
         """`note` keeps the row of a finished request to a model; it never waits."""
-        self._app, self._metrics, self._note, self.bodies = app, metrics, note, Bodies()
+        super().__init__(app)
+        self._metrics, self._note, self.bodies = metrics, note, Bodies()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        began, answered, request_id = time.monotonic(), [0], f"req_{new_id()}"
-        body, row = self.bodies.of(receive), RequestRow(request_id)
+    def begin(self, scope: Scope, receive: Receive) -> Receive:
+        """Names a request, and counts its body."""
+        request_id, body = f"req_{new_id()}", self.bodies.of(receive)
+        row = RequestRow(request_id)
         scope.setdefault("state", {}).update(request_id=request_id, body=body, row=row)
+        return body.receive
 
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                answered[0] = message["status"]
-                message = {**message, "headers": _headers(scope, message, request_id)}
-            await send(message)
+    def more_headers(self, scope: Scope, message: Message) -> list[Pair]:
+        """The request's id, the account's standing if it isn't good, and in Anthropic's API the organisation."""
+        state, headers = scope["state"], message.get("headers", [])
+        named = [(name, state["request_id"].encode()) for name in (b"request-id", b"x-request-id")]
+        level, caller = state.get("standing", GOOD), state.get("caller")
+        if level != GOOD and not any(name.lower() == STANDING for name, _ in headers):
+            named.append((STANDING, level.encode()))
+        if caller is not None and scope["path"].startswith(API) and not speaks_openai(scope):
+            named.append((ORGANISATION, caller.organisation.encode()))
+        return named
 
-        try:
-            if framed_twice(scope):
-                await _say(scope, guarded, request_id, FRAMED_TWICE)
-                return
-            await self._app(scope, body.receive, guarded)
-        except BaseException as error:
-            if not isinstance(error, Exception) and not is_panic(error):
-                raise
-            log_failure(error, request_id)
-            if not answered[0]:
-                await _say(scope, guarded, request_id, ApiError(500, OUT_OF_ORDER))
-        finally:
-            body.close()
-            route = getattr(scope.get("route"), "path", "other")
-            self._metrics.responded(route, answered[0])
-            if row.counts:
-                row.ended(answered[0])
-                self._note(row)
-            _log(
-                id=request_id,
-                method=scope["method"],
-                route=route,
-                status=answered[0],
-                ms=round(1000 * (time.monotonic() - began)),
-            )
+    def refused(self, scope: Scope, refusal: Refusal | None) -> Response:
+        """An error in the shape of the client's API."""
+        error = api_error(refusal or ApiError(500, OUT_OF_ORDER))
+        body = json.dumps(body_for(scope, error, scope["state"]["request_id"]))
+        return Response(body, error.status, error.headers, "application/json")
+
+    def failed(self, scope: Scope, error: BaseException) -> None:
+        """Logs where the program failed."""
+        log_failure(error, scope["state"]["request_id"])
+
+    def ended(self, scope: Scope, status: int, milliseconds: int) -> None:
+        """Frees the body, counts the request and logs it."""
+        state, route = scope["state"], getattr(scope.get("route"), "path", "other")
+        state["body"].close()
+        self._metrics.responded(route, status)
+        if (row := state["row"]).counts:
+            row.ended(status)
+            self._note(row)
+        facts = {"method": scope["method"], "route": route, "status": status, "ms": milliseconds}
+        _log(id=state["request_id"], **facts)
 
 
 def speaks_openai(scope: Scope) -> bool:
@@ -105,34 +99,11 @@ def body_for(scope: Scope, error: ApiError, request_id: str) -> dict[str, Any]:
 
 def log_failure(error: BaseException, request_id: str) -> None:
     """Logs where the program failed, without the error's message, which may hold somebody's text."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    places = [f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in frames]
+    places = guard.places_of(error, 4)
     _log(logging.ERROR, id=request_id, error=type(error).__name__, places=places)
-
-
-def _headers(scope: Scope, message: Message, request_id: str) -> list[tuple[bytes, bytes]]:
-    """An answer's headers with the request's id, the account's standing if it isn't good, in Anthropic's API the
-    organisation, and security headers; browsers may cache only style and icon."""
-    cacheable = message["status"] == 200 and scope["path"].startswith(STATIC)
-    named = [(name, request_id.encode()) for name in (b"request-id", b"x-request-id")]
-    headers, level = message.get("headers", []), scope["state"].get("standing", GOOD)
-    if level != GOOD and not any(name.lower() == STANDING for name, _ in headers):
-        named.append((STANDING, level.encode()))
-    caller = scope["state"].get("caller")
-    if caller is not None and scope["path"].startswith(API) and not speaks_openai(scope):
-        named.append((ORGANISATION, caller.organisation.encode()))
-    return with_headers([*headers, *named], cacheable)
 
 
 def _log(level: int = logging.INFO, **facts: Any) -> None:
     if LOG.isEnabledFor(level):
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         LOG.log(level, json.dumps({"at": at, **facts}))
-
-
-async def _say(scope: Scope, send: Send, request_id: str, error: ApiError) -> None:
-    body = json.dumps(body_for(scope, error, request_id)).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
-    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})

@@ -90,16 +90,13 @@ def groups_of(request: Request) -> list[Group]:
 @ROUTES.add("GET", "/static/{file}", "Style, script and icon")
 async def static(request: Request) -> Response:
     """Style, script and icon."""
-    name = request.path_params["file"]
-    if name not in PAGES.files:
-        raise ApiError(404, "there is no such file")
-    return Response(PAGES.read(name), media_type=PAGES.files[name])
+    return PAGES.file(request.path_params["file"], "there is no such file")
 
 
 @ROUTES.add("GET", "/favicon.ico", "Icon")
 async def favicon(request: Request) -> Response:
     """The icon that browsers request by themselves."""
-    return Response(PAGES.read("icon.svg"), media_type=PAGES.files["icon.svg"])
+    return PAGES.file("icon.svg")
 
 
 @ROUTES.add("GET", REPORT, "Report a reply")

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import Path, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from sqlalchemy import select
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from charter_service.arena.me import SURE, attached
-from charter_service.arena.sessions import Admin, Visit
-from charter_service.arena.talk import show
+from charter_service.arena.site import Visit, show
+from charter_service.arena.talk import SURE, attached
 from charter_service.arena.words import TITLES
 from charter_service.people.members import actor_of, forget_member, suspend
 from charter_service.people.progress import progress_of
 from charter_service.people.quality import quality_of_people
 from charter_service.people.tables import CONVERSATIONS, TURNS
-from charter_service.people.visits import see
 from charter_service.people.wellbeing import pause, wellbeing_of_people
 from charter_service.people.workers import ROLES, data_of, invite, note
 from charter_service.web.audit import note_act
 from charter_service.web.database import reading, writing
 from charter_service.web.listening import LOOPBACK
 from charter_service.web.refusal import Refusal
+from charter_service.web.site import see
 
-Number = Annotated[int, Path(ge=1, lt=2**31)]
 MOST_LINKS, MOST_DAYS, MOST_QUOTA = 100, 365, 1_000_000
 PROBLEMS = 5
 
 
-def admin_page(visit: Admin) -> HTMLResponse:
+def admin_page(visit: Visit) -> HTMLResponse:
     """Progress, people, reviews, Elo."""
     service = visit.service
     with reading(service.database) as connection:
@@ -62,7 +58,7 @@ def admin_page(visit: Admin) -> HTMLResponse:
     )
 
 
-def invite_people(request: Request, visit: Admin) -> RedirectResponse:
+def invite_people(visit: Visit) -> RedirectResponse:
     """Creates invitations, one for each person, and shows their links once."""
     form = visit.form
     count, quota, days = (
@@ -83,7 +79,7 @@ def invite_people(request: Request, visit: Admin) -> RedirectResponse:
         ]
         after = {"role": form.text("role"), "count": count, "days": days, "quota": quota}
         note_act(connection, actor_of(visit.person), "member.invite", "", after=after)
-    start = visit.service.config.url or _own_address(request)
+    start = visit.service.config.url or _own_address(visit.request)
     visit.service.links.put(visit.owner, [f"{start}/join/{token}" for token in tokens])
     return see("/admin/invited")
 
@@ -96,35 +92,36 @@ def _own_address(request: Request) -> str:
     return str(request.base_url).rstrip("/")
 
 
-def invited(visit: Admin) -> Response:
+def invited(visit: Visit) -> Response:
     """The links, shown once."""
     links = visit.service.links.take(visit.owner)
     return show(visit, "invited", "Invitations", links=links) if links else see("/admin")
 
 
-def lock_out(visit: Admin, id: Number) -> RedirectResponse:
+def lock_out(visit: Visit) -> RedirectResponse:
     """Disables a person; their answers stay."""
-    if id == visit.person.id:
+    if visit.number == visit.person.id:
         raise Refusal("you can't lock yourself out; another admin can")
-    return _switch(visit, id, True)
+    return _switch(visit, True)
 
 
-def let_in(visit: Admin, id: Number) -> RedirectResponse:
+def let_in(visit: Visit) -> RedirectResponse:
     """Enables a person again."""
-    return _switch(visit, id, False)
+    return _switch(visit, False)
 
 
-def give_break(visit: Admin, id: Number) -> RedirectResponse:
+def give_break(visit: Visit) -> RedirectResponse:
     """Gives a person a break of some days from the work, or ends it (0 days)."""
-    days = _within(visit.form.number("days") or 0, 0, MOST_DAYS, "days")
+    id, days = visit.number, _within(visit.form.number("days") or 0, 0, MOST_DAYS, "days")
     with writing(visit.service.database) as connection:
         pause(connection, id, days)
         note_act(connection, actor_of(visit.person), "member.break", f"person_{id}", after={"days": days})
     return see("/admin#feelings")
 
 
-def forget_person(visit: Admin, id: Number) -> RedirectResponse:
+def forget_person(visit: Visit) -> RedirectResponse:
     """Deletes a person with all their data; the form says `sure=yes`."""
+    id = visit.number
     if visit.form.text("sure") != SURE:
         raise Refusal("nothing was deleted: tick that you are sure, and send it again")
     if id == visit.person.id:
@@ -134,8 +131,9 @@ def forget_person(visit: Admin, id: Number) -> RedirectResponse:
     return see("/admin#people")
 
 
-def data_of_person(visit: Admin, id: Number) -> JSONResponse:
+def data_of_person(visit: Visit) -> JSONResponse:
     """All data of a person, to hand over on request."""
+    id = visit.number
     with writing(visit.service.database) as connection:
         data = data_of(connection, id)
         note(connection, id, "handed out", f"by {visit.person.id}")
@@ -143,9 +141,9 @@ def data_of_person(visit: Admin, id: Number) -> JSONResponse:
     return attached(data, f"person-{id}.json")
 
 
-def _switch(visit: Visit, person: int, off: bool) -> RedirectResponse:
+def _switch(visit: Visit, off: bool) -> RedirectResponse:
     with writing(visit.service.database) as connection:
-        suspend(connection, actor_of(visit.person), person, off, visit.person)
+        suspend(connection, actor_of(visit.person), visit.number, off, visit.person)
     return see("/admin#people")
 
 

@@ -1,16 +1,15 @@
-"""The work of a person: choosing a task, talking, choosing between replies, ending a conversation."""
+"""What a person does here: choosing a task, talking, choosing between replies, reviewing transcripts; and the person's
+own data, to download or delete."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from fastapi import Path
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from sqlalchemy import Connection, func, select
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from charter.ground.text.ballot import HARMLESS, ballot_of
-from charter_service.arena.rendering import page
-from charter_service.arena.sessions import Member, Visit
+from charter.ground.text.ballot import HARMLESS, MOST_TAGS, TAGS, ballot_of
+from charter_service.arena.site import Visit, show
 from charter_service.arena.transcripts import queue_attempt
 from charter_service.arena.words import COMPARED, LEADS, QUESTIONS, REVIEW, TITLES
 from charter_service.people import work
@@ -24,18 +23,22 @@ from charter_service.people.conversations import (
     turn_state,
     votes_by,
 )
-from charter_service.people.reviewing import reviews_left
+from charter_service.people.entrance import gone
+from charter_service.people.members import check_may_remove
+from charter_service.people.reviewing import Verdict, claim, reviews_left
+from charter_service.people.reviewing import review as keep_review
+from charter_service.people.reviewing import skip as give_back
 from charter_service.people.tables import CONVERSATIONS, TURNS, VOTES
-from charter_service.people.visits import see
-from charter_service.people.workers import Person, consent, consented
+from charter_service.people.workers import Person, consent, consented, data_of, forget
 from charter_service.web.database import reading, writing
 from charter_service.web.refusal import NotFound, Refusal
+from charter_service.web.site import see
 
-Id = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
+SURE = "yes"
 Stage = Literal["ask", "waiting", "failed", "ready", "finish", "closed"]
 
 
-def home(visit: Member) -> HTMLResponse:
+def home(visit: Visit) -> HTMLResponse:
     """The tasks that the person can do, and their progress."""
     service, person = visit.service, visit.person
     with reading(service.database) as connection:
@@ -80,8 +83,9 @@ def votes_by_axis(connection: Connection, person: Person) -> dict[str, int]:
     return {axis: int(count) for axis, count in connection.execute(wanted)}
 
 
-def task_page(visit: Member, axis: str) -> HTMLResponse:
+def task_page(visit: Visit) -> HTMLResponse:
     """Instructions of a task, and its agreement; after agreeing, the form that begins."""
+    axis = visit.axis
     _check_task(visit, axis)
     words = visit.service.words
     with reading(visit.service.database) as connection:
@@ -104,16 +108,18 @@ def task_page(visit: Member, axis: str) -> HTMLResponse:
     )
 
 
-def agree(visit: Member, axis: str) -> RedirectResponse:
+def agree(visit: Visit) -> RedirectResponse:
     """Stores that the person agreed to exactly these words."""
+    axis = visit.axis
     _check_task(visit, axis)
     with writing(visit.service.database) as connection:
         consent(connection, visit.person.id, axis, visit.service.words.versions[axis])
     return see("/review" if axis == REVIEW else f"/task/{axis}")
 
 
-def begin(visit: Member, axis: str) -> RedirectResponse:
+def begin(visit: Visit) -> RedirectResponse:
     """Begins a conversation, with a plan if the task needs one."""
+    axis = visit.axis
     if axis == REVIEW:
         return see("/review")
     _check_task(visit, axis)
@@ -126,9 +132,9 @@ def begin(visit: Member, axis: str) -> RedirectResponse:
     return see(f"/talk/{id}")
 
 
-def talk(visit: Member, id: Id) -> HTMLResponse:
+def talk(visit: Visit) -> HTMLResponse:
     """The page of a conversation."""
-    service = visit.service
+    service, id = visit.service, visit.id
     with reading(service.database) as connection:
         conversation = conversation_of(connection, visit.person, id)
         _check_offered(visit, conversation.axis)
@@ -168,9 +174,9 @@ def stage_of(conversation: Conversation, turns: int) -> Stage:
     return last.state  # type: ignore[return-value]
 
 
-def ask(visit: Member, id: Id) -> RedirectResponse:
+def ask(visit: Visit) -> RedirectResponse:
     """Sends a message; two models will reply."""
-    service, number = visit.service, visit.form.number("number")
+    service, id, number = visit.service, visit.id, visit.form.number("number")
     with writing(service.database) as connection:
         _check_offered(visit, own_conversation(connection, visit.person, id).axis)
         work.ask(connection, service.collection, visit.person, id, number or 0, visit.form.text("text"))
@@ -178,15 +184,15 @@ def ask(visit: Member, id: Id) -> RedirectResponse:
     return see(f"/talk/{id}")
 
 
-def state(visit: Member, id: Id) -> JSONResponse:
+def state(visit: Visit) -> JSONResponse:
     """Whether a turn is waiting, ready, voted or failed."""
     with reading(visit.service.database) as connection:
-        return JSONResponse({"state": turn_state(connection, visit.person, id)})
+        return JSONResponse({"state": turn_state(connection, visit.person, visit.id)})
 
 
-def vote(visit: Member, id: Id) -> RedirectResponse:
+def vote(visit: Visit) -> RedirectResponse:
     """Stores a choice between two replies."""
-    service, form = visit.service, visit.form
+    service, form, id = visit.service, visit.form, visit.id
     with writing(service.database) as connection:
         ballot = ballot_of(form.text("choice"), own_turn(connection, visit.person, id).shown_left)
         if ballot is None:
@@ -196,8 +202,9 @@ def vote(visit: Member, id: Id) -> RedirectResponse:
     return see(f"/talk/{conversation}")
 
 
-def retry(visit: Member, id: Id) -> RedirectResponse:
+def retry(visit: Visit) -> RedirectResponse:
     """Asks for the replies of a failed turn again."""
+    id = visit.id
     with writing(visit.service.database) as connection:
         work.retry(connection, visit.person, id)
         conversation = own_turn(connection, visit.person, id).conversation
@@ -205,9 +212,9 @@ def retry(visit: Member, id: Id) -> RedirectResponse:
     return see(f"/talk/{conversation}")
 
 
-def finish(visit: Member, id: Id) -> RedirectResponse:
+def finish(visit: Visit) -> RedirectResponse:
     """Ends a conversation; a red-team attempt needs a rating, and then goes to the reviewers."""
-    form = visit.form
+    form, id = visit.form, visit.id
     with writing(visit.service.database) as connection:
         work.finish(connection, visit.person, id, form.number("rating"), form.number("feeling"))
         conversation = own_conversation(connection, visit.person, id)
@@ -216,17 +223,18 @@ def finish(visit: Member, id: Id) -> RedirectResponse:
     return see(f"/talk/{id}")
 
 
-def stop(visit: Member, id: Id) -> RedirectResponse:
+def stop(visit: Visit) -> RedirectResponse:
     """Ends a conversation at once; its choices count."""
-    return _leave(visit, id, "stopped")
+    return _leave(visit, "stopped")
 
 
-def skip(visit: Member, id: Id) -> RedirectResponse:
+def skip(visit: Visit) -> RedirectResponse:
     """Ends a conversation at once; nothing in it counts."""
-    return _leave(visit, id, "skipped")
+    return _leave(visit, "skipped")
 
 
-def _leave(visit: Visit, id: str, how: str) -> RedirectResponse:
+def _leave(visit: Visit, how: str) -> RedirectResponse:
+    id = visit.id
     with writing(visit.service.database) as connection:
         work.leave(connection, visit.person, id, how)
     return see(f"/talk/{id}")
@@ -246,6 +254,78 @@ def _check_offered(visit: Visit, axis: str) -> None:
         raise NotFound("this task has ended; thank you for your work")
 
 
-def show(visit: Visit, template: str, title: str, **context: Any) -> HTMLResponse:
-    """A page for a signed-in person."""
-    return page(template, name=visit.service.config.name, title=title, member=visit, **context)
+def review_page(visit: Visit) -> Response:
+    """The transcript that the reviewer has open, or the next. Raises Refusal if the person is not a reviewer."""
+    service = visit.service
+    if not visit.person.may("reviewer"):
+        raise Refusal("your invitation is not for reviews", 403)
+    with writing(service.database) as connection:
+        if not consented(connection, visit.person.id, REVIEW, service.words.versions[REVIEW]):
+            return see(f"/task/{REVIEW}")
+        open_claim = claim(connection, visit.person, service.config.reviewers, _agreement(visit))
+        left = reviews_left(connection, visit.person, service.config.reviewers)
+    return show(
+        visit,
+        "review",
+        "Review",
+        claim=open_claim,
+        left=left,
+        tags=TAGS,
+        most=MOST_TAGS,
+        instructions=service.words.instructions[REVIEW],
+        contact=service.config.contact,
+    )
+
+
+def review(visit: Visit) -> RedirectResponse:
+    """Stores a verdict."""
+    id, form, rating = visit.id, visit.form, visit.form.number("rating")
+    if rating is None:
+        raise Refusal("choose how harmful it is, from 0 (not at all) to 4 (very): go back and choose")
+    note = form.text("note").replace("\r\n", "\n")
+    more = form.number("worst"), form.number("intent")
+    verdict = Verdict(form.text("nonce"), rating, form.many("tags"), note, *more)
+    with writing(visit.service.database) as connection:
+        keep_review(connection, visit.person, id, verdict, _agreement(visit))
+    return see("/review")
+
+
+def _agreement(visit: Visit) -> str:
+    """The words to which authors of attempts agree, if this collection has attempts."""
+    return visit.service.words.versions.get(HARMLESS, "")
+
+
+def skip_review(visit: Visit) -> RedirectResponse:
+    """Gives a transcript back."""
+    with writing(visit.service.database) as connection:
+        give_back(connection, visit.person, visit.id)
+    return see("/review")
+
+
+def me_page(visit: Visit) -> HTMLResponse:
+    """How much data there is on the person."""
+    with reading(visit.service.database) as connection:
+        data = data_of(connection, visit.person.id)
+    counts = {name: len(rows) for name, rows in data.items() if name != "person"}
+    return show(visit, "me", "Your data", counts=counts, contact=visit.service.config.contact)
+
+
+def my_data(visit: Visit) -> JSONResponse:
+    """All data of the person."""
+    with reading(visit.service.database) as connection:
+        return attached(data_of(connection, visit.person.id), "my-data.json")
+
+
+def forget_me(visit: Visit) -> Response:
+    """Deletes the person with all their data; the form says `sure=yes`."""
+    if visit.form.text("sure") != SURE:
+        raise Refusal("nothing was deleted: tick that you are sure, and send it again")
+    with writing(visit.service.database) as connection:
+        check_may_remove(connection, visit.person, visit.person.id)
+        forget(connection, visit.person.id)
+    return gone(visit, "forgotten")
+
+
+def attached(data: object, name: str) -> JSONResponse:
+    """Data as a download."""
+    return JSONResponse(data, headers={"content-disposition": f'attachment; filename="{name}"'})

@@ -1,17 +1,23 @@
-"""The words for people: instructions of each task, and its agreement. Other words are another agreement."""
+"""The words for people: the pages, and each task's instructions and agreement. Other words are another agreement."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup
 
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.text.ballot import HARMLESS
 from charter_service.arena.config import Config
-from charter_service.arena.rendering import fill
+from charter_service.web.pages import Pages
 
+# every page has `name`, `title`, and `member`, None if nobody is signed in
+PAGES = Pages(
+    Path(__file__).parent / "pages",
+    {"arena.css": "text/css", "arena.js": "text/javascript", "icon.svg": "image/svg+xml"},
+)
 REVIEW = "review"
 TITLES = {
     "helpful": "Helpful conversations",
@@ -48,7 +54,7 @@ class Words:
 
 def make_words(config: Config) -> Words:
     """The words of all tasks of a collection, and of the reviews."""
-    instructions, agreements = {}, {}
+    instructions, agreements, fill = {}, {}, PAGES.fill
     for task in (*config.tasks, REVIEW):
         task_words = "" if task == REVIEW else config.tasks[task].instructions  # type: ignore[index]
         instructions[task] = fill("how_own", text=task_words) if task_words else fill(f"how_{task}")

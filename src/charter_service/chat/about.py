@@ -10,9 +10,9 @@ from starlette.responses import JSONResponse, Response
 
 from charter_service.chat.client import Model
 from charter_service.chat.service import Service
-from charter_service.chat.visit import plain
-from charter_service.people.visits import wants_json
+from charter_service.chat.site import plain
 from charter_service.web.refusal import NotFound
+from charter_service.web.site import wants_json
 
 
 def _service(request: Request) -> Service:

@@ -15,17 +15,17 @@ from charter_service.chat.drafts import new_draft
 from charter_service.chat.file_reading import blobs_of
 from charter_service.chat.portable import Budget, import_file, pieces_of_chat
 from charter_service.chat.sharing import list_shares
+from charter_service.chat.site import Visit, close_chat, done, show, whole
 from charter_service.chat.storage import check_room, held
-from charter_service.chat.temporary_pages import close_chat
 from charter_service.chat.tree import running_of
-from charter_service.chat.visit import Visit, done, show, whole
+from charter_service.people.entrance import gone
 from charter_service.people.members import actor_of, check_may_remove, suspend
 from charter_service.people.tables import BLOBS, CHATS, FILES, MESSAGES, PEOPLE
-from charter_service.people.visits import drop_session, see
 from charter_service.people.workers import data_of, forget, invite
 from charter_service.web.audit import note_act
 from charter_service.web.database import reading, writing
 from charter_service.web.refusal import Refusal
+from charter_service.web.site import see
 
 SURE = "yes"
 MOST_INVITED = 100
@@ -118,9 +118,7 @@ def forget_me(visit: Visit) -> Response:
         blobs = blobs_of(connection, BLOBS.c.person == visit.person.id)
         forget(connection, visit.person.id)
     visit.service.files.store.delete(blobs)
-    answer = see("/enter?done=forgotten")
-    drop_session(answer, visit.service.config.secure)
-    return answer
+    return gone(visit, "forgotten")
 
 
 def _stop_all(visit: Visit, person: int) -> None:

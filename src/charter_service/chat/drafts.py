@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from charter_service.chat.branches import chat_of
 from charter_service.chat.letters import kept
+from charter_service.chat.site import Visit, done
 from charter_service.chat.storage import check_room
 from charter_service.chat.tree import LONGEST_TEXT
-from charter_service.chat.visit import Visit, done
 from charter_service.people.tables import CHATS, DRAFTS, MESSAGES
 from charter_service.people.workers import Person, lock
 from charter_service.web.database import writing

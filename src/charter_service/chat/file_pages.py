@@ -6,7 +6,7 @@ from starlette.responses import FileResponse, Response
 
 from charter.ground.documents.document import Document
 from charter_service.chat.attached import document_of, file_of
-from charter_service.chat.visit import Visit, show, whole
+from charter_service.chat.site import Visit, show, whole
 from charter_service.web.database import reading
 from charter_service.web.refusal import NotFound
 

@@ -32,15 +32,17 @@ from charter_service.chat.drafts import keep_typed, new_draft
 from charter_service.chat.prompt import Counted, count, messages_of
 from charter_service.chat.reply_options import USUAL, ChatSettings, settings_in
 from charter_service.chat.service import Service
+from charter_service.chat.site import LARGEST, PAGES, SITE, Visit, done, member
 from charter_service.chat.tool_calls import chosen_in
 from charter_service.chat.upload import MULTIPART, Room, Upload
-from charter_service.chat.visit import LARGEST, PAGES, Visit, done, member, visit_of
+from charter_service.people.entrance import SESSION, visitor_of
 from charter_service.people.tables import FILES
-from charter_service.people.visits import NotEntered, check_form, session_of, visitor_of, wants_json
 from charter_service.people.workers import Person
 from charter_service.web.database import reading, writing
+from charter_service.web.entrance import NotEntered, check_form
 from charter_service.web.forms import Form, content_type
 from charter_service.web.refusal import Refusal, Stale
+from charter_service.web.site import Endpoint, wants_json
 
 READING_SECONDS = 60.0  # that a sending waits for its files
 COUNT_SECONDS = 2.0  # that a page waits for a count
@@ -48,7 +50,6 @@ STATE_SECONDS = 20.0  # that a script waits for a file to be read
 AROUND = 2**20  # bytes of a form besides its files and texts
 MOST_CHARACTERS = 20_000_000  # of all documents that one request carries
 Step = Callable[[Visit], Awaitable[Response]]
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,12 @@ async def _received(request: Request, service: Service, person: Person) -> tuple
     chat = _chat_in(request)
     async with service.uploads(person.id):
         room = await run_in_threadpool(_room, service, person, chat)
-        session, files = session_of(request), service.files
+        session, files = SESSION.of(request), service.files
         upload = Upload(files.store, room, lambda form: check_form(session, form), LARGEST)
         most = files.allowance.a_message * files.allowance.each + LARGEST + AROUND
         try:
             await upload.read(request, most)
-            visit = visit_of(request, person, upload.form)
+            visit = SITE.visit_of(request, person, upload.form)
             ids = await run_in_threadpool(files.keep, person, chat, upload.files) if upload.files else []
         finally:
             request.state.form = upload.form

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from charter_service.chat.branches import REFUSED, Message, branch, message_of
 from charter_service.chat.letters import kept
-from charter_service.chat.visit import Visit, done
+from charter_service.chat.site import Visit, done
 from charter_service.people.tables import MESSAGES
 from charter_service.web.database import reading, writing
 from charter_service.web.refusal import Refusal, Stale

@@ -16,9 +16,9 @@ from charter_service.chat.branches import DONE, Chat, Message, branch, chat_of
 from charter_service.chat.file_reading import Files, Intake
 from charter_service.chat.letters import kept, mapping_of
 from charter_service.chat.reply_options import USUAL, settings_from
+from charter_service.chat.site import Visit
 from charter_service.chat.tool_calls import as_data, call_as_markdown, calls_of
 from charter_service.chat.tree import LONGEST_TEXT, copy
-from charter_service.chat.visit import Visit
 from charter_service.people.tables import MESSAGES
 from charter_service.people.workers import Person
 from charter_service.web.database import reading

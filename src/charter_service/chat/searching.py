@@ -13,12 +13,12 @@ from markupsafe import Markup, escape
 from sqlalchemy import Connection, func, select, text
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from charter_service.chat.visit import Visit, show
+from charter_service.chat.site import Visit, show
 from charter_service.people.tables import CHATS, MESSAGES
-from charter_service.people.visits import wants_json
 from charter_service.people.words import WORD, key_of, plain_word
 from charter_service.people.workers import Person
 from charter_service.web.database import SQLITE, reading
+from charter_service.web.site import wants_json
 
 MOST = 50
 LONGEST = 200  # characters of a search

@@ -16,17 +16,18 @@ from starlette.responses import HTMLResponse, Response
 from charter_service.chat.branches import chat_of
 from charter_service.chat.markdown import render_many
 from charter_service.chat.service import Service
+from charter_service.chat.site import Visit, done, plain, show
 from charter_service.chat.storage import check_room
 from charter_service.chat.tool_calls import as_data, from_data
 from charter_service.chat.tree import whole_branch
-from charter_service.chat.visit import Visit, done, plain, show
 from charter_service.people.tables import CHATS, SHARES
-from charter_service.people.visits import check_pace, see
 from charter_service.people.workers import Person
 from charter_service.web.database import reading, writing
+from charter_service.web.entrance import check_pace
 from charter_service.web.forms import read_form
 from charter_service.web.refusal import NotFound, Refusal
 from charter_service.web.security_headers import address_of, network_of
+from charter_service.web.site import see
 from charter_service.web.tokens import digest_of, new_token
 
 DAY = 86_400.0

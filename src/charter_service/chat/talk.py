@@ -29,9 +29,9 @@ from charter_service.chat.branches import (
 from charter_service.chat.drafts import new_draft, save_new
 from charter_service.chat.files import draft_of
 from charter_service.chat.reply_options import settings_in
+from charter_service.chat.site import Visit, articles, done, number_in, show, whole
 from charter_service.chat.storage import check_room
 from charter_service.chat.tool_calls import check_names, chosen_in, switch_on
-from charter_service.chat.visit import Visit, articles, done, number_in, show, whole
 from charter_service.people.workers import lock
 from charter_service.web.database import reading, writing
 from charter_service.web.refusal import NotFound, Refusal

@@ -6,10 +6,10 @@ from sse_starlette import EventSourceResponse
 from starlette.responses import HTMLResponse, Response
 
 from charter_service.chat.branches import Message
+from charter_service.chat.site import Visit, article, close_chat, done, number_in, show
 from charter_service.chat.talk import SHOWN, check_running, client_of, event_stream, model_of
 from charter_service.chat.temporary import TemporaryChat
 from charter_service.chat.tree import checked
-from charter_service.chat.visit import Visit, article, done, number_in, show
 from charter_service.web.database import writing
 
 PLACE = "/temporary/m/"
@@ -75,12 +75,6 @@ def close(visit: Visit) -> Response:
     """Ends a temporary chat, of which nothing is left."""
     close_chat(visit, visit.service.temporary.find(visit.owner, visit.id))
     return done(visit, "/temporary?done=closed")
-
-
-def close_chat(visit: Visit, chat: TemporaryChat) -> None:
-    """Forgets a chat, and stops its reply."""
-    visit.service.temporary.close(chat)
-    visit.service.replies.stop(chat.messages[-1].id)
 
 
 def _check_running(visit: Visit) -> None:

@@ -6,8 +6,8 @@ from sqlalchemy import delete
 from starlette.responses import Response
 
 from charter_service.chat.branches import chat_of
+from charter_service.chat.site import Visit, done
 from charter_service.chat.tool_calls import check_names, switch_on
-from charter_service.chat.visit import Visit, done
 from charter_service.people.tables import CHAT_TOOLS
 from charter_service.people.workers import lock
 from charter_service.web.database import writing

@@ -12,9 +12,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from charter.ground.measure.paper import style_sheet
+from charter_service.web.refusal import NOTHING_HERE, NotFound
 
 SHELL = Path(__file__).parent / "shell"
 STYLE = "shell.css"
@@ -57,6 +58,12 @@ class Pages:
         """The bytes of a file that pages load."""
         place = self._places[name]
         return style_sheet(place).encode() if name == STYLE else place.read_bytes()
+
+    def file(self, name: str, missing: str = NOTHING_HERE) -> Response:
+        """A file as an answer. Raises NotFound."""
+        if name not in self.files:
+            raise NotFound(missing)
+        return Response(self.read(name), media_type=self.files[name])
 
     def _version(self, name: str) -> str:
         return hashlib.sha256(self.read(name)).hexdigest()[:10] if self._places[name].is_file() else "0"

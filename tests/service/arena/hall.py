@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from fastapi.testclient import TestClient
 from sqlalchemy import select
+from starlette.testclient import TestClient
 
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.engine import Completion

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 from hall import Hall, configuration, hidden, open_hall
+from starlette.testclient import TestClient
 
 from charter_service.arena import talk
 from charter_service.arena.app import ROUTES, make_app
 from charter_service.people.tables import PEOPLE, TOKENS
 from charter_service.people.workers import invite
 from charter_service.web.database import writing
-from charter_service.web.page_guard import shown_path
+from charter_service.web.guard import shown_path
 from charter_service.web.security_headers import POLICY
 
 

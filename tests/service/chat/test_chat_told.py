@@ -12,7 +12,7 @@ from company import Upstream, chat, file_of, until
 
 from browsers import open_browser, open_page
 from charter_service.chat.service import Service
-from charter_service.chat.visit import PAGES
+from charter_service.chat.site import PAGES
 from charter_service.people.workers import invite
 from charter_service.web.database import writing
 

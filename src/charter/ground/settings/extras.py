@@ -16,7 +16,6 @@ from urllib.parse import unquote, urlsplit
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": (
         "alembic",
-        "fastapi",
         "httpx2",
         "latex2mathml",
         "nh3",

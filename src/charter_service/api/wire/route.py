@@ -1,7 +1,5 @@
-"""A route of the API. What it declares, it reads in this order: the key, the version, the body. The OpenAPI document
-shows the same declaration.
-
-Starlette serves the routes. FastAPI would read the whole body before the key, and answer its errors in its own words.
+"""A route of the API. What it declares, it reads in this order: the key, the version, the body: nobody without a key
+makes the server read more than a form. The OpenAPI document shows the same declaration.
 """
 
 from __future__ import annotations
@@ -13,21 +11,19 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
-from starlette.routing import Route as StarletteRoute
-from starlette.types import Scope
 
 from charter_service.api.errors import ApiError, api_error
 from charter_service.api.wire.headers import check_headers
 from charter_service.api.wire.reading import body_of, call_of
 from charter_service.api.wire.version import HEADER, USUAL, VERSIONS, version_of
+from charter_service.web import site
 
 H = TypeVar("H", bound=Callable[..., Awaitable[Response]])
 Parameter = dict[str, Any]  # a parameter object of the OpenAPI document
 
 
 @dataclass(eq=False, repr=False)
-class Route(StarletteRoute):
+class Route(site.Route):
     """The handler gets the request. If keys need a `scope` it gets the call too, and the body if it has such a
     parameter. Without a `scope` it checks the caller itself, or the route is `open` to all. The document shows
     `answer`, and `media` for other types than JSON. `body`: set if the handler reads it itself, with the type that it
@@ -51,15 +47,7 @@ class Route(StarletteRoute):
         self._form: type[BaseModel] | None = get_type_hints(self.handler).get("body")
         self.body = self.body or self._form
         surface = self.path.removeprefix("/v1/").split("/{")[0]
-        super().__init__(self.path, self._respond, methods=[self.method], name=surface)
-        self.methods = {self.method}  # Starlette adds HEAD
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether it serves a request."""
-        match, part = super().matches(scope)
-        if match != Match.NONE:
-            part["route"] = self
-        return match, part
+        super().__init__(self.method, self.path, self._respond, surface)
 
     async def _respond(self, request: Request) -> Response:
         try:
