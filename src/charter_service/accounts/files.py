@@ -3,6 +3,10 @@
 A file is `arriving` from before its first byte until its blob is on disk; nobody sees it before it is `ready`. A
 deleted, expired or forgotten one is `gone`: from then on nobody sees it, its blob is removed, and its row last. What a
 kill leaves arriving or gone is removed by the next `clear`.
+
+A file's id names its blob. Equal files of two uploads are two blobs. So nobody learns from an upload's time or size
+that another organisation has the same file, and deleting a file removes its bytes without counting who else has them.
+A blob begins after its row and ends before it, so a row leads to every blob, and the folder is never searched.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import re
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -27,8 +32,8 @@ from sqlalchemy import (
     update,
 )
 
-from charter_service.accounts.blobs import Blobs, blobs_of
 from charter_service.accounts.tables import FILES
+from charter_service.web.blobs import Blobs
 from charter_service.web.database import SQLITE, alone, reading, writing
 from charter_service.web.refusal import NotFound, Refusal
 from charter_service.web.tokens import new_id
@@ -207,6 +212,14 @@ def clear(engine: Engine, blobs: Blobs, started: float) -> int:
         blobs.remove(ids)
         with writing(engine) as connection:
             connection.execute(delete(FILES).where(_F.id.in_(ids)))
+
+
+def blobs_of(engine: Engine, beside: Path = Path()) -> Blobs:
+    """The blobs of a database: in a folder beside SQLite's file; for PostgreSQL in the folder `beside`."""
+    if engine.url.get_backend_name() == SQLITE and engine.url.database:
+        file = Path(engine.url.database)
+        return Blobs(file.with_name(f"{file.name}.files"))
+    return Blobs(beside / "serve.files")
 
 
 def clear_beside(engine: Engine) -> None:

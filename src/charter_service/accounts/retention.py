@@ -19,12 +19,12 @@ from sqlalchemy import Connection, Engine, delete, func, or_, select, update
 
 from charter.ground.settings.frozen import Frozen
 from charter_service.accounts.batches import DAY, ENDED
-from charter_service.accounts.blobs import Blobs
 from charter_service.accounts.decisions import prune
 from charter_service.accounts.files import clear, hide_old
 from charter_service.accounts.made_once import SECONDS as ONCE_SECONDS
 from charter_service.accounts.requests import prune as prune_requests
 from charter_service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE, TOOL_USE, USAGE, USAGE_SUMS
+from charter_service.web.blobs import Blobs
 from charter_service.web.database import shrink, writing
 
 PIECE = 1_000  # rows removed in one transaction

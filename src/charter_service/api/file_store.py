@@ -5,12 +5,10 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from contextlib import suppress
-from typing import BinaryIO
 
 from sqlalchemy import Connection
 from sqlalchemy import Engine as Database
 
-from charter_service.accounts.blobs import Blobs
 from charter_service.accounts.files import (
     LEAST_BYTES,
     File,
@@ -26,6 +24,7 @@ from charter_service.accounts.files import (
 )
 from charter_service.accounts.files import clear as remove_gone
 from charter_service.api.errors import ApiError
+from charter_service.web.blobs import Blob, Blobs
 from charter_service.web.database import reading, writing
 from charter_service.web.room import NoRoom
 
@@ -45,7 +44,7 @@ class FileStore:
         self._owners = dict[str, str]()  # organisations by file that arrives
         self.refused: Counter[tuple[str, str]] = Counter()
 
-    def begin(self, organisation: str) -> tuple[str, BinaryIO]:
+    def begin(self, organisation: str) -> tuple[str, Blob]:
         """The id of a new file, and its blob to write: `keep` or `drop` it. Raises OverQuota if there is no room for
         any file; ApiError, 429, if the organisation's uploads under way are the most at a time, or may fill its
         quota."""
@@ -86,7 +85,7 @@ class FileStore:
         with self._lock:
             self._under_way -= Counter([organisation])  # leaves out what is 0
 
-    def keep(self, file: File, blob: BinaryIO) -> File:
+    def keep(self, file: File, blob: Blob) -> File:
         """Makes a received file visible, after its blob and then its row are on disk. Raises OverQuota."""
         self._blobs.settle(blob)
         with writing(self._database) as connection:
@@ -122,7 +121,7 @@ class FileStore:
     def read(self, file: File) -> bytes:
         """The bytes of a file. Raises NotFound if it was deleted meanwhile."""
         try:
-            data = self._blobs.read(file.id)
+            data = self._blobs.place(file.id).read_bytes()
         except FileNotFoundError:
             self.find(file.organisation, file.id)
             raise ApiError(500, DAMAGED) from None

@@ -22,7 +22,7 @@ from charter.ground.generate.processor import Processor
 from charter.ground.moderation.screen import Screen
 from charter_service.accounts.allowances import Allowances
 from charter_service.accounts.batches import Quota
-from charter_service.accounts.blobs import blobs_of
+from charter_service.accounts.files import blobs_of
 from charter_service.accounts.keyring import Keyring
 from charter_service.accounts.keys import Caller, make_anonymous
 from charter_service.accounts.limits import Admission, Admissions, TooMany

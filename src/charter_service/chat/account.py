@@ -117,7 +117,7 @@ def forget_me(visit: Visit) -> Response:
         check_may_remove(connection, visit.person, visit.person.id)
         blobs = blobs_of(connection, BLOBS.c.person == visit.person.id)
         forget(connection, visit.person.id)
-    visit.service.files.store.delete(blobs)
+    visit.service.files.store.remove(blobs)
     return gone(visit, "forgotten")
 
 

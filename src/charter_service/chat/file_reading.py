@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -33,10 +34,10 @@ from charter_service.chat.attached import (
     select_files,
     stored_by,
 )
-from charter_service.chat.file_store import Incoming, Store
 from charter_service.chat.letters import kept
 from charter_service.people.tables import BLOBS, FILES, PEOPLE
 from charter_service.people.workers import Person, lock
+from charter_service.web.blobs import Blob, Blobs
 from charter_service.web.database import reading, writing
 from charter_service.web.refusal import Refusal
 from charter_service.web.tokens import new_id
@@ -46,8 +47,26 @@ AT_ONCE = 2
 SWEEP_SECONDS = 10.0
 SWEEPS = 60  # from one search for bytes without a row to the next
 ORPHAN_SECONDS = 600.0  # for which bytes may be without a row: longer than an upload's transaction
+NO_ROOM = "the file can't be kept here now: its disk can't be written; tell whoever runs this"
 LOST = "its bytes are no longer here; send it again"
 FAULT = "something went wrong here while it was read; send it again"
+
+
+class Store(Blobs):
+    """The bytes of people's files. They arrive in a folder of their own, and get their place once they are whole. What
+    a killed process left there is deleted at the next start, as is what no row of the database names."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "whole", NO_ROOM)
+        self._arriving = Blobs(folder / "incoming", NO_ROOM)
+
+    def incoming(self, name: str) -> Blob:
+        """A new file that arrives. Raises Refusal if the disk can't be written."""
+        return self._arriving.create(new_id(), name)
+
+    def clear(self) -> None:
+        """Deletes what has not arrived as a whole."""
+        self._arriving.remove(self._arriving.ids())
 
 
 @dataclass
@@ -91,7 +110,7 @@ class Files:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def keep(self, person: Person, chat: str, files: Sequence[Incoming]) -> list[str]:
+    def keep(self, person: Person, chat: str, files: Sequence[Blob]) -> list[str]:
         """Gives files that arrived to a draft, and begins to read them; returns their ids. A content that the person
         has already is neither stored nor read again. Raises Refusal if a limit was reached meanwhile."""
         moved, begun, ids = list[str](), list[str](), list[str]()
@@ -106,12 +125,12 @@ class Files:
                     if new:
                         stored += file.size
                         begun.append(blob)
-                        self.store.keep(file, blob)
+                        self.store.adopt(file, blob)
                         moved.append(blob)
                     place = max([0, *(one.place + 1 for one in there)]) + len(ids)
                     ids.append(_insert(connection, person, chat, blob, file.name, place))
         except BaseException:
-            self.store.delete(moved)
+            self.store.remove(moved)
             raise
         finally:
             for file in files:
@@ -129,7 +148,7 @@ class Files:
                 lock(connection, person)
                 yield Intake(connection, person, stored_by(connection, person.id), new)
         except BaseException:
-            self.store.delete(new)
+            self.store.remove(new)
             raise
 
     def take_text(self, intake: Intake, name: str, text: str, pages: Any) -> File:
@@ -146,7 +165,7 @@ class Files:
             if new:
                 intake.stored += file.size
                 intake.new.append(blob)
-                self.store.keep(file, blob)
+                self.store.adopt(file, blob)
                 pages = pages if isinstance(pages, list) else ()
                 whole = sorted({place for place in pages if type(place) is int and 0 <= place < len(text)})
                 read = {"state": READY, "kind": "text", "text": text, "pages": json.dumps(whole)}
@@ -170,7 +189,7 @@ class Files:
         }
         return File(id="", state=READY, reason="", kind="text", pages=0, **row, **facts)
 
-    def _blob(self, connection: Connection, person: Person, file: Incoming, stored: int) -> tuple[str, bool]:
+    def _blob(self, connection: Connection, person: Person, file: Blob, stored: int) -> tuple[str, bool]:
         """The content of a file that arrived, and whether its bytes have to be kept and read. `stored`: bytes of all
         files that the person keeps."""
         wanted = select(BLOBS.c.id, BLOBS.c.state)
@@ -209,20 +228,20 @@ class Files:
                 gone = select(BLOBS.c.id).where(BLOBS.c.person == person, unused)
                 ids = connection.execute(gone).scalars().all()
                 connection.execute(delete(BLOBS).where(BLOBS.c.id.in_(ids)))
-            self.store.delete(ids)
+            self.store.remove(ids)
 
     def sweep_orphans(self) -> None:
         """Deletes bytes whose person was deleted by another process, such as the server with the admin pages."""
         old = self.store.ids(time.time() - ORPHAN_SECONDS)
         with reading(self._database) as connection:
-            self.store.delete(old - set(connection.execute(select(BLOBS.c.id)).scalars()))
+            self.store.remove(old - set(connection.execute(select(BLOBS.c.id)).scalars()))
 
     def _left_over(self) -> list[tuple[str, int]]:
         """Contents that are still to be read. Bytes without a row are deleted."""
         self.store.clear()
         with reading(self._database) as connection:
             rows = connection.execute(select(BLOBS.c.id, BLOBS.c.person, BLOBS.c.state)).all()
-        self.store.delete(self.store.ids() - {row.id for row in rows})
+        self.store.remove(self.store.ids() - {row.id for row in rows})
         return [(row.id, row.person) for row in rows if row.state in (RECEIVED, READING)]
 
     def _start(self, blob: str, person: int) -> None:
@@ -284,7 +303,7 @@ class Files:
     def _refuse(self, blob: str, reason: str) -> None:
         """Notes why a content can't be read; its bytes are of no use then."""
         self._note(blob, state=REFUSED, reason=kept(reason)[:2000])
-        self.store.delete([blob])
+        self.store.remove([blob])
 
     def _note(self, blob: str, **values: Any) -> None:
         with writing(self._database) as connection:

@@ -13,10 +13,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from charter.ground.documents.document import Document
+from charter.ground.documents.document import Document, clean_name
 from charter_service.chat import tree
 from charter_service.chat.attached import (
     REFUSED,
+    Allowance,
     File,
     drafted,
     file_of,
@@ -29,24 +30,28 @@ from charter_service.chat.attached import (
 from charter_service.chat.branches import Message, branch, chat_of, message_of
 from charter_service.chat.client import ApiProblem
 from charter_service.chat.drafts import keep_typed, new_draft
+from charter_service.chat.file_reading import Store
 from charter_service.chat.prompt import Counted, count, messages_of
 from charter_service.chat.reply_options import USUAL, ChatSettings, settings_in
 from charter_service.chat.service import Service
 from charter_service.chat.site import LARGEST, PAGES, SITE, Visit, done, member
 from charter_service.chat.tool_calls import chosen_in
-from charter_service.chat.upload import MULTIPART, Room, Upload
 from charter_service.people.entrance import SESSION, visitor_of
 from charter_service.people.tables import FILES
 from charter_service.people.workers import Person
+from charter_service.web.blobs import Blob
 from charter_service.web.database import reading, writing
 from charter_service.web.entrance import NotEntered, check_form
-from charter_service.web.forms import Form, content_type
+from charter_service.web.forms import BROKEN_OFF, MOST_FIELDS, Form, check_site, content_type, pieces_of
 from charter_service.web.refusal import Refusal, Stale
 from charter_service.web.site import Endpoint, wants_json
+from charter_service.web.upload import MULTIPART, Malformed, Part, Upload, boundary_of
 
 READING_SECONDS = 60.0  # that a sending waits for its files
 COUNT_SECONDS = 2.0  # that a page waits for a count
 STATE_SECONDS = 20.0  # that a script waits for a file to be read
+LONGEST_FIELD_NAME = 100
+UNREADABLE = "the form can't be read; reload the page and send it again"
 AROUND = 2**20  # bytes of a form besides its files and texts
 MOST_CHARACTERS = 20_000_000  # of all documents that one request carries
 Step = Callable[[Visit], Awaitable[Response]]
@@ -78,6 +83,113 @@ class Outgoing:
     settings: ChatSettings = USUAL
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a person may still send: the allowance, files of the draft, bytes that are stored."""
+
+    allowance: Allowance
+    drafted: int = 0
+    stored: int = 0
+
+
+class FilesForm(Upload):
+    """A form that arrives: its fields, and its files on the disk. `check` raises Refusal if the fields that came before
+    the first file don't prove where the form comes from.
+
+    What is refused is refused before anything is read from a file. The rest of a refused form is read and thrown away,
+    since a browser shows no answer to a form that it could not send to its end.
+    """
+
+    def __init__(self, request: Request, store: Store, room: Room, check: Callable[[Form], None]) -> None:
+        boundary = boundary_of(request.headers.get("content-type", ""))
+        if not 0 < len(boundary) <= 200:
+            raise Refusal(UNREADABLE)
+        super().__init__(boundary)
+        self.files: list[Blob] = []
+        self._request, self._store, self._room, self._check = request, store, room, check
+        self._refusal: Refusal | None = None
+        self._fields: dict[str, list[str]] = {}
+        self._field: bytearray | None = None  # of the part that arrives
+        self._file: Blob | None = None
+        self._bytes = self._count = 0
+
+    @property
+    def form(self) -> Form:
+        """The fields so far."""
+        return Form(self._fields)
+
+    async def read(self, largest: int) -> None:
+        """Reads a form of at most `largest` bytes in all. Raises Refusal; the files are then deleted."""
+        too_large = Refusal(f"the limit is {largest:,} bytes for a form with files", 413)
+        try:
+            async for piece in pieces_of(self._request, largest, too_large, Refusal(BROKEN_OFF)):
+                await run_in_threadpool(self.feed, piece)
+            if self._refusal is not None or not self.complete:
+                raise Refusal(UNREADABLE)
+            for file in self.files:
+                await run_in_threadpool(file.end)
+        except Refusal as refusal:
+            self.drop()
+            raise self._refusal or refusal from None
+        except BaseException:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Deletes the files that have no place yet."""
+        for file in self.files:
+            file.drop()
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next bytes, until something is refused."""
+        if self._refusal is None:
+            try:
+                super().feed(data)
+            except Malformed:
+                raise Refusal(UNREADABLE) from None
+            except Refusal as refusal:
+                self._refusal = refusal
+                self.drop()
+
+    def begin(self, part: Part) -> None:
+        """Begins a field, or a file, which the fields before it must allow."""
+        self._field = self._file = None
+        self._count += 1
+        if self._count > MOST_FIELDS:
+            raise Refusal(UNREADABLE)
+        if part.filename is None:
+            self._field = bytearray()
+        elif part.filename:  # else a browser says that no file was chosen
+            if not self.files:
+                self._check(self.form)
+            self._room.allowance.check_count(self._room.drafted + len(self.files) + 1)
+            self._file = self._store.incoming(clean_name(part.filename[:10_000]))
+            self.files.append(self._file)
+
+    def add(self, part: Part, data: bytes) -> None:
+        """Adds to the field or the file."""
+        if self._field is not None:
+            self._bytes += len(data)
+            if self._bytes > LARGEST:
+                raise Refusal(f"the limit is {LARGEST:,} bytes; shorten your text", 413)
+            self._field += data
+        elif self._file is not None:
+            name, size = self._file.name, self._file.size + len(data)
+            self._room.allowance.check_size(name, size)
+            others = sum(file.size for file in self.files if file is not self._file)
+            self._room.allowance.check_stored(name, self._room.stored + others + size)
+            self._file.write(data)
+
+    def end(self, part: Part) -> None:
+        """Keeps the field."""
+        if self._field is not None:
+            try:
+                text = self._field.decode("utf-8")
+            except UnicodeDecodeError:
+                raise Refusal(UNREADABLE) from None
+            self._fields.setdefault(part.name[:LONGEST_FIELD_NAME], []).append(text)
+
+
 def uploading(step: Step) -> Endpoint:
     """An endpoint whose form may carry files, which join the draft of its chat before `step` is done."""
     usual = member(step)
@@ -101,10 +213,11 @@ async def _received(request: Request, service: Service, person: Person) -> tuple
     async with service.uploads(person.id):
         room = await run_in_threadpool(_room, service, person, chat)
         session, files = SESSION.of(request), service.files
-        upload = Upload(files.store, room, lambda form: check_form(session, form), LARGEST)
+        check_site(request)
+        upload = FilesForm(request, files.store, room, lambda form: check_form(session, form))
         most = files.allowance.a_message * files.allowance.each + LARGEST + AROUND
         try:
-            await upload.read(request, most)
+            await upload.read(most)
             visit = SITE.visit_of(request, person, upload.form)
             ids = await run_in_threadpool(files.keep, person, chat, upload.files) if upload.files else []
         finally:

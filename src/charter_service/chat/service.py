@@ -16,8 +16,7 @@ from sqlalchemy import Engine
 
 from charter_service.chat.attached import Allowance
 from charter_service.chat.client import Api, ApiProblem, Model, Rules
-from charter_service.chat.file_reading import Files
-from charter_service.chat.file_store import Store
+from charter_service.chat.file_reading import Files, Store
 from charter_service.chat.replies import Replies
 from charter_service.chat.reply_options import USUAL, ChatSettings, retry_temperature
 from charter_service.chat.storage import MEGABYTE

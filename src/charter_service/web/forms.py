@@ -1,19 +1,20 @@
-"""Forms from browsers: read up to a limit, and refused if another site's page sent them."""
+"""Bodies of requests, read up to a limit; forms from browsers, refused if another site's page sent them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from charter_service.web.refusal import Refusal
 
 FORM = "application/x-www-form-urlencoded"
 LARGEST_FORM = 256 * 1024
 MOST_FIELDS = 60
+BROKEN_OFF = "the form broke off; send it again"
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,35 @@ class Form:
         return int(value)
 
 
+async def pieces_of(
+    request: Request, most: int, too_large: Refusal, broken: Refusal
+) -> AsyncGenerator[bytes, None]:
+    """A body as it arrives. Raises `too_large` beyond `most` bytes, `broken` if the connection ends before it does."""
+    size = 0
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            if size > most:
+                raise too_large
+            yield piece
+    except ClientDisconnect:
+        raise broken from None
+
+
+async def read_body(request: Request, most: int, too_large: Refusal, broken: Refusal) -> bytearray:
+    """A whole body. Raises as `pieces_of`."""
+    body = bytearray()
+    async for piece in pieces_of(request, most, too_large, broken):
+        body += piece
+    return body
+
+
 async def read_form(request: Request, largest: int = LARGEST_FORM) -> Form:
     """The form of a POST of at most `largest` bytes. Raises Refusal if it is too large, not a form, or sent by another
     site's page."""
     check_site(request)
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > largest:
-            raise Refusal(f"the limit is {largest:,} bytes; shorten your text", 413)
+    too_large = Refusal(f"the limit is {largest:,} bytes; shorten your text", 413)
+    body = await read_body(request, largest, too_large, Refusal(BROKEN_OFF))
     if content_type(request) != FORM:
         raise Refusal(f"expected a form sent as {FORM}", 415)
     # in a thread: a large form with each letter as %XX takes seconds

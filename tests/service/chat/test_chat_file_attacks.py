@@ -20,7 +20,7 @@ from charter.ground.documents.document import Document, Limits
 from charter_service.chat import file_reading
 from charter_service.chat.attached import READY, RECEIVED, Allowance
 from charter_service.chat.file_pages import pieces_of
-from charter_service.chat.file_store import Store
+from charter_service.chat.file_reading import Store
 from charter_service.chat.service import Config
 from charter_service.people.tables import BLOBS, FILES
 from charter_service.web.database import writing
@@ -251,10 +251,10 @@ def test_a_killed_process_leaves_nothing_half_done(tmp_path: Path, upstream: Ups
             half.write(b"half")
             whole = store.incoming("orphan.txt")
             whole.end()
-            store.keep(whole, "f" * 32)
+            store.adopt(whole, "f" * 32)
             with writing(service.database) as connection:
                 connection.execute(update(BLOBS).values(state=RECEIVED, text="", pages="[]"))
-            store.delete([first])
+            store.remove([first])
         with running(file_of(tmp_path), api, config) as (home, service):
             from company import browse
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import time
 from contextlib import suppress
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from charter.ground.documents.document import clean_name
@@ -26,12 +27,20 @@ from charter_service.api.wire.answers import DeletedFileAnswer, FileAnswer, File
 from charter_service.api.wire.reading import service_of
 from charter_service.api.wire.route import PAGING, VERSION, Routes, parameter
 from charter_service.api.wire.times import rfc3339
-from charter_service.api.wire.upload import AROUND, LONGEST, SHORTEST, Upload, boundary_of, refusal, too_large
+from charter_service.web.blobs import Blob
 from charter_service.web.database import reading
+from charter_service.web.forms import pieces_of
+from charter_service.web.upload import MULTIPART, Malformed, Part, Upload, boundary_of
 
 ROUTES = Routes("Files", "messages")
 PATH = "/v1/files"
-MULTIPART = "multipart/form-data"
+FIELDS = ("file", "expires_in_seconds")
+LONGEST_FIELD = 100  # bytes of a field that is no file
+AROUND = 2**16  # bytes of a body that aren't the file's
+OCTETS = "application/octet-stream"
+SHORTEST, LONGEST = 3_600, 90 * 86_400  # seconds until a file expires, as Anthropic's reference says
+BROKEN = "the connection ended before the body did"
+_MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,48}/[a-z0-9][a-z0-9!#$&^_.+-]{0,48}(?!\n)\Z")
 MIB = 2**20
 CURSOR = "page_"
 IDS = "only these files, at most 100; without limit and page"
@@ -61,6 +70,83 @@ class UploadBody(BaseModel):
     )
 
 
+def refusal(reason: str, words: str, status: int = 400) -> ApiError:
+    """A refused upload, with its reason as one word for figures."""
+    return ApiError(status, words, param="file", reason=reason)
+
+
+def too_large(most: int) -> ApiError:
+    """The refusal of a file of more than `most` bytes."""
+    return refusal("size", f"the file is over {most // MIB} MiB, the most that a file may have here", 413)
+
+
+class FileUpload(Upload):
+    """The body of an upload: its file goes to `blob`, of at most `most` bytes. Its methods block. They raise ApiError,
+    413 for too large a file, 400 for a malformed body; OSError."""
+
+    def __init__(self, content_type: str, blob: Blob, most: int) -> None:
+        self._blob, self._most, self._values = blob, most, dict[str, bytes]()
+        self.name, self.mime = "", OCTETS
+        try:
+            super().__init__(boundary_of(content_type))
+        except Malformed as error:
+            raise refusal("form", f"the body can't be read: {error}") from None
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next bytes."""
+        try:
+            super().feed(data)
+        except Malformed as error:
+            words = f"the body is not multipart/form-data: {str(error).lower()[:200]}"
+            raise refusal("form", words) from None
+
+    def begin(self, part: Part) -> None:
+        """Checks a part's name, and takes what it says of the file."""
+        if part.name not in FIELDS:
+            words = f"there is no field {part.name[:80]!r} here; expected {' and '.join(FIELDS)}"
+            raise refusal("form", words)
+        if part.name in self._values:
+            raise refusal("form", f"there are two parts named {part.name}; send one file at a time")
+        if part.name == "file":
+            if part.filename is None:
+                raise refusal("form", "the part named file has no filename; send it as a file")
+            self.name = part.filename
+            mime = part.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+            self.mime = mime if _MIME.match(mime) else OCTETS
+        self._values[part.name] = b""
+
+    def add(self, part: Part, data: bytes) -> None:
+        """Writes the file, and keeps the value of a field."""
+        if part.name == "file":
+            if self._blob.size + len(data) > self._most:
+                raise too_large(self._most)
+            self._blob.write(data)
+            return
+        self._values[part.name] += data
+        if len(self._values[part.name]) > LONGEST_FIELD:
+            raise refusal("form", f"{part.name}: at most {LONGEST_FIELD} characters")
+
+    def finish(self) -> None:
+        """Checks that the body is whole."""
+        if not self.complete:
+            raise refusal("form", "the body ended before its last boundary; send it again")
+        if "file" not in self._values:
+            words = "the body has no part named file with a filename; send the file as this part"
+            raise refusal("form", words)
+        if not self._blob.size:
+            raise refusal("empty", "the file is empty; send one with content")
+
+    @property
+    def seconds(self) -> int | None:
+        """Seconds until the file expires; None if it doesn't."""
+        if (value := self._values.get("expires_in_seconds")) is None:
+            return None
+        if not (value.isdigit() and len(value) < 10 and SHORTEST <= int(value) <= LONGEST):
+            words = f"expires_in_seconds: expected a whole number from {SHORTEST:,} to {LONGEST:,}"
+            raise invalid(words, "expires_in_seconds")
+        return int(value)
+
+
 @ROUTES.add("POST", PATH, "Upload a file", FileAnswer, VERSION, body=UploadBody, takes=MULTIPART)
 async def upload_file(request: Request, call: Call) -> Response:
     """Stores a file, which is on disk before the answer."""
@@ -69,16 +155,20 @@ async def upload_file(request: Request, call: Call) -> Response:
         standing = await service.find_standing(call)
         if standing.blocked:
             raise ApiError(403, standing.message, headers=standing_headers(standing), reason="standing")
-        boundary = boundary_of(request.headers.get("content-type", ""))
+        if not boundary_of(kind := request.headers.get("content-type", "")):
+            words = "expected a body of multipart/form-data with a boundary, and in it a part named file"
+            raise refusal("form", words)
         most, length = service.config.files.file_mib * MIB, request.headers.get("content-length", "")
         if length.isdigit() and int(length) > most + AROUND:
             raise too_large(most)
         await asyncio.to_thread(service.room.check)
         id, blob = await service.write(whose, lambda: service.files.begin(whose.organisation))
         try:
-            upload = Upload(boundary, blob, most)
-            await _receive(request, upload, most)
-            kept = _kept(id, whose.organisation, upload)
+            upload = FileUpload(kind, blob, most)
+            async for piece in pieces_of(request, most + AROUND, too_large(most), refusal("form", BROKEN)):
+                await asyncio.to_thread(upload.feed, piece)
+            upload.finish()
+            kept = _kept(id, whose.organisation, upload, blob)
             file = await service.write(whose, lambda: service.files.keep(kept, blob))
         except BaseException:
             await asyncio.shield(asyncio.to_thread(_drop, request, id, blob))
@@ -91,26 +181,14 @@ async def upload_file(request: Request, call: Call) -> Response:
     return JSONResponse(form_of(file))
 
 
-async def _receive(request: Request, upload: Upload, most: int) -> None:
-    size = 0
-    try:
-        async for chunk in request.stream():
-            if (size := size + len(chunk)) > most + AROUND:
-                raise too_large(most)
-            await asyncio.to_thread(upload.feed, chunk)
-    except ClientDisconnect:
-        raise refusal("form", "the connection ended before the body did") from None
-    upload.finish()
-
-
-def _kept(id: str, organisation: str, upload: Upload) -> File:
+def _kept(id: str, organisation: str, upload: FileUpload, blob: Blob) -> File:
     now, seconds = time.time(), upload.seconds
     expires = None if seconds is None else now + seconds
     name = clean_name(upload.name)
-    return File(id, organisation, name, upload.mime, upload.size, upload.sha256, now, expires)
+    return File(id, organisation, name, upload.mime, blob.size, blob.sha256, now, expires)
 
 
-def _drop(request: Request, id: str, blob: BinaryIO) -> None:
+def _drop(request: Request, id: str, blob: Blob) -> None:
     """Gives up an upload; what fails now, the next start does."""
     with suppress(OSError):
         blob.close()

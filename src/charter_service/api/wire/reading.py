@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from charter.ground.settings.problems import UNKNOWN, misspelt_first, suggest_key
 from charter_service.accounts.keys import ANONYMOUS, Caller
@@ -17,6 +17,7 @@ from charter_service.api.model_request import WHOSE, Call
 from charter_service.api.service import Service
 from charter_service.api.wire.json_body import LARGE, MOST_PARTS, read_json
 from charter_service.api.wire.streaming import unless_gone
+from charter_service.web import forms
 from charter_service.web.listening import LOOPBACK
 from charter_service.web.security_headers import address_of
 from charter_service.web.tokens import digest_of
@@ -163,14 +164,8 @@ async def read_body(
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
         raise too_large  # the rest is discarded, and the connection stays open
-    raw = bytearray()
-    try:
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > most:
-                raise too_large
-    except ClientDisconnect:
-        raise ApiError(400, "the connection ended before the body did") from None
+    broken = ApiError(400, "the connection ended before the body did")
+    raw = await forms.read_body(request, most, too_large, broken)
     if len(raw) <= LARGE:
         return read(read_json(raw, parts))
     gone = threading.Event()
