@@ -35,8 +35,8 @@ from charter_service.people.places import CONSOLE
 from charter_service.web.database import writing
 from charter_service.web.entrance import CSRF, LONGEST_TOKEN, printable
 from charter_service.web.forms import check_site, read_form
+from charter_service.web.guard import address_of
 from charter_service.web.refusal import Refusal
-from charter_service.web.security_headers import address_of
 from charter_service.web.site import see
 from charter_service.web.tokens import digest_of
 

@@ -40,10 +40,9 @@ from charter_service.api.addresses import suggest_address
 from charter_service.api.admin_entrance import ENTER, Desk, NotEntered
 from charter_service.api.alarms import Alarms, watching_loop
 from charter_service.api.batching import Batching
-from charter_service.api.cors import Cors
 from charter_service.api.documents import document_of
 from charter_service.api.errors import ApiError, api_error
-from charter_service.api.guard import Guard, body_for, log_failure, speaks_openai
+from charter_service.api.guard import Cors, Guard, body_for, log_failure, speaks_openai
 from charter_service.api.rendering import error_page, wants_page
 from charter_service.api.service import Service
 from charter_service.api.wire import (

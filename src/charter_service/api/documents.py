@@ -1,9 +1,17 @@
-"""The OpenAPI document: what the routes declare, and the errors that any route may answer."""
+"""The OpenAPI document: what the routes declare, the meaning of their fields, and the errors that any route may answer;
+and the document as pages, one for each group of routes.
+
+A field means the same in every body, so meanings go by name; a shape with its own description of a field keeps it. The
+pages' templates read the document itself, so that pages load nothing from elsewhere; types and bounds get their words
+here.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,12 +19,94 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from charter.ground.moderation.limits import in_words
 from charter_service.api.guard import OPENAI
-from charter_service.api.meanings import PARTS, explain
+from charter_service.api.operation import limits_of
 from charter_service.api.service import Service
-from charter_service.api.snippets import bodies
-from charter_service.api.statement import limits_of
+from charter_service.api.snippets import bodies, curl
+from charter_service.api.wire import offered
 from charter_service.api.wire.answers import ErrorAnswer, OpenAIErrorAnswer, StreamEvent
 from charter_service.api.wire.route import Route
+
+PARTS = {
+    "model": "the model's id, or an alias of it",
+    "batch": "the batch's id, msgbatch_…",
+    "file": "the file's id, file_…",
+    "request": "the request's id, req_…, from its answer's header request-id",
+}
+FIELDS = {
+    "model": "the model's id, or an alias of it; /v1/models lists them",
+    "messages": "the conversation so far, oldest turn first; a last turn of the assistant's is continued",
+    "system": "instructions for the model in all turns",
+    "max_tokens": "the most tokens of the reply",
+    "max_completion_tokens": "the most tokens of the reply, a newer name of max_tokens",
+    "max_tokens_to_sample": "the most tokens of the reply",
+    "prompt": "the text to continue",
+    "temperature": "0 takes the likeliest token each time; higher ones vary more. If neither it nor top_p nor "
+    "top_k is given, all are the model's own; else 1 by default",
+    "top_p": "draws from the likeliest tokens that have this share together",
+    "top_k": "draws from this many likeliest tokens",
+    "seed": "replies to equal requests with the same seed are equal",
+    "n": "number of replies to the same prompt",
+    "stop": "texts that end the reply and are cut from it",
+    "stop_sequences": "texts that end the reply and are cut from it",
+    "stream": "sends the reply as events while it is written",
+    "stream_options": "what a stream sends beside the reply",
+    "metadata": "your data about the request; Anthropic's user_id is stored as a digest",
+    "user": "your id of the end user; stored as a digest",
+    "safety_identifier": "your id of the end user; stored as a digest",
+    "tools": "the tools that the model may call, each with the schema of its input, and those that the server runs",
+    "max_uses": "most calls of this tool for one message",
+    "allowed_domains": "the only sites that a search may read, such as example.org, with what is below them",
+    "blocked_domains": "sites that a search may not read",
+    "user_location": "none: the search knows no places",
+    "tool_choice": "whether a tool may or must be called, or which one",
+    "parallel_tool_calls": "whether one reply may call several tools",
+    "output_config": "the form of the reply",
+    "output_format": "the form of the reply, an older name of output_config.format",
+    "response_format": "the form of the reply",
+    "logprobs": "returns the log-probability of each token",
+    "top_logprobs": "returns this many likeliest tokens in each place",
+    "echo": "returns the prompt before the reply",
+    "tokens": "ids of tokens, in the model's own numbering",
+    "requests": "the requests, each with your own id",
+    "thumb": "up, or down if something is wrong with the reply",
+    "cache_control": "usage shows the tokens read from the prompt's cache and those put into it",
+    "thinking": "only disabled: no model here thinks before it answers",
+    "logit_bias": "none: tokens are not weighted",
+    "presence_penalty": "only 0: there are no penalties",
+    "frequency_penalty": "only 0: there are no penalties",
+    "repetition_penalty": "only 1: there are no penalties",
+    "min_p": "0 alone",
+    "best_of": "the same as n",
+    "return_token_ids": "also returns the token ids of prompt and reply",
+    "return_weight_versions": "also returns the version of the weights that wrote each token",
+    "suffix": "none: texts are continued, not filled in",
+    "modalities": "text alone",
+    "continue_final_message": "continues the last turn instead of beginning a new one",
+    "add_generation_prompt": "begins a new turn of the assistant's after the last one",
+    **dict.fromkeys(
+        (
+            "store",
+            "reasoning_effort",
+            "verbosity",
+            "prompt_cache_key",
+            "prompt_cache_retention",
+        ),
+        "accepted, without effect",
+    ),
+}
+
+
+def explain(shapes: Mapping[str, Any], named: Iterable[str]) -> None:
+    """Adds descriptions to fields without one, in place. `shapes`: schemas by name; `named`: those of bodies."""
+    for name in named:
+        for field_name, schema in shapes[name].get("properties", {}).items():
+            if schema.get("description"):
+                continue
+            if field_name in FIELDS:
+                schema["description"] = FIELDS[field_name]
+            elif field_name in offered.FIELDS:
+                schema["description"] = offered.FIELDS[field_name].meaning
+
 
 DESCRIPTION = """Claude's API of 2023 and of today, and OpenAI's shapes, on models that you made.
 
@@ -127,3 +217,118 @@ def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
+
+
+Piece = tuple[str, str]  # a part of a type: its words, and the shape that it names, "" for none
+REFERENCE = "#/components/schemas/"
+BOUNDS = {
+    "minimum": "from",
+    "exclusiveMinimum": "above",
+    "maximum": "to",
+    "exclusiveMaximum": "below",
+    "minLength": "minimum length",
+    "maxLength": "maximum length",
+    "minItems": "minimum items",
+    "maxItems": "maximum items",
+    "pattern": "pattern",
+}
+
+
+@dataclass
+class Group:
+    """The routes of one page, and the shapes that they name, by name."""
+
+    title: str
+    routes: list[dict[str, Any]] = field(default_factory=list)
+    shapes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """The last part of the page's address."""
+        return "-".join(re.findall(r"[a-z0-9]+", self.title.lower().replace("'", "")))
+
+
+def reference(document: dict[str, Any], address: str, model: str, keyed: bool) -> list[Group]:
+    """The groups of routes."""
+    groups = {tag["name"]: Group(tag["name"]) for tag in document["tags"]}
+    shapes = document["components"]["schemas"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            versioned = any(one["name"] == "anthropic-version" for one in operation.get("parameters", ()))
+            closed = operation.get("security") != []
+            facts = {
+                "id": f"{method}-{path}".replace("/", "-").replace("{", "").replace("}", ""),
+                "method": method.upper(),
+                "path": path,
+                "closed": closed,
+                "example": curl(address, method.upper(), path, model, versioned, closed and keyed),
+                "body": _body_of(operation),
+            }
+            groups[operation["tags"][0]].routes.append(operation | facts)
+    for group in groups.values():
+        group.shapes = {name: shapes[name] for name in sorted(_named_in(group.routes, shapes))}
+    return list(groups.values())
+
+
+def _body_of(operation: dict[str, Any]) -> str:
+    """The name of the shape of a route's body; empty without one."""
+    content: dict[str, Any] = next(iter(operation.get("requestBody", {}).get("content", {}).values()), {})
+    return str(content.get("schema", {}).get("$ref", "")).removeprefix(REFERENCE)
+
+
+def _named_in(value: Any, shapes: dict[str, Any]) -> set[str]:
+    """All shapes that a part of the document names, and those that they name."""
+    named, waiting = set[str](), [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting += one
+        elif isinstance(one, dict):
+            waiting += one.values()
+            name = str(one.get("$ref", "")).removeprefix(REFERENCE)
+            if name in shapes and name not in named:
+                named.add(name)
+                waiting.append(shapes[name])
+    return named
+
+
+def type_of(schema: Any) -> list[Piece]:
+    """The words of a type, with the shapes that it names."""
+    if not isinstance(schema, dict) or not schema:
+        return [("anything", "")]
+    if reference := schema.get("$ref"):
+        name = str(reference).removeprefix(REFERENCE)
+        return [(name, name)]
+    if "const" in schema:
+        return [(json.dumps(schema["const"], ensure_ascii=False), "")]
+    if "enum" in schema:
+        return [(", ".join(json.dumps(one, ensure_ascii=False) for one in schema["enum"]), "")]
+    for several in ("anyOf", "oneOf"):
+        if several in schema:
+            return _joined(type_of(one) for one in schema[several])
+    if schema.get("type") == "array":
+        return [("list of ", ""), *type_of(schema.get("items"))]
+    if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
+        return [("object of ", ""), *type_of(schema["additionalProperties"])]
+    kind = schema.get("type", "anything")
+    return [(kind if isinstance(kind, str) else " or ".join(kind), "")]
+
+
+def _joined(several: Iterable[list[Piece]]) -> list[Piece]:
+    joined: list[Piece] = []
+    for one in several:
+        joined += [(" or ", ""), *one] if joined else one
+    return joined
+
+
+def meaning(schema: dict[str, Any]) -> str:
+    """The description of a schema, a parameter or a route, in one line."""
+    return " ".join(str(schema.get("description", "")).replace("`", "").split())
+
+
+def bounds(schema: dict[str, Any]) -> str:
+    """Bounds and default in a few words."""
+    said = [f"{words} {schema[name]}" for name, words in BOUNDS.items() if name in schema]
+    if "default" in schema and schema["default"] not in (None, "", [], {}):
+        said.append(f"default {json.dumps(schema['default'], ensure_ascii=False)}")
+    return ", ".join(said)

@@ -27,8 +27,7 @@ from charter_service.accounts.remembered import Standing
 from charter_service.accounts.usage import Counts
 from charter_service.api.conduct import RequestFacts, conversation_mark, name_of
 from charter_service.api.errors import ApiError, invalid
-from charter_service.api.held import Held
-from charter_service.api.leniency import Watch, ease
+from charter_service.api.held import Held, Watch, ease
 from charter_service.api.model_request import (
     Call,
     End,

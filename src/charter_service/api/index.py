@@ -14,15 +14,13 @@ from charter.ground.moderation.limits import SHORT
 from charter_service.accounts.keys import ANONYMOUS, Caller
 from charter_service.api.admin_entrance import LONGEST_SECRET
 from charter_service.api.admin_sign_in import check_pace
-from charter_service.api.documents import model_for_examples
+from charter_service.api.documents import Group, bounds, meaning, model_for_examples, reference, type_of
 from charter_service.api.errors import ApiError, api_error
 from charter_service.api.feedback import SCOPE, FeedbackBody, keep, request_facts
-from charter_service.api.operation import problem_of
-from charter_service.api.reference import Group, bounds, meaning, reference, type_of
+from charter_service.api.operation import limits_of, problem_of, statement
 from charter_service.api.rendering import PAGES, page
 from charter_service.api.service import Service
 from charter_service.api.snippets import snippets
-from charter_service.api.statement import limits_of, statement
 from charter_service.api.wire.reading import address_of_server, checked, service_of
 from charter_service.api.wire.route import Routes
 from charter_service.web.forms import Form, check_site, read_form

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Any, Literal
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -11,13 +12,28 @@ from sqlalchemy import func, select
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from charter.ground.moderation.limits import Limit, limits_with
 from charter.ground.moderation.policy import Policy
 from charter_service.accounts.tables import FACTS
 from charter_service.api.service import Service
-from charter_service.api.statement import statement
 from charter_service.api.wire.reading import call_of, is_local, service_of
 from charter_service.api.wire.route import Routes
 from charter_service.web.database import reading
+
+
+def limits_of(service: Service) -> tuple[Limit, ...]:
+    """The limits of a server's models, with its tools."""
+    return limits_with([tool.name.replace("_", " ") for tool in service.tools.values()])
+
+
+def statement(service: Service) -> dict[str, Any]:
+    """The limits, and the end date of each model's training texts, if known."""
+    cutoffs = [
+        {"model": one.id, "knowledge_cutoff": cutoff.isoformat() if (cutoff := one.model.cutoff) else None}
+        for one in service.registry.served
+    ]
+    return {"type": "limits", "limits": [asdict(limit) for limit in limits_of(service)], "models": cutoffs}
+
 
 ROUTES = Routes("Operation")
 

@@ -35,9 +35,8 @@ from charter_service.accounts.store import open_accounts
 from charter_service.accounts.usage import Meter
 from charter_service.api.conduct import Conduct
 from charter_service.api.config import Config
-from charter_service.api.document_texts import DocumentTexts
 from charter_service.api.evaluating import Evaluating
-from charter_service.api.file_store import FileStore
+from charter_service.api.file_store import DocumentTexts, FileStore
 from charter_service.api.metrics import Metrics
 from charter_service.api.model_request import Call
 from charter_service.api.people_database import PeopleDatabase

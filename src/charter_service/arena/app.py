@@ -1,7 +1,8 @@
-"""The web application of an arena: all its routes in one table."""
+"""The web application of an arena: all its routes in one table, served until it is stopped."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from charter_service.arena import admin, talk
 from charter_service.arena.service import Service
 from charter_service.arena.site import SITE
 from charter_service.web.guard import STATIC, PageGuard
+from charter_service.web.listening import log_to_stderr, run_app
 from charter_service.web.site import Route
 
 admin_only, member = SITE.admin, SITE.member
@@ -53,3 +55,16 @@ def make_app(service: Service) -> PageGuard:
     more = (("GET", "/health", SITE.health), ("GET", STATIC + "{file}", SITE.static))
     app = SITE.make_app(service, (Route(*route) for route in (*ROUTES, *more)))
     return PageGuard(app, service.by_address, "charter_service.arena")
+
+
+def serve(service: Service, bound: socket.socket, ready: Callable[[], None]) -> bool:
+    """Serves until a signal stops it; `ready` is called once the service can be reached. True if no reply was being
+    sampled at the end."""
+    log_to_stderr("charter_service.arena")
+    service.answers.start()
+    try:
+        run_app(make_app(service), bound, ready, service.config.proxy)
+    finally:
+        idle = service.answers.close()
+        service.database.dispose()
+    return idle

@@ -58,7 +58,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the pages where people talk with unnamed models and choose; Ctrl-C stops it, and nothing is lost."""
-    from charter_service.arena import serve as server
+    from charter_service.arena import app as server
     from charter_service.web import listening
     from charter_service.web.ending import end_in_time
 

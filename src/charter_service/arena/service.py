@@ -8,25 +8,72 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy import Connection, func, insert, or_, select, update
 from sqlalchemy import Engine as Database
-from sqlalchemy import func, insert, or_, select, update
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.artifact.manifest import MANIFEST, canonical_json, digest_text
+from charter.ground.artifact.store import read_manifest
+from charter.ground.settings.places import expand_home
 from charter.ground.settings.sources import resolve
+from charter.ground.text.dialogue import Message, assistant, user
 from charter_service.arena.config import Config, Shown, make_collection
 from charter_service.arena.engines import Answers, Speaker
 from charter_service.arena.standing import Standings
-from charter_service.arena.transcripts import queue_attempts, queue_reports
 from charter_service.arena.words import Words, make_words
 from charter_service.people.collection import Collection
-from charter_service.people.export import open_people
+from charter_service.people.conversations import picked_reply, turns_of
+from charter_service.people.export import ATTEMPT, attempts_of, open_people
+from charter_service.people.flagged import flagged_cases
+from charter_service.people.reviewing import Item, enqueue
 from charter_service.people.tables import FACTS, TURNS, VOTES
 from charter_service.web.csrf import Once
 from charter_service.web.database import writing
 from charter_service.web.limits import Limiter
 from charter_service.web.lock import serve_alone
+
+
+def queue_reports(config: Config, database: Database, folder: Path) -> int:
+    """Queues the flagged replies of all named reports; returns the number of new ones."""
+    items = [item for place in config.reviews for item in report_items(_folder(place, folder))]
+    with writing(database) as connection:
+        return enqueue(connection, items)
+
+
+def queue_attempts(config: Config, database: Database) -> int:
+    """Queues finished red-team attempts, if the configuration wants reviews of them; returns the number of new ones."""
+    if not config.review_attempts:
+        return 0
+    items = [attempt_item(attempt.id, attempt.messages) for attempt in attempts_of(database)]
+    with writing(database) as connection:
+        return enqueue(connection, items)
+
+
+def queue_attempt(connection: Connection, conversation: str) -> None:
+    """Queues one attempt that has just been finished."""
+    messages: list[Message] = []
+    for turn in turns_of(connection, conversation):
+        if turn.outcome is not None:
+            messages += [user(turn.prompt), assistant(picked_reply(turn) or "")]
+    enqueue(connection, [attempt_item(conversation, tuple(messages))])
+
+
+def attempt_item(conversation: str, messages: tuple[Message, ...]) -> Item:
+    """An attempt as an item for reviewers."""
+    return Item(ATTEMPT, conversation, 0, "", messages, conversation)
+
+
+def report_items(report: Path) -> list[Item]:
+    """The flagged replies of a report. Raises CharterError if the folder is not a report."""
+    if not (report / MANIFEST).is_file():
+        raise CharterError(f"reviews: {report} is not a report; name the folder of an evaluate step")
+    return [case.item for case in flagged_cases([(f"reviews: {report}", report, read_manifest(report).id)])]
+
+
+def _folder(place: str, folder: Path) -> Path:
+    path = expand_home(place)
+    return next((candidate for candidate in (folder / path, path) if candidate.is_dir()), folder / path)
 
 
 @dataclass

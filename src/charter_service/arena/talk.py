@@ -9,8 +9,8 @@ from sqlalchemy import Connection, func, select
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from charter.ground.text.ballot import HARMLESS, MOST_TAGS, TAGS, ballot_of
+from charter_service.arena.service import queue_attempt
 from charter_service.arena.site import Visit, show
-from charter_service.arena.transcripts import queue_attempt
 from charter_service.arena.words import COMPARED, LEADS, QUESTIONS, REVIEW, TITLES
 from charter_service.people import work
 from charter_service.people.conversations import (

@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from charter_service.chat.attached import select_files
-from charter_service.chat.drafts import new_draft
 from charter_service.chat.file_reading import blobs_of
+from charter_service.chat.files import new_draft
 from charter_service.chat.portable import Budget, import_file, pieces_of_chat
 from charter_service.chat.sharing import list_shares
 from charter_service.chat.site import Visit, close_chat, done, show, whole

@@ -1,7 +1,13 @@
-"""The web application of the chat: all its routes in one table."""
+"""The web application of the chat: all its routes in one table, served until it is stopped."""
 
 from __future__ import annotations
 
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
@@ -9,21 +15,21 @@ from starlette.routing import Route
 from charter_service.chat import (
     about,
     account,
-    drafts,
-    file_pages,
     files,
-    judging,
     portable,
     searching,
     sharing,
     talk,
     temporary_pages,
-    tool_switches,
 )
+from charter_service.chat.colouring import COLOURS
 from charter_service.chat.files import AROUND
 from charter_service.chat.service import Service
 from charter_service.chat.site import LARGEST, SITE, admin, member
+from charter_service.people.export import open_people
 from charter_service.web.guard import STATIC, PageGuard
+from charter_service.web.listening import log_to_stderr, run_app
+from charter_service.web.lock import serve_alone
 from charter_service.web.site import Endpoint
 
 ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
@@ -39,10 +45,10 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/c", files.sending(talk.begin)),
     ("GET", "/c/{id}", files.drafting(talk.talk)),
     ("POST", "/c/{id}", member(talk.change)),
-    ("POST", "/draft", member(drafts.keep_new)),
-    ("POST", "/c/{id}/draft", member(drafts.keep_draft)),
+    ("POST", "/draft", member(files.keep_new)),
+    ("POST", "/c/{id}/draft", member(files.keep_draft)),
     ("POST", "/c/{id}/messages", files.sending(talk.ask)),
-    ("POST", "/c/{id}/tools", member(tool_switches.switch)),
+    ("POST", "/c/{id}/tools", member(talk.switch)),
     ("POST", "/c/{id}/delete", member(talk.remove)),
     ("GET", "/removed/{id}", member(talk.removed)),
     ("POST", "/c/{id}/restore", member(talk.restore)),
@@ -69,13 +75,13 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/m/{id}/show", member(talk.choose)),
     ("POST", "/m/{id}/fork", member(talk.fork)),
     ("POST", "/m/{id}/stop", member(talk.stop)),
-    ("POST", "/m/{id}/thumb", member(judging.thumb)),
+    ("POST", "/m/{id}/thumb", member(talk.thumb)),
     ("GET", "/m/{id}/appeal", member(talk.appeal_form)),
-    ("POST", "/m/{id}/appeal", member(judging.appeal)),
+    ("POST", "/m/{id}/appeal", member(talk.appeal)),
     ("POST", "/files", files.uploading(files.add)),
     ("POST", "/files/count", member(files.tally)),
-    ("GET", "/f/{id}", member(file_pages.text_page)),
-    ("GET", "/f/{id}/original", member(file_pages.original)),
+    ("GET", "/f/{id}", member(files.text_page)),
+    ("GET", "/f/{id}/original", member(files.original)),
     ("GET", "/f/{id}/state", member(files.state)),
     ("POST", "/f/{id}/remove", files.uploading(files.remove)),
     ("GET", "/archived", member(talk.archived)),
@@ -110,3 +116,24 @@ def make_app(service: Service) -> PageGuard:
     largest = LARGEST + AROUND + allowance.a_message * allowance.each  # fewer for what carries no files
     app = SITE.make_app(service, routes, service.running)
     return PageGuard(app, service.by_address, "charter_service.chat", largest, service.config.hosts)
+
+
+@contextmanager
+def people_alone(database: str) -> Iterator[Engine]:
+    """A database of people that no other process serves meanwhile. Raises CharterError if it can't be opened or is
+    already served."""
+    engine = open_people(database)
+    try:
+        serve_alone(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def serve(service: Service, bound: socket.socket, ready: Callable[[], None]) -> None:
+    """Serves until a signal stops it; `ready` is called once the service can be reached."""
+    log_to_stderr("charter_service.chat")
+    if not service.config.log:
+        logging.getLogger("charter_service.chat").setLevel(logging.WARNING)
+    COLOURS.start()
+    run_app(make_app(service), bound, ready, service.config.proxy)

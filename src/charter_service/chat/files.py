@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import delete, update
+from sqlalchemy import Connection, delete, insert, select, update
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from charter.ground.documents.document import Document, clean_name
 from charter_service.chat import tree
@@ -19,6 +20,7 @@ from charter_service.chat.attached import (
     REFUSED,
     Allowance,
     File,
+    document_of,
     drafted,
     file_of,
     files_of,
@@ -29,23 +31,89 @@ from charter_service.chat.attached import (
 )
 from charter_service.chat.branches import Message, branch, chat_of, message_of
 from charter_service.chat.client import ApiProblem
-from charter_service.chat.drafts import keep_typed, new_draft
 from charter_service.chat.file_reading import Store
+from charter_service.chat.letters import kept
 from charter_service.chat.prompt import Counted, count, messages_of
 from charter_service.chat.reply_options import USUAL, ChatSettings, settings_in
 from charter_service.chat.service import Service
-from charter_service.chat.site import LARGEST, PAGES, SITE, Visit, done, member
+from charter_service.chat.site import LARGEST, PAGES, SITE, Visit, done, member, show, whole
+from charter_service.chat.storage import check_room
 from charter_service.chat.tool_calls import chosen_in
+from charter_service.chat.tree import LONGEST_TEXT
 from charter_service.people.entrance import SESSION, visitor_of
-from charter_service.people.tables import FILES
-from charter_service.people.workers import Person
+from charter_service.people.tables import CHATS, DRAFTS, FILES, MESSAGES
+from charter_service.people.workers import Person, lock
 from charter_service.web.blobs import Blob
 from charter_service.web.database import reading, writing
 from charter_service.web.entrance import NotEntered, check_form
 from charter_service.web.forms import BROKEN_OFF, MOST_FIELDS, Form, check_site, content_type, pieces_of
-from charter_service.web.refusal import Refusal, Stale
+from charter_service.web.refusal import NotFound, Refusal, Stale
 from charter_service.web.site import Endpoint, wants_json
 from charter_service.web.upload import MULTIPART, Malformed, Part, Upload, boundary_of
+
+
+def new_draft(connection: Connection, person: Person) -> str:
+    """The text that a person began for a new chat."""
+    return str(connection.execute(select(DRAFTS.c.text).where(DRAFTS.c.person == person.id)).scalar() or "")
+
+
+def save_new(connection: Connection, person: Person, text: str) -> None:
+    """Keeps the text of a new chat; an empty one deletes it."""
+    lock(connection, person)
+    connection.execute(delete(DRAFTS).where(DRAFTS.c.person == person.id))
+    if text:
+        connection.execute(insert(DRAFTS).values(person=person.id, text=text, touched=time.time()))
+
+
+def keep_new(visit: Visit) -> Response:
+    """Keeps what is typed on the page of a new chat."""
+    keep_typed(visit, "")
+    return done(visit, "/")
+
+
+def keep_draft(visit: Visit) -> Response:
+    """Keeps what is typed as the next message of a chat."""
+    keep_typed(visit, visit.id)
+    return done(visit, f"/c/{visit.id}")
+
+
+def keep_typed(visit: Visit, chat: str) -> None:
+    """Keeps the text of a form as the draft of a chat, with its model, or, with an empty id, of the next new chat.
+
+    Raises NotFound for a chat of somebody else, Refusal if the text is too long or the person's storage is full.
+    """
+    text = _checked(visit.form.text("text"))
+    with writing(visit.service.database) as connection:
+        if chat:
+            chat_of(connection, visit.person, chat)
+        if _sent(connection, visit):
+            return
+        if chat:
+            model = visit.service.model(visit.form.text("model")) if "model" in visit.form.fields else None
+            values = {"draft": text} | ({"model": model.id} if model else {})
+            connection.execute(update(CHATS).where(CHATS.c.id == chat).values(values))
+        else:
+            save_new(connection, visit.person, text)
+        check_room(connection, visit.person.id, visit.service.config.storage)
+
+
+def _checked(text: str) -> str:
+    text = kept(text.replace("\r\n", "\n"))
+    if len(text) > LONGEST_TEXT:
+        raise Refusal(f"a draft has at most {LONGEST_TEXT:,} characters", 413)
+    return text if text.strip() else ""
+
+
+def _sent(connection: Connection, visit: Visit) -> bool:
+    """Whether the message of this draft is already sent: a slow request must not bring its draft back."""
+    client = visit.form.text("client")[:64]
+    wanted = (
+        select(MESSAGES.c.id)
+        .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
+        .where(CHATS.c.person == visit.person.id, MESSAGES.c.client == client)
+    )
+    return bool(client) and connection.execute(wanted.limit(1)).first() is not None
+
 
 READING_SECONDS = 60.0  # that a sending waits for its files
 COUNT_SECONDS = 2.0  # that a page waits for a count
@@ -466,3 +534,64 @@ def _note_tokens(service: Service, tokens: dict[str, int], model: str) -> None:
     with writing(service.database) as connection:
         for id, number in tokens.items():
             connection.execute(update(FILES).where(FILES.c.id == id).values(tokens=number, model=model))
+
+
+SHOWN = 400_000  # characters of a file on one page
+SANDBOX = "default-src 'none'; sandbox"
+Piece = tuple[str, str | int]
+
+
+def text_page(visit: Visit) -> Response:
+    """The text of a file as a model reads it, with its pages marked, and a passage if the address names one."""
+    with reading(visit.service.database) as connection:
+        file = file_of(connection, visit.person, visit.id)
+        document = document_of(connection, file)
+    asked = visit.request.query_params
+    start, end = whole(asked.get("from", "")), whole(asked.get("to", ""))
+    if not start < end <= len(document.text):
+        start = end = 0
+    page = min(whole(asked.get("page", "")), len(document.pages))
+    first = start if end else document.pages[page - 1] if page else SHOWN * whole(asked.get("part", ""))
+    part = min(first, max(0, len(document.text) - 1)) // SHOWN
+    begin, stop = part * SHOWN, max(end, (part + 1) * SHOWN)
+    return show(
+        visit,
+        "text",
+        file.name,
+        file=file,
+        pieces=passages_of(document, begin, min(stop, len(document.text)), (start, end)),
+        part=part,
+        count=-(-len(document.text) // SHOWN),
+        passage=document.page_of(start) if end else None,
+        original=visit.service.files.store.place(file.blob).is_file(),
+    )
+
+
+def passages_of(document: Document, begin: int, stop: int, passage: tuple[int, int]) -> list[Piece]:
+    """A part of a document's text for its page: ("page", number), ("text", words), ("passage", words)."""
+    cuts = {begin, stop, *(place for place in (*document.pages, *passage) if begin < place < stop)}
+    numbers = {place: number for number, place in enumerate(document.pages, 1)}
+    pieces, order = list[Piece](), sorted(cuts)
+    for here, following in zip(order, [*order[1:], stop], strict=True):
+        if here in numbers:
+            pieces.append(("page", numbers[here]))
+        if here < following:
+            kind = "passage" if passage[0] <= here < passage[1] else "text"
+            pieces.append((kind, document.text[here:following]))
+    return pieces
+
+
+def original(visit: Visit) -> Response:
+    """The bytes of a file as a download, which no browser opens as a page of this service."""
+    with reading(visit.service.database) as connection:
+        file = file_of(connection, visit.person, visit.id)
+    place = visit.service.files.store.place(file.blob)
+    if not place.is_file():
+        raise NotFound(f"the bytes of {file.name} are not kept here; its text is")
+    return FileResponse(
+        place,
+        media_type="application/octet-stream",
+        filename=file.name,
+        content_disposition_type="attachment",
+        headers={"content-security-policy": SANDBOX},
+    )

@@ -25,8 +25,8 @@ from charter_service.people.workers import Person
 from charter_service.web.database import reading, writing
 from charter_service.web.entrance import check_pace
 from charter_service.web.forms import read_form
+from charter_service.web.guard import address_of, network_of
 from charter_service.web.refusal import NotFound, Refusal
-from charter_service.web.security_headers import address_of, network_of
 from charter_service.web.site import see
 from charter_service.web.tokens import digest_of, new_token
 

@@ -29,9 +29,9 @@ from charter_service.people.workers import Person, invite
 from charter_service.web.database import alone, reading, writing
 from charter_service.web.entrance import check_pace
 from charter_service.web.forms import Form
+from charter_service.web.guard import network_of
 from charter_service.web.pages import Pages
 from charter_service.web.refusal import Refusal
-from charter_service.web.security_headers import network_of
 from charter_service.web.site import HEADINGS, see, wants_json
 from charter_service.web.tokens import new_id
 

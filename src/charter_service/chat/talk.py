@@ -1,4 +1,5 @@
-"""The pages of chats, and what a person does in them: ask, stop, try again, edit, choose a branch, judge."""
+"""The pages of chats, and what a person does in them: ask, stop, try again, edit, choose a branch, switch tools; and
+what a person says of a reply: a thumb with words, a report, and an appeal if it was stopped by the policy."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, delete, update
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
@@ -16,6 +17,7 @@ from charter_service.chat import tree
 from charter_service.chat.attached import attach, files_of, give_copies
 from charter_service.chat.branches import (
     NO_MESSAGE,
+    REFUSED,
     Chat,
     Message,
     branch,
@@ -26,15 +28,16 @@ from charter_service.chat.branches import (
     list_chats,
     message_of,
 )
-from charter_service.chat.drafts import new_draft, save_new
-from charter_service.chat.files import draft_of
+from charter_service.chat.files import draft_of, new_draft, save_new
+from charter_service.chat.letters import kept
 from charter_service.chat.reply_options import settings_in
 from charter_service.chat.site import Visit, articles, done, number_in, show, whole
 from charter_service.chat.storage import check_room
 from charter_service.chat.tool_calls import check_names, chosen_in, switch_on
+from charter_service.people.tables import CHAT_TOOLS, MESSAGES
 from charter_service.people.workers import lock
 from charter_service.web.database import reading, writing
-from charter_service.web.refusal import NotFound, Refusal
+from charter_service.web.refusal import NotFound, Refusal, Stale
 
 SHOWN = 50  # messages of a page
 MOST_SHOWN = 1000
@@ -272,11 +275,6 @@ def event_stream(visit: Visit, reply: str) -> EventSourceResponse:
     return EventSourceResponse(stream(), ping=PING_SECONDS, sep="\n")
 
 
-def _message(visit: Visit) -> Message:
-    with reading(visit.service.database) as connection:
-        return message_of(connection, visit.person, visit.id)
-
-
 def change(visit: Visit) -> Response:
     """Renames, pins or archives a chat, or gives it another model or other settings."""
     form, values = visit.form, dict[str, Any]()
@@ -363,3 +361,84 @@ def _sent(visit: Visit, sent: tree.Sent) -> Response:
     return done(
         visit, f"/c/{sent.chat}#m-{sent.question}", chat=sent.chat, question=sent.question, reply=sent.reply
     )
+
+
+MOST_WORDS = 4000
+
+
+async def thumb(visit: Visit) -> Response:
+    """A thumb on a reply, with words and a report if the person wants people to look at it."""
+    one = await run_in_threadpool(_message, visit)
+    up = visit.form.text("thumb") == "up"
+    if not one.request:
+        raise Refusal("no request of the model's server belongs to this reply, so there is nobody to tell")
+    reports = visit.form.text("content") == "yes"
+    if up and reports:
+        raise Refusal("a report says that a reply is bad; send it with Bad, or without the report")
+    body: dict[str, Any] = {"request_id": one.request, "thumb": "up" if up else "down"}
+    if words := kept(visit.form.text("words"))[:MOST_WORDS].strip():
+        body["words"] = words
+    if not up:
+        body["category"] = visit.form.text("category")[:64]
+        if reports:
+            body["content"] = await run_in_threadpool(_said, visit, one.id)
+    await visit.service.api.ask("POST", "/v1/feedback", body)
+    await run_in_threadpool(_note, visit, one.id, thumb=body["thumb"])
+    return done(visit, f"/c/{one.chat}#m-{one.id}", thumb=body["thumb"])
+
+
+async def appeal(visit: Visit) -> Response:
+    """Asks people to look at a stop."""
+    one = await run_in_threadpool(_message, visit)
+    words = kept(visit.form.text("words"))[:MOST_WORDS].strip()
+    if one.state != REFUSED or not one.request:
+        raise Refusal("this reply wasn't stopped by the policy, so there is nothing to appeal")
+    if not words:
+        raise Refusal("say in a few words why; nothing was sent")
+    if not await run_in_threadpool(_note, visit, one.id, ~MESSAGES.c.appealed, appealed=True):
+        raise Stale("you have appealed this already; people decide about it")
+    body: dict[str, Any] = {"request_id": one.request, "words": words}
+    if visit.form.text("content") == "yes":
+        body["content"] = await run_in_threadpool(_said, visit, one.id)
+    try:
+        await visit.service.api.ask("POST", "/v1/appeals", body)
+    except BaseException:
+        # nobody was told, so that the person may try again
+        await run_in_threadpool(_note, visit, one.id, appealed=False)
+        raise
+    return done(visit, f"/c/{one.chat}#m-{one.id}", appealed=True)
+
+
+def _said(visit: Visit, id: str) -> dict[str, Any]:
+    """What was said up to a reply, as people who look at a report see it."""
+    with reading(visit.service.database) as connection:
+        line = branch(connection, id)
+    return {"messages": [{"role": one.role, "content": one.text} for one in line]}
+
+
+def _note(visit: Visit, id: str, *only: ColumnElement[bool], **values: Any) -> bool:
+    """Changes a message's row, if conditions hold; returns whether they did."""
+    with writing(visit.service.database) as connection:
+        changed = connection.execute(update(MESSAGES).where(MESSAGES.c.id == id, *only).values(**values))
+        return bool(changed.rowcount)
+
+
+def _message(visit: Visit) -> Message:
+    with reading(visit.service.database) as connection:
+        return message_of(connection, visit.person, visit.id)
+
+
+def switch(visit: Visit) -> Response:
+    """Switches a tool on or off in a chat."""
+    name, on = visit.form.text("name"), visit.form.text("on") == "yes"
+    if on:
+        check_names([name], visit.service.tools)
+    with writing(visit.service.database) as connection:
+        lock(connection, visit.person)
+        chat = chat_of(connection, visit.person, visit.id)
+        if on:
+            switch_on(connection, chat.id, [name])
+        else:
+            gone = delete(CHAT_TOOLS).where(CHAT_TOOLS.c.chat == chat.id, CHAT_TOOLS.c.name == name)
+            connection.execute(gone)
+    return done(visit, f"/c/{chat.id}#tools")

@@ -123,7 +123,7 @@ def serve(
 
 def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManager[tuple[str, str]]]) -> None:
     """Serves the pages until a signal stops them; `server` opens the address of a model's server and a key for it."""
-    from charter_service.chat import serve as pages
+    from charter_service.chat import app as pages
     from charter_service.chat.attached import MB, Allowance
     from charter_service.chat.client import Api
     from charter_service.chat.service import Config, Service

@@ -38,8 +38,8 @@ from charter_service.web.entrance import (
     printable,
 )
 from charter_service.web.forms import LARGEST_FORM, Form, read_form
+from charter_service.web.guard import address_of
 from charter_service.web.refusal import Refusal
-from charter_service.web.security_headers import address_of
 from charter_service.web.site import Endpoint, Site, see, wants_json
 from charter_service.web.tokens import digest_of
 

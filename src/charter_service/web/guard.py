@@ -1,6 +1,8 @@
 """The guard around a service: security headers, an answer even if the program fails, and of pages also limits by
 address and the access log, which has method, path, status and milliseconds: no query, no address, no text, and no
 secret of an invitation's link.
+
+Pages load only this service's own style and script, can't be framed by other sites, and aren't cached.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import re
 import time
 import traceback
 from collections.abc import Collection
+from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse, Response
@@ -21,7 +24,61 @@ from charter.ground.artifact.panics import is_panic
 from charter_service.web.forms import LARGEST_FORM
 from charter_service.web.limits import Limiter
 from charter_service.web.refusal import Refusal
-from charter_service.web.security_headers import address_of, framed_twice, with_headers
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'self'",
+        "script-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+KEPT = "max-age=31536000, immutable"  # pages name each file by its digest
+
+
+def with_headers(headers: list[tuple[bytes, bytes]], cacheable: bool) -> list[tuple[bytes, bytes]]:
+    """Headers of an answer with those that every answer has; browsers may cache only style and script."""
+    there = {name.lower() for name, _ in headers}
+    wanted = {**HEADERS, "cache-control": KEPT if cacheable else "no-store"}
+    more = [(name.encode(), value.encode()) for name, value in wanted.items() if name.encode() not in there]
+    return [*headers, *more]
+
+
+def framed_twice(scope: Scope) -> bool:
+    """Whether a request gives the end of its body in two ways: by its length, and by chunks. A proxy that uses the
+    other way takes the rest for another client's request (RFC 9112, 6.1)."""
+    names = {name for name, _ in scope["headers"]}
+    return b"content-length" in names and b"transfer-encoding" in names
+
+
+def address_of(scope: Scope) -> str:
+    """The network address that a request came from."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
+
+
+def network_of(scope: Scope) -> str:
+    """The network of that address, as one customer of a provider has it: of IPv6 the first 64 bits."""
+    address = address_of(scope)
+    try:
+        known = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(known) if known.version == 4 else str(ip_network((known, 64), strict=False))
+
 
 STATIC = "/static/"
 CLOSE = {"connection": "close"}

@@ -16,8 +16,8 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.engine_limits import Overloaded
 from charter_service.api import local
-from charter_service.api.compiling import Compiling
 from charter_service.api.errors import api_error
+from charter_service.api.local import Compiling
 from charter_service.forms.grammars import Form, compile_form, known_form
 
 

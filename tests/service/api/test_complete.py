@@ -15,7 +15,7 @@ from lobby import ALIAS, MODEL, Hall, Said, open_hall
 import toys
 from charter.ground.text.template import CLAUDE_2023, Template
 from charter_service.api.errors import ApiError
-from charter_service.api.wire.complete_prompt import messages_of
+from charter_service.api.wire.complete import messages_of
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 PROMPT = f"{HUMAN} How do bees find their way?{ASSISTANT}"

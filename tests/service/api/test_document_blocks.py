@@ -19,7 +19,7 @@ from lobby import MODEL, Hall, Said, configuration, open_hall, until, watching
 
 import toys
 from charter.ground.documents.document import Document, Unreadable
-from charter_service.api import document_texts
+from charter_service.api import file_store as document_texts
 from charter_service.api.wire import sources
 
 TEXT = "The heron stands in the shallow water and waits."

@@ -18,7 +18,7 @@ from lobby import MODEL, Hall, Said, configuration, open_hall, until
 
 from charter_service.accounts.files import clear
 from charter_service.accounts.tables import FILES
-from charter_service.api import bodies
+from charter_service.api import guard as bodies
 from charter_service.api.file_store import FileStore
 
 PATH = "/v1/files"

@@ -20,7 +20,7 @@ from markupsafe import escape
 from charter.ground.moderation.limits import LIMITS, SHORT
 from charter_service.accounts.keys import USUAL
 from charter_service.accounts.tables import CASES
-from charter_service.web.security_headers import POLICY
+from charter_service.web.guard import POLICY
 
 VERSION = {"anthropic-version": "2023-06-01"}
 

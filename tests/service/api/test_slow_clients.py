@@ -19,11 +19,10 @@ from malformed import HELLO, request_bytes, status_of
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from charter_service.api.bodies import MOST_BYTES, SHARE, STRANGER, Bodies
 from charter_service.api.errors import ApiError
+from charter_service.api.guard import MOST_BYTES, SHARE, STRANGER, Bodies
 from charter_service.api.wire.reading import LARGEST_BATCH
-from charter_service.web.connection_reaper import Sweep
-from charter_service.web.listening import Server, listen
+from charter_service.web.listening import Server, Sweep, listen
 
 LONG = b"x" * 50_000_000  # more than any socket's buffers
 

@@ -9,7 +9,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import record_files, write_manifest
 from charter_service.arena.config import Config, load_config, make_collection
-from charter_service.arena.transcripts import report_items
+from charter_service.arena.service import report_items
 
 GOOD = """
 name: a

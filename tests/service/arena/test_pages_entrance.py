@@ -15,8 +15,7 @@ from charter_service.arena.app import ROUTES, make_app
 from charter_service.people.tables import PEOPLE, TOKENS
 from charter_service.people.workers import invite
 from charter_service.web.database import writing
-from charter_service.web.guard import shown_path
-from charter_service.web.security_headers import POLICY
+from charter_service.web.guard import POLICY, shown_path
 
 
 @pytest.fixture

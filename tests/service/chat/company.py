@@ -22,9 +22,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from charter_service.chat.app import make_app
+from charter_service.chat.app import make_app, people_alone
 from charter_service.chat.client import Api
-from charter_service.chat.serve import people_alone
 from charter_service.chat.service import Config, Service
 from charter_service.people.tables import MESSAGES
 from charter_service.people.workers import invite

@@ -19,8 +19,8 @@ from test_chat_attachments import JSON, REPORT, attach, begin, ids_of, kept, row
 from charter.ground.documents.document import Document, Limits
 from charter_service.chat import file_reading
 from charter_service.chat.attached import READY, RECEIVED, Allowance
-from charter_service.chat.file_pages import pieces_of
 from charter_service.chat.file_reading import Store
+from charter_service.chat.files import passages_of
 from charter_service.chat.service import Config
 from charter_service.people.tables import BLOBS, FILES
 from charter_service.web.database import writing
@@ -376,11 +376,11 @@ def test_an_import_that_is_undone_leaves_no_byte(ann: Person, folder: Path) -> N
 
 def test_long_texts_come_in_parts_and_passages_are_marked_whole() -> None:
     document = Document("a", "pdf", 1, "x", "a" * 10 + "b" * 10 + "c" * 10, (0, 10, 20))
-    pieces = pieces_of(document, 0, 30, (8, 22))
+    pieces = passages_of(document, 0, 30, (8, 22))
     assert "".join(str(value) for kind, value in pieces if kind != "page") == document.text
     assert [value for kind, value in pieces if kind == "page"] == [1, 2, 3]
     assert "".join(str(value) for kind, value in pieces if kind == "passage") == document.text[8:22]
-    assert pieces_of(document, 5, 5, (0, 0)) == []
+    assert passages_of(document, 5, 5, (0, 0)) == []
 
 
 def test_addresses_of_text_pages(ann: Person) -> None:

@@ -13,7 +13,7 @@ from charter.ground.artifact.errors import CharterError
 from charter_service.accounts import keys
 from charter_service.accounts.organisations import find_organisation
 from charter_service.accounts.store import open_accounts
-from charter_service.chat.serve import people_alone
+from charter_service.chat.app import people_alone
 from charter_service.commands import up
 from charter_service.web.database import reading
 from charter_service.web.lock import serve_alone

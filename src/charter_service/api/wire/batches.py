@@ -31,7 +31,6 @@ from charter_service.api.model_request import Call
 from charter_service.api.wire.answers import BatchAnswer, BatchesAnswer, DeletedBatchAnswer
 from charter_service.api.wire.content import Strict
 from charter_service.api.wire.json_body import Pace
-from charter_service.api.wire.newest import check_version
 from charter_service.api.wire.reading import (
     LARGEST_BATCH,
     LARGEST_BODY,
@@ -42,7 +41,7 @@ from charter_service.api.wire.reading import (
     service_of,
 )
 from charter_service.api.wire.route import PAGING, VERSION, Routes, parameter
-from charter_service.api.wire.version import Version, version_of
+from charter_service.api.wire.version import Version, check_version, version_of
 from charter_service.web.database import reading
 
 T = TypeVar("T")

@@ -1,19 +1,31 @@
-"""POST /v1/complete: the Text Completions API of Claude 2, in both of its versions.
+r"""POST /v1/complete: the Text Completions API of Claude 2, in both of its versions.
 
     2023-06-01   named events with only the new text, the last one empty and with its stop_reason
     2023-01-01   events without a name, each with all of the text so far, then [DONE]; `exception` and `truncated`
 
 Answers of both had `stop` and `log_id` in 2023. For this API, a model that ends its turn by itself stops at the
-built-in stop sequence "\\n\\nHuman:". A refusal by the acceptable-use policy is text with the reason. Text that begins
+built-in stop sequence "\n\nHuman:". A refusal by the acceptable-use policy is text with the reason. Text that begins
 a turn begins with a space, since prompts end at the colon. `model` is the model's id, whichever alias was asked for:
 "the model that performed the completion", as the clients of 2023 describe it. A stream begins with a ping.
+
+A prompt is one text in which "\n\nHuman:" and "\n\nAssistant:" take turns.
+
+It is read into messages, so that a model with any chat template works in the API of 2023. A turn loses the one space
+after its colon and nothing else: a model whose template is claude-2023 reads the prompt's own characters again
+(and its end token after earlier replies, as in training). Text before the first Human turn is a system prompt
+(spec: it came with Claude 2.1).
+
+Version 2023-01-01 left these checks to its client; here it tolerates that client's most common mistakes: missing line
+breaks before the first Human turn, and spaces at the very end.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -23,6 +35,7 @@ from starlette.responses import JSONResponse, Response
 
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.model.generation import choose_decoding
+from charter.ground.text.dialogue import Message, Role, assistant, system
 from charter_service.api.errors import ApiError, anthropic_body, api_error, invalid
 from charter_service.api.exchange import Exchange, begin
 from charter_service.api.guard import log_failure
@@ -30,13 +43,47 @@ from charter_service.api.model_request import Call, End, ModelRequest, Part, Pie
 from charter_service.api.registry import Served
 from charter_service.api.telling import standing_field
 from charter_service.api.wire.answers import CompletionAnswer
-from charter_service.api.wire.complete_prompt import ASSISTANT, HUMAN, messages_of
 from charter_service.api.wire.content import Metadata, Strict
 from charter_service.api.wire.reading import service_of, user_digest
 from charter_service.api.wire.route import VERSION, Routes
 from charter_service.api.wire.streaming import event, start_events, stream, unless_gone
 from charter_service.api.wire.version import Version, version_of
 from charter_service.web.tokens import new_id
+
+HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+_ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
+
+
+def messages_of(prompt: str, lenient: bool = False) -> list[Message]:
+    """The messages of a prompt; the model continues a last Assistant turn with text.
+
+    Raises ApiError with the words of the API if the turns are not in order.
+    """
+    if lenient:
+        prompt = prompt.rstrip(" ")
+        prompt = f"\n\n{prompt.lstrip()}" if prompt.lstrip().startswith("Human:") else prompt
+    before, *rest = _TURN.split(prompt)
+    names, texts = rest[::2], [text.removeprefix(" ") for text in rest[1::2]]
+    if not names or names[0] != "Human":
+        optional = "" if lenient else " after an optional system prompt"
+        raise _wrong(f'prompt must start with "{HUMAN}" turn{optional}')
+    if twice := [name for name, following in pairwise(names) if name == following]:
+        raise _wrong(
+            f'prompt must alternate between "{HUMAN}" and "{ASSISTANT}" turns, but has two "\n\n{twice[0]}:" in a row'
+        )
+    if names[-1] != "Assistant":
+        raise _wrong(f'prompt must end with "{ASSISTANT}" turn')
+    messages = [system(before)] if before.strip() else []
+    messages += [
+        Message(role=_ROLES[name], content=text) for name, text in zip(names[:-1], texts[:-1], strict=True)
+    ]
+    return [*messages, assistant(texts[-1])] if texts[-1].strip() else messages
+
+
+def _wrong(words: str) -> ApiError:
+    return invalid(words, "prompt")
+
 
 ROUTES = Routes("Text completions", "messages")
 OLD: Version = "2023-01-01"

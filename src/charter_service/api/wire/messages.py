@@ -26,7 +26,6 @@ from charter_service.api.wire.messages_body import (
     model_request_of,
     wanted_of,
 )
-from charter_service.api.wire.newest import check_version
 from charter_service.api.wire.reading import counting_headers, service_of, user_digest
 from charter_service.api.wire.rounds import Answer
 from charter_service.api.wire.route import VERSION, Routes
@@ -34,7 +33,7 @@ from charter_service.api.wire.server_tools import check_scope
 from charter_service.api.wire.sources import read_sources
 from charter_service.api.wire.streaming import event, start_events, stream, unless_gone
 from charter_service.api.wire.tool_reading import Reader
-from charter_service.api.wire.version import version_of
+from charter_service.api.wire.version import check_version, version_of
 
 MANY_BLOCKS = 1000
 ROUTES = Routes("Messages", "messages")

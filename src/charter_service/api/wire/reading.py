@@ -18,8 +18,8 @@ from charter_service.api.service import Service
 from charter_service.api.wire.json_body import LARGE, MOST_PARTS, read_json
 from charter_service.api.wire.streaming import unless_gone
 from charter_service.web import forms
+from charter_service.web.guard import address_of
 from charter_service.web.listening import LOOPBACK
-from charter_service.web.security_headers import address_of
 from charter_service.web.tokens import digest_of
 
 T = TypeVar("T")

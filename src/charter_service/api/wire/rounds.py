@@ -25,7 +25,7 @@ from charter.ground.text.dialogue import user
 from charter_service.accounts.limits import TooMany
 from charter_service.api.exchange import Exchange, begin, with_safety
 from charter_service.api.guard import log_failure
-from charter_service.api.leniency import ease
+from charter_service.api.held import ease
 from charter_service.api.model_request import Call
 from charter_service.api.service import Service
 from charter_service.api.wire.content import Turn
