@@ -32,11 +32,9 @@ from charter_service.people.members import actor_of, check_still, signature
 from charter_service.people.roles import OWNER, Right, allows
 from charter_service.people.workers import Person, person_of
 from charter_service.web.audit import Actor, note_act
-from charter_service.web.csrf import Once, SentOnce
 from charter_service.web.database import reading, writing
-from charter_service.web.entrance import CSRF, Cookie
+from charter_service.web.entrance import CSRF, Cookie, Limiter, Once, SentOnce
 from charter_service.web.forms import LARGEST_FORM, Form, content_type, read_form
-from charter_service.web.limits import Limiter
 from charter_service.web.site import see
 from charter_service.web.tokens import digest_of
 

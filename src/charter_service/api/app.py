@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
@@ -14,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
 
+from charter.ground.settings.problems import near
 from charter_service.api import (
     admin_audit,
     admin_conduct,
@@ -36,7 +38,6 @@ from charter_service.api import (
     index,
     operation,
 )
-from charter_service.api.addresses import suggest_address
 from charter_service.api.admin_entrance import ENTER, Desk, NotEntered
 from charter_service.api.alarms import Alarms, watching_loop
 from charter_service.api.batching import Batching
@@ -58,7 +59,40 @@ from charter_service.api.wire import (
     tool_list,
 )
 from charter_service.api.wire.route import Route
+from charter_service.web.listening import log_to_stderr, run_app
 from charter_service.web.site import Site, see
+
+# of Anthropic's and OpenAI's APIs, and of requests that their clients send by themselves
+NOT_OFFERED = (
+    "/v1/responses",
+    "/v1/embeddings",
+    "/v1/moderations",
+    "/v1/images",
+    "/v1/audio",
+    "/v1/batches",
+    "/v1/fine_tuning",
+    "/v1/assistants",
+    "/v1/threads",
+    "/v1/vector_stores",
+    "/v1/realtime",
+    "/v1/skills",
+    "/v1/organizations",
+    "/v1/experimental",
+)
+LISTED = "/docs lists all addresses"
+
+
+def suggest_address(path: str, served: Sequence[str]) -> str:
+    """A hint for a request to `path`; `served` are the known paths."""
+    if path.startswith("/v1/v1/"):
+        return "the base URL has one /v1 too many: Anthropic's clients take it without, http://HOST:PORT"
+    if any(f"/v1{path}" == one or f"/v1{path}".startswith(f"{one}/") for one in served):
+        return f"did you mean /v1{path[:200]}? OpenAI's programs take a base URL that ends in /v1"
+    if any(path == one or path.startswith(f"{one}/") for one in NOT_OFFERED):
+        return f"this part of the API is not offered; {LISTED}"
+    close = near(path, served, alike=0.8)
+    return f"did you mean {close}? {LISTED}" if close else LISTED
+
 
 API = (
     models,
@@ -164,3 +198,12 @@ def methods_of(request: Request) -> list[str]:
         if route.matches({**request.scope, "method": ""})[0] != Match.NONE:
             methods |= route.methods or set()
     return sorted(methods)
+
+
+def serve(service: Service, bound: socket.socket, ready: Callable[[], None]) -> None:
+    """Serves until a signal stops it; `ready` is called once the service can be reached."""
+    log_to_stderr("charter_service.api", "%(message)s")
+    try:
+        run_app(make_app(service), bound, ready, service.config.proxy)
+    finally:
+        service.close()

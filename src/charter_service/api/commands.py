@@ -133,8 +133,8 @@ def serve(
 
 def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket], as_json: bool) -> None:
     """Opens the models, with progress, and serves them until a signal stops it."""
+    from charter_service.api import app as server
     from charter_service.api import opening
-    from charter_service.api import serve as server
     from charter_service.web.ending import end_in_time
     from charter_service.web.listening import address_at
 

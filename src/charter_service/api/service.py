@@ -1,4 +1,8 @@
-"""The parts that all routes share: the models, the accounts' database, limits, the policy's screen, and counters."""
+"""The parts that all routes share: the models, the accounts' database, limits, the policy's screen, and counters.
+
+The people's database, which the chat and the arena share, says who may open the admin pages. It is opened when it is
+first needed, so that a server without persons makes no file, and its API never waits for it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,16 +39,61 @@ from charter_service.accounts.store import open_accounts
 from charter_service.accounts.usage import Meter
 from charter_service.api.conduct import Conduct
 from charter_service.api.config import Config
+from charter_service.api.errors import ApiError
 from charter_service.api.evaluating import Evaluating
 from charter_service.api.file_store import DocumentTexts, FileStore
 from charter_service.api.metrics import Metrics
 from charter_service.api.model_request import Call
-from charter_service.api.people_database import PeopleDatabase
 from charter_service.api.registry import Registry
+from charter_service.people.export import open_people
 from charter_service.tools.tool import Tool
-from charter_service.web.database import writing
+from charter_service.web.database import SQLITE, writing
 from charter_service.web.lock import serve_alone
 from charter_service.web.room import Room
+
+FILE = "people.sqlite"
+
+
+class PeopleDatabase:
+    """Opens the people's database of a configuration; an empty `place` means a file beside the accounts' database."""
+
+    def __init__(self, place: str, folder: Path, accounts: Engine) -> None:
+        self._place, self._folder = place, folder
+        self._beside: Path | None = None
+        if not place and accounts.url.get_backend_name() == SQLITE and accounts.url.database:
+            self._beside = Path(accounts.url.database).with_name(FILE)
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+
+    def engine(self) -> Engine:
+        """The database, created if it is missing. Raises ApiError if none is configured, CharterError if it can't be
+        opened."""
+        with self._lock:
+            if self._engine is None:
+                if not (self._place or self._beside):
+                    raise ApiError(
+                        409,
+                        "this server has no database of people; name one by `people` in its configuration",
+                    )
+                self._engine = open_people(self._place or str(self._beside), self._folder)
+            return self._engine
+
+    def existing(self) -> Engine | None:
+        """The database if there is one; None if nobody can have joined. Raises ApiError, 503, if it can't be opened."""
+        if self._engine is None and not self._place and not (self._beside and self._beside.exists()):
+            return None
+        try:
+            return self.engine()
+        except CharterError as error:
+            raise ApiError(503, f"the database of people can't be used: {error}") from None
+
+    def close(self) -> None:
+        """Closes it if it is open."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
+
 
 T = TypeVar("T")
 LOG = logging.getLogger("charter_service.api")

@@ -28,9 +28,8 @@ from charter_service.people.export import ATTEMPT, attempts_of, open_people
 from charter_service.people.flagged import flagged_cases
 from charter_service.people.reviewing import Item, enqueue
 from charter_service.people.tables import FACTS, TURNS, VOTES
-from charter_service.web.csrf import Once
 from charter_service.web.database import writing
-from charter_service.web.limits import Limiter
+from charter_service.web.entrance import Limiter, Once
 from charter_service.web.lock import serve_alone
 
 

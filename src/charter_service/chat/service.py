@@ -22,9 +22,8 @@ from charter_service.chat.reply_options import USUAL, ChatSettings, retry_temper
 from charter_service.chat.storage import MEGABYTE
 from charter_service.chat.temporary import TemporaryChats
 from charter_service.chat.tool_calls import ServerTool, named, tools_of
-from charter_service.web.csrf import Once
 from charter_service.web.database import SQLITE
-from charter_service.web.limits import Limiter
+from charter_service.web.entrance import Limiter, Once
 
 MODELS_SECONDS = 20.0  # between two looks at the API's models
 CAREFUL = {"temperature": 0.2, "top_p": 0.9}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from charter_service.chat.branches import DONE, RUNNING, STOPPED, Message
-from charter_service.chat.live import Live
+from charter_service.chat.replies import Live
 from charter_service.web.refusal import NotFound, Refusal, Stale
 from charter_service.web.tokens import new_id
 

@@ -21,8 +21,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charter.ground.artifact.panics import is_panic
+from charter_service.web.entrance import Limiter
 from charter_service.web.forms import LARGEST_FORM
-from charter_service.web.limits import Limiter
 from charter_service.web.refusal import Refusal
 
 POLICY = "; ".join(

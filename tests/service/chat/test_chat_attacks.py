@@ -30,7 +30,7 @@ from charter_service.people.tables import CHATS, MESSAGES, SHARES
 from charter_service.people.workers import Person as Row
 from charter_service.people.workers import find_person
 from charter_service.web.database import reading, writing
-from charter_service.web.limits import Limiter
+from charter_service.web.entrance import Limiter
 from charter_service.web.refusal import Refusal
 from charter_service.web.tokens import new_id
 

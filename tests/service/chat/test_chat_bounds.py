@@ -17,8 +17,8 @@ from charter_service.chat.storage import held
 from charter_service.people.tables import CHATS, DRAFTS, PEOPLE
 from charter_service.people.words import MOST_BYTES, keys_of
 from charter_service.web.database import reading
+from charter_service.web.entrance import Limiter
 from charter_service.web.guard import network_of
-from charter_service.web.limits import Limiter
 
 
 @pytest.fixture

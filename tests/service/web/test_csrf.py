@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from charter_service.web.csrf import FORM_SECONDS, Once, SentOnce
+from charter_service.web.entrance import FORM_SECONDS, Once, SentOnce
 from charter_service.web.refusal import Refusal, Stale
 
 

@@ -1,6 +1,5 @@
 """A route of the API. What it declares, it reads in this order: the key, the version, the body: nobody without a key
-makes the server read more than a form. The OpenAPI document shows the same declaration.
-"""
+makes the server read more than a form. The OpenAPI document shows the same declaration."""
 
 from __future__ import annotations
 
@@ -12,11 +11,28 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from charter_service.api.errors import ApiError, api_error
-from charter_service.api.wire.headers import check_headers
+from charter.ground.settings.problems import suggest
+from charter_service.api.errors import ApiError, api_error, invalid
+from charter_service.api.wire.offered import BETAS, FIELDS, HEADERS
 from charter_service.api.wire.reading import body_of, call_of
 from charter_service.api.wire.version import HEADER, USUAL, VERSIONS, version_of
 from charter_service.web import site
+
+BETA = "anthropic-beta"
+LONGEST_SHOWN = 100  # characters of a name
+
+
+def check_headers(request: Request) -> None:
+    """Raises ApiError, 400, if a header asks for what is not offered here."""
+    for line in request.headers.getlist(BETA):
+        for name in (part.strip() for part in line.split(",")):
+            if name and name not in BETAS:
+                words = f"{BETA}: `{name[:LONGEST_SHOWN]}` names nothing that is offered here"
+                raise invalid(f"{words}; leave it out, {suggest(name[:LONGEST_SHOWN], BETAS)}", BETA)
+    for header, key in HEADERS.items():
+        if request.headers.get(header):
+            raise invalid(f"{header}: {FIELDS[key].words}; leave it out", header)
+
 
 H = TypeVar("H", bound=Callable[..., Awaitable[Response]])
 Parameter = dict[str, Any]  # a parameter object of the OpenAPI document

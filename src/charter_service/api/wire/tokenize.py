@@ -14,7 +14,7 @@ from charter_service.api.errors import ApiError, invalid
 from charter_service.api.model_request import Call
 from charter_service.api.registry import Served
 from charter_service.api.wire.answers import PromptAnswer, TokensAnswer
-from charter_service.api.wire.chat_messages import Turn, conversation
+from charter_service.api.wire.chat_body import Turn, conversation
 from charter_service.api.wire.content import Strict
 from charter_service.api.wire.reading import counting_headers, service_of
 from charter_service.api.wire.route import Routes
