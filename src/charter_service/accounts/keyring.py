@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
+from cachetools import LRUCache
 from sqlalchemy import Engine
 
 from charter_service.accounts.keys import Caller, Key, KeyRefused, look_up
@@ -27,7 +27,7 @@ class Keyring:
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._clock = engine, clock
         self._lock = threading.Lock()
-        self._held: OrderedDict[str, tuple[Key, float]] = OrderedDict()  # by digest, and when it was read
+        self._held: LRUCache[str, tuple[Key, float]] = LRUCache(REMEMBERED)  # by digest, and when it was read
         self._shut = set[str]()  # ids
         self._forgotten = 0  # number of calls of `forget`: keys read before it are not cached after it
 
@@ -47,7 +47,6 @@ class Keyring:
             if key is None or self._clock() - read >= SECONDS:
                 self._held.pop(digest, None)
                 return None
-            self._held.move_to_end(digest)
         return key.usable()
 
     def shut(self, key: str) -> None:
@@ -68,8 +67,6 @@ class Keyring:
         with self._lock:
             if times == self._forgotten and key.state() == "usable" and key.caller.key not in self._shut:
                 self._held[digest] = (key, now)
-                if len(self._held) > REMEMBERED:
-                    self._held.popitem(last=False)
         return key
 
     def forget(self, key: str | None = None) -> None:

@@ -35,6 +35,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import NamedTuple
 
+from cachetools import LRUCache
 from pydantic import Field
 
 from charter.ground.settings.frozen import Frozen
@@ -120,7 +121,7 @@ class Admissions:
         self.defaults, self._clock = defaults or Limits(), clock
         self._accounts: OrderedDict[str, Account] = OrderedDict()
         self._changed = set[str]()  # accounts that are not stored yet
-        self._refused: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and the last one
+        self._refused: LRUCache[str, tuple[int, float]] = LRUCache(REMEMBERED)  # how many, and the last one
         self._lock = threading.Lock()
         self._bounds = lru_cache(BOUNDS)(self._bounds_of)
 
@@ -227,10 +228,8 @@ class Admissions:
 
     def _note_refused(self, caller: Caller) -> None:
         for id in (caller.organisation, caller.key):
-            count, _ = self._refused.pop(id, (0, 0.0))
+            count, _ = self._refused.get(id, (0, 0.0))
             self._refused[id] = (count + 1, self._clock())
-            if len(self._refused) > REMEMBERED:
-                self._refused.popitem(last=False)
 
     def _check(self, accounts: Sequence[Account], costs: Mapping[str, int]) -> None:
         for account in accounts:

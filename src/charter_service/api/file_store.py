@@ -12,10 +12,11 @@ import base64
 import binascii
 import hashlib
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
+from cachetools import LRUCache
 from sqlalchemy import Connection
 from sqlalchemy import Engine as Database
 
@@ -173,8 +174,7 @@ class DocumentTexts:
     def __init__(self, files: FileStore, file_mib: int) -> None:
         self._files, self._limits, self._most = files, Limits(file_mb=file_mib), file_mib * MIB
         self.threads = FairThreads(READERS, "documents to read", name="documents", behind=True)
-        self._kept: OrderedDict[Key, Document] = OrderedDict()
-        self._characters = 0
+        self._kept = LRUCache[Key, Document](KEPT_CHARACTERS, lambda document: len(document.text))
         self._lock = threading.Lock()
 
     async def of_text(self, caller: Caller, data: str, name: str, background: bool) -> Document:
@@ -209,7 +209,7 @@ class DocumentTexts:
         """Drops the texts of a deleted file, or all of an organisation."""
         with self._lock:
             for key in [key for key in self._kept if key[0] == organisation and sha256 in ("", key[1])]:
-                self._characters -= len(self._kept.pop(key).text)
+                del self._kept[key]
 
     def close(self) -> None:
         """Ends after the running reading."""
@@ -233,14 +233,11 @@ class DocumentTexts:
         same document finds it kept."""
         with self._lock:
             if (kept := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
                 return kept
         document = read_document(content(), name, self._limits)
-        with self._lock:
+        # one that is larger than the whole cache isn't kept
+        with self._lock, suppress(ValueError):
             self._kept[key] = document
-            self._characters += len(document.text)
-            while self._characters > KEPT_CHARACTERS:
-                self._characters -= len(self._kept.popitem(last=False)[1].text)
         return document
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from cachetools import FIFOCache, LRUCache
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,7 +32,7 @@ class Limiter:
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate, self.burst, self._clock = rate, burst, clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: LRUCache[str, tuple[float, float]] = LRUCache(CALLERS)
         self._lock = threading.Lock()
 
     def wait(self, caller: str, cost: float = 1.0) -> float:
@@ -40,12 +40,10 @@ class Limiter:
         is possible."""
         with self._lock:
             now = self._clock()
-            level, then = self._buckets.pop(caller, (self.burst, now))
+            level, then = self._buckets.get(caller, (self.burst, now))
             level = min(self.burst, level + (now - then) * self.rate)
             short = cost - level
             self._buckets[caller] = (level if short > 0 else level - cost, now)
-            if len(self._buckets) > CALLERS:
-                self._buckets.popitem(last=False)
             return max(0.0, short / self.rate)
 
 
@@ -85,7 +83,7 @@ class SentOnce:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._began = clock, clock()
         self._secret = new_token()
-        self._sent: OrderedDict[str, None] = OrderedDict()
+        self._sent: FIFOCache[str, None] = FIFOCache(MOST_SENT)
         self._lock = threading.Lock()
 
     def make(self, session: str) -> str:
@@ -108,8 +106,6 @@ class SentOnce:
             if stamp in self._sent:
                 raise Stale("this form was already sent; reload the page to send another")
             self._sent[stamp] = None
-            if len(self._sent) > MOST_SENT:
-                self._sent.popitem(last=False)
         try:
             yield
         except BaseException:

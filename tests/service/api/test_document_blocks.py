@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cachetools import LRUCache
 from lobby import MODEL, Hall, Said, configuration, open_hall, until, watching
 
 import toys
@@ -206,12 +207,12 @@ def test_a_document_is_read_once(hall: Hall, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_kept_texts_are_bounded(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document_texts, "KEPT_CHARACTERS", 100)
-    desk = Desk(hall)
+    desk, texts = Desk(hall), hall.service.texts
+    kept: LRUCache[Any, Document] = LRUCache(100, texts._kept.getsizeof)
+    monkeypatch.setattr(texts, "_kept", kept)
     for number in range(5):
         assert desk.ask(block(encoded(f"{TEXT} {number}"))).status_code == 200
-    assert hall.service.texts._characters <= 100
-    assert hall.service.texts._characters == sum(len(d.text) for d in hall.service.texts._kept.values())
+    assert kept.currsize <= 100 and kept.currsize == sum(len(d.text) for d in kept.values())
 
 
 def test_a_document_that_can_not_be_read_is_not_kept(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": (
         "alembic",
+        "cachetools",
         "httpx2",
         "latex2mathml",
         "nh3",
