@@ -16,7 +16,7 @@ class Part(NamedTuple):
 
 PARTS = {
     "web": Part(
-        (), "database with migrations, tokens, forms, refusals, the thread that drives an engine, fair shares"
+        (), "the site of a service with its entrance and guard, forms, uploads and blobs; the database"
     ),
     "forms": Part(
         (), "structured output that always ends, by JSON schema, pattern, grammar, XML, YAML or table"

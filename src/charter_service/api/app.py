@@ -19,6 +19,7 @@ from charter.ground.settings.problems import near
 from charter_service.api import (
     admin_audit,
     admin_conduct,
+    admin_entrance,
     admin_feedback,
     admin_files,
     admin_keys,
@@ -28,7 +29,6 @@ from charter_service.api import (
     admin_policy,
     admin_requests,
     admin_runs,
-    admin_sign_in,
     admin_standing,
     admin_state,
     admin_tools,
@@ -110,7 +110,7 @@ API = (
 )
 PAGES = (
     index,
-    admin_sign_in,
+    admin_entrance,
     admin_state,
     admin_keys,
     admin_organisations,

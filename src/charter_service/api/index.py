@@ -12,8 +12,7 @@ from starlette.responses import Response
 
 from charter.ground.moderation.limits import SHORT
 from charter_service.accounts.keys import ANONYMOUS, Caller
-from charter_service.api.admin_entrance import LONGEST_SECRET
-from charter_service.api.admin_sign_in import check_pace
+from charter_service.api.admin_entrance import LONGEST_SECRET, check_pace
 from charter_service.api.documents import Group, bounds, meaning, model_for_examples, reference, type_of
 from charter_service.api.errors import ApiError, api_error
 from charter_service.api.feedback import SCOPE, FeedbackBody, keep, request_facts

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import math
 import re
 import time
 import traceback
@@ -21,7 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charter.ground.artifact.panics import is_panic
-from charter_service.web.entrance import Limiter
+from charter_service.web.entrance import Limiter, TooFast
 from charter_service.web.forms import LARGEST_FORM
 from charter_service.web.refusal import Refusal
 
@@ -172,9 +171,7 @@ class PageGuard(Guard):
             words = "these pages aren't served under this name; the operator gives it with --address"
             return Refusal(words, 421)
         if (wait := self._by_address.wait(address_of(scope))) > 0:
-            seconds = str(math.ceil(wait))
-            words = f"too many requests; wait {seconds} s and try again"
-            return Refusal(words, 429, {"retry-after": seconds})
+            return TooFast(wait)
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._largest:
             return Refusal(f"the limit is {self._largest:,} bytes; shorten your text", 413, CLOSE)
