@@ -21,11 +21,12 @@ class Blob:
     def __init__(self, place: Path, name: str = "", full: str = "") -> None:
         """`full`: the words of the Refusal, 507, if the disk can't take it; without them OSError is raised."""
         self.place, self.name, self.size, self._full = place, name, 0, full
-        self._digest, self._file = hashlib.sha256(), -1
+        self._digest = hashlib.sha256()
         with refusing(full):
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # only its owner may read it, and no link leads it elsewhere
-            self._file = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+            made = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+        self._file = os.fdopen(made, "wb")
 
     @property
     def sha256(self) -> str:
@@ -37,22 +38,21 @@ class Blob:
         self.size += len(data)
         self._digest.update(data)
         with refusing(self._full):
-            while data:
-                data = data[os.write(self._file, data) :]
+            self._file.write(data)
 
     def end(self) -> None:
         """Makes the bytes durable. Raises OSError, or its Refusal."""
         try:
             with refusing(self._full):
-                os.fsync(self._file)
+                self._file.flush()
+                os.fsync(self._file.fileno())
         finally:
             self.close()
 
     def close(self) -> None:
-        """Ends the writing."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Ends the writing, after a write under way in another thread."""
+        with suppress(OSError):
+            self._file.close()
 
     def drop(self) -> None:
         """Deletes the bytes, unless they have got another place."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from python_multipart.exceptions import FormParserError as Malformed
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 MULTIPART = "multipart/form-data"
-
-__all__ = ["MULTIPART", "Malformed", "Part", "Upload", "boundary_of"]
+Malformed = FormParserError
 
 
 @dataclass

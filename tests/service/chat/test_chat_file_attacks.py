@@ -249,6 +249,7 @@ def test_a_killed_process_leaves_nothing_half_done(tmp_path: Path, upstream: Ups
             store = Store(folder)
             half = store.incoming("half.txt")
             half.write(b"half")
+            half.close()  # as the system does
             whole = store.incoming("orphan.txt")
             whole.end()
             store.adopt(whole, "f" * 32)

@@ -10,7 +10,6 @@ import asyncio
 import errno
 import re
 import time
-from contextlib import suppress
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
@@ -190,8 +189,7 @@ def _kept(id: str, organisation: str, upload: FileUpload, blob: Blob) -> File:
 
 def _drop(request: Request, id: str, blob: Blob) -> None:
     """Gives up an upload; what fails now, the next start does."""
-    with suppress(OSError):
-        blob.close()
+    blob.close()
     try:
         service_of(request).files.drop(id)
     except Exception as error:
