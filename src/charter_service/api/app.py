@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
@@ -16,28 +16,7 @@ from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
 
 from charter.ground.artifact.errors import CharterError
-from charter_service.api import (
-    admin_audit,
-    admin_conduct,
-    admin_feedback,
-    admin_files,
-    admin_keys,
-    admin_limits,
-    admin_members,
-    admin_organisations,
-    admin_policy,
-    admin_requests,
-    admin_runs,
-    admin_sign_in,
-    admin_standing,
-    admin_state,
-    admin_tools,
-    admin_usage,
-    admin_workbench,
-    feedback,
-    index,
-    operation,
-)
+from charter_service.api import feedback, index, operation
 from charter_service.api.addresses import suggest_address
 from charter_service.api.admin_entrance import ENTER, Desk, NotEntered, see
 from charter_service.api.alarms import Alarms, watching_loop
@@ -76,31 +55,11 @@ API = (
     renewing,
     operation,
 )
-PAGES = (
-    index,
-    admin_sign_in,
-    admin_state,
-    admin_keys,
-    admin_organisations,
-    admin_limits,
-    admin_usage,
-    admin_requests,
-    admin_workbench,
-    admin_runs,
-    admin_conduct,
-    admin_policy,
-    admin_standing,
-    admin_feedback,
-    admin_members,
-    admin_audit,
-    admin_files,
-    admin_tools,
-)
 ROUTES: tuple[Route, ...] = tuple(route for part in API for route in part.ROUTES.all)
 
 
-def make_app(service: Service) -> Guard:
-    """The application of a service, inside its guard."""
+def make_app(service: Service, console: Sequence[Route] = ()) -> Guard:
+    """The application of a service, inside its guard; `console`: the routes of the admin pages."""
     batching = Batching(service)
     service.metrics.registry.register(Alarms(service))
 
@@ -116,9 +75,8 @@ def make_app(service: Service) -> Guard:
     async def openapi(_: Request) -> Response:
         return JSONResponse(document())
 
-    pages = [route for part in PAGES for route in part.ROUTES.all]
     app = Starlette(
-        routes=[StarletteRoute("/openapi.json", openapi), *ROUTES, *pages],
+        routes=[StarletteRoute("/openapi.json", openapi), *ROUTES, *index.ROUTES.all, *console],
         exception_handlers={
             CharterError: answer_refusal,
             HTTPException: answer_unknown,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import math
 from typing import Any
 
 from starlette.requests import Request
@@ -12,8 +13,7 @@ from starlette.responses import Response
 
 from charter.ground.moderation.limits import SHORT
 from charter_service.accounts.keys import ANONYMOUS, Caller
-from charter_service.api.admin_entrance import LONGEST_SECRET
-from charter_service.api.admin_sign_in import check_pace
+from charter_service.api.admin_entrance import LONGEST_SECRET, desk_of
 from charter_service.api.documents import model_for_examples
 from charter_service.api.errors import ApiError, api_error
 from charter_service.api.feedback import SCOPE, FeedbackBody, keep, request_facts
@@ -27,11 +27,19 @@ from charter_service.api.wire.reading import address_of_server, checked, service
 from charter_service.api.wire.route import Routes
 from charter_service.web.forms import Form, check_site, read_form
 from charter_service.web.refusal import Refusal
+from charter_service.web.security_headers import address_of
 
 ROUTES = Routes("Pages")
 REPORT = "/report"
 KEPT = ("request", "thumb", "category", "words")  # fields of the report that the page shows again
 PAGES.environment.filters |= {"type_of": type_of, "meaning": meaning, "bounds": bounds}
+
+
+def check_pace(request: Request) -> None:
+    """Raises ApiError for an address that tries too many keys."""
+    if (wait := desk_of(request).entries.wait(address_of(request.scope))) > 0:
+        seconds = math.ceil(wait)
+        raise ApiError(429, f"too many tries from here; wait {seconds} s and try again", retry_after=seconds)
 
 
 @ROUTES.add("GET", "/", "What is served")

@@ -21,8 +21,8 @@ from lobby import MODEL, Hall, Said, configuration, open_hall, until, watching
 
 from charter_service.accounts.keys import find_key, revoke
 from charter_service.accounts.tables import CASES, DECISIONS, SESSIONS
-from charter_service.api.admin_conduct import texts_of
 from charter_service.api.admin_entrance import Desk
+from charter_service.console.conduct import texts_of
 from charter_service.web.database import reading, writing
 
 VERSION = {"anthropic-version": "2023-06-01"}

@@ -18,8 +18,8 @@ from lobby import MODEL, Hall, Said, configuration, open_hall, until, watching
 
 from charter_service.accounts.tables import CASES
 from charter_service.api.admin_entrance import Desk
-from charter_service.api.app import PAGES
-from charter_service.api.spreadsheet import _lines
+from charter_service.console.figures import csv_of
+from charter_service.console.routes import ROUTES
 from charter_service.people import members, workers
 from charter_service.people.roles import CONSOLE_ROLES, allows
 from charter_service.people.tables import CHATS, PEOPLE, TOKENS
@@ -118,7 +118,7 @@ def test_no_admin_route_is_open_to_strangers_or_people_without_a_role(hall: Hall
     """Each route of the admin pages, whatever it is; also those that others add later."""
     member = Person(hall)
     open_to_all = {"/admin/enter", "/admin/join/{token}", "/admin/joined"}
-    routes = [one for part in PAGES for one in part.ROUTES.all if one.path.startswith("/admin")]
+    routes = [one for one in ROUTES if one.path.startswith("/admin")]
     assert len(routes) > 30
     for one in routes:
         if one.path in open_to_all:
@@ -391,7 +391,7 @@ def test_an_export_holds_no_formula(hall: Hall) -> None:
         for row in rows
         for value in row.values()
     )
-    text = "".join(_lines(["a"], [["=1"], ["\t=1"], [" =1"], ["\r-1"], [-5], ["fine"]]))
+    text = "".join(csv_of(["a"], [{"a": cell} for cell in ("=1", "\t=1", " =1", "\r-1", -5, "fine")]))
     assert [row["a"] for row in csv.DictReader(io.StringIO(text, newline=""))] == [
         "'=1",
         "'\t=1",

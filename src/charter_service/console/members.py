@@ -1,12 +1,12 @@
-"""Admin pages of persons: who has a console role, and the people of the chat and the arena, without a word of what they
-wrote."""
+"""Console pages of persons: who has a console role, and the people of the chat and the arena, without a word of what
+they wrote."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 from sqlalchemy import Engine
 from starlette.responses import Response, StreamingResponse
@@ -15,7 +15,8 @@ from charter_service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Vi
 from charter_service.api.errors import ApiError, invalid
 from charter_service.api.rendering import ADMIN
 from charter_service.api.wire.reading import address_of_server
-from charter_service.api.wire.times import rfc3339
+from charter_service.console.filters import Filters, check_sure, is_sure, number
+from charter_service.console.listing import timed
 from charter_service.people import members
 from charter_service.people.members import Member
 from charter_service.people.roles import CONSOLE_ROLES, NOBODY
@@ -25,7 +26,6 @@ ROUTES = AdminRoutes(TAG)
 MEMBERS, PEOPLE = f"{ADMIN}/members", f"{ADMIN}/people"
 DAYS, MOST_DAYS = 7, 365  # of an invitation
 NO_ROLE = "none"  # in forms: no console role
-SURE = ("yes", "true", "1")
 
 
 @ROUTES.page("GET", MEMBERS, "Members and their roles", "own")
@@ -43,15 +43,20 @@ def people_page(visit: Visit) -> Shown:
     return Shown("admin_people", "People", {**_listed(visit, console=False), "roles": list(CONSOLE_ROLES)})
 
 
+class MemberFilters(Filters):
+    """Whose names to show."""
+
+    name: str
+    after: Annotated[int, number("the number of a person")]
+
+
 def _listed(visit: Visit, console: bool) -> dict[str, Any]:
-    name, after = visit.query("name")[: members.LONGEST_SEARCH], visit.query("after", "0")
-    if not (after.isascii() and after.isdigit() and len(after) < 10):
-        raise invalid("after: expected the number of a person", "after")
-    database = visit.service.people.existing()
+    filters, database = MemberFilters.of(visit), visit.service.people.existing()
+    name = filters.name[: members.LONGEST_SEARCH]
     listed, following, totals = list[Member](), 0, {"joined": 0, "suspended": 0, "invited": 0}
     if database is not None:
         with reading(database) as connection:
-            listed, following = members.list_members(connection, name, int(after), console)
+            listed, following = members.list_members(connection, name, filters.after, console)
             totals = members.totals(connection)
     rows = [member_row(one) for one in listed]
     return {"members": rows, "after": following or None, "totals": totals, "asked": {"name": name}}
@@ -59,7 +64,7 @@ def _listed(visit: Visit, console: bool) -> dict[str, Any]:
 
 def member_row(one: Member) -> dict[str, Any]:
     """A person as JSON."""
-    return {**asdict(one), "created": rfc3339(one.created), "touched": rfc3339(one.touched)}
+    return timed(asdict(one), "created", "touched")
 
 
 @ROUTES.page("POST", f"{MEMBERS}/invite", "Invite a member", "own")
@@ -107,7 +112,7 @@ def sign_out(visit: Visit) -> Done:
 @ROUTES.page("POST", f"{PEOPLE}/{{person}}", "Suspend a person or let them in", "own")
 def suspend(visit: Visit) -> Done:
     """Keeps a person out of all services that share the database, or lets them in again; their data stays."""
-    person, suspended = _person(visit), visit.form.text("suspended") in SURE
+    person, suspended = _person(visit), is_sure(visit, "suspended")
     if suspended and visit.person is not None and visit.person.id == person:
         raise ApiError(409, "you can't suspend yourself; another owner can")
     member = visit.write_people(
@@ -137,8 +142,7 @@ def _lines(database: Engine, person: int) -> Iterator[bytes]:
 def forget(visit: Visit) -> Done:
     """Deletes a person with all their data; the form says `sure=yes`."""
     person = _person(visit)
-    if visit.form.text("sure") not in SURE:
-        raise invalid("nothing was deleted: tick that you are sure, and send it again", "sure")
+    check_sure(visit)
     visit.write_people(
         lambda connection: members.forget_member(connection, visit.actor, person, visit.person)
     )

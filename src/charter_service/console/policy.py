@@ -1,5 +1,5 @@
-"""Admin pages where people change the acceptable-use policy: a draft, tried before it is published; versions, and the
-way back to an older one."""
+"""Console pages of the acceptable-use policy: the one in force; a draft, tried before it is published; versions, and
+the way back to an older one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from sqlalchemy import Connection
 from charter.ground.moderation.actions import LEVELS, Level
 from charter.ground.moderation.changing import values_of
 from charter.ground.moderation.screen import Screen
+from charter_service.accounts import cases
 from charter_service.accounts.policies import NewPolicy, Published, Values, find_policy, published_policies
-from charter_service.api.admin_conduct import POLICY
+from charter_service.accounts.standings import kept_ladder
 from charter_service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter_service.api.errors import ApiError, invalid
-from charter_service.api.policy_drafts import (
+from charter_service.api.policy_versions import base_of, screen_of, text_of, version_row
+from charter_service.api.rendering import ADMIN
+from charter_service.console.drafts import (
     REFUSED_SHARE,
     Draft,
     difference,
@@ -29,13 +32,48 @@ from charter_service.api.policy_drafts import (
     tried,
     week_of,
 )
-from charter_service.api.policy_versions import base_of, screen_of, text_of, version_row
 from charter_service.web.database import reading
 
 ROUTES = AdminRoutes(TAG)
+POLICY = f"{ADMIN}/policy"
 DRAFT, VERSIONS = f"{POLICY}/draft", f"{POLICY}/versions"
 ACTS = ("check", "try", "publish")
 VERSION_LINE = re.compile(r"^version:\s*(\d{1,9})\s*$", re.MULTILINE)
+
+
+@ROUTES.page("GET", POLICY, "The policy in force")
+def policy_page(visit: Visit) -> Shown:
+    """The policy in force, the thresholds of its classifiers, and people's verdicts on them."""
+    screen = visit.service.screen
+    with reading(visit.service.database) as connection:
+        audit, ladder = cases.audit(connection), kept_ladder(connection)
+    shown = screen.policy.model_dump(mode="json") if screen else None
+    data = {
+        "policy": shown and {**shown, "id": screen.policy.id if screen else ""},
+        "thresholds": _thresholds(screen) if screen else [],
+        "audit": [asdict(one) for one in audit],
+        "ladder": ladder.model_dump(mode="json", exclude={"severities", "permitted"}),
+        "keeps_content": visit.service.config.policy.keep_content,
+        "published": version_row(visit.service.published) if visit.service.published else None,
+    }
+    return Shown("admin_policy", "Policy", data)
+
+
+def _thresholds(screen: Screen) -> list[dict[str, Any]]:
+    """A row for each classifier, side and level: the threshold, and the data that it was chosen on."""
+    rows = []
+    for one in screen.classifiers:
+        thresholds = screen.thresholds[one.version]
+        sides = (
+            ("prompt", thresholds.prompt),
+            ("reply", thresholds.reply),
+            ("high-risk use", thresholds.high_risk),
+        )
+        for side, levels in sides:
+            for level in ("standard", "enhanced") if levels else ():
+                facts = {"classifier": one.name, "version": one.version, "side": side, "level": level}
+                rows.append({**facts, **getattr(levels, level).model_dump(mode="json")})
+    return rows
 
 
 def _screen(visit: Visit) -> Screen:

@@ -4,7 +4,6 @@ of the scope admin; and joining by an invitation with a console role."""
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import Any
 
 from sqlalchemy import Connection, delete
@@ -26,6 +25,7 @@ from charter_service.api.admin_entrance import (
     visit_of,
 )
 from charter_service.api.errors import ApiError
+from charter_service.api.index import check_pace
 from charter_service.api.rendering import ADMIN, page
 from charter_service.api.service import Service
 from charter_service.api.wire.reading import service_of
@@ -37,20 +37,12 @@ from charter_service.people.visits import drop_session, session_of, set_session
 from charter_service.web.database import reading, writing
 from charter_service.web.forms import check_site, read_form
 from charter_service.web.refusal import Refusal
-from charter_service.web.security_headers import address_of
 from charter_service.web.tokens import digest_of
 
 ROUTES = Routes(TAG)
 JOIN, JOINED = f"{ADMIN}/join/{{token}}", f"{ADMIN}/joined"
 LONGEST_TOKEN, LONGEST_NAME = 100, 40
 NOT_KNOWN = "this key is not known here; give your personal key, or an API key with the scope admin"
-
-
-def check_pace(request: Request) -> None:
-    """Raises ApiError for an address that tries too many keys."""
-    if (wait := desk_of(request).entries.wait(address_of(request.scope))) > 0:
-        seconds = math.ceil(wait)
-        raise ApiError(429, f"too many tries from here; wait {seconds} s and try again", retry_after=seconds)
 
 
 @ROUTES.add("GET", ENTER, "Sign in")

@@ -57,10 +57,10 @@ def create(
 ) -> None:
     """Create a key and show its secret, only this once."""
     limits = (requests_per_minute, input_tokens_per_minute, output_tokens_per_minute, concurrency)
-    from charter_service.accounts import key_views
+    from charter_service.console import key_terminal
 
-    wanted = key_views.Wanted(org, name, _parts(scopes), _parts(models), expires_days, limits)
-    key_views.create(database, wanted, as_json)
+    wanted = key_terminal.Wanted(org, name, _parts(scopes), _parts(models), expires_days, limits)
+    key_terminal.create(database, wanted, as_json)
 
 
 def list_keys(
@@ -69,9 +69,9 @@ def list_keys(
     as_json: Json = False,
 ) -> None:
     """List all keys, without their secrets."""
-    from charter_service.accounts import key_views
+    from charter_service.console import key_terminal
 
-    key_views.show(database, org, as_json)
+    key_terminal.show(database, org, as_json)
 
 
 def revoke(
@@ -80,9 +80,9 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke keys for good; a running service applies it within a second."""
-    from charter_service.accounts import key_views
+    from charter_service.console import key_terminal
 
-    key_views.revoke(database, keys, as_json)
+    key_terminal.revoke(database, keys, as_json)
 
 
 def limits(
@@ -95,10 +95,10 @@ def limits(
     as_json: Json = False,
 ) -> None:
     """Show a key's limits, or change some; a running service applies them within a second."""
-    from charter_service.accounts import key_views
+    from charter_service.console import key_terminal
 
     numbers = (requests_per_minute, input_tokens_per_minute, output_tokens_per_minute, concurrency)
-    key_views.limits(database, key, numbers, as_json)
+    key_terminal.limits(database, key, numbers, as_json)
 
 
 def usage(
@@ -115,9 +115,9 @@ def usage(
     as_json: Json = False,
 ) -> None:
     """Show requests and tokens by day, key and model."""
-    from charter_service.accounts import key_views
+    from charter_service.console import key_terminal
 
-    key_views.usage(database, org, key, since, until, as_json)
+    key_terminal.usage(database, org, key, since, until, as_json)
 
 
 def _parts(words: str) -> tuple[str, ...]:

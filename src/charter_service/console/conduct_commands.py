@@ -3,52 +3,18 @@
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from charter.ground.artifact.errors import CharterError
 from charter.terminal.options import ACCOUNTS, Database, Json, Yes
 
-
-class CaseKind(StrEnum):
-    """What a case is about."""
-
-    flag = "flag"
-    report = "report"
-    appeal = "appeal"
-    standing = "standing"
-
-
-class CaseState(StrEnum):
-    """Whether people have decided it."""
-
-    open = "open"
-    closed = "closed"
-    all = "all"
-
-
-class CaseSeverity(StrEnum):
-    """How much harm is at stake."""
-
-    severe = "severe"
-    high = "high"
-    medium = "medium"
-    low = "low"
-
-
-class Step(StrEnum):
-    """A step of the ladder."""
-
-    good = "good"
-    warned = "warned"
-    enhanced = "enhanced"
-    throttled = "throttled"
-    suspended = "suspended"
-
-
+CaseKind = Literal["flag", "report", "appeal", "standing"]
+CaseState = Literal["open", "closed", "all"]
+CaseSeverity = Literal["severe", "high", "medium", "low"]
+Step = Literal["good", "warned", "enhanced", "throttled", "suspended"]
 Account = Annotated[str, typer.Argument(metavar="ORGANISATION", help="Its name, or its id.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
 User = Annotated[
@@ -58,7 +24,7 @@ User = Annotated[
 
 def queue(
     kind: Annotated[CaseKind | None, typer.Option("--kind", help="Only cases of this kind.")] = None,
-    state: Annotated[CaseState, typer.Option("--state", help="Open, closed or all.")] = CaseState.open,
+    state: Annotated[CaseState, typer.Option("--state", help="Open, closed or all.")] = "open",
     organisation: Annotated[
         str, typer.Option("--organisation", metavar="NAME", help="Only cases of this organisation.")
     ] = "",
@@ -71,17 +37,10 @@ def queue(
     as_json: Json = False,
 ) -> None:
     """List cases that wait for a person, by severity and then age."""
-    from charter_service.accounts import conduct_views
+    from charter_service.console import conduct_terminal
 
-    wanted = conduct_views.Wanted(
-        kind.value if kind else None,
-        state.value,
-        organisation,
-        after,
-        limit,
-        severity.value if severity else "",
-    )
-    conduct_views.print_queue(database, wanted, as_json)
+    wanted = conduct_terminal.Wanted(kind, state, organisation, after, limit, severity or "")
+    conduct_terminal.print_queue(database, wanted, as_json)
 
 
 def case(
@@ -103,15 +62,15 @@ def case(
     a stopped request dismisses its flags, and the request may be sent once more. An upheld case of kind standing
     applies the level that the rule asks for.
     """
-    from charter_service.accounts import conduct_views
+    from charter_service.console import conduct_terminal
 
     if uphold and dismiss:
         raise CharterError("a case is either upheld or dismissed; give one of --uphold and --dismiss")
     if (by or note) and not (uphold or dismiss):
         raise CharterError("--by and --note go with a verdict; give --uphold or --dismiss as well")
     if uphold or dismiss:
-        conduct_views.close(database, id, "upheld" if uphold else "dismissed", by, note)
-    conduct_views.print_case(database, id, as_json)
+        conduct_terminal.close(database, id, "upheld" if uphold else "dismissed", by, note)
+    conduct_terminal.print_case(database, id, as_json)
 
 
 def decide(
@@ -130,9 +89,9 @@ def decide(
 
     The level holds for one clean period, whatever the rule says.
     """
-    from charter_service.accounts import conduct_views
+    from charter_service.console import conduct_terminal
 
-    conduct_views.decide(database, organisation, user, level.value, by, reason)
+    conduct_terminal.decide(database, organisation, user, level, by, reason)
 
 
 def standing(
@@ -147,11 +106,14 @@ def standing(
     as_json: Json = False,
 ) -> None:
     """Show the level of an account, or of one of its end users, its history, and when a level is lifted."""
-    from charter_service.accounts import conduct_views
+    from charter_service.console import conduct_terminal
 
     if user and not organisation:
         raise CharterError("name the end user's organisation first: standing ORGANISATION --user ID")
-    conduct_views.print_standing(database, organisation, user, as_json)
+    if organisation:
+        conduct_terminal.print_standing(database, organisation, user, as_json)
+    else:
+        conduct_terminal.print_standings(database, as_json)
 
 
 def appeal(
@@ -161,9 +123,9 @@ def appeal(
     database: Database = ACCOUNTS,
 ) -> None:
     """Put an account's appeal into the queue, for example one sent by mail."""
-    from charter_service.accounts import conduct_views
+    from charter_service.console import conduct_terminal
 
-    conduct_views.appeal(database, organisation, user, words)
+    conduct_terminal.appeal(database, organisation, user, words)
 
 
 Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, which is stored.")]
@@ -179,9 +141,9 @@ def release(
     database: Database = ACCOUNTS,
 ) -> None:
     """Let a blocked request pass once: the same conversation, organisation and model."""
-    from charter_service.accounts import grant_views
+    from charter_service.console import conduct_terminal
 
-    grant_views.release(database, stopped, by, reason, hours)
+    conduct_terminal.release(database, stopped, by, reason, hours)
 
 
 def exempt(
@@ -202,11 +164,11 @@ def exempt(
     database: Database = ACCOUNTS,
 ) -> None:
     """Exempt an organisation from a category until a day: within 366 days, a severe one within 92."""
-    from charter_service.accounts import grant_views
+    from charter_service.console import conduct_terminal
 
     if bool(category) == everything:
         raise CharterError("give --category ID, or --all for all categories that aren't severe")
-    grant_views.exempt(database, organisation, category or [""], until, by, reason)
+    conduct_terminal.exempt(database, organisation, category or [""], until, by, reason)
 
 
 def revoke(
@@ -216,9 +178,9 @@ def revoke(
     database: Database = ACCOUNTS,
 ) -> None:
     """Revoke a release or an exemption. A running service applies it within a second."""
-    from charter_service.accounts import grant_views
+    from charter_service.console import conduct_terminal
 
-    grant_views.revoke(database, id, by, reason)
+    conduct_terminal.revoke(database, id, by, reason)
 
 
 def grants(
@@ -230,9 +192,9 @@ def grants(
     as_json: Json = False,
 ) -> None:
     """List releases and exemptions in force."""
-    from charter_service.accounts import grant_views
+    from charter_service.console import conduct_terminal
 
-    grant_views.print_grants(database, organisation, everything, as_json)
+    conduct_terminal.print_grants(database, organisation, everything, as_json)
 
 
 def decisions(
@@ -241,16 +203,16 @@ def decisions(
     as_json: Json = False,
 ) -> None:
     """Show all decisions about a request, and the feedback on it."""
-    from charter_service.accounts import conduct_views
+    from charter_service.console import conduct_terminal
 
-    conduct_views.print_decisions(database, request, as_json)
+    conduct_terminal.print_decisions(database, request, as_json)
 
 
 def audit(database: Database = ACCOUNTS, as_json: Json = False) -> None:
     """Show how often people agreed with the classifiers, by category."""
-    from charter_service.accounts import conduct_views
+    from charter_service.console import conduct_terminal
 
-    conduct_views.print_audit(database, as_json)
+    conduct_terminal.print_audit(database, as_json)
 
 
 def verify(
@@ -277,9 +239,9 @@ def verify(
 
     With a tip it also checks that the log still holds its earlier rows. It fails too if it can't check the tip.
     """
-    from charter_service.accounts import log_views
+    from charter_service.console import conduct_terminal
 
-    log_views.verify(database, tip, keep_days, as_json, people, audit_tip)
+    conduct_terminal.verify(database, tip, keep_days, as_json, people, audit_tip)
 
 
 def export(
@@ -294,14 +256,14 @@ def export(
     database: Database = ACCOUNTS,
 ) -> None:
     """Freeze feedback and closed cases as an artifact, or export an organisation's data."""
-    from charter_service.accounts import conduct_views
+    from charter_service.console import conduct_terminal
 
     if organisation and content:
         raise CharterError("an organisation's data always includes contents; leave out --content")
     if organisation:
-        conduct_views.hand_out(database, organisation, out)
+        conduct_terminal.hand_out(database, organisation, out)
     else:
-        conduct_views.freeze(database, out, content)
+        conduct_terminal.freeze(database, out, content)
 
 
 def forget(
@@ -313,7 +275,7 @@ def forget(
     database: Database = ACCOUNTS,
 ) -> None:
     """Delete the texts of an organisation or one of its users; decisions, which hold no text, stay."""
-    from charter_service.accounts import conduct_views
+    from charter_service.console import conduct_terminal
 
     whom = f"the user {user} of {organisation}" if user else organisation
     if not yes and not sys.stdin.isatty():
@@ -321,7 +283,7 @@ def forget(
     if not yes and not typer.confirm(f"Delete all texts of {whom}? Earlier exports keep their copies."):
         print("nothing was deleted")
         raise typer.Exit(1)
-    conduct_views.forget(database, organisation, user)
+    conduct_terminal.forget(database, organisation, user)
 
 
 def expire(
@@ -329,25 +291,16 @@ def expire(
     database: Database = ACCOUNTS,
 ) -> None:
     """Delete words and contents of cases closed long ago."""
-    from charter_service.accounts import conduct_views
+    from charter_service.console import conduct_terminal
 
-    conduct_views.expire(database, days)
+    conduct_terminal.expire(database, days)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "queue": queue,
-    "case": case,
-    "decide": decide,
-    "standing": standing,
-    "appeal": appeal,
-    "release": release,
-    "exempt": exempt,
-    "revoke": revoke,
-    "grants": grants,
-    "decisions": decisions,
-    "audit": audit,
-    "verify": verify,
-    "export": export,
-    "forget": forget,
-    "expire": expire,
+    run.__name__: run
+    for run in (
+        *(queue, case, decide, standing, appeal),
+        *(release, exempt, revoke, grants, decisions),
+        *(audit, verify, export, forget, expire),
+    )
 }

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import Annotated, Any
@@ -134,9 +135,10 @@ def serve(
 def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket], as_json: bool) -> None:
     """Opens the models, with progress, and serves them until a signal stops it."""
     from charter_service.api import opening
-    from charter_service.api import serve as server
+    from charter_service.api.app import make_app
+    from charter_service.console.routes import ROUTES
     from charter_service.web.ending import end_in_time
-    from charter_service.web.listening import address_at
+    from charter_service.web.listening import address_at, log_to_stderr, run_app
 
     host, bound = place
     # a signal that stops services works like Ctrl-C: all counts are written
@@ -159,7 +161,12 @@ def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket
             flush=True,
         )
         os._exit(130)  # all is closed, and a thread that still computes would abort Python's normal exit
-    server.serve(service, bound, lambda: _ready(service, address, as_json))
+    log_to_stderr("charter_service.api", "%(message)s")
+    try:
+        ready = partial(_ready, service, address, as_json)
+        run_app(make_app(service, ROUTES), bound, ready, service.config.proxy)
+    finally:
+        service.close()
 
 
 def _loaded(config: Path) -> Any:

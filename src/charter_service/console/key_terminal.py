@@ -1,5 +1,4 @@
-"""The commands of `charter keys` on a service's database, and their tables. A secret is printed only once, when its key
-is created."""
+"""The commands of `charter keys` on a service's database. A secret is printed only once, when its key is created."""
 
 from __future__ import annotations
 
@@ -7,23 +6,23 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from sqlalchemy import Connection
 
 from charter.ground.artifact.errors import CharterError
-from charter.terminal.tables import console, plain_table
 from charter_service.accounts.keys import Key, KeyLimits, find_key, list_keys, make_key, set_limits
 from charter_service.accounts.keys import revoke as end
 from charter_service.accounts.organisations import find_organisation, make_organisation
 from charter_service.accounts.store import open_accounts
-from charter_service.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_day
+from charter_service.accounts.usage import COLUMNS, Counts, usage_by_day
+from charter_service.console.listing import Listing, Row, day
+from charter_service.console.rows import LIMITS, key_row, usage_row
 from charter_service.web.audit import at_shell, note_act
 from charter_service.web.database import shown, writing
 from charter_service.web.refusal import NotFound
@@ -31,8 +30,42 @@ from charter_service.web.refusal import NotFound
 DAY = 86_400.0
 MOST_DAYS = 36_500
 SHOWN_DAYS = 30
-LIMITS = tuple(field.name for field in fields(KeyLimits))
 Numbers = Sequence[int | None]  # in the order of LIMITS; None leaves one as it is
+
+
+def _day_of(name: str) -> Callable[[Row], str]:
+    return lambda row: str(row[name])[:10] if row[name] else "-"
+
+
+def _count_of(name: str) -> Callable[[Row], str]:
+    return lambda row: f"{row[name]:,}"
+
+
+KEYS = Listing(
+    "there are no keys; create one with charter keys create",
+    {
+        "key": "id",
+        "organisation": "organisation",
+        "name": "name",
+        "ends in": "hint",
+        "state": "state",
+        "scopes": lambda row: " ".join(row["scopes"]),
+        "models": lambda row: " ".join(row["models"]) or "all",
+        "made": _day_of("created"),
+        "expires": _day_of("expires"),
+        "used": _day_of("used"),
+    },
+)
+USAGE = Listing(
+    "nothing was used",
+    {
+        "day": "day",
+        "organisation": "organisation",
+        "key": lambda row: f"{row['name']} ({row['key']})" if row["key"] else "",
+        "model": "model",
+    },
+    {name.replace("_", " "): _count_of(name) for name in COLUMNS},
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +105,7 @@ def create(database: str, wanted: Wanted, as_json: bool) -> None:
             organisation = make_organisation(connection, wanted.organisation)
             after = {"name": wanted.organisation}
             note_act(connection, at_shell(), "organisation.create", organisation, after=after)
+        limits = _changed(KeyLimits(), wanted.limits)
         id, secret = make_key(
             connection,
             organisation,
@@ -79,14 +113,14 @@ def create(database: str, wanted: Wanted, as_json: bool) -> None:
             wanted.scopes,
             expires=expires,
             models=wanted.models,
-            limits=_changed(KeyLimits(), wanted.limits),
+            limits=limits,
         )
         key = find_key(connection, id)
         note_act(connection, at_shell(), "key.create", id, after=_audited(key))
     if as_json:
         print(json.dumps(_facts(key) | {"secret": secret, "database": place}))
         return
-    until = "for good" if key.expires is None else f"until {_day(key.expires)}"
+    until = "for good" if key.expires is None else f"until {day(key.expires)}"
     print(
         f"{id} of {key.organisation} may use {', '.join(key.caller.scopes)} {until}; its secret, shown only once:"
     )
@@ -112,18 +146,8 @@ def show(database: str, organisation: str | None, as_json: bool) -> None:
         keys = list_keys(connection, owner)
     if as_json:
         print(json.dumps([_facts(key) for key in keys]))
-        return
-    table = plain_table(
-        ("key", "organisation", "name", "ends in", "state", "scopes", "models", "made", "expires", "used")
-    )
-    for key in keys:
-        caller = key.caller
-        names = (caller.key, key.organisation, caller.name, key.hint, key.state())
-        may = (" ".join(caller.scopes), " ".join(caller.models) or "all")
-        table.add_row(
-            *(escape(word) for word in (*names, *may)), *map(_day, (key.created, key.expires, key.used))
-        )
-    console().print(table if keys else "there are no keys; create one with charter keys create")
+    else:
+        KEYS.show([key_row(key) for key in keys])
 
 
 def revoke(database: str, keys: Sequence[str], as_json: bool) -> None:
@@ -149,11 +173,11 @@ def limits(database: str, key: str, numbers: Numbers, as_json: bool) -> None:
             set_limits(connection, key, _changed(before.caller.limits, numbers))
             after = _audited(find_key(connection, key))
             note_act(connection, at_shell(), "key.limits", key, _audited(before), after)
-        current = find_key(connection, key).caller.limits
+        current = asdict(find_key(connection, key).caller.limits)
     if as_json:
-        print(json.dumps({"id": key, **asdict(current)}))
+        print(json.dumps({"id": key, **current}))
         return
-    for name, number in asdict(current).items():
+    for name, number in current.items():
         print(f"{name.replace('_', ' ')}: {f'{number:,}' if number else 'the default of the service'}")
 
 
@@ -174,26 +198,21 @@ def usage(
         owner = None if organisation is None else find_organisation(connection, organisation)
         if key is not None:
             find_key(connection, key)
-        rows = usage_by_day(connection, first, last, owner, key)
+        used = usage_by_day(connection, first, last, owner, key)
+    rows = [usage_row(one) for one in used]
     if as_json:
-        print(json.dumps([_row(row) for row in rows]))
-        return
-    if not rows:
-        print(f"nothing was used from {first} to {last}")
-        return
-    table = plain_table(("day", "organisation", "key", "model"), [name.replace("_", " ") for name in COLUMNS])
-    for row in rows:
-        names = (row.day, row.organisation, f"{row.name} ({row.key})", row.model)
-        table.add_row(*(escape(word) for word in names), *_numbers(row.counts))
-    table.add_row("together", "", "", "", *_numbers(sum((row.counts for row in rows), Counts())))
-    console().print(table)
+        print(json.dumps(rows))
+    elif rows:
+        together = asdict(sum((one.counts for one in used), Counts()))
+        USAGE.show([*rows, {"day": "together", "organisation": "", "key": "", "model": "", **together}])
+    else:
+        print(f"{USAGE.none} from {first} to {last}")
 
 
 def _audited(key: Key) -> dict[str, Any]:
     """What the audit log holds of a key."""
-    caller = key.caller
-    facts = {"organisation_id": caller.organisation, "scopes": list(caller.scopes), "state": key.state()}
-    return {**facts, "limits": asdict(caller.limits), "expires": _time(key.expires)}
+    row = key_row(key)
+    return {name: row[name] for name in ("organisation_id", "scopes", "state", "limits", "expires")}
 
 
 def _changed(limits: KeyLimits, numbers: Numbers) -> KeyLimits:
@@ -201,40 +220,24 @@ def _changed(limits: KeyLimits, numbers: Numbers) -> KeyLimits:
 
 
 def _facts(key: Key) -> dict[str, Any]:
-    """A key in JSON; times in RFC 3339."""
-    caller = key.caller
-    return {
-        "id": caller.key,
-        "organisation": {"id": caller.organisation, "name": key.organisation},
-        "name": caller.name,
-        "hint": key.hint,
-        "state": key.state(),
-        "scopes": list(caller.scopes),
-        "models": list(caller.models),
-        "created": _time(key.created),
-        "expires": _time(key.expires),
-        "revoked": _time(key.revoked),
-        "used": _time(key.used),
-        "limits": asdict(caller.limits),
-    }
-
-
-def _row(row: DayUsage) -> dict[str, Any]:
-    facts: dict[str, Any] = asdict(row)
-    counts: dict[str, Any] = facts.pop("counts")
-    return facts | counts
-
-
-def _numbers(counts: Counts) -> list[str]:
-    return [f"{number:,}" for number in asdict(counts).values()]
-
-
-def _time(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(int(at), UTC).isoformat().replace("+00:00", "Z")
-
-
-def _day(at: float | None) -> str:
-    return "-" if at is None else datetime.fromtimestamp(at, UTC).date().isoformat()
+    """A key in JSON, with its organisation as an object."""
+    row = key_row(key)
+    owner = {"id": row.pop("organisation_id"), "name": row.pop("organisation")}
+    del row["former_until"]
+    order = (
+        "id",
+        "name",
+        "hint",
+        "state",
+        "scopes",
+        "models",
+        "created",
+        "expires",
+        "revoked",
+        "used",
+        "limits",
+    )
+    return {"id": row["id"], "organisation": owner, **{name: row[name] for name in order}}
 
 
 def _read_day(option: str, words: str | None) -> date | None:

@@ -1,4 +1,4 @@
-"""Admin pages of evaluation runs: scores with intervals, two runs side by side, the gate, reports and cards; and
+"""Console pages of evaluation runs: scores with intervals, two runs side by side, the gate, reports and cards; and
 starting an evaluation of a served model.
 
 Reports are somebody's HTML: they are sent with a policy of their own that runs no script and reaches nothing.
@@ -26,8 +26,8 @@ from charter_service.api.errors import ApiError, invalid
 from charter_service.api.evaluating import Evaluating, Note
 from charter_service.api.registry import Served
 from charter_service.api.rendering import ADMIN
-from charter_service.api.runs import find_file, list_names, open_run, read_json
 from charter_service.api.wire.times import rfc3339
+from charter_service.console.runs import find_file, list_names, open_run, read_json
 from charter_service.web.database import reading, writing
 
 ROUTES = AdminRoutes(TAG)

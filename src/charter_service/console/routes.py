@@ -1,0 +1,19 @@
+"""All routes of the console, in the order in which they are tried."""
+
+from __future__ import annotations
+
+from charter_service.api.wire.route import Route
+from charter_service.console import (
+    accounts,
+    audit,
+    conduct,
+    evaluations,
+    members,
+    policy,
+    sign_in,
+    traffic,
+    workbench,
+)
+
+PARTS = (sign_in, accounts, traffic, workbench, evaluations, conduct, policy, members, audit)
+ROUTES: tuple[Route, ...] = tuple(route for part in PARTS for route in part.ROUTES.all)
