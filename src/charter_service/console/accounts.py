@@ -14,31 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from starlette.responses import Response, StreamingResponse
 
-from charter_service.accounts.buckets import Load
-from charter_service.accounts.export import forget_organisation, organisation_data
-from charter_service.accounts.keys import (
-    LOCAL,
-    SCOPES,
-    USUAL,
-    Key,
-    KeyLimits,
-    find_key,
-    list_keys,
-    make_key,
-    opens_admin,
-    revoke,
-    rotate,
-    set_limits,
-)
-from charter_service.accounts.organisations import (
-    Organisation,
-    disable_organisation,
-    limit_organisation,
-    list_organisations,
-    make_organisation,
-    organisation_by_id,
-    organisations_with_keys,
-)
+from charter_service.accounts import buckets, export, keys, organisations
 from charter_service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter_service.api.errors import ApiError, api_error, invalid
 from charter_service.api.rendering import ADMIN
@@ -64,9 +40,9 @@ class Limits(Sent):
     output_tokens_per_minute: Count
     concurrency: Count
 
-    def limits(self) -> KeyLimits:
+    def limits(self) -> keys.KeyLimits:
         """The limits; 0 for an empty field."""
-        return KeyLimits(**{name: getattr(self, name) or 0 for name in LIMITS})
+        return keys.KeyLimits(**{name: getattr(self, name) or 0 for name in LIMITS})
 
 
 class Capped(Limits):
@@ -79,16 +55,16 @@ class Capped(Limits):
 def keys_page(visit: Visit) -> Shown:
     """All keys by organisation, with forms to create and change them."""
     with reading(visit.service.database) as connection:
-        keys, organisations = list_keys(connection), list_organisations(connection)
+        stored, owners = keys.list_keys(connection), organisations.list_organisations(connection)
     data = {
         "organisations": [
             {"id": one.id, "name": one.name, "created": rfc3339(one.created), "disabled": one.disabled}
-            for one in organisations
-            if one.name != LOCAL
+            for one in owners
+            if one.name != keys.LOCAL
         ],
-        "keys": [key_row(key) for key in keys],
-        "scopes": list(SCOPES),
-        "usual": list(USUAL),
+        "keys": [key_row(key) for key in stored],
+        "scopes": list(keys.SCOPES),
+        "usual": list(keys.USUAL),
         "defaults": {name: getattr(visit.service.config.limits, name) for name in LIMITS},
         "models": [one.id for one in visit.service.registry.served],
     }
@@ -108,7 +84,7 @@ def create_key(visit: Visit) -> Done:
     if unknown := [name for name in models if name not in known]:
         raise invalid(f"models: there is no {unknown[0][:200]}", "models")
     with writing(visit.service.database) as connection:
-        id, secret = make_key(
+        id, secret = keys.make_key(
             connection,
             _owner(connection, visit),
             form.text("name"),
@@ -117,7 +93,7 @@ def create_key(visit: Visit) -> Done:
             models=models,
             limits=limits,
         )
-        row = key_row(find_key(connection, id))
+        row = key_row(keys.find_key(connection, id))
         visit.note(connection, "key.create", id, after=key_state(row))
     return _made(visit, row, secret)
 
@@ -149,12 +125,14 @@ def _owner(connection: Connection, visit: Visit) -> str:
     wanted = " ".join((form.text("new_organisation") or form.text("organisation")).split())
     if not wanted:
         raise invalid("organisation: choose one, or give a new one's name", "organisation")
-    there = {name: one.id for one in list_organisations(connection) for name in (one.id, one.name)}
+    there = {
+        name: one.id for one in organisations.list_organisations(connection) for name in (one.id, one.name)
+    }
     return there[wanted] if wanted in there else _new_organisation(connection, visit, wanted)
 
 
 def _new_organisation(connection: Connection, visit: Visit, name: str) -> str:
-    id = make_organisation(connection, name)
+    id = organisations.make_organisation(connection, name)
     visit.note(connection, "organisation.create", id, after={"name": name})
     return id
 
@@ -182,11 +160,11 @@ def revoke_key(visit: Visit) -> Done:
             409, "this is the key that you are using; revoke it with another one, or with charter keys revoke"
         )
     try:
-        return Done(KEYS, _change(visit, "key.revoke", revoke))
+        return Done(KEYS, _change(visit, "key.revoke", keys.revoke))
     except DBAPIError as error:
         if not visit.may("own"):  # the change may have failed before it was checked
             with reading(visit.service.database) as connection:
-                _check_scopes(visit, key_row(find_key(connection, id))["scopes"])
+                _check_scopes(visit, key_row(keys.find_key(connection, id))["scopes"])
         visit.service.keyring.shut(id)
         raise ApiError(
             503,
@@ -199,7 +177,9 @@ def revoke_key(visit: Visit) -> Done:
 @ROUTES.page("POST", f"{KEYS}/{{key}}/limits", "Change a key's limits")
 def limit_key(visit: Visit) -> Done:
     """Changes a key's limits."""
-    return Done(KEYS, _change(visit, "key.limits", partial(set_limits, limits=Limits.of(visit).limits())))
+    return Done(
+        KEYS, _change(visit, "key.limits", partial(keys.set_limits, limits=Limits.of(visit).limits()))
+    )
 
 
 @ROUTES.page("POST", f"{KEYS}/{{key}}/rotate", "Give a key a new secret")
@@ -208,7 +188,7 @@ def rotate_key(visit: Visit) -> Done:
     hours, secrets = visit.form.number("hours"), list[str]()
 
     def work(connection: Connection, key: str) -> None:
-        secrets.append(rotate(connection, key, OVERLAP if hours is None else hours))
+        secrets.append(keys.rotate(connection, key, OVERLAP if hours is None else hours))
 
     return _made(visit, _change(visit, "key.rotate", work), secrets[-1])
 
@@ -218,10 +198,10 @@ def _change(visit: Visit, what: str, change: Callable[[Connection, str], None]) 
     id = visit.part("key")
 
     def work(connection: Connection) -> dict[str, Any]:
-        before = key_row(find_key(connection, id))
+        before = key_row(keys.find_key(connection, id))
         _check_scopes(visit, before["scopes"])
         change(connection, id)
-        row = key_row(find_key(connection, id))
+        row = key_row(keys.find_key(connection, id))
         visit.note(connection, what, id, key_state(before), key_state(row))
         return row
 
@@ -235,14 +215,14 @@ def organisations_page(visit: Visit) -> Shown:
     """All organisations: their keys, limits, and what they used of this month's cap."""
     with reading(visit.service.database) as connection:
         rows = [
-            {**organisation_row(visit.service, one), "keys": keys}
-            for one, keys in organisations_with_keys(connection)
-            if one.name != LOCAL
+            {**organisation_row(visit.service, one), "keys": count}
+            for one, count in organisations.organisations_with_keys(connection)
+            if one.name != keys.LOCAL
         ]
     return Shown("admin_organisations", "Organisations", {"organisations": rows})
 
 
-def organisation_row(service: Service, one: Organisation) -> dict[str, Any]:
+def organisation_row(service: Service, one: organisations.Organisation) -> dict[str, Any]:
     """An organisation as JSON; `used`: tokens of this month."""
     return {
         "id": one.id,
@@ -259,9 +239,9 @@ def organisation_row(service: Service, one: Organisation) -> dict[str, Any]:
 def organisation_page(visit: Visit) -> Shown:
     """One organisation, with forms to change it. Raises NotFound."""
     with reading(visit.service.database) as connection:
-        one = organisation_by_id(connection, visit.part("organisation"))
-        kept = not visit.may("own") and opens_admin(connection, one.id)
-    own = kept or one.id == visit.caller.organisation or one.name == LOCAL
+        one = organisations.organisation_by_id(connection, visit.part("organisation"))
+        kept = not visit.may("own") and keys.opens_admin(connection, one.id)
+    own = kept or one.id == visit.caller.organisation or one.name == keys.LOCAL
     data = {"organisation": organisation_row(visit.service, one), "own": own, "kept": kept}
     return Shown("admin_organisation", one.name, data)
 
@@ -270,11 +250,13 @@ def organisation_page(visit: Visit) -> Shown:
 def create_organisation(visit: Visit) -> Done:
     """Creates an organisation without keys."""
     name = " ".join(visit.form.text("name").split())
-    one = visit.service.room.write(lambda c: organisation_by_id(c, _new_organisation(c, visit, name)))
+    one = visit.service.room.write(
+        lambda c: organisations.organisation_by_id(c, _new_organisation(c, visit, name))
+    )
     return _changed(visit, one)
 
 
-def _changed(visit: Visit, one: Organisation) -> Done:
+def _changed(visit: Visit, one: organisations.Organisation) -> Done:
     return Done(f"{ORGANISATIONS}/{one.id}", organisation_row(visit.service, one))
 
 
@@ -286,9 +268,9 @@ def switch_organisation(visit: Visit) -> Done:
         raise ApiError(409, "this is the organisation of the key that you are using")
 
     def work(connection: Connection) -> None:
-        before = organisation_by_id(connection, id)
+        before = organisations.organisation_by_id(connection, id)
         visit.check_holder(connection, id)
-        disable_organisation(connection, id, disabled)
+        organisations.disable_organisation(connection, id, disabled)
         what = "organisation.suspend" if disabled else "organisation.restore"
         visit.note(connection, what, id, {"disabled": before.disabled}, {"disabled": disabled})
 
@@ -303,11 +285,11 @@ def limit(visit: Visit) -> Done:
     may in a minute, and no limit in a month."""
     id, form = visit.part("organisation"), Capped.of(visit)
 
-    def work(connection: Connection) -> Organisation:
-        before = organisation_by_id(connection, id)
+    def work(connection: Connection) -> organisations.Organisation:
+        before = organisations.organisation_by_id(connection, id)
         visit.check_holder(connection, id)
-        limit_organisation(connection, id, form.limits(), form.monthly_tokens or 0)
-        after = organisation_by_id(connection, id)
+        organisations.limit_organisation(connection, id, form.limits(), form.monthly_tokens or 0)
+        after = organisations.organisation_by_id(connection, id)
         states = [{**asdict(one.limits), "monthly_tokens": one.monthly_tokens} for one in (before, after)]
         visit.note(connection, "organisation.limits", id, *states)
         return after
@@ -318,14 +300,14 @@ def limit(visit: Visit) -> Done:
 
 
 @ROUTES.page("POST", f"{ONE}/export", "All data of an organisation", "own")
-def export(visit: Visit) -> Response:
+def hand_out(visit: Visit) -> Response:
     """All data of an organisation as lines of JSON, to hand over on request; no secret of a key."""
     id, service = visit.part("organisation"), visit.service
     service.conduct.log.flush()
     service.meter.try_flush()
 
     def work(connection: Connection) -> None:
-        organisation_by_id(connection, id)
+        organisations.organisation_by_id(connection, id)
         visit.note(connection, "organisation.export", id)
 
     service.room.write(work)
@@ -335,7 +317,7 @@ def export(visit: Visit) -> Response:
 
 def _lines(service: Service, organisation: str) -> Iterator[str]:
     with reading(service.database) as connection:
-        for table, row in organisation_data(connection, organisation):
+        for table, row in export.organisation_data(connection, organisation):
             yield json.dumps({"table": table, **row}, ensure_ascii=False) + "\n"
 
 
@@ -347,8 +329,8 @@ def forget(visit: Visit) -> Done:
     check_sure(visit)
 
     def work(connection: Connection) -> dict[str, int]:
-        organisation_by_id(connection, id)
-        counts = asdict(forget_organisation(connection, id))
+        organisations.organisation_by_id(connection, id)
+        counts = asdict(export.forget_organisation(connection, id))
         visit.note(connection, "organisation.forget", id, after=counts)
         return counts
 
@@ -364,9 +346,9 @@ def limits_page(visit: Visit) -> Shown:
     and how many were refused for a limit since the server began."""
     service = visit.service
     with reading(service.database) as connection:
-        keys = list_keys(connection)
-    by_organisation = defaultdict[str, list[Key]](list)
-    for key in keys:
+        stored = keys.list_keys(connection)
+    by_organisation = defaultdict[str, list[keys.Key]](list)
+    for key in stored:
         if key.state() == "usable":
             by_organisation[key.caller.organisation].append(key)
     load = service.admissions.load
@@ -387,9 +369,9 @@ def limits_page(visit: Visit) -> Shown:
     return Shown("admin_limits", "Limits", {"organisations": rows})
 
 
-def _load(load: Load | None) -> dict[str, Any]:
+def _load(load: buckets.Load | None) -> dict[str, Any]:
     """What is used now, as JSON: shares from 0 to 1."""
-    load = load or Load({}, {}, 0, 0, None)
+    load = load or buckets.Load({}, {}, 0, 0, None)
     return {
         "used": {name: round(share, 4) for name, share in load.used.items()},
         "of": dict(load.limits),

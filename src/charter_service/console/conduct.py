@@ -16,42 +16,16 @@ from starlette.responses import Response
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.moderation.actions import ACTIONS
 from charter.ground.moderation.screen import Screen
-from charter_service.accounts import cases
-from charter_service.accounts.cases import KINDS, SEVERITIES, VERDICTS, CaseVerdict, Kind, State
-from charter_service.accounts.decisions import (
-    Tip,
-    Wanted,
-    decisions_of,
-    removed_young,
-    search,
-    told_tip,
-    user_mark,
-    verify_chain,
-)
-from charter_service.accounts.feedback import THUMBS, thumbs_of
-from charter_service.accounts.feedback_pages import Thumbs, find_thumbs, models_of_thumbs, thumbs_by_day
-from charter_service.accounts.grants import (
-    ACTS,
-    EXEMPTED,
-    RELEASE_HOURS,
-    RELEASED,
-    REVOKE,
-    SEVERE,
-    find_grant,
-    grants_of,
-    verify_grants,
-)
-from charter_service.accounts.ladder import DAY, LEVELS, Level
-from charter_service.accounts.organisations import list_organisations, organisation_names
-from charter_service.accounts.requests import Sought, find_requests
-from charter_service.accounts.standings import (
-    account_of,
-    changes_of,
-    changes_since,
-    kept_ladder,
-    newest_of,
-    outcome_of,
-    users_of,
+from charter_service.accounts import (
+    cases,
+    decisions,
+    feedback,
+    feedback_pages,
+    grants,
+    ladder,
+    organisations,
+    requests,
+    standings,
 )
 from charter_service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter_service.api.errors import ApiError
@@ -81,8 +55,13 @@ from charter_service.web.database import reading
 ROUTES = AdminRoutes(TAG)
 DECISIONS, QUEUE = f"{ADMIN}/decisions", f"{ADMIN}/queue"
 STANDINGS, FEEDBACK = f"{ADMIN}/standings", f"{ADMIN}/feedback"
-PEOPLE = (RELEASED, EXEMPTED, *ACTS.values(), REVOKE)  # people's actions in the log, beside the policy's
-STATES: tuple[State, ...] = get_args(State)
+PEOPLE = (
+    grants.RELEASED,
+    grants.EXEMPTED,
+    *grants.ACTS.values(),
+    grants.REVOKE,
+)  # people's actions in the log, beside the policy's
+STATES: tuple[cases.State, ...] = get_args(cases.State)
 EVERYTHING = "*"  # of an exemption: all categories that aren't severe
 THUMB_COLUMNS = ("created", "request", "organisation_name", "model", "thumb", "words")
 RECIPE = """name: feedback
@@ -112,15 +91,17 @@ def decisions_page(visit: Visit) -> Shown:
     filters = DecisionFilters.of(visit)
     visit.service.conduct.log.flush()
     with reading(visit.service.database) as connection:
-        names = organisation_names(connection)
+        names = organisations.organisation_names(connection)
         owner = organisation_in(names, filters.organisation)
-        decisions, after = search(connection, Wanted(**{**filters.model_dump(), "organisation": owner}))
-        newest = told_tip(connection)
+        stored, after = decisions.search(
+            connection, decisions.Wanted(**{**filters.model_dump(), "organisation": owner})
+        )
+        newest = decisions.told_tip(connection)
         if visit.query("verify") == "yes":
-            since = time.time() - visit.service.config.keep.decisions_days * DAY
+            since = time.time() - visit.service.config.keep.decisions_days * ladder.DAY
             visit.desk.checked = _check_log(connection, newest, since)
     data = {
-        "decisions": [decision_row(one, names) for one in decisions],
+        "decisions": [decision_row(one, names) for one in stored],
         "before": after or None,
         "tip": {"number": newest.number, "at": newest.at, "chain": newest.chain},
         "checked": visit.desk.checked,
@@ -131,10 +112,10 @@ def decisions_page(visit: Visit) -> Shown:
     return Shown("admin_decisions", "Decisions", data)
 
 
-def _check_log(connection: Connection, newest: Tip, before: float) -> dict[str, Any]:
+def _check_log(connection: Connection, newest: decisions.Tip, before: float) -> dict[str, Any]:
     """The result of checking the whole chain."""
-    broken, changed = verify_chain(connection), verify_grants(connection, before)
-    young = removed_young(connection, None, before)
+    broken, changed = decisions.verify_chain(connection), grants.verify_grants(connection, before)
+    young = decisions.removed_young(connection, None, before)
     return {
         "at": rfc3339(time.time()),
         "rows": newest.number,
@@ -152,15 +133,15 @@ def request_page(visit: Visit) -> Shown:
     visit.service.conduct.log.flush()
     visit.service.meter.try_flush()
     with reading(visit.service.database) as connection:
-        decisions, names = decisions_of(connection, id), organisation_names(connection)
-        thumbs, opened = thumbs_of(connection, id), cases.cases_of(connection, id)
-        rows = find_requests(connection, Sought(id=id)).rows
-    if not decisions and not rows:
+        stored, names = decisions.decisions_of(connection, id), organisations.organisation_names(connection)
+        thumbs, opened = feedback.thumbs_of(connection, id), cases.cases_of(connection, id)
+        rows = requests.find_requests(connection, requests.Sought(id=id)).rows
+    if not stored and not rows:
         raise ApiError(404, f"nothing is known about {id}; expected the id of a request, req_...")
     data = {
         "id": id,
         "row": request_row(rows[0], names) if rows else None,
-        "decisions": [decision_row(one, names) for one in decisions],
+        "decisions": [decision_row(one, names) for one in stored],
         "cases": [case_row(one, names) for one in opened],
         "texts": added_texts(visit.service.screen),
         "feedback": [timed(one, "created") for one in thumbs],
@@ -180,9 +161,9 @@ def added_texts(screen: Screen | None) -> dict[str, str]:
 class CaseFilters(Filters):
     """Which cases to show."""
 
-    kind: Annotated[str, one_of(KINDS, "", _ALL % ", ".join(KINDS))]
-    state: Annotated[State, one_of(STATES, "open")]
-    severity: Annotated[str, one_of(SEVERITIES, "", _ALL % ", ".join(SEVERITIES))]
+    kind: Annotated[str, one_of(cases.KINDS, "", _ALL % ", ".join(cases.KINDS))]
+    state: Annotated[cases.State, one_of(STATES, "open")]
+    severity: Annotated[str, one_of(cases.SEVERITIES, "", _ALL % ", ".join(cases.SEVERITIES))]
     organisation: str
     after: str
 
@@ -192,16 +173,16 @@ def queue_page(visit: Visit) -> Shown:
     """Cases by severity and then age."""
     filters = CaseFilters.of(visit)
     with reading(visit.service.database) as connection:
-        names = organisation_names(connection)
+        names = organisations.organisation_names(connection)
         owner = organisation_in(names, filters.organisation)
-        kind = cast(Kind | None, filters.kind or None)
+        kind = cast(cases.Kind | None, filters.kind or None)
         queued = cases.queue(connection, kind, filters.state, owner, filters.after, severity=filters.severity)
     data = {
         "cases": [case_row(one, names) for one in queued.cases],
         "after": queued.after or None,
-        "kinds": list(KINDS),
+        "kinds": list(cases.KINDS),
         "states": list(STATES),
-        "severities": list(SEVERITIES),
+        "severities": list(cases.SEVERITIES),
         "asked": filters.model_dump(exclude={"after"}),
     }
     return Shown("admin_queue", "Queue", data)
@@ -213,10 +194,13 @@ def case_page(visit: Visit) -> Shown:
     click."""
     visit.service.conduct.log.flush()
     with reading(visit.service.database) as connection:
-        case, names = cases.find_case(connection, visit.part("case")), organisation_names(connection)
-        said = decisions_of(connection, case.request, case.organisation) if case.request else []
-        standing = newest_of(connection, case.organisation)
-        let = [one for one in grants_of(connection, case.organisation) if one.request == case.request]
+        case, names = (
+            cases.find_case(connection, visit.part("case")),
+            organisations.organisation_names(connection),
+        )
+        said = decisions.decisions_of(connection, case.request, case.organisation) if case.request else []
+        standing = standings.newest_of(connection, case.organisation)
+        let = [one for one in grants.grants_of(connection, case.organisation) if one.request == case.request]
     if case.content or case.words:  # no text is shown before the act is on disk
         visit.service.room.write(lambda connection: visit.note(connection, "case.read", case.id))
     blocked = [one.entry.side for one in said if one.entry.action == "block"]
@@ -228,8 +212,8 @@ def case_page(visit: Visit) -> Shown:
         "case": {**case_row(case, names), "content": json.loads(case.content) if case.content else None},
         "written": texts_of(case.content),
         "decisions": [decision_row(one, names) for one in said],
-        "standing": standing.level if standing else LEVELS[0],
-        "verdicts": list(VERDICTS),
+        "standing": standing.level if standing else ladder.LEVELS[0],
+        "verdicts": list(cases.VERDICTS),
     }
     return Shown("admin_case", f"Case: {case.kind}", data)
 
@@ -262,7 +246,7 @@ def _as_json(value: Any) -> str:
 class Closing(Sent):
     """A person's verdict on a case."""
 
-    verdict: Annotated[CaseVerdict, one_of(VERDICTS)]
+    verdict: Annotated[cases.CaseVerdict, one_of(cases.VERDICTS)]
     note: Stripped
 
 
@@ -277,31 +261,31 @@ def close_case(visit: Visit) -> Done:
 
     case = visit.service.conduct.settle(id, form.verdict, visit.by, form.note, also)
     with reading(visit.service.database) as connection:
-        return Done(f"{QUEUE}/{case.id}", case_row(case, organisation_names(connection)))
+        return Done(f"{QUEUE}/{case.id}", case_row(case, organisations.organisation_names(connection)))
 
 
 @ROUTES.page("GET", STANDINGS, "Standing of accounts", "review")
 def standings_page(visit: Visit) -> Shown:
     """The standing of each account."""
     with reading(visit.service.database) as connection:
-        organisations = list_organisations(connection)
-        newest = {change.organisation: change for change in changes_since(connection, 0)}
+        listed = organisations.list_organisations(connection)
+        newest = {change.organisation: change for change in standings.changes_since(connection, 0)}
     rows = []
-    for one in organisations:
+    for one in listed:
         change = newest.get(one.id)
         rows.append(
             {
                 "organisation": one.id,
                 "name": one.name,
                 "disabled": one.disabled,
-                "level": change.level if change else LEVELS[0],
+                "level": change.level if change else ladder.LEVELS[0],
                 "since": rfc3339(change.at) if change else None,
                 "reason": change.reason if change else "",
                 "by": change.by if change else "",
             }
         )
-    rows.sort(key=lambda row: (-LEVELS.index(row["level"]), row["name"]))
-    return Shown("admin_standings", "Standings", {"standings": rows, "levels": list(LEVELS)})
+    rows.sort(key=lambda row: (-ladder.LEVELS.index(row["level"]), row["name"]))
+    return Shown("admin_standings", "Standings", {"standings": rows, "levels": list(ladder.LEVELS)})
 
 
 def _mark(text: str) -> str:
@@ -326,16 +310,19 @@ def standing_page(visit: Visit) -> Shown:
     """The standing of one account, or of one of its end users, its history, when a level is lifted, and its grants.
     Raises ApiError."""
     id, filters = visit.part("organisation"), UserFilters.of(visit)
-    user = user_mark(id, user_digest(filters.user_id)) if filters.user_id else filters.user
-    account, now, policy = account_of(id, user), time.time(), visit.service.screen
+    user = decisions.user_mark(id, user_digest(filters.user_id)) if filters.user_id else filters.user
+    account, now, policy = standings.account_of(id, user), time.time(), visit.service.screen
     with reading(visit.service.database) as connection:
-        names = organisation_names(connection)
+        names = organisations.organisation_names(connection)
         if id not in names:
             raise ApiError(404, f"there is no organisation {id}")
-        ladder = kept_ladder(connection)
-        changes, outcome = changes_of(connection, account), outcome_of(connection, account, ladder, now)
-        users = [] if user else users_of(connection, id)
-        let = [] if user else grants_of(connection, id)
+        rules = standings.kept_ladder(connection)
+        changes, outcome = (
+            standings.changes_of(connection, account),
+            standings.outcome_of(connection, account, rules, now),
+        )
+        users = [] if user else standings.users_of(connection, id)
+        let = [] if user else grants.grants_of(connection, id)
     data = {
         "organisation": id,
         "organisation_name": names[id],
@@ -343,16 +330,16 @@ def standing_page(visit: Visit) -> Shown:
         "users": [change_row(one) for one in users],
         "grants": [grant_row(one) for one in let],
         "exemptible": {
-            one: f"{title} (severe)" if ladder.severity(one) == SEVERE else title
+            one: f"{title} (severe)" if rules.severity(one) == grants.SEVERE else title
             for one, title in titles_of(policy).items()
         },
-        "level": changes[-1].level if changes else LEVELS[0],
+        "level": changes[-1].level if changes else ladder.LEVELS[0],
         "total": outcome.total,
         "lifts": rfc3339(outcome.lifts),
         "asks": outcome.asks,
         "seen": changes[-1].number if changes else 0,
         "changes": [change_row(one) for one in reversed(changes)],
-        "levels": list(LEVELS),
+        "levels": list(ladder.LEVELS),
     }
     return Shown("admin_standing", "Standing", data)
 
@@ -361,7 +348,7 @@ class Setting(Sent):
     """A new level of an account or an end user, from the change that the page showed."""
 
     user: Mark
-    level: Annotated[Level, one_of(LEVELS)]
+    level: Annotated[ladder.Level, one_of(ladder.LEVELS)]
     reason: Annotated[str, needed("write why, for a possible appeal")]
     seen: Count
 
@@ -372,12 +359,12 @@ def set_standing(visit: Visit) -> Done:
     id, form = visit.part("organisation"), Setting.of(visit)
 
     def also(connection: Connection) -> None:
-        if form.level != LEVELS[0] and not form.user:
+        if form.level != ladder.LEVELS[0] and not form.user:
             visit.check_holder(connection, id)
         after = {"level": form.level, "user": form.user}
         visit.note(connection, "standing.set", id, {"seen": form.seen}, after)
 
-    account = account_of(id, form.user)
+    account = standings.account_of(id, form.user)
     change = visit.service.conduct.decide(account, form.level, visit.by, form.reason, form.seen, also)
     place = f"{STANDINGS}/{id}?user={form.user}" if form.user else f"{STANDINGS}/{id}"
     return Done(place, change_row(change))
@@ -404,7 +391,7 @@ class Releasing(Sent):
 def release(visit: Visit) -> Done:
     """Lets a blocked request pass once."""
     form = Releasing.of(visit)
-    hours = RELEASE_HOURS if form.hours is None else float(form.hours)
+    hours = grants.RELEASE_HOURS if form.hours is None else float(form.hours)
 
     def also(connection: Connection) -> None:
         visit.note(connection, "grant.release", form.stopped, after={"hours": hours})
@@ -430,7 +417,7 @@ def exempt(visit: Visit) -> Done:
     """Exempts an organisation from a category, or with * from all that aren't severe, until a day."""
     form = Exempting.of(visit)
     with reading(visit.service.database) as connection:
-        id = organisation_in(organisation_names(connection), form.organisation)
+        id = organisation_in(organisations.organisation_names(connection), form.organisation)
     until = datetime.datetime.combine(form.until, datetime.time(), datetime.UTC).timestamp()
     what = "" if form.category == EVERYTHING else form.category
 
@@ -448,7 +435,7 @@ def revoke(visit: Visit) -> Done:
     id = visit.part("grant")
 
     def also(connection: Connection) -> None:
-        visit.check_holder(connection, find_grant(connection, id).organisation)
+        visit.check_holder(connection, grants.find_grant(connection, id).organisation)
         visit.note(connection, "grant.revoke", id)
 
     ended = visit.service.conduct.revoke(id, visit.by, Reasoned.of(visit).reason, also)
@@ -466,7 +453,7 @@ class ThumbFilters(Days):
     """Which feedback to show."""
 
     model: str
-    thumb: Annotated[str, one_of(THUMBS, "", "{name}: expected up or down, or nothing for both")]
+    thumb: Annotated[str, one_of(feedback.THUMBS, "", "{name}: expected up or down, or nothing for both")]
     organisation: str
     words: Yes
     before: Annotated[tuple[float, str] | None, read_as(_thumb_place, PLACE)]
@@ -479,13 +466,18 @@ def feedback_page(visit: Visit) -> Shown | Response:
     service, filters = visit.service, ThumbFilters.of(visit)
     since, until = filters.days()
     with reading(service.database) as connection:
-        owner = organisation_in(organisation_names(connection), filters.organisation)
-        wanted = Thumbs(since, until, filters.model, filters.thumb, owner, filters.words)
+        owner = organisation_in(organisations.organisation_names(connection), filters.organisation)
+        wanted = feedback_pages.Thumbs(since, until, filters.model, filters.thumb, owner, filters.words)
         if visit.query("format") == "csv":
             return spreadsheet("feedback.csv", THUMB_COLUMNS, _all_thumbs(visit, wanted))
-        counts, models = thumbs_by_day(connection, wanted), models_of_thumbs(connection)
-        rows, last = find_thumbs(connection, wanted, filters.before)
-    by_model = {model: dict.fromkeys(THUMBS, 0) for model in sorted({model for _, model, _ in counts})}
+        counts, models = (
+            feedback_pages.thumbs_by_day(connection, wanted),
+            feedback_pages.models_of_thumbs(connection),
+        )
+        rows, last = feedback_pages.find_thumbs(connection, wanted, filters.before)
+    by_model = {
+        model: dict.fromkeys(feedback.THUMBS, 0) for model in sorted({model for _, model, _ in counts})
+    }
     for (_, model, thumb), count in counts.items():
         by_model[model][thumb] += count
     place = service.config.database
@@ -501,7 +493,7 @@ def feedback_page(visit: Visit) -> Shown | Response:
         "feedback": [timed(one, "created") for one in rows],
         "before": f"{last[0]!r}:{last[1]}" if last else None,
         "models": models,
-        "thumbs": list(THUMBS),
+        "thumbs": list(feedback.THUMBS),
         # a password stands in no recipe; empty: beside the run
         "recipe": RECIPE.format(database="" if "@" in place else place),
     }
@@ -514,12 +506,12 @@ def feedback_page(visit: Visit) -> Shown | Response:
     return Shown("admin_feedback", "Feedback", data)
 
 
-def _all_thumbs(visit: Visit, wanted: Thumbs) -> Iterator[dict[str, Any]]:
+def _all_thumbs(visit: Visit, wanted: feedback_pages.Thumbs) -> Iterator[dict[str, Any]]:
     """All rows, a thousand at a time, so that nobody waits for the reader."""
     before: tuple[float, str] | None = None
     while True:
         with reading(visit.service.database) as connection:
-            some, before = find_thumbs(connection, wanted, before, 1000)
+            some, before = feedback_pages.find_thumbs(connection, wanted, before, 1000)
         yield from (timed(one, "created") for one in some)
         if before is None:
             return

@@ -229,8 +229,7 @@ def verify(
         str, typer.Option("--people", metavar="DB", help="Also the audit log in this database of people.")
     ] = "",
     audit_tip: Annotated[
-        str,
-        typer.Option("--audit-tip", metavar="NUMBER:CHAIN", help="The audit log's tip that it printed."),
+        str, typer.Option("--audit-tip", metavar="NUMBER:CHAIN", help="The audit log's tip that it printed.")
     ] = "",
     database: Database = ACCOUNTS,
     as_json: Json = False,
@@ -250,8 +249,7 @@ def export(
         bool, typer.Option("--content", help="Include words and contents, if they are stored.")
     ] = False,
     organisation: Annotated[
-        str,
-        typer.Option("--organisation", metavar="NAME", help="All data of one organisation, as a file."),
+        str, typer.Option("--organisation", metavar="NAME", help="All data of one organisation, as a file.")
     ] = "",
     database: Database = ACCOUNTS,
 ) -> None:

@@ -17,34 +17,19 @@ from sqlalchemy import Connection, Engine
 
 from charter.ground.artifact.errors import CharterError
 from charter.terminal.tables import counted
-from charter_service.accounts import appeals, cases, grants, standings
-from charter_service.accounts.cases import Case, CaseVerdict, Kind, State
-from charter_service.accounts.decisions import (
-    Decision,
-    anchor,
-    decisions_of,
-    holds,
-    parse_tip,
-    removed_young,
-    told_tip,
-    user_mark,
-    verify_chain,
+from charter_service.accounts import (
+    appeals,
+    cases,
+    decisions,
+    export,
+    feedback,
+    files,
+    grants,
+    ladder,
+    organisations,
+    standings,
 )
-from charter_service.accounts.export import (
-    Forgotten,
-    forget_organisation,
-    forget_user,
-    freeze_conduct,
-    organisation_data,
-)
-from charter_service.accounts.export import expire as empty_old
-from charter_service.accounts.feedback import thumbs_of
-from charter_service.accounts.files import clear_beside
-from charter_service.accounts.grants import verify_grants
-from charter_service.accounts.ladder import DAY, LEVELS, Level
-from charter_service.accounts.organisations import find_organisation, organisation_names
 from charter_service.accounts.retention import Keep
-from charter_service.accounts.standings import Change, kept_ladder, parts_of
 from charter_service.accounts.store import open_accounts
 from charter_service.console.listing import Listing, Row, named, plain, print_json, short, when
 from charter_service.web.audit import at_shell, audit_tip, holds_act, note_act, verify_acts
@@ -134,8 +119,8 @@ AUDIT = Listing(
 class Wanted:
     """The cases to list."""
 
-    kind: Kind | None = None
-    state: State = "open"
+    kind: cases.Kind | None = None
+    state: cases.State = "open"
     organisation: str = ""
     after: str = ""
     limit: int = 50
@@ -169,7 +154,7 @@ def print_queue(place: str, wanted: Wanted, as_json: bool) -> None:
     with _read(place) as c:
         mine = organisation_of(c, wanted.organisation) if wanted.organisation else ""
         page = cases.queue(c, wanted.kind, wanted.state, mine, wanted.after, wanted.limit, wanted.severity)
-        names = organisation_names(c)
+        names = organisations.organisation_names(c)
     if as_json:
         print_json({"cases": [case.row() for case in page.cases], "after": page.after})
     elif not page.cases and wanted.state == "open":
@@ -180,10 +165,10 @@ def print_queue(place: str, wanted: Wanted, as_json: bool) -> None:
             print(f"more follow: --after {page.after}")
 
 
-def close(place: str, id: str, verdict: CaseVerdict, by: str, note: str) -> None:
+def close(place: str, id: str, verdict: cases.CaseVerdict, by: str, note: str) -> None:
     """Closes a case, and applies the consequences by the service's rules."""
     with _write(place) as c:
-        standings.settle(c, id, verdict, by, note, kept_ladder(c), time.time())
+        standings.settle(c, id, verdict, by, note, standings.kept_ladder(c), time.time())
         note_act(c, at_shell(by), "case.close", id, {"verdict": None}, {"verdict": verdict})
 
 
@@ -191,13 +176,13 @@ def print_case(place: str, id: str, as_json: bool) -> None:
     """Prints a case, the decisions about its request, and the standing of the account."""
     with _read(place) as c:
         case = cases.find_case(c, id)
-        said = decisions_of(c, case.request, case.organisation) if case.request else []
+        said = decisions.decisions_of(c, case.request, case.organisation) if case.request else []
         newest = standings.newest_of(c, case.organisation)
-        name = organisation_names(c).get(case.organisation, case.organisation)
-    level = newest.level if newest else LEVELS[0]
+        name = organisations.organisation_names(c).get(case.organisation, case.organisation)
+    level = newest.level if newest else ladder.LEVELS[0]
     if as_json:
-        decisions = [decision.row() for decision in said]
-        print_json({"case": case.row(), "decisions": decisions, "standing": level})
+        rows = [decision.row() for decision in said]
+        print_json({"case": case.row(), "decisions": rows, "standing": level})
         return
     for line in _case_lines(case, name, level):
         print(plain(line))
@@ -205,7 +190,7 @@ def print_case(place: str, id: str, as_json: bool) -> None:
         DECISIONS.show(_decided(said))
 
 
-def _case_lines(case: Case, name: str, level: Level) -> Iterator[str]:
+def _case_lines(case: cases.Case, name: str, level: ladder.Level) -> Iterator[str]:
     yield f"{case.id}: {case.kind} of {name}, opened {when(case.created)}"
     yield f"  account   {level}"
     category = f"{case.category} ({case.severity})" if case.severity else case.category
@@ -220,16 +205,16 @@ def _case_lines(case: Case, name: str, level: Level) -> Iterator[str]:
         yield f"  {case.verdict} by {case.by}, {when(case.closed)}{note}"
 
 
-def _decided(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
-    return [{**d.row(), "checked": d.entry.checked, "said": d.entry.said} for d in decisions]
+def _decided(rows: Sequence[decisions.Decision]) -> list[dict[str, Any]]:
+    return [{**d.row(), "checked": d.entry.checked, "said": d.entry.said} for d in rows]
 
 
-def decide(place: str, organisation: str, user: str, level: Level, by: str, reason: str) -> None:
+def decide(place: str, organisation: str, user: str, level: ladder.Level, by: str, reason: str) -> None:
     """Sets the level of an account, or of one of its end users."""
     with _write(place) as c:
         account = account_of(c, organisation, user)
         change = standings.decide(c, account, level, by, reason, time.time())
-        mine, mark = parts_of(account)
+        mine, mark = standings.parts_of(account)
         note_act(c, at_shell(by), "standing.set", mine, after={"level": level, "user": mark})
     print(f"{_whose(organisation, user)} is {change.level} by decision of {change.by}")
 
@@ -237,8 +222,10 @@ def decide(place: str, organisation: str, user: str, level: Level, by: str, reas
 def print_standings(place: str, as_json: bool) -> None:
     """Prints the newest change of each account that isn't in good standing."""
     with _read(place) as c:
-        names = organisation_names(c)
-        changes = [change.row() for change in standings.changes_since(c, 0) if change.level != LEVELS[0]]
+        names = organisations.organisation_names(c)
+        changes = [
+            change.row() for change in standings.changes_since(c, 0) if change.level != ladder.LEVELS[0]
+        ]
     if as_json:
         print_json(changes)
     else:
@@ -248,9 +235,13 @@ def print_standings(place: str, as_json: bool) -> None:
 def print_standing(place: str, organisation: str, user: str, as_json: bool) -> None:
     """Prints the standing of one organisation, or of one of its end users."""
     with _read(place) as c:
-        names, users, account = organisation_names(c), list[Change](), account_of(c, organisation, user)
+        names, users, account = (
+            organisations.organisation_names(c),
+            list[standings.Change](),
+            account_of(c, organisation, user),
+        )
         changes = [change.row() for change in standings.changes_of(c, account)]
-        outcome = standings.outcome_of(c, account, kept_ladder(c), time.time())
+        outcome = standings.outcome_of(c, account, standings.kept_ladder(c), time.time())
         users = [] if user else standings.users_of(c, account)
     of_users = [change.row() for change in users]
     if as_json:
@@ -270,7 +261,7 @@ def print_standing(place: str, organisation: str, user: str, as_json: bool) -> N
 def appeal(place: str, organisation: str, user: str, words: str) -> None:
     """Puts an appeal into the queue."""
     with _write(place) as c:
-        mine, mark = parts_of(account_of(c, organisation, user))
+        mine, mark = standings.parts_of(account_of(c, organisation, user))
         print(appeals.appeal(c, mine, words, time.time(), mark))
 
 
@@ -290,9 +281,9 @@ def exempt(
     """Exempts an organisation from categories, from all of them or none."""
     end = until.replace(tzinfo=UTC).timestamp()
     with _write(place) as c:
-        mine, ladder, now = organisation_of(c, organisation), kept_ladder(c), time.time()
+        mine, rules, now = organisation_of(c, organisation), standings.kept_ladder(c), time.time()
         wanted = [grants.exemption(mine, category, end, by, reason, now) for category in categories]
-        exemptions = [grants.exempt(c, one, ladder) for one in wanted]
+        exemptions = [grants.exempt(c, one, rules) for one in wanted]
         after = {"category": ", ".join(categories)[:1000], "until": until.date().isoformat()}
         note_act(c, at_shell(by), "grant.exempt", mine, after=after)
     for one in exemptions:
@@ -312,7 +303,10 @@ def print_grants(place: str, organisation: str, everything: bool, as_json: bool)
     """Prints releases and exemptions."""
     now = time.time()
     with _read(place) as c:
-        mine, names = organisation_of(c, organisation) if organisation else "", organisation_names(c)
+        mine, names = (
+            organisation_of(c, organisation) if organisation else "",
+            organisations.organisation_names(c),
+        )
         rows = [
             one.row() | {"state": one.state(now)}
             for one in grants.grants_of(c, mine, None if everything else now)
@@ -328,13 +322,13 @@ def print_grants(place: str, organisation: str, everything: bool, as_json: bool)
 def print_decisions(place: str, request: str, as_json: bool) -> None:
     """Prints the decisions about a request, and the thumbs on it. Raises NotFound."""
     with _read(place) as c:
-        decisions, thumbs = decisions_of(c, request), thumbs_of(c, request)
-    if not decisions:
+        stored, thumbs = decisions.decisions_of(c, request), feedback.thumbs_of(c, request)
+    if not stored:
         raise NotFound(f"there is no decision about {request}; expected the id of a request, req_...")
     if as_json:
-        print_json({"decisions": [decision.row() for decision in decisions], "feedback": thumbs})
+        print_json({"decisions": [decision.row() for decision in stored], "feedback": thumbs})
         return
-    DECISIONS.show(_decided(decisions))
+    DECISIONS.show(_decided(stored))
     for thumb in thumbs:
         print(plain(f"thumb {thumb['thumb']} by {thumb['key']}{': ' * bool(thumb['words'])}{thumb['words']}"))
 
@@ -352,12 +346,12 @@ def print_audit(place: str, as_json: bool) -> None:
 def freeze(place: str, out: Path, content: bool) -> None:
     """Freezes feedback and closed cases."""
     with opened(place) as engine:
-        export = freeze_conduct(engine, out, content)
-    held = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in export.counts.items())
+        frozen = export.freeze_conduct(engine, out, content)
+    held = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in frozen.counts.items())
     print(
-        f"{export.folder} ({export.id[:12]}, {'written' if export.new else 'already there, and equal'}): {held}"
+        f"{frozen.folder} ({frozen.id[:12]}, {'written' if frozen.new else 'already there, and equal'}): {held}"
     )
-    for reason, count in export.left_out.items():
+    for reason, count in frozen.left_out.items():
         print(f"  left out: {count} {reason}")
 
 
@@ -373,7 +367,7 @@ def hand_out(place: str, organisation: str, out: Path) -> None:
         except FileExistsError:
             raise CharterError(f"{out} exists already; name a new file") from None
         with file:
-            for table, row in organisation_data(c, id):
+            for table, row in export.organisation_data(c, id):
                 file.write(json.dumps({"table": table, **row}, ensure_ascii=False) + "\n")
                 count += 1
     print(f"{out} has all data of {organisation}: {counted(count, 'rows')}")
@@ -384,19 +378,19 @@ def forget(place: str, organisation: str, user: str) -> None:
     with opened(place) as engine:
         with writing(engine) as c:
             id = organisation_of(c, organisation)
-            gone = forget_user(c, id, digest_of(user)) if user else forget_organisation(c, id)
+            gone = export.forget_user(c, id, digest_of(user)) if user else export.forget_organisation(c, id)
             note_act(c, at_shell(), "user.forget" if user else "organisation.forget", id, after=asdict(gone))
-        clear_beside(engine)
+        files.clear_beside(engine)
     print(f"deleted: {_forgotten_words(gone)}; decisions stay; they hold no text")
 
 
 def expire(place: str, days: float) -> None:
     """Deletes old texts."""
     with _write(place) as c:
-        print(f"emptied: {_forgotten_words(empty_old(c, days, time.time()))}")
+        print(f"emptied: {_forgotten_words(export.expire(c, days, time.time()))}")
 
 
-def _forgotten_words(gone: Forgotten) -> str:
+def _forgotten_words(gone: export.Forgotten) -> str:
     feedback = f"{counted(gone.feedback, 'pieces')} of feedback"
     batches = f", {gone.batches} {'batch' if gone.batches == 1 else 'batches'}" if gone.batches else ""
     files = f", {gone.files} uploaded {'file' if gone.files == 1 else 'files'}" if gone.files else ""
@@ -410,31 +404,30 @@ def _whose(organisation: str, user: str) -> str:
 def account_of(connection: Connection, organisation: str, user: str) -> str:
     """An organisation by its name or id, or one of its end users by the organisation's id for it. Raises NotFound."""
     id = organisation_of(connection, organisation)
-    return standings.account_of(id, user_mark(id, digest_of(user)) if user else "")
+    return standings.account_of(id, decisions.user_mark(id, digest_of(user)) if user else "")
 
 
 def organisation_of(connection: Connection, name: str) -> str:
     """The id of an organisation, by its name or its id. Raises NotFound."""
-    return name if name in organisation_names(connection) else find_organisation(connection, name)
+    return (
+        name
+        if name in organisations.organisation_names(connection)
+        else organisations.find_organisation(connection, name)
+    )
 
 
 def verify(
-    place: str,
-    known: str,
-    keep_days: float | None,
-    as_json: bool,
-    people: str = "",
-    known_act: str = "",
+    place: str, known: str, keep_days: float | None, as_json: bool, people: str = "", known_act: str = ""
 ) -> None:
     """Checks the chains of the log of decisions and of the audit log; with `people` also of the audit log in the
     people's database. Raises CharterError if one is broken, if rows are missing that are too young to be removed, and
     if a tip can't be checked."""
     days = Keep().decisions_days if keep_days is None else keep_days
-    before, tip = time.time() - days * DAY, parse_tip(known) if known else None
+    before, tip = time.time() - days * ladder.DAY, decisions.parse_tip(known) if known else None
     with _read(place) as c:
-        broken, newest, (removed, _) = verify_chain(c), told_tip(c), anchor(c)
-        changed, young = verify_grants(c, before), removed_young(c, tip, before)
-        tip_held = holds(c, tip.number, tip.chain) if tip else True
+        broken, newest, (removed, _) = decisions.verify_chain(c), decisions.told_tip(c), decisions.anchor(c)
+        changed, young = grants.verify_grants(c, before), decisions.removed_young(c, tip, before)
+        tip_held = decisions.holds(c, tip.number, tip.chain) if tip else True
         act = _checked_acts(c, "the audit log", known_act)
     if broken is not None:
         raise CharterError(

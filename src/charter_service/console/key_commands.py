@@ -63,11 +63,7 @@ def create(
     key_terminal.create(database, wanted, as_json)
 
 
-def list_keys(
-    org: Org = None,
-    database: Database = ACCOUNTS,
-    as_json: Json = False,
-) -> None:
+def list_keys(org: Org = None, database: Database = ACCOUNTS, as_json: Json = False) -> None:
     """List all keys, without their secrets."""
     from charter_service.console import key_terminal
 

@@ -130,9 +130,7 @@ def send_draft(visit: Visit) -> Shown | Done:
         "trial": [
             {**one, "before": before}
             for one, before in zip(
-                tried(draft.screen, texts, level),
-                tried(screen, texts, level),
-                strict=True,
+                tried(draft.screen, texts, level), tried(screen, texts, level), strict=True
             )
         ],
     }
@@ -150,13 +148,7 @@ def _publish(visit: Visit, draft: Draft, seen: int) -> Done:
     policy, screen, service = draft.policy, draft.screen, visit.service
     assert policy is not None and screen is not None
     new = NewPolicy(
-        policy.id,
-        policy.name,
-        policy.version,
-        draft.text,
-        draft.values,
-        visit.by,
-        visit.form.text("note"),
+        policy.id, policy.name, policy.version, draft.text, draft.values, visit.by, visit.form.text("note")
     )
     published = service.publish(new, screen, seen, _noting(visit, "policy.publish"))
     return Done(POLICY, version_row(published))

@@ -28,16 +28,7 @@ from charter_service.api.rendering import ADMIN, wants_json
 from charter_service.api.service import MIB
 from charter_service.api.wire.times import rfc3339
 from charter_service.console.figures import chart, spreadsheet
-from charter_service.console.filters import (
-    PLACE,
-    Days,
-    Filters,
-    Moment,
-    Whole,
-    Yes,
-    organisation_in,
-    read_as,
-)
+from charter_service.console.filters import PLACE, Days, Filters, Moment, Whole, Yes, organisation_in, read_as
 from charter_service.console.listing import named, timed
 from charter_service.console.rows import request_row, usage_row
 from charter_service.web.database import reading
@@ -62,12 +53,12 @@ def overview(visit: Visit) -> Shown:
         cases = {str(kind): int(count) for kind, count in connection.execute(waiting)}
         used = sum(by_day_and_model(connection, Span(today, today)).values(), Counts())
         levels = Counter(change.level for change in changes_since(connection, 0))
-        keys = Counter(key.state() for key in list_keys(connection))
+        states = Counter(key.state() for key in list_keys(connection))
     data = {
         "waiting": cases,
         "today": {"requests": used.requests, "refused": used.refused, "tokens": used.output_tokens},
         "standings": {level: levels[level] for level in LEVELS[1:] if levels[level]},
-        "keys": dict(keys),
+        "keys": dict(states),
         "policy": service.conduct.policy if service.screen else None,
         "models": [
             {"id": one.id, "title": one.title, "engine": one.backend.figures()}
@@ -188,10 +179,10 @@ def usage_page(visit: Visit) -> Shown | Response:
     filters = UsageFilters.of(visit)
     since, until = filters.days()
     with reading(visit.service.database) as connection:
-        organisations = list_organisations(connection)
-        owner = organisation_in({one.id: one.name for one in organisations}, filters.organisation)
+        owners = list_organisations(connection)
+        owner = organisation_in({one.id: one.name for one in owners}, filters.organisation)
         span = Span(since, until, owner, filters.key, filters.model)
-        keys = list_keys(connection, span.organisation) if span.organisation else []
+        of_owner = list_keys(connection, span.organisation) if span.organisation else []
         if span.key:
             find_key(connection, span.key)
         if visit.query("format") == "csv":
@@ -220,8 +211,8 @@ def usage_page(visit: Visit) -> Shown | Response:
         days = ((day, one.output_tokens, one.input_tokens) for (day, _), one in sums.items())
         data |= {
             "chart": chart(since, until, days),
-            "organisations": [one.name for one in organisations],
-            "keys": [{"id": one.caller.key, "name": one.caller.name, "hint": one.hint} for one in keys],
+            "organisations": [one.name for one in owners],
+            "keys": [{"id": one.caller.key, "name": one.caller.name, "hint": one.hint} for one in of_owner],
             "models": sorted({one.id for one in visit.service.registry.served} | set(models)),
         }
     return Shown("admin_usage", "Usage", data)
