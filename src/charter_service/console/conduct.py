@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any, cast, get_args
 
 from sqlalchemy import Connection
@@ -20,7 +21,6 @@ from charter_service.accounts import (
     cases,
     decisions,
     feedback,
-    feedback_pages,
     grants,
     ladder,
     organisations,
@@ -256,9 +256,8 @@ def close_case(visit: Visit) -> Done:
     closed."""
     form, id = Closing.of(visit), visit.part("case")
 
-    def also(connection: Connection) -> None:
-        visit.note(connection, "case.close", id, {"verdict": None}, {"verdict": form.verdict})
-
+    states = {"before": {"verdict": None}, "after": {"verdict": form.verdict}}
+    also = partial(visit.note, what="case.close", whose=id, **states)
     case = visit.service.conduct.settle(id, form.verdict, visit.by, form.note, also)
     with reading(visit.service.database) as connection:
         return Done(f"{QUEUE}/{case.id}", case_row(case, organisations.organisation_names(connection)))
@@ -269,21 +268,16 @@ def standings_page(visit: Visit) -> Shown:
     """The standing of each account."""
     with reading(visit.service.database) as connection:
         listed = organisations.list_organisations(connection)
-        newest = {change.organisation: change for change in standings.changes_since(connection, 0)}
-    rows = []
-    for one in listed:
-        change = newest.get(one.id)
-        rows.append(
-            {
-                "organisation": one.id,
-                "name": one.name,
-                "disabled": one.disabled,
-                "level": change.level if change else ladder.LEVELS[0],
-                "since": rfc3339(change.at) if change else None,
-                "reason": change.reason if change else "",
-                "by": change.by if change else "",
-            }
-        )
+        newest = {
+            change.organisation: {"level": change.level, "since": rfc3339(change.at)}
+            | {"reason": change.reason, "by": change.by}
+            for change in standings.changes_since(connection, 0)
+        }
+    good: dict[str, Any] = {"level": ladder.LEVELS[0], "since": None, "reason": "", "by": ""}
+    rows = [
+        {"organisation": one.id, "name": one.name, "disabled": one.disabled, **newest.get(one.id, good)}
+        for one in listed
+    ]
     rows.sort(key=lambda row: (-ladder.LEVELS.index(row["level"]), row["name"]))
     return Shown("admin_standings", "Standings", {"standings": rows, "levels": list(ladder.LEVELS)})
 
@@ -393,9 +387,7 @@ def release(visit: Visit) -> Done:
     form = Releasing.of(visit)
     hours = grants.RELEASE_HOURS if form.hours is None else float(form.hours)
 
-    def also(connection: Connection) -> None:
-        visit.note(connection, "grant.release", form.stopped, after={"hours": hours})
-
+    also = partial(visit.note, what="grant.release", whose=form.stopped, after={"hours": hours})
     grant = visit.service.conduct.release(form.stopped, visit.by, form.reason, hours, also)
     return Done(f"{STANDINGS}/{grant.organisation}", grant_row(grant))
 
@@ -421,10 +413,8 @@ def exempt(visit: Visit) -> Done:
     until = datetime.datetime.combine(form.until, datetime.time(), datetime.UTC).timestamp()
     what = "" if form.category == EVERYTHING else form.category
 
-    def also(connection: Connection) -> None:
-        after = {"category": form.category, "until": form.until.isoformat()}
-        visit.note(connection, "grant.exempt", id, after=after)
-
+    after = {"category": form.category, "until": form.until.isoformat()}
+    also = partial(visit.note, what="grant.exempt", whose=id, after=after)
     grant = visit.service.conduct.exempt(id, what, until, visit.by, form.reason, also)
     return Done(f"{STANDINGS}/{id}", grant_row(grant))
 
@@ -467,14 +457,11 @@ def feedback_page(visit: Visit) -> Shown | Response:
     since, until = filters.days()
     with reading(service.database) as connection:
         owner = organisation_in(organisations.organisation_names(connection), filters.organisation)
-        wanted = feedback_pages.Thumbs(since, until, filters.model, filters.thumb, owner, filters.words)
+        wanted = feedback.Thumbs(since, until, filters.model, filters.thumb, owner, filters.words)
         if visit.query("format") == "csv":
             return spreadsheet("feedback.csv", THUMB_COLUMNS, _all_thumbs(visit, wanted))
-        counts, models = (
-            feedback_pages.thumbs_by_day(connection, wanted),
-            feedback_pages.models_of_thumbs(connection),
-        )
-        rows, last = feedback_pages.find_thumbs(connection, wanted, filters.before)
+        counts, models = (feedback.thumbs_by_day(connection, wanted), feedback.models_of_thumbs(connection))
+        rows, last = feedback.find_thumbs(connection, wanted, filters.before)
     by_model = {
         model: dict.fromkeys(feedback.THUMBS, 0) for model in sorted({model for _, model, _ in counts})
     }
@@ -506,12 +493,12 @@ def feedback_page(visit: Visit) -> Shown | Response:
     return Shown("admin_feedback", "Feedback", data)
 
 
-def _all_thumbs(visit: Visit, wanted: feedback_pages.Thumbs) -> Iterator[dict[str, Any]]:
+def _all_thumbs(visit: Visit, wanted: feedback.Thumbs) -> Iterator[dict[str, Any]]:
     """All rows, a thousand at a time, so that nobody waits for the reader."""
     before: tuple[float, str] | None = None
     while True:
         with reading(visit.service.database) as connection:
-            some, before = feedback_pages.find_thumbs(connection, wanted, before, 1000)
+            some, before = feedback.find_thumbs(connection, wanted, before, 1000)
         yield from (timed(one, "created") for one in some)
         if before is None:
             return

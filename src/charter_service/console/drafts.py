@@ -20,8 +20,7 @@ from charter.ground.moderation.policy import Policy
 from charter.ground.moderation.screen import Screen
 from charter.ground.settings.placed import Problem, read_placed
 from charter.ground.text.dialogue import Message, user
-from charter_service.accounts.policies import Values
-from charter_service.accounts.policy_trial import flagged_since, rows_since
+from charter_service.accounts.policies import Values, flagged_since, rows_since
 from charter_service.api.errors import invalid
 from charter_service.api.service import Service
 from charter_service.web.database import reading

@@ -27,6 +27,7 @@ from charter_service.api.evaluating import Evaluating, Note
 from charter_service.api.registry import Served
 from charter_service.api.rendering import ADMIN
 from charter_service.api.wire.times import rfc3339
+from charter_service.console.listing import timed
 from charter_service.console.runs import find_file, list_names, open_run, read_json
 from charter_service.web.database import reading, writing
 
@@ -82,8 +83,7 @@ def runs_page(visit: Visit) -> Shown:
 def _started(one: Evaluation) -> dict[str, Any]:
     facts = asdict(one)
     facts.pop("pid")
-    again = {"resumable": one.state in AGAIN}
-    return {**facts, **again, "created": rfc3339(one.created), "ended": rfc3339(one.ended)}
+    return timed({**facts, "resumable": one.state in AGAIN}, "created", "ended")
 
 
 def _local(visit: Visit) -> list[Served]:

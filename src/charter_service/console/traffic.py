@@ -21,8 +21,15 @@ from charter_service.accounts.retention import Keep
 from charter_service.accounts.standings import changes_since
 from charter_service.accounts.tables import BATCHES, CASES
 from charter_service.accounts.tool_use import DayTool, ToolCounts, tools_by_day
-from charter_service.accounts.usage import COLUMNS, Counts
-from charter_service.accounts.usage_pages import Span, all_usage, by_day_and_model, largest, usage_rows
+from charter_service.accounts.usage import (
+    COLUMNS,
+    Counts,
+    Span,
+    all_usage,
+    by_day_and_model,
+    largest,
+    usage_rows,
+)
 from charter_service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter_service.api.rendering import ADMIN, wants_json
 from charter_service.api.service import MIB
