@@ -15,7 +15,7 @@ from charter_service.api.errors import ApiError
 from charter_service.api.rendering import ADMIN
 from charter_service.api.wire.times import rfc3339
 from charter_service.console.figures import spreadsheet
-from charter_service.console.filters import DayStart, Filters, number, one_of
+from charter_service.console.filters import DATE, DayStart, Filters, Input, number, one_of
 from charter_service.console.listing import timed
 from charter_service.web.audit import Row, Wanted, audit_tip, search_acts, verify_acts
 from charter_service.web.database import reading
@@ -31,12 +31,12 @@ class ActFilters(Filters):
     """Which acts to show, and of which log."""
 
     paging: ClassVar[Collection[str]] = ("log", "before")
-    log: Annotated[str, one_of(LOGS, LOGS[0])]
-    by: str
-    what: str
-    whose: str
-    since: DayStart
-    until: DayStart
+    log: Annotated[str, one_of(LOGS, LOGS[0]), Input("Log")]
+    by: Annotated[str, Input("Actor", most=200)]
+    what: Annotated[str, Input("Action", most=64, hint="key, key.revoke", exact=True)]
+    whose: Annotated[str, Input("Target", most=200, exact=True)]
+    since: Annotated[DayStart, Input("From", DATE)]
+    until: Annotated[DayStart, Input("To", DATE)]
     before: Annotated[int, number("the number of an act")]
 
     def wanted(self) -> Wanted:

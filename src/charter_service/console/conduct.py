@@ -36,9 +36,12 @@ from charter_service.api.wire.times import rfc3339
 from charter_service.console.figures import chart, spreadsheet
 from charter_service.console.filters import (
     PLACE,
+    TICK,
     Count,
     Days,
     Filters,
+    Input,
+    Owner,
     Sent,
     Stripped,
     Yes,
@@ -76,12 +79,12 @@ _ALL = "{name}: expected %s, or nothing for all"
 class DecisionFilters(Filters):
     """Which decisions to show."""
 
-    request: str
-    organisation: str
-    user: str
-    category: str
-    action: str
-    acted: Yes
+    request: Annotated[str, Input("Request", most=64, hint="req_…", exact=True)]
+    organisation: Owner
+    user: Annotated[str, Input("End user’s mark", most=64, exact=True)]
+    category: Annotated[str, Input("Category", all="All")]
+    action: Annotated[str, Input("Action", all="All")]
+    acted: Annotated[Yes, Input("Hide allowed requests", TICK)]
     before: Annotated[int, number("the number of a decision")]
 
 
@@ -161,10 +164,12 @@ def added_texts(screen: Screen | None) -> dict[str, str]:
 class CaseFilters(Filters):
     """Which cases to show."""
 
-    kind: Annotated[str, one_of(cases.KINDS, "", _ALL % ", ".join(cases.KINDS))]
-    state: Annotated[cases.State, one_of(STATES, "open")]
-    severity: Annotated[str, one_of(cases.SEVERITIES, "", _ALL % ", ".join(cases.SEVERITIES))]
-    organisation: str
+    kind: Annotated[str, one_of(cases.KINDS, "", _ALL % ", ".join(cases.KINDS)), Input("Kind", all="All")]
+    severity: Annotated[
+        str, one_of(cases.SEVERITIES, "", _ALL % ", ".join(cases.SEVERITIES)), Input("Severity", all="All")
+    ]
+    state: Annotated[cases.State, one_of(STATES, "open"), Input("State")]
+    organisation: Owner
     after: str
 
 
@@ -442,10 +447,14 @@ def _thumb_place(text: str) -> tuple[float, str] | None:
 class ThumbFilters(Days):
     """Which feedback to show."""
 
-    model: str
-    thumb: Annotated[str, one_of(feedback.THUMBS, "", "{name}: expected up or down, or nothing for both")]
-    organisation: str
-    words: Yes
+    model: Annotated[str, Input("Model", all="All")]
+    thumb: Annotated[
+        str,
+        one_of(feedback.THUMBS, "", "{name}: expected up or down, or nothing for both"),
+        Input("Rating", all="Both"),
+    ]
+    organisation: Owner
+    words: Annotated[Yes, Input("With a comment", TICK)]
     before: Annotated[tuple[float, str] | None, read_as(_thumb_place, PLACE)]
 
 

@@ -6,6 +6,7 @@ A subclass of `Filters` or `Sent` names its fields; their types say how a text i
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Self
 
@@ -17,6 +18,12 @@ from charter_service.api.errors import ApiError, invalid
 DAYS, MOST_DAYS = 30, 366
 SURE = ("yes", "true", "1")
 PLACE = "the place that the page before named"
+DATE, TIME, DIGITS, TICK = (
+    ("type", "date"),
+    ("type", "datetime-local"),
+    ("inputmode", "numeric"),
+    ("type", "checkbox"),
+)
 NAME = "{name}"  # stands for the field's name in the words of a refusal
 
 
@@ -36,6 +43,20 @@ class Texts(BaseModel):
             raise invalid(str(first["ctx"]["error"]).replace(NAME, name), name) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """How the form of a page asks for a filter: label, an attribute with its value, characters at most, a hint, whether
+    the text is no prose, the words for no choice, and an id other than the field's name."""
+
+    label: str
+    attribute: tuple[str, str] | None = None
+    most: int = 0
+    hint: str = ""
+    exact: bool = False
+    all: str = ""
+    id: str = ""
+
+
 class Filters(Texts):
     """The filters of a listing, and its place between pages."""
 
@@ -50,6 +71,16 @@ class Filters(Texts):
     def shown(cls, visit: Visit) -> dict[str, str]:
         """The filters as they were written, for the form of the page and the links to its next one."""
         return {name: visit.query(name) for name in cls.model_fields if name not in cls.paging}
+
+    @classmethod
+    def inputs(cls) -> list[dict[str, Any]]:
+        """The fields of the page's form."""
+        return [
+            {**asdict(given), "name": name, "id": given.id or name}
+            for name, field in cls.model_fields.items()
+            for given in field.metadata
+            if isinstance(given, Input)
+        ]
 
 
 class Sent(Texts):
@@ -144,11 +175,14 @@ DayStart = Annotated[float, read_as(_start_of, "a day such as 2026-11-26")]  # s
 Moment = Annotated[float, read_as(_moment, "a time such as 2026-11-26T14:00")]  # the same
 
 
+Owner = Annotated[str, Input("Organisation", most=200)]
+
+
 class Days(Filters):
     """Days to show, both included (UTC)."""
 
-    since: str
-    until: str
+    since: Annotated[str, Input("From", DATE)]
+    until: Annotated[str, Input("To", DATE)]
 
     def days(self) -> tuple[date, date]:
         """The requested days, by default the last thirty. Raises ApiError."""

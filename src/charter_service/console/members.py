@@ -15,7 +15,7 @@ from charter_service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Vi
 from charter_service.api.errors import ApiError, invalid
 from charter_service.api.rendering import ADMIN
 from charter_service.api.wire.reading import address_of_server
-from charter_service.console.filters import Filters, check_sure, is_sure, number
+from charter_service.console.filters import Filters, Input, check_sure, is_sure, number
 from charter_service.console.listing import timed
 from charter_service.people import members
 from charter_service.people.members import Member
@@ -46,7 +46,7 @@ def people_page(visit: Visit) -> Shown:
 class MemberFilters(Filters):
     """Whose names to show."""
 
-    name: str
+    name: Annotated[str, Input("Name", most=40, id="search")]
     after: Annotated[int, number("the number of a person")]
 
 

@@ -1,7 +1,8 @@
-"""All routes of the console, in the order in which they are tried."""
+"""All routes of the console, in the order in which they are tried, and the forms of its listings for templates."""
 
 from __future__ import annotations
 
+from charter_service.api.rendering import PAGES
 from charter_service.api.wire.route import Route
 from charter_service.console import (
     accounts,
@@ -17,3 +18,8 @@ from charter_service.console import (
 
 PARTS = (sign_in, accounts, traffic, workbench, evaluations, conduct, policy, members, audit)
 ROUTES: tuple[Route, ...] = tuple(route for part in PARTS for route in part.ROUTES.all)
+FILTERS = (
+    *(traffic.RequestFilters, traffic.UsageFilters, traffic.ToolFilters, members.MemberFilters),
+    *(conduct.DecisionFilters, conduct.CaseFilters, conduct.ThumbFilters, audit.ActFilters),
+)
+PAGES.environment.globals["inputs"] = {form.__name__: form.inputs() for form in FILTERS}

@@ -31,11 +31,25 @@ from charter_service.accounts.usage import (
     usage_rows,
 )
 from charter_service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
-from charter_service.api.rendering import ADMIN, wants_json
+from charter_service.api.rendering import ADMIN, short, wants_json
 from charter_service.api.service import MIB
 from charter_service.api.wire.times import rfc3339
 from charter_service.console.figures import chart, spreadsheet
-from charter_service.console.filters import PLACE, Days, Filters, Moment, Whole, Yes, organisation_in, read_as
+from charter_service.console.filters import (
+    DIGITS,
+    PLACE,
+    TICK,
+    TIME,
+    Days,
+    Filters,
+    Input,
+    Moment,
+    Owner,
+    Whole,
+    Yes,
+    organisation_in,
+    read_as,
+)
 from charter_service.console.listing import named, timed
 from charter_service.console.rows import request_row, usage_row
 from charter_service.web.database import reading
@@ -46,6 +60,7 @@ MOST_BATCHES = 100  # of an organisation
 ROWS = 100  # of a page of usage
 RANKED_DAYS = 31
 STATUSES = {"": 0, "answered": 2, "wrong": 4, "failed": 5}  # hundreds of HTTP
+STATUS_WORDS = f"{', '.join(filter(None, STATUSES))}, or a number such as 429"
 USAGE_COLUMNS = ("day", "organisation", "key", "name", "model", *COLUMNS)
 TOOL_COLUMNS = ("day", "tool", "calls", "failures")
 
@@ -128,16 +143,16 @@ def _place(text: str) -> tuple[float, int] | None:
 class RequestFilters(Filters):
     """Which requests to show."""
 
-    request: str
-    organisation: str
-    key: str
-    model: str
-    status: Annotated[int, read_as(_status, f"{', '.join(filter(None, STATUSES))}, or a number such as 429")]
-    refused: Yes
-    since: Moment
-    until: Moment
-    slower: Whole
-    tokens: Whole
+    request: Annotated[str, Input("Request", most=64, hint="req_…", exact=True)]
+    organisation: Owner
+    key: Annotated[str, Input("Key", most=64, hint="key_…", exact=True)]
+    model: Annotated[str, Input("Model", all="All")]
+    status: Annotated[int, read_as(_status, STATUS_WORDS), Input("Status", all="All")]
+    since: Annotated[Moment, Input("From (UTC)", TIME)]
+    until: Annotated[Moment, Input("Until (UTC)", TIME)]
+    slower: Annotated[Whole, Input("Latency from (ms)", DIGITS, most=9)]
+    tokens: Annotated[Whole, Input("Tokens from", DIGITS, most=9)]
+    refused: Annotated[Yes, Input("Blocked by the policy", TICK)]
     before: Annotated[tuple[float, int] | None, read_as(_place, PLACE)]
 
 
@@ -173,9 +188,9 @@ def _usage_place(text: str) -> tuple[str, str, str] | None:
 class UsageFilters(Days):
     """Which usage to show."""
 
-    organisation: str
-    key: str
-    model: str
+    organisation: Annotated[str, Input("Organisation", all="All")]
+    key: Annotated[str, Input("Key", all="All")]
+    model: Annotated[str, Input("Model", all="All")]
     after: Annotated[tuple[str, str, str] | None, read_as(_usage_place, PLACE)]
 
 
@@ -218,10 +233,14 @@ def usage_page(visit: Visit) -> Shown | Response:
         days = ((day, one.output_tokens, one.input_tokens) for (day, _), one in sums.items())
         data |= {
             "chart": chart(since, until, days),
-            "organisations": [one.name for one in owners],
-            "keys": [{"id": one.caller.key, "name": one.caller.name, "hint": one.hint} for one in of_owner],
-            "models": sorted({one.id for one in visit.service.registry.served} | set(models)),
+            "choices": {
+                "organisation": [one.name for one in owners],
+                "model": sorted({one.id for one in visit.service.registry.served} | set(models)),
+            },
         }
+        if of_owner or span.key:
+            shown = [(one.caller.key, f"{one.caller.name} …{one.hint}") for one in of_owner]
+            data["choices"]["key"] = shown or [(span.key, short(span.key))]
     return Shown("admin_usage", "Usage", data)
 
 
@@ -284,7 +303,7 @@ def sweep_now(visit: Visit) -> Done:
 class ToolFilters(Days):
     """Whose calls of tools to show."""
 
-    organisation: str
+    organisation: Annotated[str, Input("Organisation", all="All")]
 
 
 @ROUTES.page("GET", TOOLS, "Tools and their calls")
@@ -320,7 +339,7 @@ def tools_page(visit: Visit) -> Shown | Response:
     }
     if not wants_json(visit.request):
         calls = ((one.day, one.counts.failures, one.counts.calls - one.counts.failures) for one in days)
-        data |= {"chart": chart(since, until, calls), "organisations": sorted(names.values())}
+        data |= {"chart": chart(since, until, calls), "choices": {"organisation": sorted(names.values())}}
     return Shown("admin_tools", "Tools", data)
 
 
