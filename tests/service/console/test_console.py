@@ -372,8 +372,7 @@ def test_acts_stand_in_the_log_with_who_what_and_the_states(hall: Hall) -> None:
     people = owner.data("/admin/audit?log=people&verify=yes")
     assert people["checked"]["intact"] and people["tip"].partition(":")[0].isdigit()
     assert owner.data("/admin/audit?what=nothing")["acts"] == []
-    for wrong in ("log=x", "before=x", "since=yesterday", "until=2026-13-01"):
-        assert owner.get(f"/admin/audit?{wrong}").status_code == 400, wrong
+    assert owner.get("/admin/audit?log=x").status_code == 400
 
 
 def test_an_export_holds_no_formula(hall: Hall) -> None:

@@ -159,6 +159,8 @@ def test_the_gate_and_a_comparison_say_what_the_commands_say(hall: Hall) -> None
     ):
         assert get(hall, f"/admin/runs/first?{wrong}").status_code in (400, 404), wrong
     assert get(hall, "/admin/runs/compare?a=first&b=nobody").status_code == 404
+    failed = Admin(hall).get(f"/admin/runs/first?baseline={quote(NASTY)}")  # the command says no facts
+    assert failed.status_code == 200 and "does not pass" in failed.text
 
 
 def endless(one: Evaluation, source: str, folder: Path) -> list[str]:

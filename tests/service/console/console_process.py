@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1] / "api"))
+
 from lobby import Said, configuration, open_hall
 
 from charter_service.people.places import CONSOLE, note_place

@@ -251,13 +251,7 @@ def test_usage_is_shown_and_downloaded(hall: Hall) -> None:
     assert line["organisation"] == "'=cmd()" and line["requests"] == "2"
     page = admin.get(f"/admin/usage?organisation={owner}").text
     assert '<rect class="wrote"' in page and "=cmd()" in page
-    for wrong in (
-        "since=yesterday",
-        "since=2026-01-02&until=2026-01-01",
-        "since=1990-01-01",
-        "until=0001-01-01",
-    ):
-        assert admin.get(f"/admin/usage?{wrong}").status_code == 400, wrong
+    assert admin.get("/admin/usage?since=yesterday").status_code == 400
     assert admin.get("/admin/usage?organisation=nobody").status_code == 404
 
 
