@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from charter_service.api.admin_entrance import ENTER
-from charter_service.api.app import PAGES, ROUTES
+from charter_service.api.app import ROUTES
+from charter_service.console.routes import ROUTES as PAGES
 
 SENT, FIRST = 32 * 2**20, 64 * 2**10
 SIOCOUTQ = 0x5411  # bytes that the other side's kernel has not taken

@@ -44,8 +44,12 @@ PARTS = {
         ("web", "forms", "tools", "accounts", "people"),
         "Anthropic's API of 2023 and of today, OpenAI's shapes, and their pages",
     ),
+    "console": Part(
+        ("web", "accounts", "people", "api"),
+        "what administrators see and change, in a browser, as JSON and by `charter keys` and `charter conduct`",
+    ),
     "commands": Part(
-        ("web", "accounts", "people", "arena", "chat", "api"),
+        ("web", "accounts", "people", "arena", "chat", "api", "console"),
         "the service's commands, with `charter up` and `charter chat serve`; stored votes for `charter elo`",
     ),
 }

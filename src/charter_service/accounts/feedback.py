@@ -11,19 +11,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, Integer, Select, and_, cast, func, select, tuple_
 
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter_service.accounts.cases import MOST_OPEN, MOST_WORDS, NewCase, fitting, open_case, plain_text
 from charter_service.accounts.keys import Caller
-from charter_service.accounts.tables import CASES, DECISIONS, FEEDBACK
-from charter_service.web.database import alone
+from charter_service.accounts.tables import CASES, DECISIONS, FEEDBACK, ORGANISATIONS
+from charter_service.web.database import POSTGRESQL, alone
 from charter_service.web.refusal import NotFound, Refusal
 
 Thumb = Literal["up", "down"]
 UP, DOWN = THUMBS = ("up", "down")
+DAY = 86_400  # seconds
+_F = FEEDBACK.c
 _CATEGORY = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -109,3 +112,63 @@ def expire_words(connection: Connection, days: float, now: float) -> int:
     waits = select(CASES.c.id).where(CASES.c.request == FEEDBACK.c.request, CASES.c.closed.is_(None)).exists()
     old = and_(FEEDBACK.c.created < now - days * 86_400, FEEDBACK.c.words != "", ~waits)
     return connection.execute(FEEDBACK.update().where(old).values(words="")).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbs:
+    """The thumbs to show: days, both included (UTC); a model, a thumb and an organisation (its id), or all; `words`:
+    only those with words."""
+
+    since: date
+    until: date
+    model: str = ""
+    thumb: str = ""
+    organisation: str = ""
+    words: bool = False
+
+
+def thumbs_by_day(connection: Connection, wanted: Thumbs) -> dict[tuple[str, str, str], int]:
+    """Numbers of thumbs by day, model and thumb."""
+    days = (_F.created - _start(wanted.since)) / DAY
+    # a cast rounds on PostgreSQL, and SQLite may lack floor
+    whole = cast(func.floor(days) if connection.dialect.name == POSTGRESQL else days, Integer).label("place")
+    rows = _where(select(whole, _F.model, _F.thumb, func.count()), wanted)
+    rows = rows.group_by(whole.name, _F.model, _F.thumb)
+    counts: dict[tuple[str, str, str], int] = {}
+    for place, model, thumb, count in connection.execute(rows):
+        at = ((wanted.since + timedelta(days=max(0, int(place)))).isoformat(), model, thumb)
+        counts[at] = counts.get(at, 0) + int(count)
+    return counts
+
+
+def find_thumbs(
+    connection: Connection, wanted: Thumbs, before: tuple[float, str] | None, limit: int = 50
+) -> tuple[list[dict[str, Any]], tuple[float, str] | None]:
+    """Thumbs, newest first, with the name of their organisation; and the place for the next page's `before`, None at
+    the end."""
+    rows = select(FEEDBACK, ORGANISATIONS.c.name.label("organisation_name")).join(
+        ORGANISATIONS, ORGANISATIONS.c.id == _F.organisation
+    )
+    rows = _where(rows, wanted).order_by(_F.created.desc(), _F.id.desc()).limit(limit + 1)
+    if before is not None:
+        rows = rows.where(tuple_(_F.created, _F.id) < before)
+    shown = [dict(row._mapping) for row in connection.execute(rows)]
+    last = shown[limit - 1] if len(shown) > limit else None
+    return shown[:limit], (last["created"], last["id"]) if last else None
+
+
+def models_of_thumbs(connection: Connection) -> list[str]:
+    """The models that have any thumb."""
+    return sorted(connection.execute(select(_F.model).distinct()).scalars())
+
+
+def _start(day: date) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+
+
+def _where(rows: Select[Any], wanted: Thumbs) -> Select[Any]:
+    rows = rows.where(and_(_F.created >= _start(wanted.since), _F.created < _start(wanted.until) + DAY))
+    for name in ("model", "thumb", "organisation"):
+        if value := getattr(wanted, name):
+            rows = rows.where(_F[name] == value)
+    return rows.where(_F.words != "") if wanted.words else rows

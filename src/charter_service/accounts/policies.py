@@ -1,5 +1,5 @@
 """Acceptable-use policies that people published: each version with who and when. The newest row is in force; a roll
-back is a new row with the text of an older one."""
+back is a new row with the text of an older one. A draft is tried on stored cases: flags whose text was kept."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, and_, func, select
 
 from charter.ground.moderation.policy import SHIPPED, Policy, shipped_policy
 from charter.ground.settings.notation import write_yaml
 from charter.ground.settings.sources import shipped
-from charter_service.accounts.tables import POLICIES
+from charter_service.accounts.tables import CASES, DECISIONS, POLICIES
 from charter_service.web.database import alone
 from charter_service.web.refusal import NotFound, Refusal, Stale
 
-_P = POLICIES.c
+_P, _D, _C = POLICIES.c, DECISIONS.c, CASES.c
 SHOWN = 100  # versions in a list
 LONGEST_NOTE = 1000
 WIDTH = 100  # of lines
@@ -135,3 +135,58 @@ def text_of(policy: Policy) -> str:
 def _published(row: Row[Any]) -> Published:
     values = dict(row._mapping)
     return Published(values=json.loads(values.pop("thresholds")), **values)
+
+
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """A stored decision on a text that was kept, and the conversation; `reply` is empty for a prompt's."""
+
+    request: str
+    side: str
+    action: str
+    category: str
+    sensitivity: str
+    messages: list[dict[str, Any]]
+    reply: str
+
+
+def flagged_since(connection: Connection, since: float, most: int) -> tuple[list[Flagged], int]:
+    """Decisions with kept texts since a time, the newest `most`, and the number of all flags since then, with or
+    without a text."""
+    recent = and_(_C.kind == "flag", _C.created >= since)
+    count = connection.execute(select(func.count()).select_from(CASES).where(recent)).scalar() or 0
+    same = and_(_D.request == _C.request, _D.category == _C.category, _D.organisation == _C.organisation)
+    rows = connection.execute(
+        select(_D.request, _D.side, _D.action, _D.category, _D.sensitivity, _C.content)
+        .select_from(CASES.join(DECISIONS, same))
+        .where(recent, _C.content != "", _D.side.in_(("prompt", "reply")))
+        .order_by(_C.created.desc(), _D.number)
+        .limit(most)
+    )
+    flagged = []
+    for row in rows:
+        content = json.loads(row.content)
+        messages, reply = content.get("messages"), content.get("reply", "")
+        if isinstance(messages, list) and messages and isinstance(reply, str):
+            facts = (row.request, row.side, row.action, row.category, row.sensitivity)
+            flagged.append(Flagged(*facts, messages, reply if row.side == "reply" else ""))
+    return flagged, int(count)
+
+
+def rows_since(connection: Connection, since: float) -> int:
+    """The number of rows of the log since a time. Rows are numbered in their order, so that a few looks find the
+    first."""
+    low = connection.execute(select(func.min(_D.number))).scalar()
+    high = connection.execute(select(func.max(_D.number))).scalar()
+    if low is None or high is None:
+        return 0
+    newest = high
+    while low <= high:
+        middle = (low + high) // 2
+        next_at = select(_D.at).where(_D.number >= middle).order_by(_D.number).limit(1)
+        at = connection.execute(next_at).scalar()
+        if at is not None and at < since:
+            low = middle + 1
+        else:
+            high = middle - 1
+    return max(0, int(newest) - int(low) + 1)

@@ -16,28 +16,7 @@ from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
 
 from charter.ground.settings.problems import near
-from charter_service.api import (
-    admin_audit,
-    admin_conduct,
-    admin_entrance,
-    admin_feedback,
-    admin_files,
-    admin_keys,
-    admin_limits,
-    admin_members,
-    admin_organisations,
-    admin_policy,
-    admin_requests,
-    admin_runs,
-    admin_standing,
-    admin_state,
-    admin_tools,
-    admin_usage,
-    admin_workbench,
-    feedback,
-    index,
-    operation,
-)
+from charter_service.api import feedback, index, operation
 from charter_service.api.admin_entrance import ENTER, Desk, NotEntered
 from charter_service.api.alarms import Alarms, watching_loop
 from charter_service.api.batching import Batching
@@ -108,26 +87,6 @@ API = (
     renewing,
     operation,
 )
-PAGES = (
-    index,
-    admin_entrance,
-    admin_state,
-    admin_keys,
-    admin_organisations,
-    admin_limits,
-    admin_usage,
-    admin_requests,
-    admin_workbench,
-    admin_runs,
-    admin_conduct,
-    admin_policy,
-    admin_standing,
-    admin_feedback,
-    admin_members,
-    admin_audit,
-    admin_files,
-    admin_tools,
-)
 ROUTES: tuple[Route, ...] = tuple(route for part in API for route in part.ROUTES.all)
 
 
@@ -151,8 +110,8 @@ class ApiSite(Site):
         return JSONResponse(body_for(request.scope, problem, request_id), problem.status, headers=headers)
 
 
-def make_app(service: Service) -> Guard:
-    """The application of a service, inside its guard."""
+def make_app(service: Service, console: Sequence[Route] = ()) -> Guard:
+    """The application of a service, inside its guard; `console`: the routes of the admin pages."""
     batching = Batching(service)
     service.metrics.registry.register(Alarms(service))
 
@@ -168,11 +127,7 @@ def make_app(service: Service) -> Guard:
     async def openapi(_: Request) -> Response:
         return JSONResponse(document())
 
-    routes = [
-        StarletteRoute("/openapi.json", openapi),
-        *ROUTES,
-        *(route for part in PAGES for route in part.ROUTES.all),
-    ]
+    routes = [StarletteRoute("/openapi.json", openapi), *ROUTES, *index.ROUTES.all, *console]
     cors = [Middleware(Cors, origins=service.config.cors)] if service.config.cors else ()
     app = ApiSite().make_app(service, routes, running, cors)
     app.state.batching, app.state.document, app.state.desk = batching, document, Desk()
@@ -200,10 +155,12 @@ def methods_of(request: Request) -> list[str]:
     return sorted(methods)
 
 
-def serve(service: Service, bound: socket.socket, ready: Callable[[], None]) -> None:
-    """Serves until a signal stops it; `ready` is called once the service can be reached."""
+def serve(
+    service: Service, bound: socket.socket, ready: Callable[[], None], console: Sequence[Route] = ()
+) -> None:
+    """Serves until a signal stops it; `ready` is called once the service can be reached, `console` as in `make_app`."""
     log_to_stderr("charter_service.api", "%(message)s")
     try:
-        run_app(make_app(service), bound, ready, service.config.proxy)
+        run_app(make_app(service, console), bound, ready, service.config.proxy)
     finally:
         service.close()

@@ -1,12 +1,11 @@
 """The service's commands in `charter --help`: the panel of each, with examples and the page that says more."""
 
 from charter.terminal.entries import Family, Panels, entry
-from charter_service.accounts import conduct_commands as conduct
-from charter_service.accounts import key_commands as keys
-from charter_service.api import commands as serve
 from charter_service.arena import commands as arena
 from charter_service.arena import data_commands as arena_data
-from charter_service.commands import chat_pages, up
+from charter_service.commands import chat_pages, serve, up
+from charter_service.console import conduct_commands as conduct
+from charter_service.console import key_commands as keys
 
 KEYS = Family(
     "Make, limit and end the keys of a service, and see what they used.",

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from charter_service.accounts.conduct_views import forget
 from charter_service.accounts.export import forget_organisation, organisation_data
 from charter_service.accounts.files import (
     LEAST_BYTES,
@@ -32,6 +31,7 @@ from charter_service.accounts.files import (
 from charter_service.accounts.organisations import make_organisation
 from charter_service.accounts.retention import Keep, sweep
 from charter_service.accounts.tables import FILES
+from charter_service.console.conduct_terminal import forget
 from charter_service.web.blobs import Blobs
 from charter_service.web.database import reading, writing
 from charter_service.web.refusal import NotFound, Refusal

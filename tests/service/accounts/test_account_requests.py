@@ -8,14 +8,21 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 
 from charter_service.accounts import requests
-from charter_service.accounts.feedback_pages import Thumbs, find_thumbs, thumbs_by_day
+from charter_service.accounts.feedback import Thumbs, find_thumbs, thumbs_by_day
 from charter_service.accounts.keys import make_key
 from charter_service.accounts.organisations import make_organisation
 from charter_service.accounts.requests import RequestRow, Sought, add_requests, find_requests
 from charter_service.accounts.retention import Keep, sweep
 from charter_service.accounts.tables import FEEDBACK, REQUESTS, USAGE, USAGE_SUMS
-from charter_service.accounts.usage import Counts, Meter
-from charter_service.accounts.usage_pages import Span, all_usage, by_day_and_model, largest, usage_rows
+from charter_service.accounts.usage import (
+    Counts,
+    Meter,
+    Span,
+    all_usage,
+    by_day_and_model,
+    largest,
+    usage_rows,
+)
 from charter_service.web.database import reading, writing
 
 DAY = 86_400.0

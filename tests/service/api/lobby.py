@@ -36,6 +36,7 @@ from charter_service.api.model_request import End, ModelRequest, Part, Piece, St
 from charter_service.api.opening import open_model, open_service
 from charter_service.api.registry import Registry, Served
 from charter_service.api.service import Service, open_database
+from charter_service.console.routes import ROUTES
 from charter_service.forms.grammars import Compiled, Form, compile_form
 from charter_service.web.database import reading, writing
 from charter_service.web.listening import listen
@@ -216,7 +217,7 @@ def open_hall(
             for model in config.models
         ]
         service = Service(config, open_database(config, folder), Registry(served), screen)
-    app = make_app(service)
+    app = make_app(service, ROUTES)
     with running(app, service) as url:
         state = app._app.state  # type: ignore[attr-defined]
         yield Hall(service, url, state.batching, desk=state.desk)

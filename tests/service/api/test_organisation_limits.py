@@ -24,11 +24,11 @@ from charter_service.accounts.keys import Caller, KeyRefused, find_caller, find_
 from charter_service.accounts.limits import TooMany
 from charter_service.accounts.spending import Spending
 from charter_service.accounts.tables import FEEDBACK, KEYS, USAGE
-from charter_service.api.admin_keys import revoke_key
 from charter_service.api.app import make_app
 from charter_service.api.errors import ApiError
 from charter_service.api.registry import Registry
 from charter_service.api.service import Service, open_database
+from charter_service.console.accounts import revoke_key
 from charter_service.web.audit import Wanted, search_acts
 from charter_service.web.database import reading, writing
 from charter_service.web.refusal import Refusal

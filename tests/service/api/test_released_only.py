@@ -20,8 +20,8 @@ from charter.ground.artifact.release import RELEASE, Release, Released, digest_c
 from charter.ground.artifact.store import record_files, write_manifest
 from charter.ground.model.checkpoint import load_policy
 from charter_service.api import opening
-from charter_service.api.commands import _changed
 from charter_service.api.registry import Registry
+from charter_service.commands.serve import _changed
 
 DAY = datetime.timedelta(days=1)
 

@@ -1,0 +1,281 @@
+"""Console pages of evaluation runs: scores with intervals, two runs side by side, the gate, reports and cards; and
+starting an evaluation of a served model.
+
+Reports are somebody's HTML: they are sent with a policy of their own that runs no script and reaches nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection
+from starlette.responses import FileResponse, Response
+
+from charter_service.accounts import evaluations
+from charter_service.accounts.evaluations import AGAIN, RUNNING, Evaluation, NewEvaluation
+from charter_service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
+from charter_service.api.errors import ApiError, invalid
+from charter_service.api.evaluating import Evaluating, Note
+from charter_service.api.registry import Served
+from charter_service.api.rendering import ADMIN
+from charter_service.api.wire.times import rfc3339
+from charter_service.console.listing import timed
+from charter_service.console.runs import find_file, list_names, open_run, read_json
+from charter_service.web.database import reading, writing
+
+ROUTES = AdminRoutes(TAG)
+RUNS, STARTED = f"{ADMIN}/runs", f"{ADMIN}/evaluations"
+TASKS = re.compile(r"[a-z0-9_]+(,[a-z0-9_]+)*")
+METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,99}")
+MOST_QUESTIONS, COMMAND_SECONDS, MOST_RESULTS = 100_000, 120, 50
+REPORT_POLICY = "; ".join(
+    (
+        "sandbox",
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".json": "application/json",
+}
+_one_at_a_time = threading.Lock()
+_results: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+
+def _evaluating(visit: Visit) -> Evaluating:
+    if visit.service.evaluating is None:
+        raise ApiError(404, "no folder of runs is configured; set runs in the server's configuration")
+    return visit.service.evaluating
+
+
+@ROUTES.page("GET", RUNS, "Evaluation runs")
+def runs_page(visit: Visit) -> Shown:
+    """The runs in the configured folder, and the evaluations that were started here."""
+    evaluating = visit.service.evaluating
+    with reading(visit.service.database) as connection:
+        started = evaluations.evaluations(connection)
+    names = list_names(evaluating.folder) if evaluating else []
+    data = {
+        "configured": evaluating is not None,
+        "runs": [{"name": name, "changed": rfc3339(changed)} for name, changed in names],
+        "evaluations": [_started(one) for one in started],
+        "running": next((_started(one) for one in started if one.state == RUNNING), None),
+        "models": [one.id for one in _local(visit)],
+    }
+    return Shown("admin_runs", "Evaluations", data)
+
+
+def _started(one: Evaluation) -> dict[str, Any]:
+    facts = asdict(one)
+    facts.pop("pid")
+    return timed({**facts, "resumable": one.state in AGAIN}, "created", "ended")
+
+
+def _local(visit: Visit) -> list[Served]:
+    """The models that this machine runs: `charter eval` reads them from where they come."""
+    return [one for one in visit.service.registry.served if not one.model.backend]
+
+
+@ROUTES.page("GET", f"{RUNS}/compare", "Two runs side by side")
+def compare_page(visit: Visit) -> Shown:
+    """What is better and worse in a second run than in a first, paired over the prompts that both answered."""
+    folder = _evaluating(visit).folder
+    first, second = open_run(folder, visit.query("a")), open_run(folder, visit.query("b"))
+    found = _asked(
+        ("compare", first.name, first.ids, second.name, second.ids), folder, [first.name, second.name]
+    )
+    data = {
+        "a": first.name,
+        "b": second.name,
+        "metrics": found["facts"].get("metrics", []),
+        "error": found["error"],
+    }
+    return Shown("admin_compare", "Compare", data)
+
+
+@ROUTES.page("GET", f"{RUNS}/{{run}}", "One run")
+def run_page(visit: Visit) -> Shown:
+    """The steps of a run with their metrics, and their reports. With `require`, `max` or `baseline`: the gate's
+    result."""
+    folder = _evaluating(visit).folder
+    run, gate = open_run(folder, visit.part("run")), None
+    options = _gate_options(visit, folder)
+    if options:
+        gate = _asked(("gate", run.name, run.ids, *options), folder, [run.name], options)
+    data = {
+        "run": run.name,
+        "changed": rfc3339(run.changed),
+        "steps": [
+            {
+                "name": step.name,
+                "room": step.manifest.room,
+                "id": step.manifest.id,
+                "metrics": step.metrics(),
+                "pages": [
+                    {"path": path, "place": _place(run.name, step.name, path)} for path in step.pages()
+                ],
+            }
+            for step in run.steps
+        ],
+        "others": [name for name, _ in list_names(folder) if name != run.name],
+        "gate": gate,
+        "asked": {name: visit.query(name) for name in ("require", "max", "min", "baseline")},
+    }
+    return Shown("admin_run", run.name, data)
+
+
+def _place(run: str, step: str, path: str) -> str:
+    return f"{RUNS}/{quote(run, safe='')}/{quote(step, safe='')}/{quote(path)}"
+
+
+def _gate_options(visit: Visit, folder: Path) -> list[str]:
+    """What the gate asks for. Raises ApiError for anything else than names, limits and a run."""
+    options: list[str] = []
+    if require := visit.query("require"):
+        if not all(METRIC.fullmatch(name) for name in require.split(",")):
+            raise invalid("require: expected names of metrics, separated by commas", "require")
+        options.append(f"--require={require}")
+    for name in ("max", "min"):
+        if limit := visit.query(name):
+            metric, equals, value = limit.partition("=")
+            if (
+                not equals
+                or not METRIC.fullmatch(metric)
+                or not re.fullmatch(r"-?\d{1,9}(\.\d{1,9})?", value)
+            ):
+                raise invalid(f"{name}: expected METRIC=NUMBER, such as harm_rate=0.2", name)
+            options.append(f"--{name}={limit}")
+    if baseline := visit.query("baseline"):
+        options.append(f"--baseline={folder / open_run(folder, baseline).name}")
+    return options
+
+
+def _asked(
+    key: tuple[Any, ...], folder: Path, runs: Sequence[str], options: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What `charter compare` or `charter gate` says of runs: its facts, and its error in one line. Results are kept by
+    what the runs hold. Raises ApiError if another command is at work."""
+    if key in _results:
+        return _results[key]
+    if not _one_at_a_time.acquire(blocking=False):
+        raise ApiError(429, "another comparison is being made; try again in a few seconds", retry_after=5)
+    try:
+        places = [str((folder / name).resolve()) for name in runs]
+        command = [sys.executable, "-m", "charter", str(key[0]), "--json", *options, "--", *places]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise ApiError(
+            504, f"it takes over {COMMAND_SECONDS} s; run charter {key[0]} on the server"
+        ) from None
+    finally:
+        _one_at_a_time.release()
+    words = " ".join(done.stderr.split()).removeprefix("charter: error: ")
+    words = words.replace(f"{folder.resolve()}/", "").replace(f"{folder}/", "")
+    facts = read_json(done.stdout) if done.stdout.strip() else {}
+    found = {"facts": facts if isinstance(facts, dict) else {}, "error": words if done.returncode else ""}
+    if len(_results) >= MOST_RESULTS:
+        _results.pop(next(iter(_results)))
+    _results[key] = found
+    return found
+
+
+@ROUTES.page("GET", f"{RUNS}/{{run}}/{{step}}/{{path:path}}", "A file of a run")
+def file_page(visit: Visit) -> Response:
+    """A report, a card, or another file that a step's manifest lists; who opens one with harmful text is noted in the
+    audit log. Raises NotFound."""
+    path = str(visit.request.path_params["path"])
+    run, step = visit.part("run"), visit.part("step")
+    place, restricted = find_file(_evaluating(visit).folder, run, step, path)
+    if restricted:
+        with writing(visit.service.database) as connection:
+            visit.note(connection, "harmful_file.open", f"{run}/{step}/{path}")
+    headers = {"content-security-policy": REPORT_POLICY, "x-content-type-options": "nosniff"}
+    return FileResponse(
+        place, media_type=TYPES.get(place.suffix, "text/plain; charset=utf-8"), headers=headers
+    )
+
+
+@ROUTES.page("POST", STARTED, "Start an evaluation", "operate")
+def start(visit: Visit) -> Done:
+    """Starts an evaluation of a served model in the background. Raises Refusal, 409, if one runs."""
+    evaluating, form = _evaluating(visit), visit.form
+    tasks = "".join(form.text("tasks").split())
+    if tasks and not (TASKS.fullmatch(tasks) and len(tasks) <= 500):
+        raise invalid(
+            "tasks: expected names of evaluations, such as arc,bbq; charter explain lists all", "tasks"
+        )
+    questions = form.number("questions")
+    if questions is None or not 0 <= questions <= MOST_QUESTIONS:
+        raise invalid(f"questions: expected 0 (all) to {MOST_QUESTIONS:,} of each evaluation", "questions")
+    served = _model(visit, form.text("model"))
+    new = NewEvaluation(served.id, tasks, questions, visit.by)
+    one = evaluating.start(served.model.source, new, _noting(visit, "evaluation.start"))
+    return Done(f"{STARTED}/{one.id}", _started(one))
+
+
+def _noting(visit: Visit, what: str) -> Note:
+    """Adds an act on an evaluation to the audit log."""
+
+    def note(connection: Connection, one: Evaluation) -> None:
+        facts = {"run": one.run, "model": one.model, "tasks": one.tasks, "questions": one.questions}
+        visit.note(connection, what, one.id, None, facts)
+
+    return note
+
+
+def _model(visit: Visit, id: str) -> Served:
+    for one in _local(visit):
+        if one.id == id:
+            return one
+    raise invalid(f"model: {id[:80]!r} is not a model that this machine runs", "model")
+
+
+@ROUTES.page("GET", f"{STARTED}/{{evaluation}}", "One evaluation")
+def evaluation_page(visit: Visit) -> Shown:
+    """How an evaluation stands, and the end of its log."""
+    evaluating = _evaluating(visit)
+    with reading(visit.service.database) as connection:
+        one = evaluations.find_evaluation(connection, visit.part("evaluation"))
+    log = evaluating.log(one)
+    there = one.run in dict(list_names(evaluating.folder))
+    return Shown("admin_evaluation", "Evaluation", {"evaluation": _started(one), "log": log, "there": there})
+
+
+@ROUTES.page("POST", f"{STARTED}/{{evaluation}}/stop", "Stop an evaluation", "operate")
+def stop(visit: Visit) -> Done:
+    """Stops a running evaluation. Raises Stale if it has ended."""
+    id = visit.part("evaluation")
+    _evaluating(visit).stop(id)
+    with writing(visit.service.database) as connection:
+        _noting(visit, "evaluation.stop")(connection, evaluations.find_evaluation(connection, id))
+    return _now(visit, id)
+
+
+@ROUTES.page("POST", f"{STARTED}/{{evaluation}}/resume", "Resume an evaluation", "operate")
+def go_on(visit: Visit) -> Done:
+    """Resumes an evaluation that was stopped, was interrupted or failed."""
+    id = visit.part("evaluation")
+    with reading(visit.service.database) as connection:
+        one = evaluations.find_evaluation(connection, id)
+    _evaluating(visit).resume(id, _model(visit, one.model).model.source, _noting(visit, "evaluation.resume"))
+    return _now(visit, id)
+
+
+def _now(visit: Visit, id: str) -> Done:
+    with reading(visit.service.database) as connection:
+        return Done(f"{STARTED}/{id}", _started(evaluations.find_evaluation(connection, id)))
