@@ -48,7 +48,14 @@ def fluency_of(prompts: str) -> tuple[Metric, ...]:
         return Metric(name, file, table, better, meaning, label=label, **facts)
 
     metrics = (
-        metric("loop_rate", "Loops", flag("loop"), "lower", f"{words} that loop"),
+        metric(
+            "loop_rate",
+            "Loops",
+            flag("loop"),
+            "lower",
+            f"{words} that loop",
+            places={"costs": 6} if prompts == "unsafe" else {},
+        ),
         metric("cut_rate", "Cut at the limit", cut_share, "lower", f"{words} cut at the token limit"),
         metric(
             "repeated_4grams",
