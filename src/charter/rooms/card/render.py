@@ -115,7 +115,7 @@ def _context(
 ) -> dict[str, Any]:
     """The values that the templates print, by name."""
     judges = _judges(run)
-    judged, rater = judges["graders"], judges["rater"]
+    judged = (*judges["graders"], *filter(None, [judges["rater"]]))
     change = whats_new(run)
     tasks = all_tasks(run) | ({facts.ATTACKS} if run.attacks else set())
     attempts = review.attempts(run)
@@ -162,9 +162,7 @@ def _context(
         "published": groups_of(beside_published(run)),
         "mitigations": facts.mitigations(run),
         "costs": sections.headlines(run, placed_in(run.stages, "costs")) if len(run.stages) > 1 else (),
-        "findings": sections.findings(
-            run, change.losses if change else (), (*judged, *([rater] if rater else []))
-        ),
+        "findings": sections.findings(run, change.losses if change else (), judged),
         "stood": _stood(run),
         "environment": facts.environment(run),
         "recipe": run.final.manifest.command or "RECIPE.yaml",
