@@ -50,7 +50,7 @@ from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.rope import enlarge
 from charter.ground.model.shape import Shape
 from charter.ground.text.facts import question, statement
-from charter.rooms.card.position_plots import falling, grid, tokens
+from charter.rooms.card.long_plots import falling, grid, tokens
 
 SOURCES = ("pepys_diary", "python_peps", "us_presidential_addresses")
 LEARNT = 0.8  # of every source; the rest is measured on

@@ -124,7 +124,7 @@ class Card(Artifact):
     def _repr_html_(self) -> str:
         """The front of the page in a frame that runs no script: what to believe, headline numbers, stages, examples
         and limits."""
-        from charter.rooms.card.front import front_of
+        from charter.rooms.card.layout import front_of
 
         try:
             front = front_of(self.page.read_text("utf-8"))

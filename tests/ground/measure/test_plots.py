@@ -11,7 +11,7 @@ import pytest
 
 from charter.ground.measure import plots
 from charter.ground.measure.plots import Line, Point, Series
-from charter.rooms.card import position_plots as long_plots
+from charter.rooms.card import long_plots
 
 POINTS = [Point(0.5, 0.4, 0.6), Point(0.0, 0.0, 0.1), None, Point(0.02)]
 LABELS = ["start", "a < b", "$x_1$ & y", "end"]

@@ -547,6 +547,23 @@ def make_card(
     return run / step
 
 
+def shown(card: Path) -> dict[str, dict[str, Any]]:
+    """The numbers that a card shows, by key."""
+    return {n["key"]: n for n in json.loads((card / "card.json").read_text("utf-8"))["numbers"]}
+
+
+def section(card: Path, title: str) -> str:
+    """What stands below a heading of the third level of a card's Markdown, up to the next."""
+    words = (card / "card.md").read_text("utf-8")
+    return words.partition(f"### {title}\n")[2].partition("\n### ")[0]
+
+
+def cells_of(section: str, head: str) -> list[str]:
+    """The cells of the first row of a section's tables that begins with some words."""
+    line = next(line for line in section.splitlines() if line.startswith(f"| {head}"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def make_run(
     run: Path, *, seed: int = 0, fit: bool = True, samples: int = 3, tasks: tuple[str, ...] = ()
 ) -> Path:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
+import card_world
 import pytest
 from attacked_world import FAMILIES, attack
 from card_world import CARD_PARENTS, SETTINGS, edit, inputs, make_card
 
-from charter.ground.artifact.errors import CharterError
 from charter.rooms.card.gather import gather
 from charter.rooms.card.verify import card_problems
 
@@ -41,22 +40,16 @@ def words(run: Path) -> str:
 
 
 def section(run: Path) -> str:
-    return words(run).partition("### Red teaming by machine\n")[2].partition("\n### ")[0]
+    return card_world.section(run / "card", "Red teaming by machine")
 
 
 def row(run: Path, head: str) -> list[str]:
-    """The cells of the first row of the section that begins with some words."""
-    line = next(line for line in section(run).splitlines() if line.startswith(f"| {head}"))
-    return [cell.strip() for cell in line.strip("|").split("|")][1:]
-
-
-def shown(run: Path) -> dict[str, Any]:
-    return {n["key"]: n for n in json.loads((run / "card/card.json").read_text())["numbers"]}
+    return card_world.cells_of(section(run), head)[1:]
 
 
 def test_stages_stand_side_by_side_under_the_names_of_their_models(attacked: Path) -> None:
     assert "| Measure | start | SL-CAI | RL-CAI |" in section(attacked)
-    numbers = shown(attacked)
+    numbers = card_world.shown(attacked / "card")
     raw, corrected = (numbers[f"attack_0/attack_rate{end}"] for end in ("", "_corrected"))
     assert (
         raw["stage"] == "start" and raw["n"] == 90 and raw["sources"][0]["file"] == "samples/controls.jsonl"
@@ -78,7 +71,9 @@ def test_what_is_not_understood_has_no_rate(attacked: Path) -> None:
     first, second, third = row(attacked, "base64")
     assert first == "not understood"
     assert second.startswith("0.0") and second.endswith("none seen") and third.endswith("none seen")
-    assert "attack_0/attack_rate_base64" not in shown(attacked), "a zero that says nothing is not printed"
+    assert "attack_0/attack_rate_base64" not in card_world.shown(attacked / "card"), (
+        "a zero that says nothing is not printed"
+    )
     assert row(attacked, "persona")[0].endswith("succeeds")
 
 
@@ -137,11 +132,7 @@ def test_two_attacks_on_one_model_have_names_of_their_own(attacked: Path) -> Non
     assert [one.label for one in run.attacks] == ["start", "SL-CAI", "RL-CAI", "RL-CAI, attack_again"]
 
 
-def test_a_changed_rate_and_other_dialogues_are_refused(attacked: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        CharterError, match="revisions is a step of the critique room; list steps of the attack"
-    ):
-        gather(inputs(attacked, (*CARD_PARENTS, ("attacks", "revisions"))))
+def test_a_changed_rate_is_refused(attacked: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(attacked, run)
     edit(run, "attack_3", "tables.json", lambda text: text.replace('"n": 90', '"n": 91'))

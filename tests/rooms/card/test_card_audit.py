@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
+import card_world
 import pytest
 from audit_world import TRIES, audit, verdict
 from card_world import CARD_PARENTS, SETTINGS, inputs, make_card
@@ -33,18 +33,12 @@ def shown(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def section(run: Path, card: str = "card") -> str:
-    text = (run / card / "card.md").read_text("utf-8")
-    return text.partition("### Autonomy audit\n")[2].partition("\n### ")[0]
+def section(run: Path) -> str:
+    return card_world.section(run / "card", "Autonomy audit")
 
 
 def row(run: Path, head: str) -> list[str]:
-    line = next(line for line in section(run).splitlines() if line.startswith(f"| {head}"))
-    return [cell.strip() for cell in line.strip("|").split("|")]
-
-
-def numbers(run: Path) -> dict[str, Any]:
-    return {n["key"]: n for n in json.loads((run / "card/card.json").read_text())["numbers"]}
+    return card_world.cells_of(section(run), head)
 
 
 def test_tasks_stand_by_model_with_what_no_pass_still_allows(shown: Path) -> None:
@@ -53,7 +47,7 @@ def test_tasks_stand_by_model_with_what_no_pass_still_allows(shown: Path) -> Non
     # 1 - 0.05 ** (1 / 10) = 25.9 %
     assert row(shown, SCORED[2].title)[2:] == ["0 of 10; at most 25.9\u00a0% a try", "10 of 10"]
     assert row(shown, CONTROLS[0].title)[2].endswith("violations 1, wrote to the grader 1")
-    number = numbers(shown)[f"audit_rl/passed tries of {FIRST.name}"]
+    number = card_world.shown(shown / "card")[f"audit_rl/passed tries of {FIRST.name}"]
     assert (number["value"], number["sources"][0]["file"]) == (4, "samples/tries.jsonl")
     assert card_problems(shown / "card") == []
 
@@ -61,7 +55,7 @@ def test_tasks_stand_by_model_with_what_no_pass_still_allows(shown: Path) -> Non
 def test_the_rule_is_judged_by_an_exact_interval(shown: Path) -> None:
     text = section(shown)
     low, high = exact(2, 16)
-    share = numbers(shown)["audit_rl/share of scored tasks passed"]
+    share = card_world.shown(shown / "card")["audit_rl/share of scored tasks passed"]
     assert (share["value"], share["n"]) == (2 / 16, 16)
     assert (share["low"], share["high"]) == pytest.approx((low, high)) and high < 0.5
     assert (

@@ -17,27 +17,27 @@ from charter.ground.measure.plots import SERIES
 from charter.ground.measure.position import BUCKETS
 from charter.ground.measure.translation import chrf, over_languages
 from charter.ground.reports.number import Number
-from charter.rooms.card import benchmark_plots, language_plots, long_plots, subject_plots
-from charter.rooms.card.drawing import describe_left_out, overlay_stages
-from charter.rooms.card.figure import Figure
+from charter.rooms.card import long_plots, task_plots
+from charter.rooms.card.drawing import Figure, describe_left_out, overlay_stages
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.published import beside_published
 from charter.rooms.card.tasks import task_tables
 from charter.rooms.card.verify import card_problems
 from charter.rooms.evaluate.catalogue import TASKS as EVALUATIONS
+from charter.rooms.evaluate.tasks.truthfulqa import FORMS
 
 SCORES = ("mmlu", "mmlu_plain", "arc", "triviaqa", "gsm8k", "humaneval", "race", "quality")
 BENCHMARKS = (("reports", "bench_0"), ("reports", "bench_1"), ("reports", "bench_3"))
 PARENTS = (*CARD_PARENTS, *BENCHMARKS)
 DRAW: tuple[Callable[[Run, Ledger], Figure | None], ...] = (
-    benchmark_plots.bias,
-    benchmark_plots.truthfulness,
-    benchmark_plots.categories,
-    benchmark_plots.capability,
+    task_plots.bias,
+    task_plots.truthfulness,
+    task_plots.categories,
+    task_plots.capability,
     long_plots.position,
     long_plots.recall,
-    language_plots.translation,
+    task_plots.translation,
 )
 
 
@@ -89,7 +89,7 @@ def test_tasks_that_were_not_asked_are_not_drawn(run: Path) -> None:
 
 
 def test_capability_has_a_dot_for_each_task_and_stage(gathered: Run) -> None:
-    figure, ledger = draw_figure(benchmark_plots.capability, gathered)
+    figure, ledger = draw_figure(task_plots.capability, gathered)
     assert set(ledger.shown) == keys(SCORES)
     assert {s.file for s in figure.sources} == {f"samples/{task}.jsonl" for task in SCORES}
     assert figure.section == "capability" and "Hollow dots were asked differently" in figure.caption
@@ -100,14 +100,14 @@ def test_capability_has_a_dot_for_each_task_and_stage(gathered: Run) -> None:
 
 
 def test_truthfulqa_is_drawn_in_four_forms(gathered: Run) -> None:
-    figure, ledger = draw_figure(benchmark_plots.truthfulness, gathered)
-    assert set(ledger.shown) == keys(tuple(benchmark_plots.TRUTHS)) and figure.section == "alignment"
+    figure, ledger = draw_figure(task_plots.truthfulness, gathered)
+    assert set(ledger.shown) == keys(tuple(FORMS)) and figure.section == "alignment"
     assert "60 (Free answers), 60 (MC1), 60 (MC2), 60 (MC3)" in figure.caption
 
 
 def test_truthfulqa_by_category_and_without_what_a_failed_helper_mapped(gathered: Run, run: Path) -> None:
-    figure, ledger = draw_figure(benchmark_plots.categories, gathered)
-    names = tuple(f"{name} {topic}" for name in benchmark_plots.CATEGORIES for topic in TOPICS)
+    figure, ledger = draw_figure(task_plots.categories, gathered)
+    names = tuple(f"{name} {topic}" for name in task_plots.CATEGORIES for topic in TOPICS)
     assert set(ledger.shown) == keys(names, ("bench_0", "bench_3"))
     rows = [r for r in battery(3)["truthfulqa"] if r["mode"] == "choice" and r["group"] == "Law"]
     number = ledger.shown["bench_3/truthfulqa_mc1 Law"]
@@ -124,21 +124,21 @@ def test_truthfulqa_by_category_and_without_what_a_failed_helper_mapped(gathered
 
 def test_choices_are_drawn_by_content_and_by_letter_and_what_is_not_valid_is_hollow(run: Path) -> None:
     stages = tuple(f"eval_{n}" for n in range(4))
-    figure, ledger = draw_figure(benchmark_plots.choices, gather(inputs(run)))
-    assert set(ledger.shown) == keys(tuple(benchmark_plots.CHOICES), stages)
+    figure, ledger = draw_figure(task_plots.choices, gather(inputs(run)))
+    assert set(ledger.shown) == keys(("hhh_content", "hhh_policy"), stages)
     assert "Not valid" not in figure.caption and figure.section == "alignment"
     file = run / "eval_3/samples/hhh.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     card_world.write_rows(file, [row | ({"p_first": 0.72} if "p_first" in row else {}) for row in rows])
     card_world.remeasure(run, "eval_3")
-    invalid, _ = draw_figure(benchmark_plots.choices, gather(inputs(run)))
+    invalid, _ = draw_figure(task_plots.choices, gather(inputs(run)))
     assert "Not valid, so hollow: RL-CAI by letter" in invalid.caption and invalid.svg != figure.svg
 
 
 def test_bbq_has_both_panels_by_dimension(gathered: Run) -> None:
-    figure, ledger = draw_figure(benchmark_plots.bias, gathered)
+    figure, ledger = draw_figure(task_plots.bias, gathered)
     ends = ("", *(f"_{dimension}" for dimension in DIMENSIONS))
-    names = (benchmark_plots.BIAS, benchmark_plots.RIGHT)
+    names = (task_plots.BIAS, task_plots.RIGHT)
     assert set(ledger.shown) == keys(tuple(name + end for name in names for end in ends))
     assert ">taught (asked differently)</text>" in figure.svg and ">RL-CAI</text>" in figure.svg
     assert f"n = {9 * 48} ambiguous and {9 * 48} disambiguated questions" in figure.caption
@@ -147,7 +147,7 @@ def test_bbq_has_both_panels_by_dimension(gathered: Run) -> None:
 
 
 def test_languages_have_scores_of_their_own_whose_mean_is_the_metric(gathered: Run) -> None:
-    figure, ledger = draw_figure(language_plots.translation, gathered)
+    figure, ledger = draw_figure(task_plots.translation, gathered)
     expected = tuple(f"translation_{kind}_{code}" for kind in ("bleu", "chrf") for code in LANGUAGES)
     assert set(ledger.shown) == keys(expected, ("bench_0", "bench_3"))
     for kind in ("bleu", "chrf"):
@@ -166,8 +166,8 @@ def test_languages_have_scores_of_their_own_whose_mean_is_the_metric(gathered: R
 def test_of_many_languages_the_best_and_the_worst_are_drawn(
     gathered: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(language_plots, "MOST_LANGUAGES", 4)
-    figure, ledger = draw_figure(language_plots.translation, gathered)
+    monkeypatch.setattr(task_plots, "MOST_LANGUAGES", 4)
+    figure, ledger = draw_figure(task_plots.translation, gathered)
     assert "The 2 best and 2 worst of 9 languages." in figure.caption
     assert len(ledger.shown) == 2 * 2 * 4 and ">Hindi</text>" not in figure.svg
 
@@ -184,7 +184,7 @@ def test_the_caption_says_what_bleu_counts(run: Path) -> None:
     for caption, tokenizers in words.items():
         benchmark(run, 3, {"translation": {"tokenizers": tokenizers}}, rows)
         gathered = gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2])))
-        assert caption in draw_figure(language_plots.translation, gathered)[0].caption
+        assert caption in draw_figure(task_plots.translation, gathered)[0].caption
 
 
 def test_recall_is_a_grid_of_the_last_stage(gathered: Run) -> None:
@@ -323,7 +323,7 @@ def test_subjects_have_a_figure_and_a_folded_table(run: Path) -> None:
     for place in (0, 3):
         benchmark(run, place, more=by_subject(place))
     gathered = gather(inputs(run, (*CARD_PARENTS, BENCHMARKS[0], BENCHMARKS[2])))
-    figure, ledger = draw_figure(subject_plots.subjects, gathered)
+    figure, ledger = draw_figure(task_plots.subjects, gathered)
     names = [f"{task}_{s}" for task in ("mmlu", "mmlu_plain") for s in ("anatomy", "virology")]
     assert set(ledger.shown) == keys(tuple(names), ("bench_0", "bench_3"))
     assert ledger.shown["bench_3/mmlu_virology"].value == 30 / 40

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import card_world
@@ -14,6 +15,7 @@ from card_world import CARD_PARENTS, SETTINGS, benchmark, edit, inputs, make_car
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
+from charter.ground.measure.metric import GROUPS
 from charter.ground.reports.changes import change, refusal
 from charter.ground.reports.compare import compare
 from charter.ground.reports.number import Number
@@ -21,9 +23,10 @@ from charter.ground.reports.stages import final_stage
 from charter.rooms.card import render
 from charter.rooms.card.facts import RISKS, USES, list_unmeasured
 from charter.rooms.card.gather import Run, gather
+from charter.rooms.card.layout import TITLES
 from charter.rooms.card.news import whats_new
 from charter.rooms.card.published import FACTS, GAIN, Beside, beside_published, published
-from charter.rooms.card.tasks import GROUPS, task_tables
+from charter.rooms.card.tasks import by_group, task_tables
 from charter.rooms.card.verify import card_problems
 from charter.rooms.evaluate.catalogue import METRICS, TASKS
 from charter.runner.verify import artifact_problems, verify
@@ -54,8 +57,18 @@ def gathered(run: Path, parents: tuple[tuple[str, str], ...] = (*CARD_PARENTS, *
     return gather(inputs(run, parents))
 
 
-def test_every_group_of_tasks_has_a_section() -> None:
+def test_every_group_of_a_task_has_a_section_of_the_page() -> None:
     assert {task.group for task in TASKS.values()} - {""} <= GROUPS.keys()
+    assert {group.section for group in GROUPS.values()} <= set(TITLES)
+    with pytest.raises(ValueError, match="a card has no section for the group 'Weather'; add it to GROUPS"):
+        replace(TASKS["arc"], group="Weather")
+
+
+def test_a_group_that_no_section_has_is_refused_not_taken_for_ability(run: Path) -> None:
+    benchmark(run, 3)
+    edit(run, "bench_3", "tables.json", lambda text: text.replace("Knowledge and reasoning", "Weather"))
+    with pytest.raises(CharterError, match="is of the group 'Weather', which no section of a card has"):
+        by_group(gather(card_world.inputs(run, BENCHMARKS[1:])).stages)
 
 
 def test_a_stage_has_the_numbers_of_both_reports_on_its_model(both: Path) -> None:
@@ -232,7 +245,7 @@ def test_a_stage_asked_in_another_way_says_how(both: Path) -> None:
     benchmark(both, 0, {"arc": {"shots": 0}})
     (table,) = task_tables(gathered(both), "capability")
     row = next(row for row in table.rows if row.column.name == "arc")
-    assert [cell.asked for cell in row.cells] == ["shipped:arc.heldout, 0-shot, by likelihood", ""]
+    assert [cell.protocol for cell in row.cells] == ["shipped:arc.heldout, 0-shot, by likelihood", ""]
 
 
 def measured(run: Run) -> dict[str, Beside]:
@@ -259,7 +272,7 @@ def test_published_numbers_stand_beside_ours_with_what_differs(both: Path) -> No
     model, number = rows["gsm8k"].values[2]
     assert isinstance(number, Number) and number.stage == model == MODELS[2]
     assert number.sources[0].file == "section 4.3"
-    shown = {n["key"]: n for n in json.loads((both / "card/card.json").read_text("utf-8"))["numbers"]}
+    shown = card_world.shown(both / "card")
     assert shown["published/Claude 2/gsm8k"]["value"] == 0.88
     public = {"data": {"ref": "data:arc"}, "temperature": 0.5}
     benchmark(both, 3, {"gsm8k": {"shots": 4, "temperature": 0.0}, "arc": public})
@@ -396,11 +409,6 @@ def test_what_is_not_measured_is_said_by_what_is() -> None:
         list_unmeasured(RISKS, ("truthfulqa", "bbq", "quality", "humaneval", "translation"))
         == "attacks by machine"
     )
-
-
-def test_equal_artifacts_give_equal_bytes(both: Path) -> None:
-    files = render.make(SETTINGS, gathered(both))
-    assert all((both / "card" / name).read_text("utf-8") == content for name, content in files.items())
 
 
 def test_what_was_looked_through_stands_once_a_table(both: Path) -> None:

@@ -17,10 +17,10 @@ from charter.ground.measure.reporting import metric_problems, read_reported
 from charter.ground.reports.changes import changes, families
 from charter.ground.reports.compare import compare
 from charter.ground.reports.number import FEW
-from charter.rooms.card import plots, render, tree
-from charter.rooms.card.facts import Node, nodes
+from charter.rooms.card import drawing, lineage, plots, render
 from charter.rooms.card.gather import gather
 from charter.rooms.card.ledger import Ledger
+from charter.rooms.card.lineage import Node, nodes
 from charter.rooms.card.sections import deltas
 
 
@@ -157,14 +157,14 @@ def test_reward_against_kl_is_joined_in_the_order_of_steps(
     card_world.write_rows(run / "rl/log.jsonl", rows)
     remeasure(run, "rl")
     panels: dict[str, list[Line]] = {}
-    curves = plots.curves
+    curves = drawing.curves
     monkeypatch.setattr(
-        plots,
+        drawing,
         "curves",
         lambda axes, title, lines, *rest: (panels.update({title: lines}), curves(axes, title, lines, *rest)),
     )
     world = gather(card_world.inputs(run))
-    assert world.rl is not None and plots.ppo(world, world.rl) is not None
+    assert plots.ppo(world, Ledger()) is not None
     (line,) = panels["Reward against KL, dot: last step"]
     assert line.x == [0.0, 1.0, 1.8, 1.1] and line.y == [0.0, 1.0, 2.0, 3.0]
 
@@ -196,17 +196,19 @@ def test_no_edge_of_the_lineage_runs_behind_a_box(finished: Path) -> None:
         chain("z", "b", "d"),
     ]
     for members in (made_up, list(nodes(gather(card_world.inputs(finished))))):
-        drawing = tree.draw(members, "z", Ledger())
-        boxes = [tuple(map(float, b)) for b in re.findall(r'<rect x="([\d.-]+)" y="([\d.-]+)"', drawing)]
-        edges = re.findall(r'class="edge" d="([^"]+)"', drawing)
+        tree = lineage.draw(members, "z", Ledger())
+        boxes = [tuple(map(float, b)) for b in re.findall(r'<rect x="([\d.-]+)" y="([\d.-]+)"', tree)]
+        edges = re.findall(r'class="edge" d="([^"]+)"', tree)
         assert len(boxes) == len(members) and edges
         for edge in edges:
             # upright parts: from the end of a curve to where the next one begins
             for x, top, _, bottom in re.findall(r"([\d.-]+) ([\d.-]+)L([\d.-]+) ([\d.-]+)", edge):
-                assert float(bottom) - float(top) == tree.HEIGHT
-                assert not any(y == float(top) and left <= float(x) <= left + tree.WIDTH for left, y in boxes)
+                assert float(bottom) - float(top) == lineage.HEIGHT
+                assert not any(
+                    y == float(top) and left <= float(x) <= left + lineage.WIDTH for left, y in boxes
+                )
     assert any(
-        "L" in edge for edge in re.findall(r'class="edge" d="([^"]+)"', tree.draw(made_up, "z", Ledger()))
+        "L" in edge for edge in re.findall(r'class="edge" d="([^"]+)"', lineage.draw(made_up, "z", Ledger()))
     )
 
 

@@ -19,8 +19,8 @@ from charter.ground.judge.declining import MARKS
 from charter.ground.judge.detect import training_digest
 from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row
 from charter.ground.measure.metric import VERSION
-from charter.rooms.card.drift import MOST, drift_table
 from charter.rooms.card.gather import gather
+from charter.rooms.card.training import MOST_SNAPSHOTS, drift_table
 from charter.rooms.card.verify import card_inputs, card_problems
 from charter.runner.verify import artifact_problems
 
@@ -80,7 +80,7 @@ def test_the_card_lists_the_snapshots_with_alarms_in_bold(drifted: Path) -> None
         assert "Drift while learning" in text and "Stock phrases" in text and "Reward less held-out" in text
     assert re.search("<strong><span[^>]*>25.0\u00a0%</span>", page) and "| **25.0\u00a0% (" in words
     assert "**i'm sorry but as** 25.0\u00a0%" in words
-    shown = {n["key"]: n for n in json.loads((drifted / "card/card.json").read_text())["numbers"]}
+    shown = card_world.shown(drifted / "card")
     rate = shown["learnt/snapshot 2 boilerplate"]
     assert rate["value"] == 0.25 and rate["n"] == 60 and rate["sources"][0]["file"] == REPLIES
     assert rate["low"] < 0.25 < rate["high"]
@@ -96,7 +96,7 @@ def test_of_many_snapshots_the_ends_and_some_between_are_listed(drifted: Path, t
     add_policy(run, 40)
     make_card(run, SETTINGS, PARENTS)
     table = table_of(run)
-    assert len(table.rows) == MOST and table.total.value == 40 and table.alarmed.value == 38
+    assert len(table.rows) == MOST_SNAPSHOTS and table.total.value == 40 and table.alarmed.value == 38
     assert [table.rows[n].first.value for n in (0, -1)] == [0, 78]
 
 

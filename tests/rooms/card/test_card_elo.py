@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import card_world
 import people_world
@@ -14,13 +13,12 @@ import pytest
 from card_world import SETTINGS
 from people_world import choices
 
-from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.elo import standings
 from charter.ground.reports.compare import compare
 from charter.ground.text.votes import vote_row
-from charter.rooms.card.attempts import attempts
 from charter.rooms.card.elo import elo_tables, raters_of
 from charter.rooms.card.gather import gather
+from charter.rooms.card.review import attempts
 from charter.runner.verify import verify
 
 PARENTS = (*card_world.CARD_PARENTS, ("votes", "votes"))
@@ -38,13 +36,9 @@ def voted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def content(run: Path) -> dict[str, Any]:
-    return {n["key"]: n for n in json.loads((run / "card/card.json").read_text("utf-8"))["numbers"]}
-
-
 def test_elo_is_that_of_the_votes_by_axis_and_source(voted: Path) -> None:
     rows = card_world.read_rows(voted / "votes/votes.jsonl")
-    numbers = content(voted)
+    numbers = card_world.shown(voted / "card")
     rankings = standings(rows, "taught")
     assert set(rankings) == {"helpful", "harmless", "helpful (simulated)", "helpful (ai:judge)"}
     for ranking in rankings.values():
@@ -124,7 +118,7 @@ def test_models_that_votes_cant_place_have_a_reason_and_no_number(run: Path) -> 
 
 
 def test_agreement_is_shown_where_pairs_were_judged_twice(voted: Path) -> None:
-    numbers = content(voted)
+    numbers = card_world.shown(voted / "card")
     (ranking,) = (r for r in standings(card_world.read_rows(voted / "votes/votes.jsonl")).values() if (r.axis, r.source) == ("helpful", "human"))  # fmt: skip
     assert ranking.agreement is not None
     kept = numbers["votes/helpful/human/Fleiss' kappa"]
@@ -137,7 +131,7 @@ def test_wins_follow_from_the_votes(voted: Path) -> None:
     rows = [r for r in card_world.read_rows(voted / "votes/votes.jsonl") if (r["axis"], r["source"]) == ("harmless", "human")]  # fmt: skip
     met = [r for r in rows if {r["model_a"], r["model_b"]} == {"rl", "sl"} and r["winner"] in ("a", "b")]
     won = sum(r[f"model_{r['winner']}"] == "rl" for r in met)
-    numbers = content(voted)
+    numbers = card_world.shown(voted / "card")
     share = numbers["votes/harmless/human/wins of rl over sl"]
     assert (share["value"], share["n"]) == (pytest.approx(won / len(met)), len(met))
     elo = [numbers[f"votes/harmless/human/elo of {model}"]["value"] for model in ("rl", "sl")]
@@ -174,14 +168,6 @@ def test_nobody_who_succeeds_and_simulated_attempts(run: Path) -> None:
 def test_without_votes_the_section_is_left_out(finished: Path) -> None:
     assert elo_tables(gather(card_world.inputs(finished))) == ()
     assert 'id="elo"' not in (finished / "card/card.html").read_text("utf-8")
-
-
-def test_comparisons_without_votes_are_refused(finished: Path) -> None:
-    parents = (*card_world.CARD_PARENTS, ("votes", "labels"))
-    with pytest.raises(
-        CharterError, match=r"labels has no votes\.jsonl; list steps of the arena or judge room"
-    ):
-        gather(card_world.inputs(finished, parents))
 
 
 def test_two_sets_of_votes_are_never_added_up(run: Path) -> None:

@@ -20,7 +20,7 @@ from charter.ground.reports.stages import final_stage
 from charter.rooms.card.gather import gather
 from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.matrix import DROP, SIGNIFICANT_DROP, matrix, picture, tables
-from charter.rooms.card.standing import AT_CHANCE, SATURATED, standing, standing_at
+from charter.rooms.card.sections import AT_CHANCE, SATURATED, standing, standing_at
 
 BENCHMARKS = (("reports", "bench_0"), ("reports", "bench_3"))
 
@@ -125,7 +125,7 @@ def test_card_and_compare_flag_the_same_drops(both: Path) -> None:
                 by_compare[name, stage.label] = row["drop"]
     level = {SIGNIFICANT_DROP: "significant", DROP: "any"}
     by_matrix = {
-        (row.name, column.label): level[mark]
+        (row.metric.name, column.label): level[mark]
         for row in made.rows
         for column, cell in zip(made.columns, row.cells, strict=True)
         for mark in (cell.marks if cell else ())
@@ -164,7 +164,7 @@ def test_a_comparator_is_a_column_and_no_stage(both: Path) -> None:
     assert [stage.label for stage in gathered.stages] == ["start", "RL-CAI"]
     made = matrix(gathered)
     assert [column.label for column in made.columns] == ["start", "RL-CAI", "taught"]
-    (row,) = (row for row in made.rows if row.name == "bits_per_byte")
+    (row,) = (row for row in made.rows if row.metric.name == "bits_per_byte")
     beside = row.cells[2]
     assert beside is not None and beside.change is not None and beside.change.number is not None
     assert beside.change.number.key == "eval_0..eval_1/bits_per_byte"

@@ -20,9 +20,10 @@ from charter.ground.reports.judges import unfit
 from charter.ground.reports.stages import final_stage
 from charter.release.gate import gate
 from charter.release.rules import Rules
-from charter.rooms.card import facts, render
-from charter.rooms.card.fluency import COLUMNS
+from charter.rooms.card import render
 from charter.rooms.card.gather import gather
+from charter.rooms.card.lineage import nodes
+from charter.rooms.card.sections import FLUENCY
 from charter.runner.verify import verify
 
 Z = NormalDist().inv_cdf
@@ -46,7 +47,7 @@ def test_refusing_stands_beside_its_benign_twins_with_d_prime_and_c(finished: Pa
         "Criterion c",
     ):
         assert label in head[1], label
-    numbers = {n["key"]: n for n in json.loads((finished / "card/card.json").read_text("utf-8"))["numbers"]}
+    numbers = card_world.shown(finished / "card")
     h, f = rate(finished, "harmlessness"), rate(finished, "lookalikes")
     g = rate(finished, "lookalikes", "helpful")
     for name, value in (
@@ -83,10 +84,10 @@ def test_fluency_is_shown_of_each_set_at_each_stage(finished: Path) -> None:
     rows = re.findall(r'<th scope="row">([^<]*)</th>', table)[:-1]
     sets = ("unsafe prompts", "look-alikes", "helpful prompts")
     assert rows == [f"{stage}, {words}" for words in sets for stage, *_ in card_world.STAGES]
-    assert all(label in table for label, _ in COLUMNS.values()) and "–" not in table[table.index("<tbody>") :]
+    assert all(label in table for label, _ in FLUENCY.values()) and "–" not in table[table.index("<tbody>") :]
     kept = read_rows(finished / "eval_2/samples/lookalikes.jsonl")
     nll = sum(r["nll_start"] for r in kept) / sum(r["tokens_start"] for r in kept)
-    numbers = {n["key"]: n for n in json.loads((finished / "card/card.json").read_text("utf-8"))["numbers"]}
+    numbers = card_world.shown(finished / "card")
     assert numbers["eval_2/lookalike_nll_under_start"]["value"] == pytest.approx(nll)
 
 
@@ -147,9 +148,7 @@ def test_a_grader_that_takes_answers_for_harm_is_named_beside_its_gate(run: Path
     assert "The grader is fit" not in files["card.html"] and "**Unfit for harm:**" in files["card.md"]
     record = json.loads(files["card.json"])
     assert record["grader"]["unfit_for_harm"] and "harm_answered_rate" in record["unfit"]
-    assert not any(
-        node.unfit for node in facts.nodes(gather(card_world.inputs(run))) if node.room == "evaluate"
-    )
+    assert not any(node.unfit for node in nodes(gather(card_world.inputs(run))) if node.room == "evaluate")
     for table in re.findall(r"^\| Stage \|.*(?:\n\|.*)+", files["card.md"], re.MULTILINE):
         lines = [[cell.strip() for cell in line.split("|")[2:-1]] for line in table.split("\n")]
         marked = [["†" in cell for cell in line] for line in lines[2:-1]]

@@ -7,11 +7,8 @@ import shutil
 from pathlib import Path
 
 import card_world
-import pytest
-from card_world import CARD_PARENTS, SETTINGS, inputs, make_card
+from card_world import SETTINGS, make_card
 
-from charter.ground.artifact.errors import CharterError
-from charter.rooms.card.gather import gather
 from charter.rooms.card.verify import card_problems
 
 PARENTS = (("reports", "eval_0"), ("findings", "asked"))
@@ -54,7 +51,7 @@ def test_the_log_stands_in_the_card_and_its_numbers_have_a_source(finished: Path
         in words
     )
     assert "acme-1" in (card / "card.html").read_text("utf-8")
-    shown = {n["key"]: n for n in json.loads((card / "card.json").read_text())["numbers"]}
+    shown = card_world.shown(card)
     number = shown["asked/harmful replies after, row 1"]
     assert (number["value"], number["sources"][0]["file"]) == (1, "mitigations.jsonl")
     assert card_problems(card) == []
@@ -66,10 +63,3 @@ def test_a_log_without_a_mitigation_says_so(finished: Path, tmp_path: Path) -> N
     add_findings(run)
     words = (make_card(run, SETTINGS, PARENTS) / "card.md").read_text("utf-8")
     assert "holds 23 findings. Nothing was changed because of them." in words
-
-
-def test_other_dialogues_are_refused(finished: Path) -> None:
-    with pytest.raises(
-        CharterError, match=r"revisions has no mitigations\.jsonl; list a step of the intake room"
-    ):
-        gather(inputs(finished, (*CARD_PARENTS, ("findings", "revisions"))))

@@ -8,6 +8,7 @@ import json
 import random
 import re
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from pathlib import Path
 
 import card_world
@@ -22,11 +23,11 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.reports.number import Number, Source, figure
 from charter.rooms.card import render
 from charter.rooms.card.gather import gather
-from charter.rooms.card.layout import IDS
+from charter.rooms.card.layout import IDS, schema_problems
 from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.page import Printer, environment
-from charter.rooms.card.schema import schema_problems
 from charter.rooms.card.settings import INTENDED, Settings
+from charter.rooms.evaluate.catalogue import METRICS
 from reported import keep_tables, scores
 
 
@@ -436,6 +437,22 @@ def test_two_reports_of_one_stage_are_refused(finished: Path) -> None:
         gather(card_world.inputs(finished, ()))
 
 
+@pytest.mark.parametrize(
+    ("role", "step", "why"),
+    [
+        ("votes", "labels", r"labels has no votes\.jsonl; list steps of the arena or judge room"),
+        ("scaling", "eval_0", "eval_0 is a report of the evaluate room; list a step of the scaling"),
+        ("findings", "revisions", r"revisions has no mitigations\.jsonl; list a step of the intake room"),
+        ("attacks", "revisions", "revisions is a step of the critique room; list steps of the attack"),
+    ],
+)
+def test_what_another_room_made_is_refused_under_a_role(
+    finished: Path, role: str, step: str, why: str
+) -> None:
+    with pytest.raises(CharterError, match=why):
+        gather(card_world.inputs(finished, (*card_world.CARD_PARENTS, (role, step))))
+
+
 def test_settings_are_closed_and_have_words() -> None:
     assert Settings().intended_use == INTENDED
     with pytest.raises(ValidationError):
@@ -458,4 +475,5 @@ def test_hostile_text_stays_text(run: Path) -> None:
 
 def test_no_table_of_stages_is_wider_than_the_page() -> None:
     """Seven columns and more are cut off at the right and have to be scrolled."""
-    assert max(len(names) for names, _ in render.TABLES.values()) <= 6
+    columns = Counter(key for metric in METRICS for key in metric.places if key in render.TABLES)
+    assert set(columns) == set(render.TABLES) and max(columns.values()) <= 6

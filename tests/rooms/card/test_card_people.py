@@ -54,7 +54,7 @@ def test_the_card_shows_agreement_counts_and_tags(reviewed_run: Path) -> None:
     harmful = [reviews for reviews in by_case(rows).values() if majority_says_harmful(reviews)]
     for tag, number in summary.tags:
         assert number.value == sum(any(tag in row["tags"] for row in reviews) for reviews in harmful)
-    kept = {n["key"]: n for n in json.loads((reviewed_run / "card/card.json").read_text())["numbers"]}
+    kept = card_world.shown(reviewed_run / "card")
     assert kept["reviews/review_kappa"]["sources"][0]["file"] == "samples/reviews.jsonl"
 
 
@@ -177,7 +177,7 @@ def test_exports_of_a_collection_fill_the_cards_roles(run: Path) -> None:
         engine.dispose()
     parents = (*card_world.CARD_PARENTS, ("votes", "../votes"), ("judgments", "../judged"))
     card_world.make_card(run, SETTINGS, parents)
-    kept = {n["key"]: n for n in json.loads((run / "card/card.json").read_text())["numbers"]}
+    kept = card_world.shown(run / "card")
     assert kept["comparisons/helpful/human/elo of rl"]["sources"][0]["artifact"] == votes.id
     assert kept["comparisons/attempts/human/attempts of all attempts"]["value"] == 8
     assert kept["judgments/review_harmful_rate"]["value"] == 1.0

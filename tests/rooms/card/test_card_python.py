@@ -10,8 +10,7 @@ import pytest
 
 import charter
 from charter.ground.reports.compare import compare
-from charter.rooms.card.front import front_of
-from charter.rooms.card.layout import FOLDED, FRONT
+from charter.rooms.card.layout import FOLDED, FRONT, front_of
 
 
 def test_a_card_shows_its_front_in_a_frame_that_runs_nothing(finished: Path) -> None:

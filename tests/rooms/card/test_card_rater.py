@@ -17,7 +17,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.judge.rater import KEPT, RaterVerdict
 from charter.ground.measure.calibration import Prediction
 from charter.ground.measure.metrics import HARM, LOOK
-from charter.rooms.card.calibration import bin_ratings, bins
+from charter.rooms.card.plots import bin_ratings, bins
 from charter.runner.verify import artifact_problems, verify
 
 
@@ -62,7 +62,7 @@ def test_the_card_shows_ratings_and_greys_those_of_an_unfit_rater(run: Path, fit
     add_rater(run, 0.8 if fit else 4.0)
     folder = card_world.make_card(run, SETTINGS)
     page, words = (folder / "card.html").read_text(), (folder / "card.md").read_text()
-    numbers = {n["key"]: n for n in json.loads((folder / "card.json").read_text())["numbers"]}
+    numbers = card_world.shown(folder)
     assert {
         "eval_3/harm_rating",
         "eval_3/harm_rating_lookalikes",

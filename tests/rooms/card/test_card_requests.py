@@ -15,12 +15,12 @@ from charter.ground.artifact.manifest import digest_file
 from charter.ground.measure.plots import forest
 from charter.ground.reports.number import Number
 from charter.ground.text.heldout import BENIGN, JAILBREAK, REPRESENTATIVE, TWIN
-from charter.rooms.card import request_plots
+from charter.rooms.card import task_plots
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.ledger import Ledger
 from charter.rooms.card.published import beside_published
-from charter.rooms.card.request_plots import request_parts, requests
 from charter.rooms.card.review import summarise_verdicts
+from charter.rooms.card.task_plots import request_parts, requests
 
 REPORTS = (("reports", "bench_0"), ("reports", "bench_3"))
 
@@ -83,7 +83,7 @@ def test_harm_by_stage_stands_on_a_log_axis_from_1_to_a_hundredth(
         drawn.append(axes)
         forest(axes, *rest, **more)
 
-    monkeypatch.setattr(request_plots, "forest", keep)
+    monkeypatch.setattr(task_plots, "forest", keep)
     ledger = Ledger()
     figure = requests(gathered, ledger)
     assert figure is not None and "50 replies to 10 requests" in figure.caption

@@ -18,8 +18,8 @@ from charter.ground.reports.signoff import OPEN
 from charter.ground.settings.problems import validate
 from charter.rooms.card import render
 from charter.rooms.card.gather import gather
+from charter.rooms.card.layout import SCHEMA, schema_problems
 from charter.rooms.card.ledger import Kept, Ledger
-from charter.rooms.card.schema import SCHEMA, schema_problems
 from charter.rooms.card.settings import Settings
 from charter.rooms.card.verify import card_problems
 

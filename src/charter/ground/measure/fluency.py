@@ -40,6 +40,7 @@ def name_in(prompts: str, what: str) -> str:
 def fluency_of(prompts: str) -> tuple[Metric, ...]:
     """The metrics of a set of prompts."""
     file, words = SETS[prompts]
+    places = {"costs": 6} if prompts == "unsafe" else {}
     title = {"unsafe": "unsafe", "lookalike": "look-alikes", "helpful": "helpful"}[prompts]
 
     def metric(what: str, label: str, table: Measure, better: Better, meaning: str, **facts: Any) -> Metric:
@@ -48,7 +49,7 @@ def fluency_of(prompts: str) -> tuple[Metric, ...]:
         return Metric(name, file, table, better, meaning, label=label, **facts)
 
     metrics = (
-        metric("loop_rate", "Loops", flag("loop"), "lower", f"{words} that loop"),
+        metric("loop_rate", "Loops", flag("loop"), "lower", f"{words} that loop", places=places),
         metric("cut_rate", "Cut at the limit", cut_share, "lower", f"{words} cut at the token limit"),
         metric(
             "repeated_4grams",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from charter.ground.measure.counts import Row
 from charter.ground.measure.score import Table
@@ -26,6 +26,35 @@ Ends = tuple[float | None, float | None]
 Measure = Callable[[Sequence[Row]], Table]
 
 
+class Group(NamedTuple):
+    """A card's table of tasks: the section that it stands in, and the figure of its tasks' accuracies."""
+
+    section: str
+    figure: str = ""
+
+
+ALIGNMENT, CAPABILITY = "alignment", "capability"
+# The groups that a task may declare, in the order of a card's tables.
+GROUPS: Mapping[str, Group] = {
+    "Harmful requests": Group(ALIGNMENT),
+    "Found attacks": Group(ALIGNMENT),
+    "Sensitive topics": Group(ALIGNMENT),
+    "National security": Group(ALIGNMENT),
+    "Judges": Group(ALIGNMENT),
+    "Social bias": Group(ALIGNMENT),
+    "Even-handedness": Group(ALIGNMENT),
+    "Adherence to a constitution": Group(ALIGNMENT),
+    "Truthfulness and honesty": Group(ALIGNMENT),
+    "Honesty": Group(ALIGNMENT),
+    "Model-written evaluations": Group(ALIGNMENT),
+    "Knowledge and reasoning": Group(CAPABILITY, figure="capability"),
+    "Exams": Group(CAPABILITY, figure="capability"),
+    "Reading": Group(CAPABILITY, figure="capability"),
+    "Long documents": Group(CAPABILITY),
+    "Languages": Group(CAPABILITY),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Term:
     """One term of a derived metric: `weight` times the value of the pooled tables of `parts` (names of metrics);
@@ -44,8 +73,9 @@ class Metric:
     and for one derived from others by `terms`; `paired`: the terms count the same rows; `corrected`: they are a rate,
     sensitivity and specificity (`correction.py`). `judge`: the model whose scores
     decide the number; `gate`: the verdict that this judge must pass. `task`: the evaluation that it belongs to;
-    `group`: its table in a card. `chance`: the value of guessing. `span`: the least and the greatest value, if the unit
-    doesn't tell.
+    `group`: its table in a card, one of `GROUPS`. `places`: the card's other tables and its figures that have it, each
+    with its place there; `short`: its name in these figures. `chance`: the value of guessing. `span`: the least and the
+    greatest value, if the unit doesn't tell.
     """
 
     name: str
@@ -61,6 +91,8 @@ class Metric:
     about: About = "model"
     task: str = ""
     group: str = ""
+    places: Mapping[str, int] = field(default_factory=dict, compare=False)
+    short: str = field(default="", compare=False)
     chance: float | None = None
     version: int = VERSION
     terms: tuple[Term, ...] = ()

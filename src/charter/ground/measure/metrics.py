@@ -65,6 +65,7 @@ OF_TEXT: tuple[Metric, ...] = (
         "loss on held-out text",
         "bits/byte",
         label="Bits per byte",
+        places={"main": 4, "costs": 5, "capability": 1},
     ),
 )
 

@@ -132,7 +132,7 @@ def write_tables(folder: Path, reported: Reported) -> None:
     lines = []
     for name, metric in reported.metrics.items():
         entry = {f.name: getattr(metric, f.name) for f in fields(metric) if f.name not in ("table", "terms")}
-        entry = {key: value for key, value in entry.items() if value not in ("", None, False)}
+        entry = {key: value for key, value in entry.items() if value not in ("", None, False, {})}
         entry["label"] = metric.label or default_label(name)
         entry["unit"] = metric.unit
         if metric.terms:

@@ -11,6 +11,7 @@ violating texts of the share of harmless ones that score lower; its interval res
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from charter.ground.measure.counts import Row, flag
 from charter.ground.measure.metric import Better, Metric
@@ -156,7 +157,22 @@ def _by_place(kind: str, better: Better, meaning: str) -> tuple[Metric, ...]:
     )
 
 
-OF_SCREENS: tuple[Metric, ...] = (
+# The card's tables: rows by level, named after the first level, and what depends on no threshold.
+_ROWS = (
+    "recall",
+    "precision",
+    "lookalikes",
+    "ordinary",
+    "work",
+    "reply_recall",
+    "reply_lookalikes",
+    "reply_ordinary",
+)
+_APART = ("auroc_lookalikes", "auroc_ordinary", "reply_auroc", "reply_pairs", "disclosed")
+_PLACES = {f"screen_{name}_{LEVELS[0]}": {"screen": place} for place, name in enumerate(_ROWS)} | {
+    f"screen_{name}": {"screen_apart": place} for place, name in enumerate(_APART)
+}
+_METRICS: tuple[Metric, ...] = (
     *(metric for level in LEVELS for metric in (*_by_level(level), _of_work(level))),
     *_by_place(VIOLATING, "higher", "violating prompts found"),
     *_by_place(LOOKALIKE, "lower", "harmless look-alikes taken for violations"),
@@ -202,3 +218,4 @@ OF_SCREENS: tuple[Metric, ...] = (
         label="Harmless prompts given a disclosure",
     ),
 )
+OF_SCREENS = tuple(replace(metric, places=_PLACES.get(metric.name, {})) for metric in _METRICS)

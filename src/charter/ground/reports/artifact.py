@@ -18,6 +18,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.manifest import Metric as Recorded
 from charter.ground.artifact.recount import COUNTS, read_counts, same
+from charter.ground.measure.intervals import interval
 from charter.ground.measure.metric import VERSION, Metric
 from charter.ground.measure.reporting import TABLES, Reported, Score, measures_version, read_reported
 from charter.ground.measure.score import Table
@@ -173,11 +174,20 @@ class Artifact:
             sources=(self.source(file),),
         )
 
+    def number(self, name: str, value: float | None, file: str, unit: str, **parts: Any) -> Number:
+        """A number that no metric names, from one of its files; `parts` are further fields of Number."""
+        fields = {"unit": unit, "stage": self.label, "sources": (self.source(file),)} | parts
+        return Number(f"{self.name}/{name}", name, value, **fields)
+
     def count(self, name: str, value: float, file: str) -> Number:
         """A plain count of rows of a file."""
-        return Number(
-            f"{self.name}/{name}", name, value, unit=COUNT, stage=self.label, sources=(self.source(file),)
-        )
+        return self.number(name, value, file, COUNT)
+
+    def measure(self, name: str, table: Table, unit: str, file: str) -> Number:
+        """A number, with its interval, over some of its rows; no metric names it."""
+        low, high = interval(table)
+        facts = {"low": low, "high": high, "n": table.n, "clusters": len(table.clusters), "version": VERSION}
+        return self.number(name, table.value, file, unit, **facts)
 
 
 def tasks_of(stage: Artifact) -> frozenset[str]:
@@ -189,6 +199,17 @@ def tasks_of(stage: Artifact) -> frozenset[str]:
 def metric_in(stages: Iterable[Artifact], name: str) -> Metric | None:
     """A metric as the first stage that has the number declares it."""
     return next((metric for stage in stages if (metric := stage.metric(name))), None)
+
+
+def placed_in(stages: Iterable[Artifact], key: str) -> list[str]:
+    """The metrics that declare a place in a table or a figure of the card, in its order."""
+    places = {
+        name: metric.places[key]
+        for stage in stages
+        for name, metric in stage.metrics.items()
+        if key in metric.places
+    }
+    return sorted(places, key=places.__getitem__)
 
 
 def _finite(value: float | None) -> float | None:

@@ -2,30 +2,35 @@
 
 `ground/measure/elo.py` fits each set of votes again from its votes.jsonl. Sets are never added up: Elo is a place
 among the models of one set, and an export may hold the votes of an earlier one. Votes of people, of simulated raters
-and of models are kept apart too.
+and of models are kept apart too, in tables and in figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+from matplotlib.figure import Figure as Drawing
 
 from charter.ground.measure.agreement import Estimate
 from charter.ground.measure.elo import Meeting, Ranking, Standing, standings
+from charter.ground.measure.elo_plots import elo_figure, wins_figure
 from charter.ground.measure.metric import VERSION
 from charter.ground.reports.artifact import Artifact
-from charter.ground.reports.number import COUNT, ELO, SHARE, Number
+from charter.ground.reports.number import COUNT, ELO, FEW, SHARE, Number
 from charter.ground.reports.stages import model_of
 from charter.ground.text.judgments import HUMAN, SIMULATED
-from charter.ground.text.votes import (
-    VOTES,
-)
+from charter.ground.text.votes import VOTES
+from charter.rooms.card.drawing import WIDTH, Figure
 from charter.rooms.card.gather import Run
+from charter.rooms.card.ledger import Ledger
 
 AXIS_NAMES = {"helpful": "Helpfulness", "honest": "Honesty", "harmless": "Harmlessness", "all": "All votes"}
 # Decimals of an Elo value that don't depend on a machine's rounding.
 PLACES = 4
+# Most models of a win table that fits in half a page.
+ONE_PANEL = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,3 +230,60 @@ def _agreement(votes: Artifact, ranking: Ranking) -> tuple[tuple[str, Number], .
             ends = {"low": low, "high": high, "n": agreement.items, "unit": unit}
             numbers.append((words, _number(votes, ranking, words, value, **ends)))
     return tuple(numbers)
+
+
+def vote_figures(run: Run, ledger: Ledger) -> Iterator[Figure]:
+    """The figures of all sets of votes, separately for each kind of rater."""
+    for votes in run.votes:
+        all_rankings = [_drawable(ranking, ledger) for ranking in rankings(votes)]
+        for source in dict.fromkeys(ranking.source for ranking in all_rankings):
+            mark = f" ({badge(source)})" if badge(source) else ""
+            by_axis = {axis_name(r.axis) + mark: r for r in all_rankings if r.source == source}
+            yield from _draw(votes, source, by_axis, len(run.votes) > 1)
+
+
+def _drawable(ranking: Ranking, ledger: Ledger) -> Ranking:
+    """A ranking without the models and the pairs of few votes."""
+    title = axis_name(ranking.axis)
+    few = [f"Elo of {s.model}, {title}" for s in ranking.standings if s.elo is not None and s.n < FEW]
+    few += [f"wins of some pairs, {title}" for m in ranking.meetings if m.votes < FEW]
+    ledger.undrawn |= dict.fromkeys(few)
+    standings = tuple(s for s in ranking.standings if s.elo is None or s.n >= FEW)
+    return replace(
+        ranking, standings=standings, meetings=tuple(m for m in ranking.meetings if m.votes >= FEW)
+    )
+
+
+def _draw(votes: Artifact, rater: str, by_axis: dict[str, Ranking], several: bool) -> Iterator[Figure]:
+    name = f"{votes.name}-{rater}".replace(":", "-").replace("/", "-").replace("@", "-")
+    end = (f", {votes.name}" if several else "") + (f" ({badge(rater)})" if badge(rater) else "")
+    by = f" by {raters_of(rater)}"
+    whose = "" if rater == HUMAN else " These raters are not people."
+    source = [votes.source(VOTES)]
+    with_elo = {key: r for key, r in by_axis.items() if sum(s.elo is not None for s in r.standings) > 1}
+    counts = "; ".join(f"{key}: {r.votes:,} votes" for key, r in by_axis.items())
+    if with_elo:
+        rules = " and ".join(dict.fromkeys(rule_of(r) for r in with_elo.values()))
+        bases = " and ".join(dict.fromkeys(r.base for r in with_elo.values()))
+        caption = (
+            f"Elo from votes{by}; {bases} is 0, and 100 points more win 64 % of the votes. Bars are 95 % intervals "
+            f"of the difference from {bases}, {rules}; a dotted line has no end on its other side. {counts}.{whose}"
+        )
+        figure = Figure(f"elo-{name}", f"Elo by axis{end}", "elo", wide=len(with_elo) > 1)
+        yield figure.draw(_widen(elo_figure(with_elo)), caption, caption, source)
+    met = {key: r for key, r in by_axis.items() if r.meetings}
+    if met:
+        caption = (
+            f"Share of the votes{by} that the model of a row wins against that of a column, with the number of votes "
+            f"below it. {counts}.{whose}"
+        )
+        wide = len(met) > 1 or max(len(r.standings) for r in met.values()) > ONE_PANEL
+        figure = Figure(f"wins-{name}", f"Who beats whom{end}", "elo", wide)
+        yield figure.draw(_widen(wins_figure(met)), caption, caption, source)
+
+
+def _widen(drawing: Drawing) -> Drawing:
+    """A drawing of at least half a page, so that its words are as large as those of other figures."""
+    width, height = drawing.get_size_inches()
+    drawing.set_size_inches(max(WIDTH, width), height)
+    return drawing

@@ -1,10 +1,9 @@
-"""The facts on a card that are not measured: the model, its ancestry, its data, and where everything was made."""
+"""The facts on a card that are not measured: the model, how it was made, and where everything was made."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -12,13 +11,10 @@ import yaml
 from charter.ground.artifact.curves import read_object
 from charter.ground.reports.artifact import Artifact
 from charter.ground.reports.hub import HUB_NAME
-from charter.ground.reports.judges import unfit
-from charter.ground.reports.number import Number
 from charter.ground.reports.stages import POLICY
 from charter.ground.settings.packages import package_of
 from charter.rooms.card.gather import Run
 from charter.rooms.card.ledger import SHARE_IN_TEXT
-from charter.rooms.card.sections import counts
 from charter.rooms.card.settings import Settings
 
 # Stands for red teaming by machine among the tasks of a card.
@@ -68,71 +64,6 @@ REFERENCES = (
     "Cameron, Gelbach and Miller, Bootstrap-based improvements for inference with clustered errors, REStat, 2008.",
     "Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine, 2008.",
 )
-NODE_METRIC = (
-    "harm_answered_rate",
-    "pair_accuracy",
-    "label_accuracy",
-    "rating_error_ratio",
-    "review_kappa_harmful",
-    "selected_share",
-    "kept_share",
-    "reward_heldout",
-    "reward",
-    "scaling_exponent",
-    "bits_per_byte",
-    "loss",
-    "kept",
-    "votes",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One artifact of the lineage with its most telling number. `unfit`: a grader that failed gave the number."""
-
-    step: str
-    room: str
-    kind: str
-    id: str
-    # (role, id) of each parent.
-    parents: tuple[tuple[str, str], ...]
-    # (role, reference, digest) of each source from outside.
-    outside: tuple[tuple[str, str, str], ...]
-    metric: str
-    number: Number | None
-    unfit: bool
-    settings: tuple[tuple[str, str], ...]
-    counts: tuple[tuple[str, Number], ...]
-
-    @property
-    def listed(self) -> str:
-        """Its settings, one a line."""
-        return "\n".join(f"{name}: {value}" for name, value in self.settings)
-
-
-def nodes(run: Run) -> tuple[Node, ...]:
-    """The lineage, ancestors first."""
-    return tuple(_node(a) for a in run.lineage)
-
-
-def _node(artifact: Artifact) -> Node:
-    m = artifact.manifest
-    candidates = (*NODE_METRIC, *artifact.reported.metrics)
-    # the first of them, but marked numbers after all others
-    name = min((n for n in candidates if n in artifact.own), key=lambda n: unfit(artifact, n), default="")
-    return Node(
-        step=artifact.step,
-        room=m.room,
-        kind=f"{m.kind} ({m.variant})" if m.variant else m.kind,
-        id=m.id,
-        parents=tuple((p.role, p.id) for p in m.parents),
-        outside=tuple((e.role, e.ref, e.digest[:12]) for e in m.external),
-        metric=artifact.own[name].label if name else "",
-        number=artifact.own.get(name),
-        unfit=unfit(artifact, name),
-        settings=tuple((k, json.dumps(v, ensure_ascii=False)) for k, v in sorted(m.resolved.items())),
-        counts=counts(artifact),
-    )
 
 
 def base_model(settings: Settings, run: Run) -> str:

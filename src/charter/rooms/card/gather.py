@@ -33,6 +33,26 @@ from charter.ground.text.votes import VOTES
 # roles besides the reports; each artifact of ONE has a field of its name
 MANY = ("preference", "votes", "acceptable_use", "attacks", "audits", "verdicts")
 ONE = ("rl", "transcripts", "comparisons", "scaling", "findings")
+# What belongs under a role, and what is wrong with another artifact.
+BELONGING: Mapping[str, tuple[Callable[[Artifact], bool], str]] = {
+    # comparisons by an AI or from a data set are not votes between models
+    "votes": (
+        lambda a: (a.path / VOTES).is_file(),
+        f"{{step}} has no {VOTES}; list steps of the arena or judge room, or exports of votes, under `votes`",
+    ),
+    "scaling": (
+        lambda a: a.manifest.variant == LADDER,
+        "{step} is a report of the {room} room; list a step of the scaling room under `scaling`",
+    ),
+    "findings": (
+        lambda a: (a.path / MITIGATIONS).is_file(),
+        f"{{step}} has no {MITIGATIONS}; list a step of the intake room under `findings`",
+    ),
+    "attacks": (
+        lambda a: a.manifest.room == ATTACK,
+        "{step} is a step of the {room} room; list steps of the attack room under `attacks`",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -132,10 +152,7 @@ def gather(inputs: Inputs) -> Run:
     }
     one = {role: next(iter(artifacts[role]), None) for role in ONE}
     on_models = (*comparators, *second, *stages)
-    check_votes(artifacts["votes"])
-    check_scaling(artifacts["scaling"])
-    check_findings(artifacts["findings"])
-    check_attacks(artifacts["attacks"])
+    check_roles(artifacts)
     check_verdicts(artifacts["verdicts"], artifacts["audits"])
     for role in ("attacks", "audits"):
         artifacts[role] = on_models_of(artifacts[role], (*comparators, *stages))
@@ -149,7 +166,7 @@ def gather(inputs: Inputs) -> Run:
         base=_artifact(base, names) if base else None,
         previous=final_of(older.folder, names) if older else None,
         judgments=tuple(read_judgments(*(i.folder for i in inputs.many("judgments")))),
-        judged_in=tuple(_locate(i) for i in inputs.many("judgments")),
+        judged_in=tuple(map(_locate, inputs.many("judgments"))),
         judged_by=_locate_by_reviewer(inputs.many("judgments")),
         votes=artifacts["votes"],
         reviews=artifacts["judgments"],
@@ -236,11 +253,7 @@ def _constitution(entry: Input | None) -> tuple[dict[str, CritiquePrinciple], di
     if entry is None or entry.path is None:
         return {}, {}
     constitution = load(entry.path)
-    facts = {
-        "name": constitution.name,
-        "version": str(constitution.version),
-        "digest": entry.id[:12],
-    }
+    facts = {"name": constitution.name, "version": str(constitution.version), "digest": entry.id[:12]}
     return {p.key: p for p in constitution.critiques}, facts
 
 
@@ -254,38 +267,11 @@ def check_labels(stages: Sequence[Artifact]) -> None:
         )
 
 
-def check_votes(votes: Sequence[Artifact]) -> None:
-    """Raises CharterError for comparisons by an AI or from a data set: they are not votes between models."""
-    if lacking := next((a for a in votes if not (a.path / VOTES).is_file()), None):
-        raise CharterError(
-            f"{lacking.step} has no {VOTES}; list steps of the arena or judge room, or exports of votes, under `votes`"
-        )
-
-
-def check_scaling(reports: Sequence[Artifact]) -> None:
-    """Raises CharterError for a report of another room, which has no ladder."""
-    if lacking := next((a for a in reports if a.manifest.variant != LADDER), None):
-        raise CharterError(
-            f"{lacking.step} is a report of the {lacking.manifest.room} room; list a step of the scaling room under "
-            "`scaling`"
-        )
-
-
-def check_findings(artifacts: Sequence[Artifact]) -> None:
-    """Raises CharterError for dialogues of another room, which have no log of mitigations."""
-    if lacking := next((a for a in artifacts if not (a.path / MITIGATIONS).is_file()), None):
-        raise CharterError(
-            f"{lacking.step} has no {MITIGATIONS}; list a step of the intake room under `findings`"
-        )
-
-
-def check_attacks(artifacts: Sequence[Artifact]) -> None:
-    """Raises CharterError for dialogues of another room, which attacked nothing."""
-    if lacking := next((a for a in artifacts if a.manifest.room != ATTACK), None):
-        raise CharterError(
-            f"{lacking.step} is a step of the {lacking.manifest.room} room; list steps of the attack room under "
-            "`attacks`"
-        )
+def check_roles(artifacts: Mapping[str, Sequence[Artifact]]) -> None:
+    """Raises CharterError for an artifact under a role that another room makes the artifacts of."""
+    for role, (belongs, words) in BELONGING.items():
+        if lacking := next((a for a in artifacts[role] if not belongs(a)), None):
+            raise CharterError(words.format(step=lacking.step, room=lacking.manifest.room))
 
 
 def check_verdicts(verdicts: Sequence[Artifact], audits: Sequence[Artifact]) -> None:

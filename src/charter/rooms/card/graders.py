@@ -6,13 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from charter.ground.judge.fitness import (
-    ABOVE_HARMFUL,
-    BELOW_GOOD,
-    HELPFUL_PAIRS,
-    KEPT_PAIRS,
-    HelpfulFitness,
-)
+from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD, HELPFUL_PAIRS, KEPT_PAIRS, HelpfulFitness
 from charter.ground.measure.metric import default_label
 from charter.ground.measure.metrics import OF_PREFERENCE
 from charter.ground.measure.ratings import RATINGS
@@ -209,11 +203,7 @@ def labeller(run: Run) -> tuple[tuple[str, Number], ...]:
         "mean_p_chosen": "Mean confidence",
         "comparisons": "Comparisons kept",
     }
-    rows = []
-    for name in names:
-        if name in numbers:
-            rows.append((words.get(name, numbers[name].label), numbers[name]))
-    return tuple(rows)
+    return tuple((words.get(name, numbers[name].label), numbers[name]) for name in names if name in numbers)
 
 
 def detectors(run: Run) -> tuple[tuple[str, Number | None, Number | None, Number | None], ...]:
@@ -226,16 +216,9 @@ def detectors(run: Run) -> tuple[tuple[str, Number | None, Number | None, Number
         cells = []
         for part in ("precision", "recall", "n"):
             value, ends = scores.get(part), scores.get(f"{part}_interval")
-            number = Number(
-                key=f"{stage.name}/detectors.{name}.{part}",
-                name=f"detectors.{name}.{part}",
-                value=float(value) if value is not None else None,
-                low=ends[0] if ends else None,
-                high=ends[1] if ends else None,
-                unit=COUNT if part == "n" else SHARE,
-                stage=stage.label,
-                sources=(stage.source(REPORT),),
-            )
+            unit, (low, high) = COUNT if part == "n" else SHARE, ends or (None, None)
+            key = f"detectors.{name}.{part}"
+            number = stage.number(key, float(value or 0), REPORT, unit, low=low, high=high)
             cells.append(number if value is not None else None)
         rows.append((name, cells[0], cells[1], cells[2]))
     return tuple(rows)

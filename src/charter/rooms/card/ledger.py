@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from markupsafe import Markup
 
@@ -91,6 +92,10 @@ class Ledger:
     def count(self, number: Number) -> str:
         """The number of rows, and of the prompts (or texts) that they belong to if there are fewer."""
         return words_of_size(self.note(number))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The shown numbers as card.json has them."""
+        return [n.record() for n in sorted(self.shown.values(), key=lambda n: n.key)]
 
     def _word(self, words: str) -> str:
         self.worded.update(re.findall(r"\d[\d.,]*", words))

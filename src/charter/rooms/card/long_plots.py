@@ -1,11 +1,23 @@
-"""The figures of long documents: loss by position with its fit, and recall by length and depth (card section 4.2)."""
+"""The figures of long documents: loss by position on two log axes with its fit, and recall in a grid by length and
+depth (card section 4.2).
+
+As in `plots`, equal data give equal bytes, and colours follow the page.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from charter.ground.measure.counts import mean
-from charter.ground.measure.plots import MUTED, Line, canvas, inline, legend
+from charter.ground.measure.metric import CAPABILITY
+from charter.ground.measure.plots import GRID, INK, MUTED, PAPER, SERIES, STYLE, Line, Series, canvas
 from charter.ground.measure.position import (
     BUCKETS,
     CARD_CONSTANT,
@@ -22,31 +34,101 @@ from charter.ground.reports.artifact import Artifact
 from charter.ground.reports.number import PLAIN, SHARE, Number, figure
 from charter.rooms.card.drawing import (
     WIDTH,
-    compute_number,
+    Figure,
+    add_legend,
     describe_left_out,
     has_value,
     is_drawn,
-    legend_columns,
-    note_point,
+    note_points,
     overlay_stages,
     sizes,
-    sources_of,
-    with_points,
 )
-from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
 from charter.rooms.card.ledger import Ledger
-from charter.rooms.card.position_plots import Cell, falling, grid, tokens
 from charter.rooms.card.published import published_number
-from charter.rooms.card.tasks import CAPABILITY
+
+# Opacity of a share of 1: text on it stays readable in light and in dark.
+DEEPEST = 0.5
+# Factor between the x of series that share a position.
+SHIFT = 1.07
+
+
+def tokens(count: float) -> str:
+    """A number of tokens as axes show it: 512, 2K, 128K; 200,000 is 200K."""
+    if count < 1024:
+        return f"{count:g}"
+    return f"{count / 1024:g}K" if count % 512 == 0 else f"{count / 1000:g}K"
+
+
+@matplotlib.rc_context(STYLE)
+def falling(axes: Axes, x: Sequence[float], series: Sequence[Series], fits: Sequence[Line]) -> None:
+    """Dots with their intervals at each x, and the curves fitted to them, on two log axes."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for line in fits:
+        axes.plot(
+            line.x, line.y, color=line.colour, linewidth=1.2, linestyle=(0, (3, 2)) if line.dashed else "-"
+        )
+    for place, s in enumerate(series):
+        shift = SHIFT ** (place - (len(series) - 1) / 2)
+        for at, point in zip(x, s.points, strict=True):
+            if point is None:
+                continue
+            if point.low is not None and point.high is not None:
+                ends = [point.low, point.high]
+                axes.plot(
+                    [at * shift] * 2, ends, color=s.colour, linewidth=1.6, alpha=0.55, solid_capstyle="butt"
+                )
+            fill = PAPER if s.hollow else s.colour
+            axes.plot([at * shift], [point.value], "o", color=s.colour, markerfacecolor=fill, markersize=4.2)
+    axes.set_xlabel("position, tokens from the start")
+    axes.set_ylabel("loss, nats a token")
+    axes.grid()
+    axes.xaxis.set_major_locator(FixedLocator([4.0**k for k in range(10)]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: tokens(count)))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
+
+
+# A share, its large text in the cell, and the small text below it.
+Cell = tuple[float, str, str]
+
+
+@matplotlib.rc_context(STYLE)
+def grid(
+    axes: Axes, columns: Sequence[str], rows: Sequence[str], cells: Mapping[tuple[int, int], Cell]
+) -> None:
+    """Shares in cells (row, column), the first row on top. A darker cell is a larger share; a cell without a value has
+    only an outline."""
+    for row in range(len(rows)):
+        for column in range(len(columns)):
+            cell = cells.get((row, column))
+            place, size = (column - 0.47, row - 0.46), (0.94, 0.92)
+            axes.add_patch(Rectangle(place, *size, facecolor="none", edgecolor=GRID, linewidth=0.8))
+            if cell is None:
+                continue
+            share, words, below = cell
+            axes.add_patch(Rectangle(place, *size, facecolor=SERIES[0], alpha=DEEPEST * share, linewidth=0))
+            for text, down, points in ((words, -0.15 if below else 0.0, 8.0), (below, 0.22, 7.0)):
+                axes.text(column, row + down, text, color=INK, fontsize=points, ha="center", va="center")
+    axes.set_xticks(range(len(columns)), list(columns))
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.tick_params(length=0, labelcolor=MUTED)
+    axes.set_xlim(-0.5, len(columns) - 0.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.spines[:].set_visible(False)
+
 
 EXPONENT, CONSTANT = "position_exponent", "position_constant"
+LOSS = f"position_loss_{BUCKETS[0]}"
 POSITIONS, RECALLED = "samples/position.jsonl", "samples/recall.jsonl"
 
 
 def position(run: Run, ledger: Ledger) -> Figure | None:
     """Loss by token position on two log axes, with the fitted power law plus a constant and the card's beside it."""
-    looks = overlay_stages(run, f"position_loss_{BUCKETS[0]}", ledger)
+    looks = overlay_stages(run, LOSS, ledger)
     if not looks:
         return None
     there = [
@@ -58,22 +140,23 @@ def position(run: Run, ledger: Ledger) -> Figure | None:
     numbers: list[Number] = []
     series, fits, descriptions = [], [], []
     for stage, look in looks:
-        by_bucket = [stage.numbers.get(name) for name in names]
-        numbers += [n for n in by_bucket if n is not None and n.value is not None and not n.few]
-        series.append(with_points(look, [note_point(n, ledger) for n in by_bucket]))
+        points, shown = note_points([stage.numbers.get(name) for name in names], ledger)
+        numbers += shown
+        series.append(replace(look, points=points))
         if has_value(stage, EXPONENT):
             fitted = _read_fit(stage, ledger)
             fits.append(_curve(fitted, there, look.colour, dashed=look.hollow))
             numbers += fitted
             descriptions.append(_describe_fit(stage, fitted, ledger))
         else:
-            descriptions.append(f"{stage.label}: no exponent, since {_why_no_law(stage)}.")
+            why = why_no_law(_sums(stage)) or "its report has none"
+            descriptions.append(f"{stage.label}: no exponent, since {why}.")
     card, theirs = _card_curve(looks[-1][0], there, ledger)
     fits.append(card)
     numbers += theirs
     drawing, (axes,) = canvas(WIDTH, 3.2)
     falling(axes, list(x), series, fits)
-    legend(drawing, [look for _, look in looks], legend_columns(looks))
+    add_legend(drawing, looks)
     last = looks[-1][0].numbers[names[0]]
     claude = " and ".join(
         f"{name}\u00a0=\u00a0{ledger.value(n)}" for name, n in zip(["a", "c₀"], theirs, strict=True)
@@ -88,21 +171,16 @@ def position(run: Run, ledger: Ledger) -> Figure | None:
         f"{last.n:,} documents of one length.{describe_left_out(run, names[0], len(looks))} "
         "Bars are 95 % intervals (bootstrap over documents, of few at least Student's t)."
     )
-    title = "Loss by position in long documents"
-    words = "; ".join(descriptions)
-    svg = inline(drawing, "position", title, words)
-    return Figure("position", title, caption, svg, sources_of(numbers), section=CAPABILITY)
+    declared = Figure("position", "Loss by position in long documents", CAPABILITY)
+    return declared.draw(drawing, caption, "; ".join(descriptions), numbers)
 
 
 def _read_fit(stage: Artifact, ledger: Ledger) -> list[Number]:
     """c0, c and a of a stage's fit; c is no metric and has no interval."""
     report, table = stage.of(EXPONENT), stage.tables[EXPONENT]
     scale = float(fit(table.sums.sum(axis=0))[1])
-    key = f"{report.name}/position_coefficient"
-    source = (report.source(POSITIONS),)
-    coefficient = Number(
-        key, "position_coefficient", scale, n=table.n, unit=PLAIN, stage=stage.label, sources=source
-    )
+    name, label = "position_coefficient", stage.label
+    coefficient = report.number(name, scale, POSITIONS, PLAIN, n=table.n, stage=label)
     return [ledger.note(n) for n in (stage.numbers[CONSTANT], coefficient, stage.numbers[EXPONENT])]
 
 
@@ -126,13 +204,8 @@ def _describe_fit(stage: Artifact, fitted: list[Number], ledger: Ledger) -> str:
 
 def _sums(stage: Artifact) -> Floats:
     """Nats and tokens by bucket, over all documents of a stage."""
-    rows = stage.of(f"position_loss_{BUCKETS[0]}").rows(POSITIONS)
-    sums: Floats = bucket_table(rows, fit).sums.sum(axis=0)
+    sums: Floats = bucket_table(stage.of(LOSS).rows(POSITIONS), fit).sums.sum(axis=0)
     return sums
-
-
-def _why_no_law(stage: Artifact) -> str:
-    return why_no_law(_sums(stage)) or "its report has none"
 
 
 def _card_curve(stage: Artifact, there: list[int], ledger: Ledger) -> tuple[Line, list[Number]]:
@@ -181,9 +254,8 @@ def recall(run: Run, ledger: Ledger) -> Figure | None:
         f"{length:,} tokens, depth {depth} %: {figure(n.value, SHARE)}"
         for (length, depth), n in numbers.items()
     )
-    title = "Facts found again, by length of text and depth"
-    svg = inline(drawing, "recall", title, words)
-    return Figure("recall", title, caption, svg, sources_of(numbers.values()), section=CAPABILITY)
+    declared = Figure("recall", "Facts found again, by length of text and depth", CAPABILITY)
+    return declared.draw(drawing, caption, words, numbers.values())
 
 
 def _cells(stage: Artifact) -> dict[tuple[int, int], Number]:
@@ -195,8 +267,8 @@ def _cells(stage: Artifact) -> dict[tuple[int, int], Number]:
         groups.setdefault((int(length), int(depth)), []).append(row)
     count = mean("correct")
     return {
-        (length, depth): compute_number(
-            report, f"recall_{length}_{depth}", count(groups[length, depth]), SHARE, RECALLED
+        (length, depth): report.measure(
+            f"recall_{length}_{depth}", count(groups[length, depth]), SHARE, RECALLED
         )
         for length, depth in sorted(groups)
     }

@@ -19,22 +19,22 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from charter.ground.measure.plots import GRID, INK, MUTED, SERIES, STYLE, canvas, inline
-from charter.ground.reports.artifact import Artifact, metric_in
+from charter.ground.measure.metric import Metric
+from charter.ground.measure.plots import GRID, INK, MUTED, SERIES, STYLE, canvas
+from charter.ground.reports.artifact import Artifact
 from charter.ground.reports.changes import Change, by_importance, change
 from charter.ground.reports.judges import unfit_among
 from charter.ground.reports.number import Number, figure
-from charter.rooms.card.drawing import sources_of
-from charter.rooms.card.figure import Figure
+from charter.rooms.card.drawing import WIDE, Figure
 from charter.rooms.card.gather import Run
 from charter.rooms.card.ledger import Ledger
-from charter.rooms.card.sections import is_sampled
-from charter.rooms.card.standing import AT_CHANCE, SATURATED, standing
+from charter.rooms.card.sections import AT_CHANCE, SATURATED, is_sampled, standing
 
 CSV, JSON = "matrix.csv", "matrix.json"
 TITLE = "Every evaluation at every stage"
 DROP, SIGNIFICANT_DROP = "worse, not significant", "significantly worse"
 GAIN, UNFIT = "significantly better", "unfit grader"
+FACTS = ("label", "group", "unit", "better", "chance")
 # Signs of the marks in the picture.
 SIGNS = {SIGNIFICANT_DROP: "▼", DROP: "▽", GAIN: "▲", AT_CHANCE: "?", SATURATED: "=", UNFIT: "†"}
 
@@ -52,14 +52,13 @@ class Cell:
 class Row:
     """A metric at every column; None where it wasn't measured."""
 
-    name: str
-    label: str
-    group: str
-    unit: str
-    better: str
-    chance: float | None
-    main: bool
+    metric: Metric
     cells: tuple[Cell | None, ...]
+
+    @property
+    def main(self) -> bool:
+        """Whether it stands for an evaluation."""
+        return self.metric.about == "model" and not self.metric.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def matrix(run: Run) -> Matrix:
 
 
 def _row(run: Run, columns: Sequence[Artifact], name: str) -> Row:
-    metric = metric_in(columns, name)
+    metric = next(column.metrics[name] for column in columns if name in column.metrics)
     cells: list[Cell | None] = []
     for column in columns:
         number = column.numbers.get(name)
@@ -88,17 +87,7 @@ def _row(run: Run, columns: Sequence[Artifact], name: str) -> Row:
         cells.append(
             Cell(number, delta, _marks(columns, column, delta, name)) if number is not None else None
         )
-    main = metric is not None and metric.about == "model" and not metric.kind
-    return Row(
-        name,
-        metric.label if metric else name,
-        metric.group if metric else "",
-        metric.unit if metric else "",
-        metric.better if metric else "neither",
-        metric.chance if metric else None,
-        main,
-        tuple(cells),
-    )
+    return Row(metric, tuple(cells))
 
 
 def _before(run: Run, column: Artifact, name: str) -> Artifact | None:
@@ -131,9 +120,9 @@ def _csv(made: Matrix) -> str:
     writer = csv.writer(out, lineterminator="\n")
     parts = ("", " low", " high", " n", " marks")
     heads = (f"{column.label}{part}" for column in made.columns for part in parts)
-    writer.writerow(["metric", "label", "group", "unit", "better", "chance", *heads])
+    writer.writerow(["metric", *FACTS, *heads])
     for row in made.rows:
-        line: list[Any] = [row.name, row.label, row.group, row.unit, row.better, row.chance]
+        line: list[Any] = [row.metric.name, *(getattr(row.metric, fact) for fact in FACTS)]
         for cell in row.cells:
             n = cell.number if cell else None
             line += (
@@ -157,12 +146,11 @@ def _record(made: Matrix) -> dict[str, Any]:
             "marks": list(at.marks),
         }
 
-    parts = ("label", "group", "unit", "better", "chance")
     return {
         "stages": [{"stage": c.label, "step": c.step, "id": c.manifest.id} for c in made.columns],
         "metrics": [
-            {"metric": row.name}
-            | {part: getattr(row, part) for part in parts}
+            {"metric": row.metric.name}
+            | {fact: getattr(row.metric, fact) for fact in FACTS}
             | {"cells": [cell(one) for one in row.cells]}
             for row in made.rows
         ],
@@ -174,10 +162,10 @@ def picture(made: Matrix, ledger: Ledger) -> Figure | None:
     rows = [row for row in made.rows if row.main and any(_drawn(cell) for cell in row.cells)]
     if not rows:
         return None
-    drawing, (axes,) = canvas(9.6, 0.7 + 0.21 * len(rows))
+    drawing, (axes,) = canvas(WIDE, 0.7 + 0.21 * len(rows))
     numbers = _draw_cells(axes, rows, ledger)
     axes.set_xticks(range(len(made.columns)), [column.label for column in made.columns])
-    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.set_yticks(range(len(rows)), [row.metric.label for row in rows])
     axes.set_xlim(-0.5, len(made.columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.xaxis.tick_top()
@@ -189,8 +177,8 @@ def picture(made: Matrix, ledger: Ledger) -> Figure | None:
         f"{signs}{'. ' if signs else ''}Each stage is held against the nearest one before it that has the number, a "
         "comparator against the start."
     )
-    svg = inline(drawing, "matrix", TITLE, "; ".join(_in_words(rows, made.columns)))
-    return Figure("matrix", TITLE, caption, svg, sources_of(numbers), wide=True, section="matrix")
+    words = "; ".join(_in_words(rows, made.columns))
+    return Figure("matrix", TITLE, "matrix", wide=True).draw(drawing, caption, words, numbers)
 
 
 @matplotlib.rc_context(STYLE)
@@ -232,4 +220,4 @@ def _in_words(rows: Sequence[Row], columns: Sequence[Artifact]) -> Iterator[str]
             for column, cell in zip(columns, row.cells, strict=True)
             if cell is not None and _drawn(cell)
         )
-        yield f"{row.label}: {', '.join(cells)}"
+        yield f"{row.metric.label}: {', '.join(cells)}"

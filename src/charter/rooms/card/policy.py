@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from charter.ground.measure.plots import SERIES, Line, canvas, curves, inline
-from charter.ground.measure.score import Table, tabulate
+from charter.ground.measure.plots import SERIES, Line
+from charter.ground.measure.score import tabulate
 from charter.ground.measure.screening import (
     ATTEMPT,
     LEVELS,
@@ -26,23 +26,13 @@ from charter.ground.measure.screening import (
     WORK,
     measured_rows,
 )
-from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.artifact import REPORT, Artifact, placed_in
 from charter.ground.reports.number import FEW, PLAIN, SHARE, Number
-from charter.rooms.card.drawing import WIDTH, compute_number
-from charter.rooms.card.figure import Figure
+from charter.rooms.card.drawing import WIDTH, Figure, draw_curves
 from charter.rooms.card.gather import Run
 from charter.rooms.card.ledger import Ledger
 
 ROWS, PLACED_ROWS = f"samples/{SCREENED}", f"samples/{PLACED}"
-OVERALL = ("screen_recall", "screen_precision", "screen_lookalikes", "screen_ordinary", "screen_work")
-OF_REPLIES = ("screen_reply_recall", "screen_reply_lookalikes", "screen_reply_ordinary")
-APART = (
-    "screen_auroc_lookalikes",
-    "screen_auroc_ordinary",
-    "screen_reply_auroc",
-    "screen_reply_pairs",
-    "screen_disclosed",
-)
 KINDS = {
     ("prompt", VIOLATING): "violating",
     ("prompt", ATTEMPT): "people's attempts, some harmless",
@@ -57,31 +47,8 @@ KINDS = {
 FEWEST = 10
 CURVE_POINTS, MOST_TAKEN = 200, 0.2
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """One row of a table: what it counts, and its number at each sensitivity level."""
-
-    label: str
-    note: str
-    numbers: tuple[Number | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Screened:
-    """A measured screen. `apart` are numbers that depend on no threshold. `thresholds` are (name, value, share of the
-    harmless half that reaches it)."""
-
-    step: str
-    policy: str
-    classifiers: str
-    overall: tuple[Tally, ...]
-    sets: tuple[Tally, ...]
-    topics: tuple[Tally, ...]
-    places: tuple[Tally, ...]
-    apart: tuple[tuple[str, Number], ...]
-    thresholds: tuple[tuple[str, Number, Number], ...]
+# One row of a table: what it counts, a note, and its number at each sensitivity level.
+Tally = tuple[str, str, tuple[Number | None, ...]]
 
 
 def screen_of(run: Run) -> Artifact | None:
@@ -90,35 +57,39 @@ def screen_of(run: Run) -> Artifact | None:
     return next((report for report in candidates if report.report.get("acceptable_use")), None)
 
 
-def describe_screen(run: Run) -> Screened | None:
+def describe_screen(run: Run) -> dict[str, Any] | None:
     """Everything that the card says about the screen; None if none was measured."""
     report = screen_of(run)
     if report is None:
         return None
     facts = report.report["acceptable_use"]
     rows = [row for row in report.rows(ROWS) if row["half"] == MEASURED and row["kind"] != PAIR]
-    names = [*OVERALL, *OF_REPLIES]
-    overall = [
-        Tally(
-            report.own[f"{name}_standard"].label.rsplit(",", 1)[0],
-            "",
-            tuple(report.own.get(f"{name}_{lv}") for lv in LEVELS),
-        )
-        for name in names
-        if f"{name}_standard" in report.own
-    ]
-    policy = facts["policy"]
-    return Screened(
-        report.name,
-        f"{policy['name']} version {policy['version']} ({policy['id'][:12]})",
-        ", ".join(f"{name} {version[:12]}" for name, version in facts["classifiers"].items()),
-        tuple(overall),
-        tuple(_lines(report, rows, "set")),
-        tuple(_lines(report, [r for r in rows if r["kind"] == VIOLATING and r["side"] == "prompt"], "topic")),
-        tuple(_places(report)),
-        tuple((report.own[name].label, report.own[name]) for name in APART if name in report.own),
-        tuple(_thresholds(report, facts["thresholds"], list(facts["classifiers"]))),
+    overall, apart = (
+        [report.own[name] for name in placed_in([report], key) if name in report.own]
+        for key in ("screen", "screen_apart")
     )
+    policy = facts["policy"]
+    prompts = [r for r in rows if r["kind"] == VIOLATING and r["side"] == "prompt"]
+    return {
+        "step": report.name,
+        "policy": f"{policy['name']} version {policy['version']} ({policy['id'][:12]})",
+        "classifiers": ", ".join(f"{name} {version[:12]}" for name, version in facts["classifiers"].items()),
+        "overall": [
+            (
+                n.label.rsplit(",", 1)[0],
+                "",
+                tuple(report.own.get(n.name.removesuffix(LEVELS[0]) + level) for level in LEVELS),
+            )
+            for n in overall
+        ],
+        "sets": list(_lines(report, rows, "set")),
+        "topics": list(_lines(report, prompts, "topic")),
+        "places": list(_places(report)),
+        # numbers that depend on no threshold
+        "apart": apart,
+        # (name, value, share of the harmless half that reaches it)
+        "thresholds": list(_thresholds(report, facts["thresholds"], list(facts["classifiers"]))),
+    }
 
 
 def _lines(report: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
@@ -132,7 +103,7 @@ def _lines(report: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
         if len(members) < FEWEST:
             continue
         words = re.sub("[_.]", " ", ": ".join(name[2:]))
-        yield Tally(words, KINDS[name[0], name[1]], _count_found(report, "/".join(name), members, ROWS))
+        yield words, KINDS[name[0], name[1]], _count_found(report, "/".join(name), members, ROWS)
 
 
 def _places(report: Artifact) -> Iterable[Tally]:
@@ -143,42 +114,28 @@ def _places(report: Artifact) -> Iterable[Tally]:
     for row in report.rows(PLACED_ROWS):
         groups.setdefault((row["place"], row["kind"]), []).append(row)
     for (place, kind), members in groups.items():
-        yield Tally(
-            place, KINDS["prompt", kind], _count_found(report, f"{place}/{kind}", members, PLACED_ROWS)
-        )
+        yield place, KINDS["prompt", kind], _count_found(report, f"{place}/{kind}", members, PLACED_ROWS)
 
 
 def _count_found(report: Artifact, name: str, rows: Sequence[Row], file: str) -> tuple[Number, ...]:
     """The share of some rows that the screen finds, at each level."""
-
-    def at(level: str) -> Table:
-        return tabulate((str(row["id"]), float(row[level]), 1.0) for row in rows)
-
-    return tuple(compute_number(report, f"screen {level} {name}", at(level), SHARE, file) for level in LEVELS)
+    tables = {level: tabulate((str(row["id"]), float(row[level]), 1.0) for row in rows) for level in LEVELS}
+    return tuple(report.measure(f"screen {level} {name}", t, SHARE, file) for level, t in tables.items())
 
 
 def _thresholds(
     report: Artifact, entries: Sequence[dict[str, Any]], names: Sequence[str]
 ) -> Iterable[tuple[str, Number, Number]]:
-    source = (report.source("report.json"),)
     for name, entry in zip(names, entries, strict=True):
         for what in ("prompt", "reply", "high_risk"):
             for level in LEVELS:
                 if entry.get(what) is None:
                     continue
-                t, key = entry[what][level], f"{report.name}/threshold {name} {what} {level}"
-                value = Number(key, "threshold", t["value"], unit=PLAIN, stage=report.label, sources=source)
-                rate = Number(
-                    f"{key} rate",
-                    "calibration rate",
-                    t["hits"] / t["n"],
-                    t["low"],
-                    t["high"],
-                    t["n"],
-                    unit=SHARE,
-                    stage=report.label,
-                    sources=source,
-                )
+                t, key = entry[what][level], f"threshold {name} {what} {level}"
+                value = replace(report.number(key, t["value"], REPORT, PLAIN), name="threshold")
+                ends = {part: t[part] for part in ("low", "high", "n")}
+                rate = report.number(f"{key} rate", t["hits"] / t["n"], REPORT, SHARE, **ends)
+                rate = replace(rate, name="calibration rate")
                 yield f"{name}, {what.replace('_', ' ')}, {level}", value, rate
 
 
@@ -200,30 +157,28 @@ def tradeoff(run: Run, ledger: Ledger) -> Figure | None:
     if not lines:
         ledger.undrawn["Acceptable use: found and taken"] = None
         return None
-    figure, (axes,) = canvas(WIDTH, 2.9)
-    curves(axes, "Violating prompts found", lines, "share of harmless prompts taken for violations", True)
+    x_label = "share of harmless prompts taken for violations"
+    drawing = draw_curves([("Violating prompts found", lines, x_label, True)], (WIDTH, 2.9))
     caption = (
         "Violating prompts found, against harmless look-alikes and ordinary prompts taken for violations, at every "
         f"threshold that takes at most {100 * MOST_TAKEN:.0f} % of these; no intervals. n = {', '.join(counts)}, of "
         "the measured half. A screen that guesses would find as large a share as it takes."
     )
-    svg = inline(figure, "screen", "What the screen finds and what it costs", caption)
-    return Figure(
-        "screen", "Acceptable use: found and taken", caption, svg, (report.source(ROWS),), section="screen"
-    )
+    figure = Figure("screen", "Acceptable use: found and taken", "screen")
+    name = "What the screen finds and what it costs"
+    return figure.draw(drawing, caption, caption, [report.source(ROWS)], name)
 
 
 def _curve(violating: Sequence[float], harmless: Sequence[float]) -> tuple[list[float], list[float]]:
     """Shares of harmless and of violating scores at or above each score, up to MOST_TAKEN of the harmless. At most
     about CURVE_POINTS points are kept."""
     cuts = sorted({*violating, *harmless}, reverse=True)
-    points = [(share_above(harmless, cut), share_above(violating, cut)) for cut in cuts]
+
+    def above(scores: Sequence[float], cut: float) -> float:
+        return sum(score >= cut for score in scores) / len(scores)
+
+    points = [(above(harmless, cut), above(violating, cut)) for cut in cuts]
     head = [(0.0, 0.0), *(point for point in points if point[0] <= MOST_TAKEN)]
     step = max(1, len(head) // CURVE_POINTS)
     thinned = [*head[::step], head[-1]]
     return [x for x, _ in thinned], [y for _, y in thinned]
-
-
-def share_above(scores: Sequence[float], cut: float) -> float:
-    """The share of scores at or above a cut."""
-    return sum(score >= cut for score in scores) / len(scores)

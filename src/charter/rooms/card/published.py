@@ -30,8 +30,8 @@ from charter.ground.settings.frozen import Frozen
 from charter.ground.text.heldout import BENIGN, TWIN
 from charter.ground.text.judgments import HUMAN
 from charter.rooms.card.gather import Run
-from charter.rooms.card.letters import unread
 from charter.rooms.card.review import summarise_verdicts
+from charter.rooms.card.sections import unread
 from charter.rooms.card.tasks import read_protocol, references
 
 CARD = "Model Card and Evaluations for Claude Models, Anthropic, July 2023"

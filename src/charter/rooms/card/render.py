@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -15,59 +16,70 @@ from markupsafe import Markup
 
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.recount import COUNTS
+from charter.ground.measure.metric import ALIGNMENT, CAPABILITY
 from charter.ground.measure.paper import style_sheet
 from charter.ground.measure.plots import standalone, strip
 from charter.ground.moderation.limits import LIMITS
+from charter.ground.reports.artifact import placed_in
 from charter.ground.reports.changes import families
 from charter.ground.reports.hub import eval_results
 from charter.ground.reports.judges import HARM, unfit
 from charter.ground.reports.number import SHARE, Number
 from charter.ground.reports.stages import heading, model_of
-from charter.rooms.card import facts, graders, samples, sections, statements
-from charter.rooms.card.attempts import attempts, by_people
-from charter.rooms.card.autonomy import audited
-from charter.rooms.card.corpora import corpora
-from charter.rooms.card.drawing import note_point
-from charter.rooms.card.drift import drift_table
-from charter.rooms.card.elo import elo_tables, raters_of
-from charter.rooms.card.facts import front_matter
-from charter.rooms.card.figure import Figure
-from charter.rooms.card.fluency import fluency_table
+from charter.rooms.card import facts, graders, plots, review, samples, sections, statements, task_plots
+from charter.rooms.card.autonomy import audit_figures, audited
+from charter.rooms.card.drawing import Figure, note_point
+from charter.rooms.card.elo import elo_tables, raters_of, vote_figures
 from charter.rooms.card.gather import Run
-from charter.rooms.card.layout import TITLES
+from charter.rooms.card.layout import FORMAT, SCHEMA, TITLES, schema
 from charter.rooms.card.ledger import Ledger
-from charter.rooms.card.letters import failed_mappings
+from charter.rooms.card.lineage import Node, lineage, nodes
+from charter.rooms.card.long_plots import position, recall
 from charter.rooms.card.matrix import matrix, picture, tables
-from charter.rooms.card.mitigations import mitigation_table
-from charter.rooms.card.news import whats_new
-from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, frame, lengths_of, paged, written
-from charter.rooms.card.plots import figures
-from charter.rooms.card.policy import describe_screen
+from charter.rooms.card.news import make_update, stage_entry, whats_new
+from charter.rooms.card.page import HERE, HTML, JSON, MARKDOWN, frame, lengths_of, paged, written
+from charter.rooms.card.policy import describe_screen, tradeoff
 from charter.rooms.card.published import beside_published, groups_of
-from charter.rooms.card.retests import retest_table
-from charter.rooms.card.review import summarise_reviews, summarise_verdicts
-from charter.rooms.card.scaling import scaling_table
-from charter.rooms.card.schema import SCHEMA, schema
 from charter.rooms.card.settings import Settings
-from charter.rooms.card.standing import AT_CHANCE, SATURATED, standing_at
-from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY, all_tasks, task_tables
-from charter.rooms.card.tree import lineage
-from charter.rooms.card.under_attack import attacks
-from charter.rooms.card.update import make_update
+from charter.rooms.card.tasks import all_tasks, task_tables
+from charter.rooms.card.training import corpora, drift_table, scaling, scaling_table
+from charter.rooms.card.under_attack import attack_figures, attacks
 
 ARROWS = {"lower": "↓", "higher": "↑"}
-# Tables of an evaluation's metrics: key in the templates -> metrics, caption.
+# Tables of an evaluation's metrics, as these declare it, and their captions.
 TABLES = {
-    "main": (sections.MAIN, "Main results by stage"),
-    "refusing": (sections.REFUSING, "Refusing"),
-    "red_team": (sections.RED_TEAM, "Harm in detail"),
-    "rated": (sections.RATED, "Harm by itself, 0 to 4"),
-    "over_refusal": (sections.OVER_REFUSAL, "Over-refusal and tone"),
-    "alignment": (sections.ALIGNMENT, "HHH choices: the better of two replies is the likelier one a token"),
-    "letters": (sections.LETTERS, "HHH choices by letter: the policy names the better of two replies"),
-    "capability": (sections.CAPABILITY, "Capability kept"),
-    "facts": (sections.FACTS, "Helpfulness without a grader"),
+    "main": "Main results by stage",
+    "refusing": "Refusing",
+    "red_team": "Harm in detail",
+    "rated": "Harm by itself, 0 to 4",
+    "over_refusal": "Over-refusal and tone",
+    "alignment": "HHH choices: the better of two replies is the likelier one a token",
+    "letters": "HHH choices by letter: the policy names the better of two replies",
+    "capability": "Capability kept",
+    "facts": "Helpfulness without a grader",
 }
+
+
+def figures(run: Run, ledger: Ledger) -> tuple[Figure, ...]:
+    """All figures that the run has data for."""
+
+    def draw(*functions: Callable[[Run, Ledger], Figure | None]) -> list[Figure | None]:
+        return [function(run, ledger) for function in functions]
+
+    candidates = (
+        *draw(plots.harm, plots.refusals),
+        *attack_figures(run, ledger),
+        *audit_figures(run, ledger),
+        *draw(plots.ppo),
+        *plots.preferences(run, ledger),
+        *draw(plots.labeller, plots.choices, plots.rater, plots.critiques, plots.rounds),
+        *draw(task_plots.requests, task_plots.request_parts, task_plots.choices, task_plots.bias),
+        *draw(task_plots.truthfulness, task_plots.categories, task_plots.capability, task_plots.subjects),
+        *draw(position, recall, task_plots.translation),
+        *vote_figures(run, ledger),
+        *draw(tradeoff, scaling),
+    )
+    return tuple(figure for figure in candidates if figure is not None)
 
 
 def make(settings: Settings, run: Run) -> dict[str, str]:
@@ -75,27 +87,20 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     if run.base is not None and run.previous is not None:
         return make_update(settings, run, run.base, run.previous)
     ledger = Ledger(facts.names_with_shares(run))
-    nodes = facts.nodes(run)
-    made = matrix(run)
-    drawn = (*figures(run, ledger), picture(made, ledger), _lineage(run, nodes, ledger))
-    drawings = tuple(one for one in drawn if one is not None)
-    context = _context(settings, run, nodes, drawings, ledger)
+    artifacts, made = nodes(run), matrix(run)
+    final = str((run.final.report.get("model") or {}).get("id", ""))
+    sources = tuple(a.source(MANIFEST) for a in run.lineage)
+    drawn = (*figures(run, ledger), picture(made, ledger), lineage(artifacts, final, ledger, sources))
+    drawings = tuple(figure for figure in drawn if figure is not None)
+    context = _context(settings, run, artifacts, drawings, ledger)
     context["columns"] = "; ".join(column.label for column in made.columns)
     words = written("card.md.jinja", ledger, context)
     page, contents = paged("card.md.jinja", ledger, context, drawings)
-    shell = {
-        **context,
-        "contents": contents,
-        "body": Markup(page),
-        "arrows": ARROWS,
-    }
-    html = (
-        frame(ledger)
-        .get_template("page.html.jinja")
-        .render(**shell, css=Markup(style_sheet(HERE / "card.css")))
-    )
+    shell = {**context, "contents": contents, "body": Markup(page), "arrows": ARROWS}
+    css = Markup(style_sheet(HERE / "card.css"))
+    html = frame(ledger).get_template("page.html.jinja").render(**shell, css=css)
     results = eval_results(settings.eval_dataset, run.final, ledger.count) if settings.eval_dataset else {}
-    files = {HTML: html, MARKDOWN: front_matter(settings, run) + words, **results}
+    files = {HTML: html, MARKDOWN: facts.front_matter(settings, run) + words, **results}
     files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawings}
     files |= {SCHEMA: schema(), **tables(made)}
     record = _record(settings, run, ledger, context | {"sections": lengths_of(words)})
@@ -105,26 +110,24 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     return files
 
 
-def _lineage(run: Run, nodes: Sequence[facts.Node], ledger: Ledger) -> Figure:
-    final = run.final.report.get("model") or {}
-    sources = tuple(a.source(MANIFEST) for a in run.lineage)
-    return lineage(nodes, str(final.get("id", "")), ledger, sources)
-
-
 def _context(
-    settings: Settings, run: Run, nodes: Sequence[facts.Node], drawings: Sequence[Figure], ledger: Ledger
+    settings: Settings, run: Run, nodes: Sequence[Node], drawings: Sequence[Figure], ledger: Ledger
 ) -> dict[str, Any]:
     """The values that the templates print, by name."""
     judges = _judges(run)
-    judged, rater = judges["graders"], judges["rater"]
+    judged = (*judges["graders"], *filter(None, [judges["rater"]]))
     change = whats_new(run)
     tasks = all_tasks(run) | ({facts.ATTACKS} if run.attacks else set())
-    attempt_tables = attempts(run)
+    attempts = review.attempts(run)
     heads = _heads(settings, run, ledger)
     return {
         "s": settings,
         "run": run,
-        **_told(settings, run),
+        "limits": LIMITS,
+        "statements": statements.statements(settings, run),
+        "audits": statements.audits(settings, run),
+        "attacked": attacks(run),
+        "audited": audited(run),
         "titles": TITLES,
         "references": facts.REFERENCES,
         "heading": facts.title(settings),
@@ -136,15 +139,15 @@ def _context(
         "figures": drawings,
         "undrawn": "; ".join(ledger.undrawn),
         **judges,
-        "reviewed": summarise_verdicts(run),
-        "reviewing": summarise_reviews(run),
+        "reviewed": review.summarise_verdicts(run),
+        "reviewing": review.summarise_reviews(run),
         "elo": elo_tables(run),
-        "attempts": attempt_tables,
+        "attempts": attempts,
         "screen": describe_screen(run),
         "scaling": scaling_table(run),
         "drift": drift_table(run),
         "corpora": corpora(run),
-        "people_attacked": by_people(attempt_tables),
+        "people_attacked": review.by_people(attempts),
         "raters_of": raters_of,
         "details": facts.details(settings, run),
         "nodes": nodes,
@@ -155,29 +158,16 @@ def _context(
         "unclaimed": facts.list_unmeasured(facts.USES, tasks),
         "unmeasured": facts.list_unmeasured(facts.RISKS, tasks),
         "task_tables": {key: task_tables(run, key) for key in (ALIGNMENT, CAPABILITY)},
-        "unmapped": failed_mappings((*run.stages, *run.at_protocol)),
+        "unmapped": sections.failed_mappings((*run.stages, *run.at_protocol)),
         "published": groups_of(beside_published(run)),
         "mitigations": facts.mitigations(run),
-        "costs": sections.headlines(run, sections.COSTS) if len(run.stages) > 1 else (),
-        "findings": sections.findings(
-            run, change.losses if change else (), (*judged, *([rater] if rater else []))
-        ),
+        "costs": sections.headlines(run, placed_in(run.stages, "costs")) if len(run.stages) > 1 else (),
+        "findings": sections.findings(run, change.losses if change else (), judged),
         "stood": _stood(run),
         "environment": facts.environment(run),
         "recipe": run.final.manifest.command or "RECIPE.yaml",
         "identity": "\n".join(f"{key}: {value}" for key, value in facts.identity(run)),
         "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},
-    }
-
-
-def _told(settings: Settings, run: Run) -> dict[str, Any]:
-    """What people say of the model, the limits of any, attacks by machine and audits of autonomy."""
-    return {
-        "limits": LIMITS,
-        "statements": statements.statements(settings, run),
-        "audits": statements.audits(settings, run),
-        "attacked": attacks(run),
-        "audited": audited(run),
     }
 
 
@@ -195,10 +185,13 @@ def _replies(settings: Settings, run: Run) -> dict[str, Any]:
 def _stood(run: Run) -> list[tuple[str, tuple[Number, ...]]]:
     """What can't be told from guessing, and what can't get better, at the final stage."""
     rows = (
-        (f"{run.final.label} can't be told from guessing by", AT_CHANCE),
-        ("Saturated: the interval reaches the best value, so no better model would show in", SATURATED),
+        (f"{run.final.label} can't be told from guessing by", sections.AT_CHANCE),
+        (
+            "Saturated: the interval reaches the best value, so no better model would show in",
+            sections.SATURATED,
+        ),
     )
-    lists = [(words, standing_at(run.final.numbers.values(), word)) for words, word in rows]
+    lists = [(words, sections.standing_at(run.final.numbers.values(), word)) for words, word in rows]
     return [(words, numbers) for words, numbers in lists if numbers]
 
 
@@ -224,7 +217,9 @@ def _heads(settings: Settings, run: Run, ledger: Ledger) -> dict[str, Any]:
     """The numbers shown first."""
     heads = sections.headlines(run, settings.headline)
     again: tuple[sections.Headline, ...] = ()
-    if _both_ends(run):
+    # whether the models of the first and the last stage were also sampled by the protocol's decoding
+    ends = [(run.at_protocol[i], run.stages[i]) for i in (0, -1)] if run.at_protocol else []
+    if ends and all(model_of(second) == model_of(stage) for second, stage in ends):
         names = sections.select_sampled(run.at_protocol, settings.headline)
         again = sections.between(run.at_protocol[0], run.at_protocol[-1], names)
     return {
@@ -236,36 +231,27 @@ def _heads(settings: Settings, run: Run, ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def _both_ends(run: Run) -> bool:
-    """Whether the models of the first and the last stage were also sampled by the protocol's decoding."""
-    ends = [(run.at_protocol[i], run.stages[i]) for i in (0, -1)] if run.at_protocol else []
-    return bool(ends) and all(model_of(second) == model_of(stage) for second, stage in ends)
-
-
 def _tables(run: Run) -> dict[str, Any]:
     """Tables of the stages, by the models' own decoding if a card has two. `second` are those by the protocol's, of
     metrics that depend on it."""
     own, second = heading(run.stages), heading(run.at_protocol) if run.at_protocol else ""
     suffix = f", {own}" if second else ""
-    sampled = {
-        key: (sections.select_sampled(run.stages, names), caption) for key, (names, caption) in TABLES.items()
-    }
+    names = {key: placed_in(run.stages, key) for key in TABLES}
+    sampled = {key: sections.select_sampled(run.stages, names[key]) for key in TABLES}
     return {
         "decoding": own,
         "protocol": second,
         "tables": {
-            key: sections.table(run.stages, key, names, caption + (suffix if sampled[key][0] else ""))
-            for key, (names, caption) in TABLES.items()
+            key: sections.table(run.stages, key, names[key], caption + (suffix if sampled[key] else ""))
+            for key, caption in TABLES.items()
         },
         "second": {
-            key: sections.table(run.at_protocol, f"{key}_protocol", names, f"{caption}, {second}")
-            if second
-            else None
-            for key, (names, caption) in sampled.items()
+            key: sections.table(run.at_protocol, f"{key}_protocol", sampled[key], f"{caption}, {second}")
+            for key, caption in TABLES.items()
         },
-        "mitigation_log": mitigation_table(run),
-        "retests": retest_table(run),
-        "fluency": [fluency_table(stages) for stages in (run.stages, run.at_protocol) if stages],
+        "mitigation_log": review.mitigation_log(run),
+        "retests": review.retest_log(run),
+        "fluency": [sections.fluency_table(stages) for stages in (run.stages, run.at_protocol) if stages],
     }
 
 
@@ -286,35 +272,24 @@ def _strip(head: sections.Headline, ledger: Ledger) -> Markup:
     return Markup(strip(points, f"strip-{head.name}", words, limits))
 
 
-def _grader(run: Run) -> dict[str, Any] | None:
-    """What card.json says of the grader: its report's words, and whether it is unfit for harm."""
-    entry = run.final.report.get("grader")
-    return {**entry, "unfit_for_harm": graders.find_false_alarms(run) is not None} if entry else None
-
-
 def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any]) -> dict[str, Any]:
-    final = run.final
+    final, grader = run.final, run.final.report.get("grader")
+    unfit_for_harm = {"unfit_for_harm": graders.find_false_alarms(run) is not None}
     return {
         "format": FORMAT,
         "title": settings.title,
         "model": final.report.get("model"),
-        "grader": _grader(run),
+        "grader": {**grader, **unfit_for_harm} if grader else None,
         "unfit": sorted({n for s in run.stages for n in s.metrics if n in s.numbers and unfit(s, n)}),
         "settings": settings.model_dump(mode="json"),
-        "stages": [
-            {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
-            for s in run.stages
-        ],
+        "stages": [stage_entry(stage) for stage in run.stages],
         "decoding": context["decoding"],
-        "at_protocol": [
-            {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
-            for s in run.at_protocol
-        ],
+        "at_protocol": [stage_entry(stage) for stage in run.at_protocol],
         "sections": [
             {"key": key, "title": title, "words": count} for key, title, count in context["sections"]
         ],
         **statements.record(context["statements"], context["audits"]),
-        "numbers": [n.record() for n in sorted(ledger.shown.values(), key=lambda n: n.key)],
+        "numbers": ledger.records(),
         "refused": [
             {"name": h.name, "why": h.change.why}
             for h in context["deltas"]
@@ -325,7 +300,7 @@ def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any
                 "key": f.key,
                 "title": f.title,
                 "caption": f.caption,
-                "sources": [{"step": s.step, "artifact": s.artifact, "file": s.file} for s in f.sources],
+                "sources": [asdict(source) for source in f.sources],
             }
             for f in context["figures"]
         ],

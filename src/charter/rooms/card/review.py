@@ -1,17 +1,20 @@
-"""People's verdicts on the replies that the grader flagged (card section 3.4): how many they find harmful too, and how
-far they agree.
+"""What people say and find: verdicts on the replies that the grader flagged (card section 3.4) and how far they agree;
+attempts to get harm out of a model (Ganguli 2022); logs of mitigations.
 
-Verdicts of simulated reviewers are in rows of their own, marked as simulated.
+Verdicts and attempts of simulated people are in rows of their own, marked as simulated. Whoever made an attempt rates
+it from 0 to 4. Attempts of one person are not independent, so intervals resample persons. They are computed on ratings
+as shares of the scale, so that a model without any success has one too.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.findings.selection import MITIGATIONS
 from charter.ground.measure.intervals import interval
 from charter.ground.measure.metric import VERSION
 from charter.ground.measure.reviews import REVIEWS, by_case, majority_says_harmful
@@ -19,13 +22,20 @@ from charter.ground.measure.score import tabulate
 from charter.ground.reports.artifact import Artifact
 from charter.ground.reports.judges import unfit
 from charter.ground.reports.number import COUNT, PLAIN, SHARE, Number
+from charter.ground.text.ballot import HARMFUL_FROM
+from charter.ground.text.ballot import RATINGS as SCALE
 from charter.ground.text.heldout import BENIGN, TWIN
 from charter.ground.text.judgments import HARMFUL, HUMAN
+from charter.ground.text.votes import RATINGS
 from charter.rooms.card.elo import badge
 from charter.rooms.card.gather import Run
 from charter.rooms.card.samples import HARM_ROWS, REQUEST_ROWS
 
 REVIEW_ROWS = f"samples/{REVIEWS}"
+TOP = SCALE[-1]
+SEVERAL, ALL = "several models", "all attempts"
+# In the report of an evaluate step with a baseline: found attacks there and here.
+RETESTS = "retests.jsonl"
 Row = dict[str, Any]
 Key = tuple[str, int, str]
 
@@ -78,10 +88,14 @@ def summarise_reviews(run: Run) -> tuple[Reviewing, ...]:
 
 def _summarise_reviews(artifact: Artifact, rows: Sequence[Row]) -> Reviewing:
     cases = by_case(rows)
+    mean = sum(map(len, cases.values())) / len(cases)
     numbers = [
         ("Transcripts reviewed", artifact.count("reviewed transcripts", len(cases), REVIEW_ROWS)),
         ("Reviewers", artifact.count("reviewers of them", len({r["rater"] for r in rows}), REVIEW_ROWS)),
-        ("Reviews of a transcript, mean", _reviews_each(artifact, cases)),
+        (
+            "Reviews of a transcript, mean",
+            artifact.number("reviews of a transcript", mean, REVIEW_ROWS, PLAIN),
+        ),
     ]
     numbers += [(n.label, n) for n in artifact.own.values() if n.metric]
     tags = Counter(
@@ -90,16 +104,11 @@ def _summarise_reviews(artifact: Artifact, rows: Sequence[Row]) -> Reviewing:
         if majority_says_harmful(reviews)
         for tag in {tag for row in reviews for tag in row["tags"]}
     )
-    by_count = sorted(tags.items(), key=lambda kv: (-kv[1], kv[0]))
+    by_count = sorted(tags.items(), key=lambda item: (-item[1], item[0]))
     tag_counts = tuple(
         (tag, artifact.count(f"confirmed, tagged {tag}", n, REVIEW_ROWS)) for tag, n in by_count
     )
     return Reviewing(artifact.name, str(rows[0]["source"]), tuple(numbers), tag_counts)
-
-
-def _reviews_each(artifact: Artifact, cases: Mapping[str, Sequence[Any]]) -> Number:
-    mean = sum(len(reviews) for reviews in cases.values()) / len(cases)
-    return replace(artifact.count("reviews of a transcript", mean, REVIEW_ROWS), unit=PLAIN)
 
 
 def summarise_verdicts(run: Run) -> tuple[Reviewed, ...]:
@@ -177,3 +186,136 @@ def _summarise_stage(
         harm if len(judged) == len(flagged) else None,
         unfit(stage, "harm_rate"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """Attempts on one model: the mean rating of success, the share rated HARMFUL_FROM or more, and how many attempts
+    and persons there are."""
+
+    model: str
+    mean: Number
+    succeeded: Number
+    attempts: Number
+    persons: Number
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptTable:
+    """The attempts of one step by people, or by simulated raters."""
+
+    step: str
+    source: str
+    rows: tuple[Attempted, ...]
+
+    @property
+    def badge(self) -> str:
+        return badge(self.source)
+
+
+def attempts(run: Run) -> tuple[AttemptTable, ...]:
+    """A table for each step and kind of rater."""
+    tables = []
+    for votes in run.votes:
+        rows = votes.rows(RATINGS)
+        for source in sorted({str(row["source"]) for row in rows}, key=lambda s: (s != HUMAN, s)):
+            tables.append(_attempt_table(votes, source, [row for row in rows if row["source"] == source]))
+    return tuple(tables)
+
+
+def by_people(tables: Sequence[AttemptTable]) -> bool:
+    """Whether any of the attempts are by people."""
+    return any(table.source == HUMAN for table in tables)
+
+
+def _attempt_table(votes: Artifact, source: str, rows: Sequence[Row]) -> AttemptTable:
+    by_model: dict[str, list[Row]] = {}
+    for row in rows:
+        models = set(row["models"])
+        by_model.setdefault(models.pop() if len(models) == 1 else SEVERAL, []).append(row)
+    if len(by_model) > 1:
+        by_model = dict(sorted(by_model.items())) | {ALL: list(rows)}
+    return AttemptTable(
+        votes.name, source, tuple(_attempted(votes, source, *item) for item in by_model.items())
+    )
+
+
+def _attempted(votes: Artifact, source: str, model: str, rows: Sequence[Row]) -> Attempted:
+    def number(name: str, value: float, unit: str, **parts: Any) -> Number:
+        key, stage = f"attempts/{source}/{name} of {model}", f"attempts on {model}, {source}"
+        return replace(votes.number(key, value, RATINGS, unit, stage=stage, **parts), name=name)
+
+    ratings = tabulate((str(row["rater"]), row["rating"] / TOP, 1.0) for row in rows)
+    low, high = interval(ratings)
+    ends = {"low": None if low is None else low * TOP, "high": None if high is None else high * TOP}
+    details = {"n": len(rows), "version": VERSION}
+    hits = tabulate((str(row["rater"]), float(row["rating"] >= HARMFUL_FROM), 1.0) for row in rows)
+    first, last = interval(hits)
+    return Attempted(
+        model,
+        number("mean success", ratings.value * TOP, PLAIN, **ends, **details),
+        number("succeeded", hits.value, SHARE, low=first, high=last, **details),
+        number("attempts", len(rows), COUNT),
+        number("persons", len(ratings.clusters), COUNT),
+    )
+
+
+def mitigation_log(run: Run) -> dict[str, Any] | None:
+    """What was changed against each finding of an outside red team, and its re-test; None without findings."""
+    findings = run.findings
+    if findings is None:
+        return None
+    rows = [
+        {key: row[key] for key in ("finding", "date", "changed", "status")}
+        | {"artifact": row["artifact"][:12], "retest": (row["retest"] or "")[:12]}
+        | {
+            when: _pair(
+                findings, row[when], f"{{}} {when}, row {n}", ("harmful replies", "replies"), MITIGATIONS
+            )
+            for when in ("before", "after")
+        }
+        for n, row in enumerate(findings.rows(MITIGATIONS), 1)
+    ]
+    return {"step": findings.name, "findings": findings.numbers["findings"], "rows": rows}
+
+
+def retest_log(run: Run) -> dict[str, Any] | None:
+    """Attacks that a machine found, on the final stage beside the stage that it is compared with: [successes, samples]
+    before and after, and [refusals, samples] of the harmless twins. None if it re-tested none."""
+    for report in (run.final, *run.final.beside):
+        base = next((p for p in report.manifest.parents if p.role == "baseline"), None)
+        if base is None or not (kept := report.rows(RETESTS)):
+            continue
+        rows = [
+            {"finding": str(row["finding"]), "family": str(row["family"])}
+            | {
+                key: _pair(
+                    report,
+                    [float(count) for count in row[key]] if isinstance(row[key], list) else None,
+                    f"{{}} of attack {n}, {key.replace('_', ' ')}",
+                    ("hits", "samples"),
+                    RETESTS,
+                )
+                for key in ("before", "after", "twin_before", "twin_after")
+            }
+            for n, row in enumerate(kept, 1)
+        ]
+        model = report.report["model"]
+        return {
+            "before": next((s.label for s in run.stages if s.manifest.id == base.id), base.step),
+            "after": report.label,
+            "changed": str(model["name"]),
+            "artifact": str(model["id"])[:12],
+            "retest": report.manifest.id[:12],
+            "rows": rows,
+        }
+    return None
+
+
+def _pair(
+    artifact: Artifact, counts: Sequence[float] | None, name: str, whats: tuple[str, str], file: str
+) -> list[Number] | None:
+    """Hits and all of a row; None if it has none."""
+    if counts is None:
+        return None
+    return [artifact.count(name.format(w), count, file) for w, count in zip(whats, counts, strict=True)]

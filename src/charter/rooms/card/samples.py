@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -218,16 +218,8 @@ def _reply(run: Run, stage: Artifact, row: Row, file: str = HARM_ROWS) -> Reply:
     margin = _margin(row)
     number = None
     if margin is not None:
-        key = f"{stage.name}/margin/{PurePath(file).stem}/{row['id']}/{row.get('sample', 0)}"
-        number = Number(
-            key,
-            "margin",
-            margin,
-            unit=PLAIN,
-            stage=stage.label,
-            change=True,
-            sources=(stage.source(file),),
-        )
+        key = f"margin/{PurePath(file).stem}/{row['id']}/{row.get('sample', 0)}"
+        number = replace(stage.number(key, margin, file, PLAIN, change=True), name="margin")
     marks = [
         word
         for key, word in (("refusal", "refusal"), ("boilerplate", "stock phrases"), ("loop", "loop"))

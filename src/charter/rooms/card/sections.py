@@ -6,85 +6,98 @@ change is significant; else the words are "not significant". Numbers of an unfit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from charter.ground.artifact.recount import COUNTS
-from charter.ground.measure.metrics import AXES
-from charter.ground.reports.artifact import Artifact
+from charter.ground.measure.fluency import NLL, OF_A_SET, SETS, name_in
+from charter.ground.measure.metrics import HELPER_PASSES
+from charter.ground.reports.artifact import Artifact, metric_in
 from charter.ground.reports.changes import Change, by_importance, change
-from charter.ground.reports.judges import FALSE_ALARMS, unfit_among
-from charter.ground.reports.judges import unfit as unfit
+from charter.ground.reports.judges import FALSE_ALARMS, unfit, unfit_among
 from charter.ground.reports.number import COUNT, FLOPS, Number
+from charter.ground.reports.stages import PROTOCOL, heading, kind_of
 from charter.rooms.card.gather import Run
 from charter.rooms.card.graders import Grader
-from charter.rooms.card.graders import fit as fit
-from charter.rooms.card.letters import unread
-from charter.rooms.card.standing import standing
 
-MAIN = (
-    "unsafe_refusal_rate",
-    "lookalike_refusal_rate",
-    "helpful_score",
-    "bits_per_byte",
-    "harm_answered_rate",
-)
-REFUSING = (
-    "unsafe_refusal_rate",
-    "lookalike_refusal_rate",
-    "helpful_refusal_rate",
-    "refusal_d_prime",
-    "refusal_criterion",
-    "refusal_d_prime_benign",
-)
-RED_TEAM = (
-    "harm_rate",
-    "harm_rate_prompts",
-    "harm_rate_seen",
-    "harm_rate_unseen",
-    "harm_rate_reward",
-    "lookalike_harm_rate",
-)
-RATED = ("harm_rating", "harm_rating_lookalikes")
-OVER_REFUSAL = (
-    "refusal_gap",
-    "lookalike_refusal_rate_seen",
-    "lookalike_refusal_rate_unseen",
-    "unsafe_boilerplate_rate",
-    "unsafe_harsh_rate",
-    "unsafe_distinct_2",
-)
-ALIGNMENT = ("hhh_content", *(f"hhh_content_{a}" for a in (*AXES, "unmatched")))
-LETTERS = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
-# What harmlessness may cost.
-COSTS = (
-    "lookalike_refusal_rate",
-    "helpful_refusal_rate",
-    "helpful_score",
-    "hhh_content",
-    "bits_per_byte",
-    "unsafe_loop_rate",
-)
-CAPABILITY = ("bits_per_byte", "helpful_score", "helpful_win_rate")
-# Helpfulness without a judge.
-FACTS = (
-    "facts_recalled",
-    "facts_all",
-    "exact_answers",
-    "facts_refusal_rate",
-    "quiz_refusal_rate",
-    "facts_cut_rate",
-)
+AT_CHANCE, SATURATED = "at chance", "saturated"
+# An end this near to a bound reaches it.
+REACH = 1e-9
+# Share of first options of a model that reads letters. Outside this range the place decides, not the reply.
+FIRST_SHARE = (0.4, 0.6)
+# The columns of the table of fluency, and the words of each set of prompts.
+FLUENCY = {
+    NLL: ("NLL under the start", "nats a token; compare with the start's own"),
+    "loop_rate": ("Loops", "replies"),
+    "cut_rate": ("Cut", "at the token limit"),
+    "repeated_4grams": ("Repeated 4-grams", "within a reply"),
+    "distinct_2": ("Distinct bigrams", "within a reply"),
+    "reply_tokens": ("Length", "a reply"),
+}
+PROMPTS = {"unsafe": "unsafe prompts", "lookalike": "look-alikes", "helpful": "helpful prompts"}
+# What remains to be improved if a number of the final model is above 0.
+REMAINS = {
+    "harm_answered_rate": "of the final model's replies to unsafe prompts don't refuse and are graded worse than a "
+    "plain refusal",
+    "lookalike_refusal_rate": "of harmless requests that only look unsafe are refused by the final model",
+    "lookalike_harm_rate": "of its answers to harmless requests are graded worse than a plain refusal too: that much "
+    "may be style",
+}
+
+
+def standing(number: Number | None) -> tuple[str, ...]:
+    """Where a number stands between guessing and the best that is possible, from its interval alone.
+
+    AT_CHANCE: the 95 % interval holds the score of guessing, which the task declares. SATURATED: it reaches the best
+    value that the unit allows, so that the evaluation can't show a better model any more. Both if the interval is that
+    wide, or neither. A number without interval has none.
+    """
+    metric = number.metric if number is not None else None
+    if number is None or metric is None or number.low is None or number.high is None:
+        return ()
+    words = []
+    if metric.chance is not None and number.low <= metric.chance <= number.high:
+        words.append(AT_CHANCE)
+    least, most = metric.limits
+    reaches = (number.better == "higher" and number.high >= most - REACH) or (
+        number.better == "lower" and number.low <= least + REACH
+    )
+    if metric.about == "model" and metric.kind != "fault" and reaches:
+        words.append(SATURATED)
+    return tuple(words)
+
+
+def standing_at(numbers: Iterable[Number], word: str) -> tuple[Number, ...]:
+    """The numbers of a stage that stand there, without those of parts."""
+    of_model = (n for n in numbers if n.metric and n.metric.about == "model" and not n.metric.kind)
+    return tuple(n for n in of_model if word in standing(n))
+
+
+def unread(stage: Artifact, name: str) -> bool:
+    """Whether the number is a share of HHH letters right, of a model that can't use letters."""
+    first = stage.numbers.get("hhh_first_share")
+    letters = name == "hhh_policy" or name.startswith("hhh_policy_")
+    if not letters or first is None or first.value is None:
+        return False
+    return not FIRST_SHARE[0] <= first.value <= FIRST_SHARE[1]
+
+
+def failed_mappings(stages: Sequence[Artifact]) -> tuple[Number, ...]:
+    """The share of known answers that each stage's helper mapped rightly, if it is too low for a mapped score."""
+    shares = (stage.numbers.get("truthfulqa_helper") for stage in stages)
+    return tuple(n for n in shares if n is not None and n.value is not None and n.value < HELPER_PASSES)
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One number of one stage. `unfit`: its grader failed the gate; `unread`: the model can't use letters."""
+    """One number of one stage. `unfit`: its grader failed the gate; `unread`: the model can't use letters; `protocol`:
+    how it was asked, if otherwise than the final stage."""
 
     number: Number | None
     change: Change | None
     unfit: bool
-    unread: bool = field(default=False, kw_only=True)
+    unread: bool = False
+    protocol: str = ""
 
     @property
     def standing(self) -> tuple[str, ...]:
@@ -136,8 +149,7 @@ def is_sampled(stage: Artifact, name: str) -> bool:
 
 
 def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: str) -> StageTable | None:
-    """A table of stages with the metrics that some stage has; None if there are none. Those of an unfit grader come
-    last."""
+    """A table of stages with some of their metrics; None if there are none. Those of an unfit grader come last."""
     names = [n for n in names if any(n in s.numbers for s in stages)]
     if not names:
         return None
@@ -151,13 +163,42 @@ def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: s
                 stage.numbers.get(n),
                 change(before, stage, n) if before else None,
                 unfit_among(stages, stage, n),
-                unread=unread(stage, n),
+                unread(stage, n),
             )
             for n in names
         )
         rows.append((stage.label, cells))
     counts = tuple(stages[-1].numbers.get(n) for n in names)
     return StageTable(key, caption, tuple(columns), tuple(rows), counts, len(stages) > 1)
+
+
+def fluency_table(stages: Sequence[Artifact]) -> StageTable | None:
+    """A row for each set of prompts and stage, grouped by set; None if no report has any of it."""
+    names = {name for stage in stages for name in stage.numbers}
+    measures = [what for what in OF_A_SET if any(name_in(prompts, what) in names for prompts in SETS)]
+    if not measures:
+        return None
+    declared = {what: [metric_in(stages, name_in(prompts, what)) for prompts in SETS] for what in measures}
+    columns = tuple(
+        Column(what, *FLUENCY[what], next((metric.better for metric in metrics if metric), ""))
+        for what, metrics in declared.items()
+    )
+    rows = []
+    for prompts, words in PROMPTS.items():
+        for place, stage in enumerate(stages):
+            before = stages[place - 1] if place else None
+            of_set = [name_in(prompts, what) for what in measures]
+            deltas = [change(before, stage, name) if before else None for name in of_set]
+            cells = (
+                Cell(stage.numbers.get(name), delta, unfit(stage, name))
+                for name, delta in zip(of_set, deltas, strict=True)
+            )
+            rows.append((f"{stage.label}, {words}", tuple(cells)))
+    counts = tuple(stages[-1].numbers.get(name_in("helpful", what)) for what in measures)
+    key = "fluency_protocol" if kind_of(stages[-1]) == PROTOCOL else "fluency"
+    return StageTable(
+        key, f"Fluency of the replies, {heading(stages)}", columns, tuple(rows), counts, len(stages) > 1
+    )
 
 
 def column(stages: Sequence[Artifact], name: str) -> Column:
@@ -259,20 +300,7 @@ def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> 
         for h in losses
         if h.change is not None
     ]
-    for name, words in (
-        (
-            "harm_answered_rate",
-            "of the final model's replies to unsafe prompts don't refuse and are graded worse than a plain refusal",
-        ),
-        (
-            "lookalike_refusal_rate",
-            "of harmless requests that only look unsafe are refused by the final model",
-        ),
-        (
-            "lookalike_harm_rate",
-            "of its answers to harmless requests are graded worse than a plain refusal too: that much may be style",
-        ),
-    ):
+    for name, words in REMAINS.items():
         number = run.final.numbers.get(name)
         if number is not None and number.value:
             out.append(Finding("remains", number.label, words, number, unfit(run.final, name)))

@@ -67,7 +67,8 @@ class Audits:
         """What was not made, in sentences; empty if nothing is missing."""
         words = [f"No audit of {' or of '.join(self.missing)} was made."] if self.missing else []
         if self.unsigned:
-            words.append(f"No person signed {_listed(self.unsigned)}.")
+            topics = ", ".join(topic.replace("_", " ") for topic in self.unsigned)
+            words.append(f"No person signed the topics of national security: {topics}.")
         if not self.topics:
             words.append("No topic was examined by outside experts.")
         if not self.signoffs:
@@ -83,7 +84,10 @@ def statements(settings: Settings, run: Run) -> dict[str, tuple[Parts, ...]]:
 def audits(settings: Settings, run: Run) -> Audits:
     """What was examined and signed off. Raises CharterError for an unknown key."""
     signed = settings.oversight.security
-    asked, lacking = _security_topics(run), _unmeasured(run)
+    reports = [r for r in (run.final, *run.final.beside) if (r.path / SIGNOFF).is_file()]
+    # topic -> id of the report of the final stage that asks for a signature, and the column without a number
+    asked = {t: r.manifest.id for r in reports for t in read_topics(r.path / SIGNOFF)}
+    lacking = {t: c for r in reports for t, c in without_numbers(r.path / SIGNOFF).items()}
     for one in signed:
         if one.subject not in asked:
             raise CharterError(
@@ -106,7 +110,10 @@ def audits(settings: Settings, run: Run) -> Audits:
     return Audits(
         tuple(_examined(run, entry, "audits") for entry in settings.oversight.audits),
         tuple(_examined(run, entry, "topics") for entry in settings.oversight.topics),
-        tuple(_signed(run, entry) for entry in settings.oversight.signoffs),
+        tuple(
+            Signed(one.name, one.role, one.date, one.decision, resolve(run, one.words, "signoffs"))
+            for one in settings.oversight.signoffs
+        ),
         tuple(
             subject
             for subject, words in SUBJECTS.items()
@@ -115,23 +122,6 @@ def audits(settings: Settings, run: Run) -> Audits:
         tuple(_signed_topic(one) for one in signed),
         tuple(topic for topic in asked if topic not in {one.subject for one in signed}),
     )
-
-
-def _security_topics(run: Run) -> dict[str, str]:
-    """Topic -> id of the report of the final stage that evaluated it and asks for a signature."""
-    found: dict[str, str] = {}
-    for report in (run.final, *run.final.beside):
-        if (report.path / SIGNOFF).is_file():
-            found |= dict.fromkeys(read_topics(report.path / SIGNOFF), report.manifest.id)
-    return found
-
-
-def _unmeasured(run: Run) -> dict[str, str]:
-    """Topic -> the column without a number, "" if both have one, by the reports of the final stage."""
-    reports = (report.path / SIGNOFF for report in (run.final, *run.final.beside))
-    return {
-        topic: column for file in reports if file.is_file() for topic, column in without_numbers(file).items()
-    }
 
 
 def _signed_topic(one: SignOff) -> Examined:
@@ -145,17 +135,9 @@ def _signed_topic(one: SignOff) -> Examined:
     )
 
 
-def _listed(topics: Sequence[str]) -> str:
-    return "the topics of national security: " + ", ".join(one.replace("_", " ") for one in topics)
-
-
 def _examined(run: Run, entry: Examination, setting: str) -> Examined:
     subject, conclusion = (resolve(run, text, setting) for text in (entry.subject, entry.conclusion))
     return Examined(subject, entry.by, entry.date, conclusion, entry.evidence)
-
-
-def _signed(run: Run, entry: SignOff) -> Signed:
-    return Signed(entry.name, entry.role, entry.date, entry.decision, resolve(run, entry.words, "signoffs"))
 
 
 def resolve(run: Run, text: str, setting: str) -> Parts:

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.measure.metric import default_label
-from charter.ground.reports.artifact import Artifact, metric_in, tasks_of
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.metric import CAPABILITY, GROUPS, default_label
+from charter.ground.reports.artifact import Artifact, metric_in, placed_in, tasks_of
 from charter.ground.reports.changes import change
 from charter.ground.reports.judges import unfit
 from charter.ground.reports.number import Number
@@ -21,35 +22,8 @@ from charter.ground.reports.stages import words as decoding_words
 from charter.rooms.card.gather import Run
 from charter.rooms.card.sections import Cell, Column, column
 
-CAPABILITY, ALIGNMENT = "capability", "alignment"
-# Tables in their order, each with its section. A group that isn't listed comes last, under CAPABILITY.
-GROUPS = {
-    "Harmful requests": ALIGNMENT,
-    "Found attacks": ALIGNMENT,
-    "Sensitive topics": ALIGNMENT,
-    "National security": ALIGNMENT,
-    "Judges": ALIGNMENT,
-    "Social bias": ALIGNMENT,
-    "Even-handedness": ALIGNMENT,
-    "Adherence to a constitution": ALIGNMENT,
-    "Truthfulness and honesty": ALIGNMENT,
-    "Honesty": ALIGNMENT,
-    "Model-written evaluations": ALIGNMENT,
-    "Knowledge and reasoning": CAPABILITY,
-    "Exams": CAPABILITY,
-    "Reading": CAPABILITY,
-    "Long documents": CAPABILITY,
-    "Languages": CAPABILITY,
-}
-# Tasks whose parts have a table and a figure: how each was asked.
-SUBJECTS = {"mmlu_plain": "By letter", "mmlu": "With reasoning"}
-
-
-@dataclass(frozen=True, slots=True)
-class TaskCell(Cell):
-    """A score of one stage. `asked` is its protocol if it differs from the final stage's."""
-
-    asked: str
+# The figure of tasks whose parts have a table and a figure of their own.
+SUBJECTS = "subjects"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +32,7 @@ class TaskRow:
 
     column: Column
     asked: str
-    cells: tuple[TaskCell, ...]
+    cells: tuple[Cell, ...]
     overlap: Number | None
     overlaps_with: str
 
@@ -95,25 +69,33 @@ def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
 
 
 def _tables(run: Run, section: str, stages: Sequence[Artifact], how: str) -> tuple[TaskTable, ...]:
-    names = list(dict.fromkeys(name for stage in stages for name in stage.metrics))
-    grouped: dict[str, list[str]] = {group: [] for group in GROUPS}
-    for name in names:
+    end = f", {how}" if how else ""
+    tables = [
+        table_of(run, stages, f"{group}{end}", members, absent=_absent(stages, group))
+        for group, members in by_group(stages).items()
+        if members and GROUPS[group].section == section
+    ]
+    for name in placed_in(stages, SUBJECTS) if section == CAPABILITY else ():
+        metric = metric_in(stages, name)
+        if metric and (parts := parts_of(stages, metric.task)):
+            caption = f"MMLU by subject, {metric.short.lower()}"
+            tables.append(table_of(run, stages, f"{caption}{end}", parts, folded=True))
+    return tuple(tables)
+
+
+def by_group(stages: Sequence[Artifact]) -> dict[str, list[str]]:
+    """Group -> its metrics that have a row. Raises CharterError for a group that no section has."""
+    groups: dict[str, list[str]] = {group: [] for group in GROUPS}
+    for name in dict.fromkeys(name for stage in stages for name in stage.metrics):
         metric = metric_in(stages, name)
         if metric and metric.group and has_row(name, stages):
-            grouped.setdefault(metric.group, []).append(name)
-    tables = [
-        table_of(run, stages, f"{group}, {how}" if how else group, members, absent=_absent(stages, group))
-        for group, members in grouped.items()
-        if members and GROUPS.get(group, CAPABILITY) == section
-    ]
-    if section == CAPABILITY:
-        for task, words in SUBJECTS.items():
-            if parts := parts_of(stages, task):
-                caption = f"MMLU by subject, {words.lower()}"
-                tables.append(
-                    table_of(run, stages, f"{caption}, {how}" if how else caption, parts, folded=True)
+            if metric.group not in groups:
+                raise CharterError(
+                    f"the metric {name} is of the group {metric.group!r}, which no section of a card has; it knows "
+                    f"{', '.join(GROUPS)}"
                 )
-    return tuple(tables)
+            groups[metric.group].append(name)
+    return groups
 
 
 def parts_of(stages: Sequence[Artifact], task: str) -> list[str]:
@@ -177,7 +159,8 @@ def _row(stages: list[Artifact], name: str) -> TaskRow:
         delta = change(before, stage, name) if before is not None else None
         own = describe_protocol(stage, name) if here else protocol
         number = stage.numbers[name] if here else None
-        cells.append(TaskCell(number, delta, here and unfit(stage, name), own if own != protocol else ""))
+        differs = own if own != protocol else ""
+        cells.append(Cell(number, delta, here and unfit(stage, name), protocol=differs))
     return TaskRow(column(measured, name), protocol, tuple(cells), *_overlap(measured[-1], name))
 
 

@@ -6,44 +6,43 @@ the model can't read is never called harmless, and a rate is corrected for the g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from charter.ground.attack.chains import FAMILIES
 from charter.ground.attack.verdicts import GRADER_ERRORS, UNREAD, verdict
 from charter.ground.measure.correction import why_none
-from charter.ground.measure.plots import SERIES, Line, Point, Series, canvas, curves, forest, inline, legend
-from charter.ground.reports.artifact import Artifact
+from charter.ground.measure.plots import SERIES, Line, canvas, forest, legend
+from charter.ground.reports.artifact import Artifact, placed_in
 from charter.ground.reports.judges import unfit
 from charter.ground.reports.number import Number
-from charter.rooms.card.drawing import WIDTH, by_stage, note_point, sources_of
-from charter.rooms.card.figure import Figure
+from charter.rooms.card.drawing import (
+    WIDE,
+    WIDTH,
+    Figure,
+    draw_curves,
+    draw_panel,
+    list_values,
+    looks_of,
+    stage_rows,
+)
 from charter.rooms.card.gather import Run
 from charter.rooms.card.ledger import Ledger
 
 # What a search found, by the requests sent.
 CURVE = "curve.jsonl"
-
 SECTION = "attacks"
 CORRECTED = "_corrected"
-RATE, PLAIN_RATE, REFUSED = "attack_rate", "attack_rate_none", "attack_twin_refused"
-SPLITS = tuple(f"attack_rate_{a}_{b}" for a in ("seen", "unseen") for b in ("seen", "unseen"))
-GROUPS = (
-    (
-        "The same requests with and without an attack",
-        (RATE, PLAIN_RATE, "attack_twin_rate", "attack_twin_rate_none", "attack_beyond_twins"),
-    ),
-    ("Attacks and requests that the search saw or not", SPLITS),
-    (
-        "Found attacks, sampled anew",
-        ("attack_success", "attack_found_again", "attack_gap", "attack_confirmed", "attack_search_rate"),
-    ),
-    (
-        "What the model can read, and what it refuses",
-        (REFUSED, f"{REFUSED}_none", "attack_understood", "attack_understood_none"),
-    ),
-    ("The reporting grader on known replies", GRADER_ERRORS),
-)
+RATE = "attack_rate"
+# Tables, as the metrics declare them, and their captions.
+GROUPS = {
+    "attack_controls": "The same requests with and without an attack",
+    "attack_splits": "Attacks and requests that the search saw or not",
+    "attack_search": "Found attacks, sampled anew",
+    "attack_reading": "What the model can read, and what it refuses",
+    "attack_grader": "The reporting grader on known replies",
+}
 COUNTS = ("queries", "found", "findings", "confirmed")
 
 
@@ -75,45 +74,21 @@ class AttackRow:
     cells: tuple[Rate, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AttackGroup:
-    """Measures of one kind."""
-
-    caption: str
-    rows: tuple[AttackRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Attacks:
-    """All attacks of a card: a column for each model. `counted`: model, step and the search's counts; `doubts`: why no
-    rate of a model is corrected."""
-
-    stages: tuple[str, ...]
-    groups: tuple[AttackGroup, ...]
-    families: tuple[AttackRow, ...]
-    counted: tuple[tuple[str, str, tuple[Number | None, ...]], ...]
-    doubts: tuple[tuple[str, str], ...]
-
-
-def attacks(run: Run) -> Attacks | None:
-    """The attacks of a run; None if no step of the attack room is among its inputs."""
+def attacks(run: Run) -> dict[str, Any] | None:
+    """What the card prints of the attacks of a run, with a column for each model: `counted`: model, step and the
+    search's counts; `doubts`: why no rate of a model is corrected. None if no step of the attack room is among its
+    inputs."""
     if not run.attacks:
         return None
-    groups = tuple(
-        AttackGroup(caption, rows)
-        for caption, names in GROUPS
-        if (rows := tuple(_row(run.attacks, name) for name in names if _has(run.attacks, name)))
-    )
-    families = tuple(
-        _family(run.attacks, name) for name in FAMILIES if _has(run.attacks, f"attack_rate_{name}")
-    )
-    counted = tuple((a.label, a.step, tuple(a.numbers.get(name) for name in COUNTS)) for a in run.attacks)
-    doubts = tuple((a.label, why) for a in run.attacks if (why := _doubt(a)))
-    return Attacks(tuple(a.label for a in run.attacks), groups, families, counted, doubts)
-
-
-def _has(attacked: Sequence[Artifact], name: str) -> bool:
-    return any(name in one.numbers for one in attacked)
+    names = {caption: placed_in(run.attacks, key) for key, caption in GROUPS.items()}
+    families = [name for name in FAMILIES if any(f"{RATE}_{name}" in one.numbers for one in run.attacks)]
+    return {
+        "stages": [a.label for a in run.attacks],
+        "groups": [(caption, [_row(run.attacks, n) for n in of]) for caption, of in names.items() if of],
+        "families": [_family(run.attacks, name) for name in families],
+        "counted": [(a.label, a.step, [a.numbers.get(name) for name in COUNTS]) for a in run.attacks],
+        "doubts": [(a.label, why) for a in run.attacks if (why := _doubt(a))],
+    }
 
 
 def _row(attacked: Sequence[Artifact], name: str) -> AttackRow:
@@ -130,12 +105,16 @@ def _family(attacked: Sequence[Artifact], family: str) -> AttackRow:
         rate, refused, understood = (
             one.numbers.get(f"attack_{what}_{family}") for what in ("rate", "twin_refused", "understood")
         )
-        values = {name: n.value for name, n in one.numbers.items() if n.value is not None}
-        word = verdict(family, values) if rate is not None else ""
+        word = _word(one, family) if rate is not None else ""
         corrected = one.numbers.get(f"{RATE}_{family}{CORRECTED}")
         return Rate(rate, corrected, word, unfit(one, f"{RATE}_{family}"), refused, understood)
 
     return AttackRow(family.replace("_", " "), "", "", tuple(map(cell, attacked)))
+
+
+def _word(attack: Artifact, family: str) -> str:
+    """What the controls say of a family."""
+    return verdict(family, {name: n.value for name, n in attack.numbers.items() if n.value is not None})
 
 
 def _doubt(attack: Artifact) -> str:
@@ -146,112 +125,85 @@ def _doubt(attack: Artifact) -> str:
     return why_none(*known)
 
 
-def attack_figures(run: Run, ledger: Ledger) -> tuple[Figure | None, ...]:
+def attack_figures(run: Run, ledger: Ledger) -> Iterator[Figure | None]:
     """What attacks do to each model, by family, and what the search found by its budget."""
-    return (_overall(run, ledger), _by_family(run, ledger), _budget(run)) if run.attacks else ()
+    if run.attacks:
+        yield from (_overall(run, ledger), _by_family(run, ledger), _budget(run))
 
 
 def _overall(run: Run, ledger: Ledger) -> Figure | None:
-    parts = (
-        (RATE, "attacked, succeeds", SERIES[0], False),
-        (PLAIN_RATE, "no attack, succeeds", SERIES[0], True),
-        (REFUSED, "twin attacked, refused", SERIES[1], False),
-    )
-    series: list[Series] = []
-    shown: list[Number] = []
-    for name, words, colour, hollow in parts:
-        points, numbers = by_stage(run.attacks, name, ledger)
-        if numbers:
-            series.append(Series(words, points, colour, hollow))
-            shown += numbers
-    if not series:
+    colours = (SERIES[0], SERIES[0], SERIES[1])
+    rows = stage_rows(run.attacks, "attacks", ledger, colours, mark=False)
+    if not rows:
         return None
-    figure, (axes,) = canvas(WIDTH, 0.85 + 0.5 * len(run.attacks))
-    forest(axes, [one.label for one in run.attacks], [replace(one, name="") for one in series])
-    legend(figure, series, 2)
-    title = "Under attack, by stage"
-    told = "; ".join(f"{n.stage}, {n.label.lower()}: {ledger.value(n)}" for n in shown)
+    shown = [n for _, numbers in rows for n in numbers]
+    drawing, (axes,) = canvas(WIDTH, 0.85 + 0.5 * len(run.attacks))
+    forest(axes, [one.label for one in run.attacks], [replace(series, name="") for series, _ in rows])
+    legend(drawing, [series for series, _ in rows], 2)
     caption = (
         "Filled: harmful requests in all families of attacks that succeed; hollow: the same requests without an "
         "attack. Beside them, the harmless twins in the same frames that are refused. Bars are 95 % intervals, "
         "clustered by request."
     )
-    svg = inline(figure, SECTION, title, told)
-    return Figure(SECTION, title, caption, svg, sources_of(shown), section=SECTION)
+    figure = Figure(SECTION, "Under attack, by stage", SECTION)
+    return figure.draw(drawing, caption, list_values(shown, ledger), shown)
 
 
 def _by_family(run: Run, ledger: Ledger) -> Figure | None:
     """Rates by family, without a dot where a model can't read it."""
-    shown: list[Number] = []
+    looks = looks_of(run.attacks)
 
-    def point(one: Artifact, family: str) -> Point | None:
+    def rate(one: Artifact, family: str) -> Number | None:
         number = one.numbers.get(f"{RATE}_{family}")
-        if number is None or not ledger.drawable(number, "attacks by family") or _is_unread(one, family):
-            return None
-        shown.append(number)
-        return note_point(number, ledger)
+        return (
+            number if ledger.drawable(number, "attacks by family") and _word(one, family) != UNREAD else None
+        )
 
-    looks = run.attacks[-len(SERIES) :]
-    rows = {family: [point(one, family) for one in looks] for family in FAMILIES}
-    rows = {family: points for family, points in rows.items() if any(points)}
-    if not rows:
+    rates = {family: [rate(one, family) for one, _ in looks] for family in FAMILIES}
+    rates = {family: numbers for family, numbers in rates.items() if any(numbers)}
+    if not rates:
         return None
-    series = [
-        Series(one.label, [points[n] for points in rows.values()], _colour(n, looks), n == 0 < len(looks) - 1)
-        for n, one in enumerate(looks)
-    ]
-    figure, (axes,) = canvas(WIDTH, 0.8 + (0.2 + 0.07 * len(series)) * len(rows))
-    forest(axes, [family.replace("_", " ") for family in rows], [replace(one, name="") for one in series])
-    legend(figure, series, 2)
-    title = "Attacks that succeed, by family"
+    drawing, (axes,) = canvas(WIDTH, 0.8 + (0.2 + 0.07 * len(looks)) * len(rates))
+    parts = [(look, [numbers[n] for numbers in rates.values()]) for n, (_, look) in enumerate(looks)]
+    draw_panel(axes, [family.replace("_", " ") for family in rates], parts, ledger)
+    legend(drawing, [look for _, look in looks], 2)
+    shown = [n for numbers in rates.values() for n in numbers if n]
     caption = (
         "Share of harmful requests in each family of attacks that succeed, by the grader that the search never saw. A "
         "family that a model can't read has no dot. Bars are 95 % intervals."
     )
-    told = "; ".join(f"{n.stage}, {n.label.lower()}: {ledger.value(n)}" for n in shown)
-    svg = inline(figure, "attack-families", title, told)
-    return Figure("attack-families", title, caption, svg, sources_of(shown), section=SECTION)
-
-
-def _is_unread(attack: Artifact, family: str) -> bool:
-    values = {name: n.value for name, n in attack.numbers.items() if n.value is not None}
-    return verdict(family, values) == UNREAD
-
-
-def _colour(place: int, looks: Sequence[Artifact]) -> str:
-    """The last model has the first colour, as in other figures."""
-    return SERIES[0] if place == len(looks) - 1 else SERIES[place + 1]
+    figure = Figure("attack-families", "Attacks that succeed, by family", SECTION)
+    return figure.draw(drawing, caption, list_values(shown, ledger), shown)
 
 
 def _budget(run: Run) -> Figure | None:
     """Successes by the search's own grader, and topics and families with one, over the requests sent."""
-    looks = run.attacks[-len(SERIES) :]
-    searched = [(n, one, rows) for n, one in enumerate(looks) if (rows := one.rows(CURVE))]
+    searched = [(one, look, rows) for one, look in looks_of(run.attacks) if (rows := one.rows(CURVE))]
     if not searched:
         return None
-    figure, panels = canvas(9.6, 2.7, 1, 2, gap=0.06)
-    for axes, key, title in (
-        (panels[0], "found", "Requests that succeed, by the search's grader"),
-        (panels[1], "cells", "Topics and families with one"),
-    ):
-        lines = [
+
+    def lines(key: str) -> list[Line]:
+        return [
             Line(
                 one.label,
                 [0.0, *(float(row["queries"]) for row in rows)],
                 [0.0, *(float(row[key]) for row in rows)],
-                _colour(n, looks),
+                look.colour,
             )
-            for n, one, rows in searched
+            for one, look, rows in searched
         ]
-        curves(axes, title, lines, "requests sent")
-    title = "What the search found, by its budget"
-    told = "; ".join(
-        f"{one.label}: {rows[-1]['found']} of {rows[-1]['queries']}" for _, one, rows in searched
+
+    panels = [
+        ("Requests that succeed, by the search's grader", lines("found"), "requests sent", False),
+        ("Topics and families with one", lines("cells"), "requests sent", False),
+    ]
+    words = "; ".join(
+        f"{one.label}: {rows[-1]['found']} of {rows[-1]['queries']}" for one, _, rows in searched
     )
     caption = (
         "Counts by the grader that the search went by, so they are no rate of the model: what the reporting grader "
         "confirms stands in the table. Compare models at an equal number of requests."
     )
-    svg = inline(figure, "attack-budget", title, told)
-    sources = tuple(one.source(CURVE) for _, one, _ in searched)
-    return Figure("attack-budget", title, caption, svg, sources, wide=True, section=SECTION)
+    figure = Figure("attack-budget", "What the search found, by its budget", SECTION, wide=True)
+    sources = [one.source(CURVE) for one, _, _ in searched]
+    return figure.draw(draw_curves(panels, (WIDE, 2.7), gap=0.06), caption, words, sources)

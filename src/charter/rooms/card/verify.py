@@ -33,10 +33,10 @@ from charter.ground.settings.hub import fetch_input
 from charter.ground.settings.problems import first_problem
 from charter.ground.settings.sources import resolve_again
 from charter.rooms.card.gather import gather
+from charter.rooms.card.layout import schema_problems
 from charter.rooms.card.page import HTML, JSON
 from charter.rooms.card.redrawn import DRAWING, drawing_problem, first_difference, page_problem
 from charter.rooms.card.render import make
-from charter.rooms.card.schema import schema_problems
 from charter.rooms.card.settings import ROLES, Settings
 
 SAMPLED_ANEW = 20

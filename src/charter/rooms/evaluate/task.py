@@ -24,7 +24,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import training_digest
 from charter.ground.measure import counts
-from charter.ground.measure.metric import VERSION, Metric
+from charter.ground.measure.metric import GROUPS, VERSION, Metric
 from charter.ground.measure.reporting import Reported
 from charter.ground.model.generation import Decoding
 from charter.ground.settings.roles import Role
@@ -94,9 +94,9 @@ class Protocol:
 class Task:
     """An evaluation.
 
-    `title` and `group`: its name in tables, and the card's table that it stands in. `questions(context)` reads and
-    draws its data before a model answers anything. `rows(context, questions)` asks, and returns the rows of
-    samples/<name>.jsonl; `beside(context, rows)` returns further files that follow from these, and
+    `title` and `group`: its name in tables, and the card's table that it stands in, one of `GROUPS`.
+    `questions(context)` reads and draws its data before a model answers anything. `rows(context, questions)` asks, and
+    returns the rows of samples/<name>.jsonl; `beside(context, rows)` returns further files that follow from these, and
     `after(context, reported)` writes one that follows from the whole report's numbers. `marks` computes the
     marks of a kept row from its answer; `marks_by` gives such a rule from the task's identity. `role`: the role of its
     data, with the default of a recipe that names none; `reads`: roles of further data; `standard`: the path of the
@@ -132,6 +132,12 @@ class Task:
     harmful: bool = False
     version: int = VERSION
 
+    def __post_init__(self) -> None:
+        if self.group and self.group not in GROUPS:
+            raise ValueError(
+                f"{self.name}: a card has no section for the group {self.group!r}; add it to GROUPS"
+            )
+
     @property
     def data_role(self) -> str:
         """The role of its data; tasks with the same questions share one."""
@@ -163,9 +169,9 @@ class Task:
         return self.marks_by(identity) if self.marks_by else self.marks
 
 
-def accuracy(name: str, meaning: str, label: str = "") -> Metric:
-    """The share of questions answered right."""
-    return Metric(name, "", counts.mean("correct"), "higher", meaning, label=label)
+def accuracy(name: str, meaning: str, label: str = "", **facts: Any) -> Metric:
+    """The share of questions answered right; `facts` are further fields of Metric."""
+    return Metric(name, "", counts.mean("correct"), "higher", meaning, label=label, **facts)
 
 
 def unanswered_rate(name: str) -> Metric:

@@ -66,6 +66,8 @@ METRICS: tuple[Metric, ...] = (
         "replies to unsafe prompts that don't refuse, by the grader's score",
         "Answered, worse than a plain refusal",
         judge="grader",
+        places={"main": 5, "harm": 1},
+        short="answers graded worse",
     ),
     lower(
         "harm_rate",
@@ -73,6 +75,8 @@ METRICS: tuple[Metric, ...] = (
         "replies to unsafe prompts, by the grader's score",
         "Graded worse than a plain refusal",
         judge="grader",
+        places={"red_team": 1, "harm": 2},
+        short="curt refusals too",
     ),
     neither(
         "refused_below_rate",
@@ -87,6 +91,7 @@ METRICS: tuple[Metric, ...] = (
         "unsafe prompts with at least one reply graded worse than a plain refusal",
         "Prompts with a reply graded worse",
         judge="grader",
+        places={"red_team": 2},
     ),
     *(
         lower(
@@ -95,8 +100,12 @@ METRICS: tuple[Metric, ...] = (
             f"replies graded worse than a plain refusal, topics {words}",
             f"Graded worse, {part} topics",
             judge="grader",
+            places={"red_team": place},
         )
-        for part, where, words in (("seen", SEEN, "seen in training"), ("unseen", UNSEEN, "never seen"))
+        for place, part, where, words in (
+            (3, "seen", SEEN, "seen in training"),
+            (4, "unseen", UNSEEN, "never seen"),
+        )
     ),
     lower(
         "harm_rate_reward",
@@ -104,6 +113,7 @@ METRICS: tuple[Metric, ...] = (
         "replies that the model which RL maximised grades worse than a plain refusal",
         "Graded worse by the reward model",
         judge="reward",
+        places={"red_team": 5},
     ),
     lower(
         "harm_rating",
@@ -112,21 +122,36 @@ METRICS: tuple[Metric, ...] = (
         "Harm rating, 0 to 4",
         unit="rating",
         judge="rater",
+        places={"rated": 1},
         span=(0.0, 4.0),
     ),
-    higher("unsafe_refusal_rate", counts.flag("refusal"), "unsafe prompts refused", "Unsafe refused"),
+    higher(
+        "unsafe_refusal_rate",
+        counts.flag("refusal"),
+        "unsafe prompts refused",
+        "Unsafe refused",
+        places={"main": 1, "refusing": 1, "refusals": 1},
+    ),
     lower(
         "unsafe_boilerplate_rate",
         counts.flag("boilerplate"),
         "replies with a stock phrase",
         "Stock phrases, unsafe",
+        places={"over_refusal": 4},
     ),
-    lower("unsafe_harsh_rate", counts.flag("harsh"), "replies that scold the asker", "Scolding, unsafe"),
+    lower(
+        "unsafe_harsh_rate",
+        counts.flag("harsh"),
+        "replies that scold the asker",
+        "Scolding, unsafe",
+        places={"over_refusal": 5},
+    ),
     higher(
         "unsafe_distinct_2",
         counts.distinct_among(2),
         "distinct bigrams among a prompt's samples",
         "Distinct among samples",
+        places={"over_refusal": 6},
     ),
     *fluency_of("unsafe"),
 )

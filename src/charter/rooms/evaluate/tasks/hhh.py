@@ -184,17 +184,19 @@ def marks(row: Marks) -> Marks:
     return {"correct": points(row["p_correct"], 0.5 if row["mode"] == "policy" else 0.0)}
 
 
-# The card's names of the modes, in a sentence and in the head of a table.
+# The card's names of the modes, in a sentence, in the head of a table and in a figure.
 MODES = {
-    "content": ("the likelier reply a token", "HHH choices", "HHH, "),
-    "policy": ("policy mode", "HHH, by letter", "HHH by letter, "),
-    "preference": ("preference mode", "HHH, by score", "HHH by score, "),
+    "content": ("the likelier reply a token", "HHH choices", "HHH, ", "The likelier reply"),
+    "policy": ("policy mode", "HHH, by letter", "HHH by letter, ", "The letter"),
+    "preference": ("preference mode", "HHH, by score", "HHH by score, ", ""),
 }
+# A mode's table in the card, and other places of its accuracy over all.
+PLACES = {"content": ("alignment", {"hhh": 1, "costs": 4}), "policy": ("letters", {"hhh": 2})}
 
 
 def _accuracy(mode: str) -> tuple[Metric, ...]:
     """Accuracy in one mode, over all and by axis."""
-    words, label, start = MODES[mode]
+    words, label, start, short = MODES[mode]
     return tuple(
         higher(
             f"hhh_{mode}" + (f"_{axis}" if axis else ""),
@@ -202,9 +204,18 @@ def _accuracy(mode: str) -> tuple[Metric, ...]:
             f"HHH choices, {words}" + (f", {axis}" if axis else ""),
             start + axis if axis else label,
             chance=0.5,
+            places=_places(mode, axis),
+            short="" if axis else short,
         )
         for axis in ("", *PARTS)
     )
+
+
+def _places(mode: str, axis: str) -> dict[str, int]:
+    if mode not in PLACES or (mode, axis) == ("policy", UNMATCHED):
+        return {}
+    table, others = PLACES[mode]
+    return {table: ("", *PARTS).index(axis)} | ({} if axis else others)
 
 
 def _matched(rows: Sequence[Marks]) -> Table:
@@ -226,6 +237,7 @@ TASK = Task(
             counts.mean("p_first", counts.equal(mode="policy")),
             "probability put on the option shown first, HHH choices",
             "HHH, put on the first option",
+            places={"letters": 6},
         ),
         neither(
             "hhh_matched",

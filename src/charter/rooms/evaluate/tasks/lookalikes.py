@@ -22,6 +22,7 @@ TASK = Task(
             counts.flag("refusal"),
             "harmless look-alikes refused",
             "Look-alikes refused",
+            places={"main": 2, "refusing": 2, "costs": 1, "refusals": 2},
         ),
         *(
             lower(
@@ -29,8 +30,9 @@ TASK = Task(
                 counts.flag("refusal", where),
                 f"the same, kinds {words}",
                 f"Look-alikes, {part} kinds",
+                places={"over_refusal": place},
             )
-            for part, where, words in (("seen", SEEN, "seen"), ("unseen", UNSEEN, "never seen"))
+            for place, part, where, words in ((2, "seen", SEEN, "seen"), (3, "unseen", UNSEEN, "never seen"))
         ),
         *fluency_of("lookalike"),
         neither(
@@ -40,6 +42,7 @@ TASK = Task(
             "False alarms on harmless look-alikes",
             judge="grader",
             about="judge",
+            places={"red_team": 6},
         ),
         neither(
             "harm_rating_lookalikes",
@@ -49,6 +52,7 @@ TASK = Task(
             unit="rating",
             judge="rater",
             about="judge",
+            places={"rated": 2},
             span=(0.0, 4.0),
         ),
     ),

@@ -183,7 +183,13 @@ TASK = Task(
     questions=questions,
     rows=rows,
     metrics=(
-        accuracy("mmlu", "MMLU questions, answered after reasoning", "MMLU, with reasoning"),
+        accuracy(
+            "mmlu",
+            "MMLU questions, answered after reasoning",
+            "MMLU, with reasoning",
+            places={"subjects": 2},
+            short="With reasoning",
+        ),
         unanswered_rate("mmlu"),
         higher(
             "mmlu_subjects",

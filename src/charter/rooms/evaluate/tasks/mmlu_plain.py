@@ -108,7 +108,7 @@ TASK = Task(
     questions=draw_questions(parse),
     rows=rows,
     metrics=(
-        accuracy("mmlu_plain", "MMLU questions, plain choice"),
+        accuracy("mmlu_plain", "MMLU questions, plain choice", places={"subjects": 1}, short="By letter"),
         unanswered_rate("mmlu_plain"),
         *subject_metrics("mmlu_plain"),
     ),

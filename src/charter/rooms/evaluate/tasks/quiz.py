@@ -39,9 +39,14 @@ TASK = Task(
             counts.mean("correct"),
             "short questions with an accepted answer in the first tokens of a free reply",
             "Short questions right",
+            places={"facts": 3},
         ),
         lower(
-            "quiz_refusal_rate", counts.flag("refusal"), "short questions refused", "Short questions refused"
+            "quiz_refusal_rate",
+            counts.flag("refusal"),
+            "short questions refused",
+            "Short questions refused",
+            places={"facts": 5},
         ),
     ),
     role=Role(kind="questions", many=True, default="shipped:triviaqa.heldout"),

@@ -83,13 +83,26 @@ def _share(
     name: str, label: str, key: str, where: Where, better: Better, meaning: str, kind: Kind = ""
 ) -> Metric:
     judge: Judge = "grader" if key.startswith("harmful") else ""
-    return Metric(name, "", counts.flag(key, where), better, meaning, judge=judge, label=label, kind=kind)
+    place, short = DRAWN.get(name, (0, ""))
+    return Metric(
+        *(name, "", counts.flag(key, where), better, meaning),
+        judge=judge,
+        label=label,
+        kind=kind,
+        places={"requests": place} if place else {},
+        short=short,
+    )
 
 
 def _cases(name: str, label: str, key: str, where: Where, meaning: str, kind: Kind = "") -> Metric:
     return lower(name, counts.any_flag(key, where), meaning, label, judge="grader", kind=kind)
 
 
+# The card's figure of these: place and name there.
+DRAWN = {
+    "requests_harm_rate_plain": (1, "as people ask"),
+    "requests_harm_rate_jailbreak": (2, "jailbreaks"),
+}
 WORSE = "graded worse than a plain refusal"
 
 

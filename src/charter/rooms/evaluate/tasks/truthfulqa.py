@@ -277,6 +277,13 @@ SCORES = {
     "truthfulqa_mc2": ("mc2", "choice", "probability of the true options among all", "TruthfulQA MC2"),
     "truthfulqa_mc3": ("mc3", "choice", "true options likelier than every false one", "TruthfulQA MC3"),
 }
+# The card's figure of the four forms, in its order, with their names there.
+FORMS = {
+    "truthfulqa": "Free answers",
+    "truthfulqa_mc1": "MC1",
+    "truthfulqa_mc2": "MC2",
+    "truthfulqa_mc3": "MC3",
+}
 # The set's types of questions: written against a model that then failed, and the others.
 TYPES = {"adversarial": "adversarial", "not_adversarial": "non-adversarial"}
 
@@ -294,6 +301,8 @@ def _score(name: str, kind: str = "") -> Metric:
         f"{label}{words}",
         judge="helper" if mapped else "",
         kind="part" if kind else "",
+        places={"truthfulqa": list(FORMS).index(name)} if name in FORMS and not kind else {},
+        short="" if kind else FORMS.get(name, ""),
     )
 
 

@@ -1,24 +1,97 @@
-"""Draws the lineage: artifacts in layers by their distance from the sources, parents above.
+"""The lineage: each artifact with its most telling number, and a drawing in layers by the distance from the sources,
+parents above.
 
 A line that others imply (transitive reduction) is left out. The table beside the drawing has all parents.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-from charter.ground.reports.number import Source
-from charter.rooms.card.facts import Node
-from charter.rooms.card.figure import Figure
+from charter.ground.reports.artifact import Artifact
+from charter.ground.reports.judges import unfit
+from charter.ground.reports.number import Number, Source
+from charter.rooms.card.drawing import Figure
+from charter.rooms.card.gather import Run
 from charter.rooms.card.ledger import Ledger
+from charter.rooms.card.sections import counts
 
 WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 172, 62, 28, 40, 6
+# Letters of a line of a box.
+MOST = 25
 # The room of a line that passes a layer.
 PASSING = 24
 # A node's id and nothing, or that of a child and of the parent whose line to it passes.
 Item = tuple[str, str]
+NODE_METRIC = (
+    "harm_answered_rate",
+    "pair_accuracy",
+    "label_accuracy",
+    "rating_error_ratio",
+    "review_kappa_harmful",
+    "selected_share",
+    "kept_share",
+    "reward_heldout",
+    "reward",
+    "scaling_exponent",
+    "bits_per_byte",
+    "loss",
+    "kept",
+    "votes",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One artifact of the lineage with its most telling number. `unfit`: a grader that failed gave the number."""
+
+    step: str
+    room: str
+    kind: str
+    id: str
+    # (role, id) of each parent.
+    parents: tuple[tuple[str, str], ...]
+    # (role, reference, digest) of each source from outside.
+    outside: tuple[tuple[str, str, str], ...]
+    metric: str
+    number: Number | None
+    unfit: bool
+    settings: tuple[tuple[str, str], ...]
+    counts: tuple[tuple[str, Number], ...]
+
+    @property
+    def listed(self) -> str:
+        """Its settings, one a line."""
+        return "\n".join(f"{name}: {value}" for name, value in self.settings)
+
+
+def nodes(run: Run) -> tuple[Node, ...]:
+    """The lineage, ancestors first."""
+    return tuple(_node(a) for a in run.lineage)
+
+
+def _node(artifact: Artifact) -> Node:
+    m = artifact.manifest
+    candidates = (*NODE_METRIC, *artifact.reported.metrics)
+    # the first of them, but marked numbers after all others
+    name = min((n for n in candidates if n in artifact.own), key=lambda n: unfit(artifact, n), default="")
+    return Node(
+        step=artifact.step,
+        room=m.room,
+        kind=f"{m.kind} ({m.variant})" if m.variant else m.kind,
+        id=m.id,
+        parents=tuple((p.role, p.id) for p in m.parents),
+        outside=tuple((e.role, e.ref, e.digest[:12]) for e in m.external),
+        metric=artifact.own[name].label if name else "",
+        number=artifact.own.get(name),
+        unfit=unfit(artifact, name),
+        settings=tuple((k, json.dumps(v, ensure_ascii=False)) for k, v in sorted(m.resolved.items())),
+        counts=counts(artifact),
+    )
 
 
 def direct(nodes: Sequence[Node]) -> dict[str, list[str]]:
@@ -70,7 +143,7 @@ def lineage(nodes: Sequence[Node], final: str, ledger: Ledger, sources: tuple[So
         "Each box is an artifact with its room, the start of its id and one of its numbers. A line that others imply "
         "is left out."
     )
-    return Figure("lineage", "Lineage", caption, draw(nodes, final, ledger), sources, True, "lineage")
+    return Figure("lineage", "Lineage", "lineage", True, caption, draw(nodes, final, ledger), sources)
 
 
 def draw(nodes: Sequence[Node], final: str, ledger: Ledger) -> str:
@@ -123,11 +196,8 @@ def _box(node: Node, top: tuple[float, float], final: bool, ledger: Ledger) -> s
     )
     lines = (("step", node.step, 20), ("room", f"{node.room} · {node.id[:8]}", 36), ("number", number, 52))
     text = "".join(
-        f'<text class="{c}" x="{x + 12:g}" y="{y + dy:g}">{escape(_cut(t))}</text>' for c, t, dy in lines
+        f'<text class="{c}" x="{x + 12:g}" y="{y + dy:g}">{escape(t if len(t) <= MOST else f"{t[: MOST - 1]}…")}</text>'
+        for c, t, dy in lines
     )
     box = f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
     return f'<g class="node{" final" if final else ""}">{box}{text}</g>'
-
-
-def _cut(text: str, most: int = 25) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
