@@ -261,8 +261,8 @@ def close_case(visit: Visit) -> Done:
     closed."""
     form, id = Closing.of(visit), visit.part("case")
 
-    states = {"before": {"verdict": None}, "after": {"verdict": form.verdict}}
-    also = partial(visit.note, what="case.close", whose=id, **states)
+    before, after = {"verdict": None}, {"verdict": form.verdict}
+    also = partial(visit.note, what="case.close", whose=id, before=before, after=after)
     case = visit.service.conduct.settle(id, form.verdict, visit.by, form.note, also)
     with reading(visit.service.database) as connection:
         return Done(f"{QUEUE}/{case.id}", case_row(case, organisations.organisation_names(connection)))
