@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from charter.cli.completion import complete_setting, complete_step
-from charter.cli.plan_tables import plan_table, plan_total, run_tree, spell_metric
-from charter.cli.run_lines import run_lines
+from charter.cli.run_lines import plan_table, plan_total, run_lines, run_tree, spell_metric
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.environment import process_count
 from charter.library.recipes import plan_steps

@@ -15,9 +15,9 @@ from pathlib import Path
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.kinds import Status
+from charter.ground.artifact.lineage import sealed
 from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest, Timing
 from charter.ground.artifact.progress import Progress
-from charter.ground.artifact.seal import sealed
 from charter.ground.artifact.store import read_manifest, record_files, verify_files, write_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.hub import fetch_input

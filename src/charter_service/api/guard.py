@@ -16,7 +16,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from charter.ground.artifact.panics import is_panic
+from charter.ground.artifact.errors import is_panic
 from charter_service.accounts.requests import RequestRow
 from charter_service.api.bodies import Bodies
 from charter_service.api.errors import OUT_OF_ORDER, ApiError, anthropic_body, openai_body

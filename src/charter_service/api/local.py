@@ -12,13 +12,11 @@ from itertools import groupby
 from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.apart import apart
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.detokenizer import TextPieces
 from charter.ground.generate.engine import Completion, Engine, Event, PromptTooLong
 from charter.ground.generate.engine_loop import Driver, Job
-from charter.ground.generate.fair import FairThreads
-from charter.ground.generate.processor import Processor
+from charter.ground.generate.fair import FairThreads, Processor, apart
 from charter.ground.generate.scorer import score_in_steps
 from charter.ground.text.dialogue import Prompt
 from charter.ground.text.tokenizer import Tokenizer

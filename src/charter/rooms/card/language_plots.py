@@ -6,10 +6,17 @@ from collections.abc import Sequence
 
 from matplotlib.ticker import MaxNLocator
 
-from charter.ground.measure.languages import NAMES, language
 from charter.ground.measure.plots import Series, canvas, forest, inline, legend, rule
 from charter.ground.measure.score import Statistic
-from charter.ground.measure.translation import GOOD, UNDERSTANDABLE, bleu, chrf, over_languages
+from charter.ground.measure.translation import (
+    GOOD,
+    NAMES,
+    UNDERSTANDABLE,
+    bleu,
+    chrf,
+    language,
+    over_languages,
+)
 from charter.ground.reports.artifact import Artifact
 from charter.ground.reports.number import Number
 from charter.rooms.card.drawing import (
