@@ -35,7 +35,7 @@ BROUGHT = {
 # Files that look for a library and do without it.
 OPTIONAL = {"charter/ground/text/columns.py", "charter/library/rows.py"}
 # What libraries of the base bring too.
-IN_BASE_TOO = {"httpx2", "lxml", "pygments"}
+IN_BASE_TOO = {"lxml", "pygments"}
 
 
 def normal(package: str) -> str:

@@ -22,7 +22,6 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": (
         "alembic",
         "fastapi",
-        "httpx2",
         "latex2mathml",
         "nh3",
         "prometheus_client",
