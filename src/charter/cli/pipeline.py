@@ -23,7 +23,7 @@ from charter.runner.machine import is_busy, read_speed
 from charter.runner.names import complete_product, complete_recipe, complete_run, find_run, find_step
 from charter.runner.plan import Plan
 from charter.runner.show import run_records, view_run
-from charter.runner.sweep import sweep
+from charter.runner.step_runner import sweep
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Device, Json, Precision, Threads
