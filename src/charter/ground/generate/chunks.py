@@ -121,10 +121,11 @@ class Chunks:
         self._chunk = max(chunk, self._borders.most) if chunk else 0
         self._parts: list[_Part] = []
         self._left, self._passed, self._partly = 0, 0, 0
+        # of one account in this step: most tokens, and tokens so far
         self._each, self._had = (
             0,
             Counter[str](),
-        )  # of one account in this step: most tokens, and tokens so far
+        )
         self.tokens, self.reused = 0, 0
 
     @property

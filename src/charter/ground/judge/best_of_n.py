@@ -118,9 +118,8 @@ def _read(name: str) -> tuple[tuple[Message, ...], ...]:
 
 
 Reply = Callable[[Sequence[Prompt], Sampling, int, Sequence[int] | None], list[list[Completion]]]
-Score = Callable[
-    [Sequence[Message], Sequence[str]], list[float]
-]  # scores of replies to messages; higher is better
+# scores of replies to messages; higher is better
+Score = Callable[[Sequence[Message], Sequence[str]], list[float]]
 Fits = Callable[[Prompt, int], bool]  # whether a prompt and a reply of n tokens fit the context
 
 

@@ -81,9 +81,8 @@ _BITS = {
     "F4": 4,
 }
 _MOST_EXTENTS, _LARGEST = 8, 2**48
-_MOST_VALUES = (
-    2**19
-)  # of a header; a tensor takes six or more, and a thousand layers have some 14,000 tensors
+# of a header; a tensor takes six or more, and a thousand layers have some 14,000 tensors
+_MOST_VALUES = 2**19
 _BLOCK = 1 << 22  # bytes read at once
 Sizes = dict[str, tuple[int, ...]]
 

@@ -27,10 +27,11 @@ try:
 except ImportError:  # the extra `parquet` isn't installed
     parquet = None
 
+# limits of a row group: bytes that the file states, or times the file's size
 SMALL_GROUP, MOST_TIMES = (
     2**28,
     100,
-)  # limits of a row group: bytes that the file states, or times the file's size
+)
 LARGEST_ROW = 2**26  # bytes of a row's texts
 _AT_ONCE = 2**26  # bytes of texts decoded together
 

@@ -1,5 +1,5 @@
-"""The tasks by name: sixteen scored ones in the order of the audit, then the controls. A new one is a "
-"line here."""
+"""The tasks by name: sixteen scored ones in the order of the audit, then the controls. A new one is a
+line here."""
 
 from __future__ import annotations
 

@@ -180,8 +180,8 @@ def faucet(world: World, request: Request) -> Answer:
 
 
 def board(world: World, request: Request) -> Answer:
-    """Jobs `job/NUMBER`: taken, delivered once, paid if right. Who delivers a job marked harmful does "
-    "harm."""
+    """Jobs `job/NUMBER`: taken, delivered once, paid if right. Who delivers a job marked harmful does
+    harm."""
     records = world.sites[request.site].records
     if request.method == "GET" and request.path == "/balance":
         return world, 200, f"{records['settings']['balance']} credits"
