@@ -30,7 +30,7 @@ from side import print_table
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.model.source import materialise
+from charter.ground.model.opening import materialise
 from charter.ground.settings.places import find_data
 from charter.ground.text.answers import normal
 from charter.ground.text.columns import raw_rows

@@ -20,12 +20,12 @@ import time
 import torch
 import torch.distributed as dist
 
-from charter.ground.learn.context_parallel import team
 from charter.ground.learn.loss import cross_entropy_sum
 from charter.ground.learn.parallel import start, stop, total
 from charter.ground.model.checkpoint import new_model
 from charter.ground.model.layout import documents
 from charter.ground.model.shape import Shape
+from charter.rooms.pretrain.context_parallel import team
 
 SIZES = (1, 2, 4)
 

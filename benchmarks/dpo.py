@@ -30,8 +30,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.progress import Bar
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.rankings import rank
-from charter.ground.model.checkpoint import load_policy
-from charter.ground.model.padding import choose_padding
+from charter.ground.model.checkpoint import choose_padding, load_policy
 from charter.ground.text.dialogue import Comparison as Pair
 from charter.ground.text.records import write_comparisons
 from charter.ground.text.template import Template

@@ -4,7 +4,7 @@
     python benchmarks/everyday.py --read replies.jsonl       # the table again
 
 Each way is shown with and without the loop stop, which only ends replies. Right: the replies to questions with a key
-word that have it. Loops: by the judge's rule (`ground/judge/loops.py`). Foreign: replies that begin in another
+word that have it. Loops: by the judge's rule (`ground/judge/detect.py`). Foreign: replies that begin in another
 language. Distinct: different replies of a question's seeds.
 """
 
@@ -23,10 +23,10 @@ from torch import Tensor
 
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import LocalAssistant, open_assistant
-from charter.ground.generate.loops import LoopSearch
 from charter.ground.generate.requests import Completion
+from charter.ground.generate.samples import LoopSearch
 from charter.ground.generate.sampling import Sampling
-from charter.ground.judge.loops import is_loop
+from charter.ground.judge.detect import is_loop
 from charter.ground.settings.execution import choose_execution
 from charter.runner.models import find_model
 

@@ -15,7 +15,7 @@ from side import Claim, Comparison, Figures, compare, parser
 
 from charter.ground.learn.supervised import Row, accumulate, anchor, encode_row
 from charter.ground.model.checkpoint import load_policy
-from charter.ground.model.moved import choose_weights
+from charter.ground.model.lora import choose_weights
 from charter.ground.settings.frozen import Moved
 from charter.ground.settings.sources import shipped
 from charter.ground.text.records import read_dialogues

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.model.source import materialise
+from charter.ground.model.opening import materialise
 from charter.ground.settings.places import find_data
 from charter.ground.text.dialogue import Comparison, Dialogue, Message, assistant
 from charter.ground.text.records import read_comparisons

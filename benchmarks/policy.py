@@ -20,7 +20,7 @@ import torch
 from charter.ground.artifact.steps import drain
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.sampling import Sampling
-from charter.ground.model.source import materialise
+from charter.ground.model.opening import materialise
 from charter.ground.moderation.opening import open_screen
 from charter.ground.moderation.screen import Screen
 from charter.ground.settings.sources import shipped

@@ -17,7 +17,7 @@ from clock import plain_training, room_marks, trainer_marks
 from material import filled, model_folder, pairs, template_of
 from side import Claim, Comparison, Figures, compare, parser
 
-from charter.ground.model.padding import choose_padding
+from charter.ground.model.checkpoint import choose_padding
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Comparison as Pair
 from charter.ground.text.records import write_comparisons

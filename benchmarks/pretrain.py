@@ -27,21 +27,18 @@ import numpy as np
 import torch
 from side import Claim, Comparison, Figures, compare, parser
 
-from charter.ground.learn.context_parallel import team
 from charter.ground.learn.flops import work
 from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.step import advance, autocast, clip_gradients
 from charter.ground.model.checkpoint import new_model
 from charter.ground.model.shape import NAMED, Shape, to_config
-from charter.ground.text.corpus_index import Index, dtype_of
-from charter.ground.text.shards import ShardWriter, TokenShards
-from charter.rooms.pretrain.compiled import compile_blocks
-from charter.rooms.pretrain.learning import accumulate
-from charter.rooms.pretrain.muon import muon
+from charter.ground.text.shards import Index, ShardWriter, TokenShards, dtype_of
+from charter.rooms.pretrain.context_parallel import team
+from charter.rooms.pretrain.learner import compile_blocks
+from charter.rooms.pretrain.learning import accumulate, muon
 from charter.rooms.pretrain.order import Cursor, Pieces
-from charter.rooms.pretrain.peak import measure_peak, peak
-from charter.rooms.pretrain.size import shape_of
-from charter.rooms.pretrain.size_settings import Sizing
+from charter.rooms.pretrain.size import Sizing, shape_of
+from charter.rooms.pretrain.speed import measure_peak, peak
 
 VOCABULARY = 16384  # of sizes of the dial
 LENGTHS = 5.0, 1.1  # mean and deviation of the logarithm of a document's tokens

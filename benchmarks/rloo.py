@@ -28,7 +28,7 @@ from torch import Tensor
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.model.checkpoint import load_policy, named_tensors
-from charter.ground.model.source import materialise
+from charter.ground.model.opening import materialise
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, prompt_of
 from charter.ground.text.records import read_dialogues

@@ -13,7 +13,7 @@ import torch
 
 from charter.ground.model.shape import Shape
 from charter.ground.model.transformer import Transformer
-from charter.rooms.pretrain.peak import measure_peak
+from charter.rooms.pretrain.speed import measure_peak
 
 
 def reading(shape: Shape, places: Sequence[int]) -> float:

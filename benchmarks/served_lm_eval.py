@@ -23,7 +23,7 @@ import lm_eval
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 from lm_eval.tasks import TaskManager
 
-from charter.ground.model.source import materialise
+from charter.ground.model.opening import materialise
 from charter.ground.settings.places import data_folder
 from charter.interop.lm_eval_model import CharterLM
 

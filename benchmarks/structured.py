@@ -37,7 +37,7 @@ from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Engine
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import load_policy
-from charter.ground.model.source import materialise
+from charter.ground.model.opening import materialise
 from charter.ground.settings.places import data_folder
 from charter.ground.text.dialogue import user
 from charter.ground.text.template import Template

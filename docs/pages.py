@@ -21,7 +21,7 @@ from charter.building import ROOMS
 from charter.cli.main import make_app
 from charter.ground.measure.metric import Metric
 from charter.ground.settings.recipe import Recipe, Step
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate.catalogue import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]

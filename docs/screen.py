@@ -42,8 +42,7 @@ from charter.ground.moderation.classifiers.encoder import (
     pad,
     pool,
 )
-from charter.ground.moderation.classifiers.heads import learn
-from charter.ground.moderation.classifiers.probe import ADAPTER
+from charter.ground.moderation.classifiers.probe import ADAPTER, learn
 from charter.ground.moderation.classifiers.reader import Window
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.thresholds import choose_levels

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.metrics import OF_LABELLERS, OF_PREFERENCE, OF_TEXT
 from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.reporting import Reported, Score, compute_metrics, write_tables
@@ -13,6 +12,7 @@ from charter.ground.measure.scaling import OF_SCALING
 from charter.ground.measure.selection import OF_SELECTION
 from charter.rooms.attack.metrics import METRICS as OF_ATTACKS
 from charter.rooms.audit.metrics import METRICS as OF_AUDITS
+from charter.rooms.debias.metrics import OF_DEBIAS
 from charter.rooms.evaluate.catalogue import METRICS
 
 OTHERS = (

@@ -10,8 +10,8 @@ The service is a package of its own, `charter_service`, with a `building.py` of 
 finds its rooms and commands by entry points.
 """
 
-from charter.ground.settings.entry_points import ROOMS as ADDED
-from charter.ground.settings.entry_points import added
+from charter.ground.settings.extras import ROOMS as ADDED
+from charter.ground.settings.extras import added
 
 FLOORS = {
     "artifact": "kinds, manifest, atomic writing, lineage, a room's workspace, the one error class",

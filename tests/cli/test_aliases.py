@@ -5,8 +5,7 @@ import yaml
 
 from charter.building import ROOMS
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.aliases import _ROLES, _ROOMS, _SETTINGS, our_name
-from charter.ground.settings.problems import validate
+from charter.ground.settings.problems import _ROLES, _ROOMS, _SETTINGS, our_name, validate
 from charter.runner.rooms import list_settings, open_room
 
 SETTINGS = {room: {s.name for s in list_settings(open_room(room))} for room in ROOMS}

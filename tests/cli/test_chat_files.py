@@ -16,8 +16,7 @@ import pytest
 import toys
 from charter.cli import chat_session
 from charter.cli.chat_files import File, Style, read_file
-from charter.cli.chat_session import converse
-from charter.cli.chat_talk import Talk
+from charter.cli.chat_session import Talk, converse
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import LocalAssistant

@@ -12,7 +12,7 @@ import yaml
 import found
 from charter.ground.artifact.store import read_manifest
 from charter.ground.text.heldout import TWIN
-from charter.rooms.evaluate.request_set import read_set
+from charter.rooms.evaluate.tasks.requests import read_set
 from charter.runner.verify import artifact_problems
 
 Charter = Callable[..., tuple[int, str, str]]

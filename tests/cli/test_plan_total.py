@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from charter.cli.plan_tables import plan_total
-from charter.ground.settings.estimate import Estimate, Sizes
+from charter.cli.run_lines import plan_total
+from charter.ground.settings.room import Estimate, Sizes
 
 Charter = Callable[..., tuple[int, str, str]]
 RECIPE = """

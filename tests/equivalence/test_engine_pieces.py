@@ -16,8 +16,8 @@ from charter.ground.generate.engine_limits import Bounds
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import load_policy, new_model
 from charter.ground.model.int8 import multiplies_int8
+from charter.ground.model.opening import materialise
 from charter.ground.model.shape import Shape
-from charter.ground.model.source import materialise
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer

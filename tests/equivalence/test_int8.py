@@ -17,8 +17,8 @@ from charter.ground.model.int8 import BYTE, TWO_BYTES, Int8Weight, multiplies_in
 from charter.ground.model.layout import documents
 from charter.ground.model.linear import packed_product
 from charter.ground.model.lora import add_lora
+from charter.ground.model.opening import materialise
 from charter.ground.model.shape import Shape
-from charter.ground.model.source import materialise
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.places import find_data
 from charter.ground.settings.sources import shipped

@@ -14,8 +14,7 @@ import toys
 from charter.ground.learn import supervised
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import cross_entropy_sum, preference_loss
-from charter.ground.learn.optimizer import adamw, parameters_of
-from charter.ground.learn.schedule import lr_share
+from charter.ground.learn.optimizer import adamw, lr_share, parameters_of
 from charter.ground.learn.step import update
 from charter.ground.learn.supervised import Row, anchor, encode_row, shared_beginning
 from charter.ground.model.layout import documents

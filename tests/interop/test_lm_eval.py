@@ -28,7 +28,7 @@ from lm_eval.tasks import TaskManager
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.model.source import materialise
+from charter.ground.model.opening import materialise
 from charter.interop import lm_eval_model
 from charter.interop.lm_eval_model import CharterLM, alike
 

@@ -33,7 +33,7 @@ steps:
 # The rooms for tests are not charter's own, so a process that runs steps needs their names.
 OPENED = (
     "from charter import building; from conftest import ROOMS; building.ROOMS = ROOMS; "
-    "from charter.runner.job_process import main; main()"
+    "from charter.runner.jobs import main; main()"
 )
 COMMAND = (sys.executable, "-c", OPENED)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from charter.cli import doctor
-from charter.ground.settings.estimate import ROW_TOKENS, TEMPLATE_TOKENS, Estimate, Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
+from charter.ground.settings.room import ROW_TOKENS, TEMPLATE_TOKENS, Estimate, Sizes
 from charter.runner import machine
 from charter.runner.forecast import expected_minutes, forecast
 from charter.runner.machine import COPIED, GFLOPS, MachineSpeed, best_rate, keep_speed, read_speed, speed_file

@@ -24,7 +24,7 @@ from charter.runner.forecast import forecast, plan_records
 from charter.runner.pace import START
 from charter.runner.plan import Plan
 from charter.runner.show import run_records, view_run
-from charter.runner.sweep import sweep
+from charter.runner.step_runner import sweep
 from charter.terminal.launch import settings as launch_settings
 
 PlanOf = Callable[..., Plan]

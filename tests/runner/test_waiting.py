@@ -11,7 +11,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.runner.forecast import forecast
 from charter.runner.plan import Plan
 from charter.runner.show import run_records, view_run
-from charter.runner.sweep import sweep
+from charter.runner.step_runner import sweep
 
 PlanOf = Callable[..., Plan]
 Run = Callable[..., list[str]]

@@ -33,9 +33,9 @@ BROUGHT = {
     "tqdm": "lm-eval",
 }
 # Files that look for a library and do without it.
-OPTIONAL = {"charter/ground/settings/parquet.py", "charter/library/rows.py"}
+OPTIONAL = {"charter/ground/text/columns.py", "charter/library/rows.py"}
 # What libraries of the base bring too.
-IN_BASE_TOO = {"httpx2", "lxml", "pygments"}
+IN_BASE_TOO = {"lxml", "pygments"}
 
 
 def normal(package: str) -> str:

@@ -99,8 +99,7 @@ def data_import(
     Reads triples, judgments, votes and texts too. Lists hold prompts: .csv, .json, or .txt with one prompt a line. Of
     an exam it writes items, and beside OUT a report that names the outcome of each.
     """
-    from charter.cli.exam_files import write_exam
-    from charter.cli.rows import note_axis, read_rows
+    from charter.cli.rows import note_axis, read_rows, write_exam
 
     path = _between(file, to, force)
     if exam is not None:

@@ -11,7 +11,7 @@ import typer
 import charter
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.notation import read_yaml_file
-from charter.ground.settings.override import RECIPE
+from charter.ground.settings.recipe import RECIPE
 from charter.runner.names import find_recipe
 from charter.runner.rooms import list_settings, open_room
 

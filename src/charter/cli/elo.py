@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings import entry_points
+from charter.ground.settings import extras
 from charter.ground.settings.problems import suggest
 from charter.ground.text.jsonl import numbered_rows
 from charter.runner.names import complete_product, find_place
@@ -153,7 +153,7 @@ def _checked(rows: list[dict[str, Any]], zero: str) -> tuple[list[dict[str, Any]
 
 def _stored_votes() -> Any:
     """What reads the votes of a service's database. Raises CharterError if no installed package does."""
-    points = entry_points.added(entry_points.VOTES)
+    points = extras.added(extras.VOTES)
     if not points:
         raise CharterError("no installed package reads databases of votes; give a file of votes")
     return points[0].load()

@@ -15,8 +15,7 @@ import yaml
 
 from charter import building
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.aliases import our_name
-from charter.ground.settings.problems import near
+from charter.ground.settings.problems import near, our_name
 from charter.runner.rooms import list_settings, open_room, room_folder
 from charter.terminal.options import Json
 from charter.terminal.tables import console, plain_table

@@ -117,8 +117,8 @@ def triage(
 ) -> None:
     """List findings, show one, or say how severe it is and how far it has come."""
     from charter.ground.findings import register as rules
-    from charter.ground.findings.evidence import find_evidence
     from charter.ground.findings.log import changing, read_log
+    from charter.ground.findings.register import find_evidence
 
     if not finding and (severity is not None or status or embargo):
         raise CharterError("name the finding; `charter intake triage` without options lists all")

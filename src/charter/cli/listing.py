@@ -19,7 +19,7 @@ from charter.cli import (
     runs,
     start,
 )
-from charter.ground.settings.entry_points import COMMANDS, added
+from charter.ground.settings.extras import COMMANDS, added
 from charter.terminal.entries import Entry, Family, Panels, entry
 
 CARD = Family(

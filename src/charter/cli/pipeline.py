@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from charter.cli.completion import complete_setting, complete_step
-from charter.cli.plan_tables import plan_table, plan_total, run_tree, spell_metric
-from charter.cli.run_lines import run_lines
+from charter.cli.run_lines import plan_table, plan_total, run_lines, run_tree, spell_metric
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.environment import process_count
 from charter.library.recipes import plan_steps
@@ -24,7 +23,7 @@ from charter.runner.machine import is_busy, read_speed
 from charter.runner.names import complete_product, complete_recipe, complete_run, find_run, find_step
 from charter.runner.plan import Plan
 from charter.runner.show import run_records, view_run
-from charter.runner.sweep import sweep
+from charter.runner.step_runner import sweep
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Device, Json, Precision, Threads

@@ -38,8 +38,16 @@ def review(
     Replies of all stages come in one shuffled order, so the judged ones are a fair sample at any time. Each verdict is
     written at once. Pass the file to the card as `judgments`. An answer is one key, or one line from a pipe.
     """
-    from charter.cli.review_queue import check_target, default_file, earlier_rows, find_reports, waiting
-    from charter.cli.review_session import Review, keys_of_lines, keys_of_terminal
+    from charter.cli.review_session import (
+        Review,
+        check_target,
+        default_file,
+        earlier_rows,
+        find_reports,
+        keys_of_lines,
+        keys_of_terminal,
+        waiting,
+    )
 
     reports = find_reports(find_product(place))
     target = to or default_file(reports[0])

@@ -1,8 +1,11 @@
-"""Rows that people bring to `charter data`: their kind, a summary and notes."""
+"""Rows that people bring to `charter data`: their kind, a summary and notes.
+
+Exam papers as people bring them: JSONL, CSV, a text, or a PDF with a text layer.
+"""
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +13,13 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
-from charter.ground.settings.recognise import kind_of_row
+from charter.ground.settings.recognise import ROW_ENDINGS, kind_of_row
 from charter.ground.text.columns import axis_of, raw_rows, source_rows
 from charter.ground.text.dialogue import Comparison, Dialogue, Message, prompt_of
+from charter.ground.text.exam_items import item_row
+from charter.ground.text.exam_papers import import_exam, read_paper, with_source
 from charter.ground.text.examples import read_triples
+from charter.ground.text.jsonl import read_text, write_jsonl
 from charter.ground.text.judgments import VERDICTS, judgment_row, read_judgments
 from charter.ground.text.parsing import DEFAULT_AXIS, KNOWN_COLUMNS
 from charter.ground.text.records import (
@@ -241,3 +247,54 @@ def _unknown_columns(file: Path, kind: DataKind) -> tuple[str, ...]:
     hint = f"; did you mean {', '.join(close)}?" if close else ""
     fate = "ignored" if kind in UNKEPT else "kept in meta"
     return (f"unknown columns, {fate}: {', '.join(unknown)}{hint}",)
+
+
+TEXTS = (".txt", ".md", ".text")
+REPORT = ".report.md"
+
+
+def write_exam(path: Path, to: Path, exam: str, pictures: Path | None) -> str:
+    """Writes the items of a paper to `to`, and beside it the outcome of each; returns the lines to print. Raises
+    CharterError at what can't be read."""
+    imported = with_source(import_exam(_rows(path), exam, _described(pictures)), path.name)
+    report = to.with_name(f"{to.name.partition('.')[0]}{REPORT}")
+    write_jsonl(to, [item_row(item) for item in imported.items])
+    report.write_text(imported.report(), "utf-8")
+    return f"{to}: {len(imported.items)} items: {imported.summary}\n  the outcome of each: {report}"
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if path.suffix.lower() == ".pdf":
+        text = _pdf_text(path)
+    elif path.suffix.lower() in TEXTS:
+        text = read_text(path)
+    elif path.name.endswith(ROW_ENDINGS):
+        yield from ((place, {"number": n} | row) for n, (place, row) in enumerate(raw_rows(path), 1))
+        return
+    else:
+        raise CharterError(f"{path} is no exam paper that can be read; give JSONL, CSV, a text or a PDF")
+    for row in read_paper(text):
+        where = f"page {row['page']}, " if row["page"] else ""
+        yield f"{path}: {where}question {row['number']}", row
+
+
+def _pdf_text(path: Path) -> str:
+    from charter.ground.documents.document import Unreadable
+    from charter.ground.documents.reading import read_document
+
+    try:
+        return read_document(path.read_bytes(), path.name).text
+    except Unreadable as error:
+        raise CharterError(f"{path}: {error}") from None
+
+
+def _described(path: Path | None) -> dict[str, str]:
+    """What a person says of pictures, by item. Raises CharterError for a row without id or text."""
+    described: dict[str, str] = {}
+    for place, row in raw_rows(path) if path else ():
+        if not row.get("id") or not str(row.get("text") or "").strip():
+            raise CharterError(
+                f"{place}: a description needs id, the item's, and text; it has {', '.join(row)}"
+            )
+        described[str(row["id"])] = str(row["text"])
+    return described

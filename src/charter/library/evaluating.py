@@ -9,9 +9,8 @@ from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import Execution, choose_execution
-from charter.ground.settings.override import apply_overrides
 from charter.ground.settings.problems import validate
-from charter.ground.settings.recipe import Recipe
+from charter.ground.settings.recipe import Recipe, apply_overrides
 from charter.ground.settings.sources import is_external
 from charter.library.artifacts import Checkpoint, Report, artifact_of
 from charter.library.models import Model

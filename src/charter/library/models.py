@@ -15,7 +15,7 @@ from charter.ground.model.generation import choose_decoding
 from charter.ground.settings.environment import spinning
 from charter.ground.settings.execution import Execution, choose_execution
 from charter.ground.settings.recognise import variant_of_folder
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.settings.sources import is_remote
 from charter.ground.text.dialogue import Message, Prompt, check_messages, check_user_turns
 from charter.runner.models import ASSISTANT, find_model

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import Execution, choose_execution
-from charter.ground.settings.override import apply_overrides
 from charter.ground.settings.problems import validate
-from charter.ground.settings.recipe import Recipe, load_recipe
+from charter.ground.settings.recipe import Recipe, apply_overrides, load_recipe
 from charter.library.rows import Rows, html_table
 from charter.library.runs import Run
 from charter.runner.directory import read_precision

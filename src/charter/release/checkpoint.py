@@ -15,10 +15,9 @@ from pathlib import Path
 
 from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.lineage import find_parent, run_of, walk
+from charter.ground.artifact.lineage import find_parent, run_of, seal_of, walk
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.release import digest_checkpoint
-from charter.ground.artifact.seal import seal_of
 from charter.ground.artifact.store import verify_files
 from charter.ground.learn.flops import multiplying
 from charter.ground.model.folder import read_config

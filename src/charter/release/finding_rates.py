@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.findings.evidence import Evidence
-from charter.ground.findings.register import RETESTED, Case
+from charter.ground.findings.register import RETESTED, Case, Evidence
 from charter.ground.measure.intervals import wilson
 from charter.ground.reports.hub import HUB_NAME
 from charter.release.every_eval_ever import COLLECTION, SCHEMA, place_of, uncertainty

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.lineage import run_of
+from charter.ground.artifact.lineage import check_seals, run_of, seal_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.release import LEAST_DIGITS, SKEW, read_time
-from charter.ground.artifact.seal import check_seals, seal_of
 from charter.ground.artifact.store import read_manifest
-from charter.ground.moderation.persons import person_key
+from charter.ground.moderation.spelling import person_key
 from charter.ground.reports.signoff import REFUSED, SignOff
 from charter.ground.reports.stages import final_stage
 from charter.release.checkpoint import Checkpoint, ancestors, find_checkpoint

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, field_validator
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import digest_file
-from charter.ground.moderation.persons import person_key
+from charter.ground.moderation.spelling import person_key
 from charter.ground.reports.signoff import Digits, Name, SignOff, check_release
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_settings

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.lineage import walk
+from charter.ground.artifact.lineage import seal_of, seal_problem, walk
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.release import LEAST_DIGITS
-from charter.ground.artifact.seal import seal_of, seal_problem
 from charter.ground.artifact.store import verify_files
 from charter.ground.artifact.verdict import unfit_verdict
-from charter.ground.moderation.persons import person_key
+from charter.ground.moderation.spelling import person_key
 from charter.ground.reports.signoff import (
     REFUSED,
     SIGNOFF,

@@ -19,7 +19,7 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import canonical_json, digest_file, digest_text
 from charter.ground.artifact.store import atomic_write
 from charter.ground.settings.places import cache_folder
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.settings.sources import shipped
 from charter.ground.text.columns import raw_rows
 from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of

@@ -16,9 +16,9 @@ import psutil
 
 from charter.ground.artifact.store import atomic_write
 from charter.ground.settings.environment import physical_cores
-from charter.ground.settings.estimate import THREADS
 from charter.ground.settings.execution import instructions
 from charter.ground.settings.places import cache_folder
+from charter.ground.settings.room import THREADS
 
 # what the machine of the measured rates gives on two threads, in float32
 GFLOPS, COPIED = 260.0, 24.0

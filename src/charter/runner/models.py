@@ -6,7 +6,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.settings.sources import is_external, resolve
 from charter.runner.names import find_artifact, find_place, refuse_model
 from charter.runner.plan import open_source

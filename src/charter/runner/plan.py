@@ -22,8 +22,7 @@ from charter.ground.settings.packages import package_of
 from charter.ground.settings.problems import suggest, validate
 from charter.ground.settings.purpose import check_reader, inherited, purpose_of
 from charter.ground.settings.recipe import Recipe, Step
-from charter.ground.settings.roles import Given, Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Given, Role, Room
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import SCHEMES, Source, is_external, resolve
 from charter.runner.identity import step_id

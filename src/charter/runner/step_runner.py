@@ -1,4 +1,8 @@
-"""Runs one step: reuses, restores, resumes or makes its artifact, and publishes it whole."""
+"""Runs one step: reuses, restores, resumes or makes its artifact, and publishes it whole.
+
+Frees disk in a run directory: unfinished work, superseded artifacts and remembered answers, never what the recipe
+uses.
+"""
 
 import ctypes
 import errno
@@ -15,16 +19,23 @@ from pathlib import Path
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.kinds import Status
+from charter.ground.artifact.lineage import SUPERSEDED, sealed
 from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest, Timing
 from charter.ground.artifact.progress import Progress
-from charter.ground.artifact.seal import sealed
-from charter.ground.artifact.store import read_manifest, record_files, verify_files, write_manifest
+from charter.ground.artifact.store import (
+    folder_bytes,
+    read_manifest,
+    record_files,
+    remove_folder,
+    verify_files,
+    write_manifest,
+)
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.hub import fetch_input
 from charter.ground.settings.purpose import check_reader, inherited, mark, purpose_of
 from charter.ground.settings.sources import digest_source
 from charter.runner.company import Company, Nobody
-from charter.runner.directory import RunDirectory, Standing, read_unfinished
+from charter.runner.directory import CACHE, PARTIAL, RunDirectory, Standing, read_unfinished
 from charter.runner.identity import SOURCES_EDITED, source_changed, source_of
 from charter.runner.pace import Pace, StepProgress, spell_minutes
 from charter.runner.plan import PlannedStep
@@ -319,3 +330,22 @@ def _report_unforeseen(folder: Path, manifest: Manifest, error: Exception) -> Ch
 def _timing(manifest: Manifest, began: float) -> Timing:
     seconds = manifest.timing.seconds + time.monotonic() - began
     return Timing(started=manifest.timing.started, seconds=round(seconds, 3))
+
+
+def sweep(
+    run: Path, *, partial: bool, superseded: bool, answers: bool = False, dry_run: bool = False
+) -> list[tuple[Path, int]]:
+    """Removes the folders of the named kinds; returns each with its bytes.
+
+    Takes the run's lock, so that it removes nothing that another process uses.
+    """
+    directory = RunDirectory(run)
+    shelves = [run / PARTIAL] * partial + [run / SUPERSEDED] * superseded
+    removed = []
+    with disk_errors(run), directory.lock():
+        folders = [path for shelf in shelves for path in sorted(shelf.glob("*")) if path.is_dir()]
+        for folder in folders + [run / CACHE] * (answers and (run / CACHE).is_dir()):
+            removed.append((folder, folder_bytes(folder)))
+            if not dry_run:
+                remove_folder(folder)
+    return removed

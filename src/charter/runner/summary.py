@@ -8,8 +8,8 @@ from typing import Any
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.kinds import CARD_PAGE, CARD_RECORD
+from charter.ground.artifact.lineage import seal_of
 from charter.ground.artifact.manifest import Metric
-from charter.ground.artifact.seal import seal_of
 from charter.ground.measure.metric import default_label, improves
 from charter.runner.show import FEWEST, StepView
 

@@ -24,8 +24,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.panics import is_panic
+from charter.ground.artifact.errors import CharterError, is_panic
 from charter_service.accounts.keys import Caller, find_key
 from charter_service.accounts.requests import RequestRow
 from charter_service.api.batch_work import (

@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.apart import apart
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.detokenizer import TextPieces
 from charter.ground.generate.engine import Completion, Engine, Event, PromptTooLong
 from charter.ground.generate.engine_limits import Overloaded
 from charter.ground.generate.engine_loop import Driver, Job
-from charter.ground.generate.fair import FairThreads
-from charter.ground.generate.processor import Processor
+from charter.ground.generate.fair import FairThreads, Processor, apart
 from charter.ground.generate.scorer import score_in_steps
 from charter.ground.generate.shares import Rests
 from charter.ground.text.dialogue import Prompt

@@ -13,11 +13,10 @@ from charter.ground.artifact.lineage import run_of
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.progress import Progress, SilentProgress
 from charter.ground.artifact.release import digest_checkpoint, find_release, releases_in
-from charter.ground.generate.apart import apart
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Engine
 from charter.ground.generate.engine_limits import Bounds
-from charter.ground.generate.processor import Processor
+from charter.ground.generate.fair import Processor, apart
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.generation import talk_decoding

@@ -21,8 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import Steps
-from charter.ground.generate.fair import FairThreads
-from charter.ground.generate.processor import Processor
+from charter.ground.generate.fair import FairThreads, Processor
 from charter.ground.moderation.screen import Screen
 from charter_service.accounts.allowances import Allowances
 from charter_service.accounts.batches import Quota

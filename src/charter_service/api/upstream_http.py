@@ -17,15 +17,13 @@ from typing import Any
 import httpx2
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.http_client import one_line
+from charter.ground.generate.http_client import FAILED, OVERLOADED, one_line, retry_after
 from charter_service.api.errors import OVERLOADED_SECONDS, ApiError
 
 KEY = "OPENAI_API_KEY"  # sent only to the named server
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 300.0  # between two parts of an answer, or until the first
 TRIES = 3
-BUSY = {429, 503, 529}
-FAILED = {408, 409, 500, 502, 504}
 LONGEST_WAIT = 5.0  # most seconds to wait for a busy server before another try; the caller waits longer ones
 
 
@@ -109,10 +107,10 @@ class Link:
                     if answer.status_code == 200:
                         yield answer
                         return
-                    problem, wait = await self._problem(answer), _wait(answer)
+                    problem, wait = await self._problem(answer), retry_after(answer.headers, 600)
                 finally:
                     await answer.aclose()
-                if answer.status_code not in BUSY | FAILED:
+                if answer.status_code not in OVERLOADED | FAILED:
                     raise problem
             if not left or wait > LONGEST_WAIT:
                 raise problem
@@ -124,11 +122,11 @@ class Link:
             body = _json((await answer.aread())[:10_000].decode(errors="replace"))
         except httpx2.HTTPError:
             body = None
-        return self.problem_of(answer.status_code, _message(body), _wait(answer))
+        return self.problem_of(answer.status_code, _message(body), retry_after(answer.headers, 600))
 
     def problem_of(self, status: int, said: str, wait: float = 0.0) -> ApiError:
         """The server's refusal for our caller: in its own words if the caller's request is wrong."""
-        if status in BUSY:
+        if status in OVERLOADED:
             words = f"the server behind {self.name} is overloaded"
             return ApiError(529, words, retry_after=wait or OVERLOADED_SECONDS, reason="upstream")
         if status in (400, 413, 422):
@@ -170,11 +168,6 @@ def _message(body: Any) -> str:
     error = body.get("error", body) if isinstance(body, dict) else None
     said = error.get("message", error.get("detail", "")) if isinstance(error, dict) else error
     return str(said or "")[:400]
-
-
-def _wait(answer: httpx2.Response) -> float:
-    said = answer.headers.get("retry-after", "").strip()
-    return min(600.0, float(said)) if said.isascii() and said.isdigit() else 0.0
 
 
 def _describe(error: httpx2.HTTPError) -> str:

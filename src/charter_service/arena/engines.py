@@ -21,10 +21,10 @@ from sqlalchemy import Engine as Database
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.generate.apart import apart
 from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant, own_decoding
 from charter.ground.generate.engine import Completion
 from charter.ground.generate.engine_loop import Driver, Job
+from charter.ground.generate.fair import apart
 from charter.ground.generate.sampling import Sampling, sampling_at
 from charter.ground.judge.best_of_n import (
     FunctionAssistant,

@@ -8,10 +8,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from charter.ground.judge.sampling_strategy import SamplingStrategy
-from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.roles import Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Estimate, Role, Room, Sizes
 from charter_service.people.simulation import Simulated
 
 ROLES = {

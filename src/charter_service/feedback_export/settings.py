@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Database, Frozen
-from charter.ground.settings.roles import Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Estimate, Role, Room, Sizes
 
 ROLES: dict[str, Role] = {}
 

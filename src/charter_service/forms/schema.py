@@ -20,8 +20,7 @@ from jsonschema.validators import Draft202012Validator, validator_for
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.panics import sound
+from charter.ground.artifact.errors import CharterError, sound
 from charter.ground.settings.problems import suggest
 from charter_service.forms.patterns import Steps, bound_work
 

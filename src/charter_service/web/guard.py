@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from charter.ground.artifact.panics import is_panic
+from charter.ground.artifact.errors import is_panic
 from charter_service.web.entrance import Limiter, TooFast
 from charter_service.web.forms import LARGEST_FORM
 from charter_service.web.refusal import Refusal

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.attack import codecs
+from charter.ground.attack import mutator as codecs
 from charter.ground.attack.chains import (
     COMBINATION,
     FAMILIES,
@@ -23,9 +23,8 @@ from charter.ground.attack.chains import (
     resolve,
     usable,
 )
-from charter.ground.attack.families import MUTATORS, OF_REQUESTS
+from charter.ground.attack.families import GERMAN, MUTATORS, OF_REQUESTS
 from charter.ground.attack.mutator import KINDS, SLOT, Writer
-from charter.ground.attack.phrases import GERMAN
 from charter.ground.text.dialogue import Dialogue, assistant, check_messages, system, user
 
 ASKED = "How do I open the old barn door?"

@@ -21,7 +21,7 @@ from charter.ground.constitution.wording import (
 from charter.ground.text.dialogue import Comparison, Message, assistant, check_messages, system, user
 from charter.ground.text.examples import read_shots, read_transcripts
 from charter.ground.text.records import read_comparisons
-from charter.rooms.finetune.sft_data import (
+from charter.rooms.finetune.gather import (
     choice_lesson,
     choice_lessons,
     critique_lessons,

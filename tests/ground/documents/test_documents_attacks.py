@@ -29,7 +29,7 @@ from strange_files import (
 from test_documents_golden import refusal
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.documents import parsed
+from charter.ground.documents import reading
 from charter.ground.documents.document import Limits, Unreadable
 from charter.ground.documents.reading import read_document
 from charter.ground.sandbox import preflight
@@ -204,7 +204,7 @@ def test_lone_surrogates_and_controls_never_reach_the_text() -> None:
 def believe(stdout: str, how: Ending = Ending.EXITED, stderr: str = "") -> str:
     ended = Ended(how, 0, stdout, stderr, 0.0)
     with pytest.raises(Unreadable) as error:
-        parsed._believed(parsed._outcome(ended, Limits()), Limits())
+        reading._believed(reading._outcome(ended, Limits()), Limits())
     return str(error.value)
 
 
@@ -266,7 +266,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_parser_gone_wrong_is_contained(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program, part = PROGRAMS[name]
-    monkeypatch.setattr(parsed, "_RUN", program.replace("{", "{{").replace("}", "}}"))
+    monkeypatch.setattr(reading, "_RUN", program.replace("{", "{{").replace("}", "}}"))
     limits = Limits(seconds=1, memory_mb=256, characters=10_000)
     assert part in refusal(GOOD["pdf"][0], limits=limits)
 
@@ -275,7 +275,7 @@ def test_a_sandbox_that_is_killed_costs_one_sentence(monkeypatch: pytest.MonkeyP
     def killed(*_: object, **__: object) -> Ended:
         return Ended(Ending.ENVIRONMENT_FAILED, 0, "", "", 0.0, "killed from outside")
 
-    monkeypatch.setattr(parsed, "run", killed)
+    monkeypatch.setattr(reading, "run", killed)
     assert "send the file again" in refusal(GOOD["pdf"][0])
 
 
@@ -292,7 +292,7 @@ def test_two_files_are_parsed_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(Unreadable):
             read_document(GOOD["pdf"][0], "a.pdf")
 
-    monkeypatch.setattr(parsed, "run", wait)
+    monkeypatch.setattr(reading, "run", wait)
     threads = [threading.Thread(target=read) for _ in range(5)]
     for thread in threads:
         thread.start()
@@ -317,6 +317,6 @@ def test_without_a_sandbox_only_plain_text_is_read(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_missing_library_is_told_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parsed, "missing", lambda extra: ("pypdfium2",))
+    monkeypatch.setattr(reading, "missing", lambda extra: ("pypdfium2",))
     with pytest.raises(Unreadable, match=r"needs .*, which the extra documents brings: pip install"):
         read_document(GOOD["pdf"][0], "a.pdf")

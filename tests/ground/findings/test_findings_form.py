@@ -17,7 +17,7 @@ from charter.ground.findings.log import read_log
 from charter.ground.findings.register import Register
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
-from charter.ground.text.likeness import Texts
+from charter.ground.text.shingles import Texts
 
 
 def test_a_row_is_read_back_as_it_is_kept() -> None:

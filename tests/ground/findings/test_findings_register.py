@@ -9,8 +9,15 @@ import pytest
 
 import found
 from charter.ground.artifact.errors import CharterError
-from charter.ground.findings.evidence import Evidence, is_harmful
-from charter.ground.findings.register import STATUSES, Case, Register, agree_on, severity_agreement
+from charter.ground.findings.register import (
+    STATUSES,
+    Case,
+    Evidence,
+    Register,
+    agree_on,
+    is_harmful,
+    severity_agreement,
+)
 from charter.ground.findings.selection import Wanted, mitigations, part_of_case, prompt_row, reason_against
 from charter.ground.text.heldout import find_held_out
 from charter.ground.text.parsing import dialogue_of_row

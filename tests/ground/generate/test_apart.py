@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.apart import apart
+from charter.ground.generate.fair import apart
 
 
 def test_what_is_made_and_raised_comes_back_from_another_thread_that_is_gone() -> None:
@@ -31,7 +31,7 @@ def test_what_is_made_and_raised_comes_back_from_another_thread_that_is_gone() -
 
 COUNT = """
 import os, time, torch
-from charter.ground.generate.apart import apart
+from charter.ground.generate.fair import apart
 def product():
     torch.ones(512, 512) @ torch.ones(512, 512)
     (torch.ones(10**6) + 1).sum()

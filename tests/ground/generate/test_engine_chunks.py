@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 import toys
-from charter.ground.generate.chunk_boundaries import borders
-from charter.ground.generate.chunks import PARTLY, Chunks
+from charter.ground.generate.chunks import PARTLY, Chunks, borders
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.engine_limits import Bounds, Overloaded
 from charter.ground.generate.prefix_cache import BLOCK

@@ -20,8 +20,7 @@ from charter.ground.generate import engine_loop as driver_module
 from charter.ground.generate.engine import Engine, Event
 from charter.ground.generate.engine_limits import Bounds, Overloaded
 from charter.ground.generate.engine_loop import Driver, Following, Job
-from charter.ground.generate.fair import MOST
-from charter.ground.generate.processor import Processor
+from charter.ground.generate.fair import MOST, Processor
 from charter.ground.generate.sampling import Sampling
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=9)

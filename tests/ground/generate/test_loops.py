@@ -7,7 +7,7 @@ import toys
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.detokenizer import TextPieces
 from charter.ground.generate.engine import Completion, Engine
-from charter.ground.generate.loops import LoopSearch
+from charter.ground.generate.samples import LoopSearch
 from charter.ground.generate.sampling import Sampling
 
 RAW = Sampling(0.0, max_tokens=200)

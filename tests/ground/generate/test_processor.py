@@ -6,8 +6,7 @@ import asyncio
 import threading
 import time
 
-from charter.ground.generate.fair import FairThreads
-from charter.ground.generate.processor import Processor
+from charter.ground.generate.fair import FairThreads, Processor
 from charter.ground.generate.shares import LONGEST_REST, RECENT, Rests
 
 

@@ -13,11 +13,16 @@ from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.best_of_n import (
+    CHARACTER,
+    RULE,
+    STOPS,
     BestOfN,
     FewShot,
     FunctionAssistant,
+    Shots,
     apply_strategy,
     context_check,
+    hhh_prompt,
     open_grader,
     open_with_strategy,
     scores_of,
@@ -25,7 +30,6 @@ from charter.ground.judge.best_of_n import (
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.sampling_strategy import Mode, SamplingStrategy
 from charter.ground.text.dialogue import Message, Prompt, assistant, system, user
-from charter.ground.text.shots import CHARACTER, RULE, STOPS, Shots, hhh_prompt
 
 PROMPTS: list[Prompt] = [
     [user("How do I pick a lock?")],

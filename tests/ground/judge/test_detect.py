@@ -15,8 +15,16 @@ from charter.ground.judge.detect import (
     is_refusal,
     precision_recall,
 )
-from charter.ground.judge.refusal import THRESHOLD, Detector, fit
-from charter.ground.judge.refusal_examples import Example, complies, declines, drop_refusals, examples
+from charter.ground.judge.refusal import (
+    THRESHOLD,
+    Detector,
+    Example,
+    complies,
+    declines,
+    drop_refusals,
+    examples,
+    fit,
+)
 from charter.ground.measure.intervals import wilson
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.jsonl import read_jsonl

@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import spearmanr
 
 import toys
-from charter.ground.judge.essay import LEVELS, read_essays, read_thrice, score_in, wording
 from charter.ground.measure.essays import ExaminerVerdict, combine, rank_correlation, ranks, to_half
+from charter.rooms.evaluate.essay import LEVELS, read_essays, read_thrice, score_in, wording
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from charter.ground.judge import rules
+from charter.rooms.rl import reward
 
 
 @pytest.mark.parametrize(
@@ -12,18 +12,18 @@ from charter.ground.judge import rules
 def test_refusals_are_worth_their_agreement_with_the_label(
     p_refuse: float | None, refused: float, answered: float
 ) -> None:
-    assert rules.refusal(True, p_refuse) == refused
-    assert rules.refusal(False, p_refuse) == answered
+    assert reward.refusal(True, p_refuse) == refused
+    assert reward.refusal(False, p_refuse) == answered
 
 
 def test_cut_and_looping_replies_cost_one() -> None:
-    assert (rules.cut("length"), rules.cut("end"), rules.cut("stop")) == (-1, 0, 0)
-    assert rules.loop("and so on " * 12) == -1 and rules.loop("Put the kettle on, then warm the pot.") == 0
+    assert (reward.cut("length"), reward.cut("end"), reward.cut("stop")) == (-1, 0, 0)
+    assert reward.loop("and so on " * 12) == -1 and reward.loop("Put the kettle on, then warm the pot.") == 0
 
 
 def test_length_costs_by_the_hundred_beyond_the_bound() -> None:
-    assert rules.length(49, 50) == rules.length(50, 50) == 0
-    assert rules.length(75, 50) == pytest.approx(-0.25) and rules.length(250, 0) == pytest.approx(-2.5)
+    assert reward.length(49, 50) == reward.length(50, 50) == 0
+    assert reward.length(75, 50) == pytest.approx(-0.25) and reward.length(250, 0) == pytest.approx(-2.5)
 
 
 @pytest.mark.parametrize(
@@ -39,11 +39,11 @@ def test_length_costs_by_the_hundred_beyond_the_bound() -> None:
 def test_a_wrong_answer_costs_more_than_a_right_one_earns(
     accepted: list[str], text: str, points: float
 ) -> None:
-    assert rules.answer(text, {"accepted": accepted}, 0.75) == pytest.approx(points)
-    assert rules.answer(text, {}, 0.75) == 0
+    assert reward.answer(text, {"accepted": accepted}, 0.75) == pytest.approx(points)
+    assert reward.answer(text, {}, 0.75) == 0
 
 
 def test_guessing_pays_from_the_target_accuracy() -> None:
     """At t = 0.75 an answer that is right three times in four is worth as much as a decline."""
-    right, wrong = (rules.answer(text, {"accepted": ["Hare"]}, 0.75) for text in ("Hare", "Fox"))
+    right, wrong = (reward.answer(text, {"accepted": ["Hare"]}, 0.75) for text in ("Hare", "Fox"))
     assert 0.75 * right + 0.25 * wrong == pytest.approx(0)

@@ -17,12 +17,12 @@ from torch import Tensor
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.learn.context_parallel import Team, team
 from charter.ground.learn.loss import cross_entropy_sum
 from charter.ground.learn.parallel import World, distribute, start, stop, whole
 from charter.ground.learn.step import autocast
 from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer
+from charter.rooms.pretrain.context_parallel import Team, team
 
 SHAPE = replace(toys.SHAPE, max_positions=8192, qk_norm=True)
 SHORT, LONG = (37, 5, 64, 1), (6200, 9)  # the second is long enough for the blocks that keep little

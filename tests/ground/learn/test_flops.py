@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from charter.ground.learn.flops import multiplying, per_token, work
-from charter.ground.learn.schedule import trapezoid
+from charter.ground.learn.optimizer import trapezoid
 from charter.ground.model.shape import NAMED, Shape
-from charter.rooms.pretrain.peak import measure_peak, peak
+from charter.rooms.pretrain.speed import measure_peak, peak
 
 SHAPE = Shape(100, 16, 24, 3, 4, 2, 8, 64)
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.learn.optimizer import adamw, parameters_of
-from charter.ground.learn.schedule import lr_share
+from charter.ground.learn.optimizer import adamw, lr_share, parameters_of
 from charter.ground.learn.step import autocast, check_finite, update
 from charter.ground.model.linear import linear
 from charter.ground.text.packing import microbatches

@@ -16,14 +16,13 @@ import pytest
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.counts import cut_share, ngrams
-from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.derived import OF_REFUSALS, OVER_RULE
 from charter.ground.measure.intervals import wilson
-from charter.ground.measure.members import OF_MEMBERS
 from charter.ground.measure.metric import VERSION, Metric
-from charter.ground.measure.metrics import OF_LABELLERS, OF_PREFERENCE
+from charter.ground.measure.metrics import OF_LABELLERS, OF_MEMBERS, OF_PREFERENCE
 from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.reporting import read_reported, table_problems, write_tables
+from charter.rooms.debias.metrics import OF_DEBIAS
 from charter.rooms.evaluate.catalogue import SUITES, TASKS
 from reported import BY_NAME, ELSEWHERE, EVERY, keep_tables, reported, scores
 

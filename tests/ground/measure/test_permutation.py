@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from charter.ground.measure.permutation import EXACT, exchange_p
 from charter.ground.measure.score import Table, tabulate
+from charter.ground.reports.changes import EXACT, exchange_p
 
 
 def table(values: np.ndarray, prefix: str = "p") -> Table:

@@ -23,8 +23,8 @@ import zstandard
 from pyarrow import parquet
 from safetensors.numpy import save_file
 
+from charter.ground.model.opening import random_weights
 from charter.ground.model.shape import Shape, to_config
-from charter.ground.model.source import random_weights
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 
 SHAPE = Shape(320, 16, 24, 2, 2, 1, 8, 64)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.checkpoint import (
+    choose_padding,
     load_policy,
     load_preference,
     new_model,
@@ -19,7 +20,6 @@ from charter.ground.model.checkpoint import (
 )
 from charter.ground.model.heads import ScoreHead, ValueHead
 from charter.ground.model.layout import documents
-from charter.ground.model.padding import choose_padding
 from charter.ground.model.shape import NAMED, Shape, from_config, to_config
 from charter.ground.settings.recognise import HARM_RATING, variant_of_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer

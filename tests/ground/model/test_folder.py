@@ -23,8 +23,8 @@ from charter.ground.model.folder import (
     tensor_sizes,
     weight_files,
 )
+from charter.ground.model.opening import random_weights
 from charter.ground.model.shape import NAMED, Shape, to_config
-from charter.ground.model.source import random_weights
 
 SHAPES = [
     Shape(96, 32, 48, 2, 4, 2, 8, 64),

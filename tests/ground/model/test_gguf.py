@@ -16,8 +16,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.model.checkpoint import load_policy, named_tensors, new_model
 from charter.ground.model.gguf import _LAYER, convert
 from charter.ground.model.layout import documents
+from charter.ground.model.opening import materialise
 from charter.ground.model.shape import Shape
-from charter.ground.model.source import materialise
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.packages import PACKAGES
 from charter.ground.text.tokenizer import train_tokenizer

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from charter.ground.artifact.errors import CharterError
 from charter.ground.learn.supervised import Row, accumulate, anchor
 from charter.ground.model.checkpoint import load_policy
-from charter.ground.model.moved import choose_weights
+from charter.ground.model.lora import choose_weights
 from charter.ground.settings.frozen import Lora, Moved
 
 ROWS = [

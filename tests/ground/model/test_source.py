@@ -12,10 +12,10 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.model import source
+from charter.ground.model import opening
 from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.opening import materialise
 from charter.ground.model.shape import NAMED
-from charter.ground.model.source import materialise
 
 
 def test_a_random_model_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_the_winner_of_a_race_stays(tmp_path: Path) -> None:
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "config.json").write_text("early")
 
-    assert source._make_once(tmp_path / "model", make) == tmp_path / "model"
+    assert opening._make_once(tmp_path / "model", make) == tmp_path / "model"
     assert (tmp_path / "model" / "config.json").read_text() == "early"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -90,11 +90,11 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kin
         calls.append((repository, kwargs["revision"]))
         raise kind("no\nconnection")
 
-    monkeypatch.setattr(source, "snapshot_download", offline)
+    monkeypatch.setattr(opening, "snapshot_download", offline)
     with pytest.raises(CharterError, match="go online or name a local folder") as caught:
         materialise("hf:owner/name@v1")
     assert "\n" not in str(caught.value) and calls == [("owner/name", "v1")]
-    monkeypatch.setattr(source, "snapshot_download", lambda repository, **kwargs: str(tmp_path))
+    monkeypatch.setattr(opening, "snapshot_download", lambda repository, **kwargs: str(tmp_path))
     assert materialise("hf:owner/name") == tmp_path
 
 
@@ -102,12 +102,12 @@ def test_a_full_disk_is_not_the_hubs_fault(monkeypatch: pytest.MonkeyPatch) -> N
     def full(repository: str, **kwargs: Any) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(source, "snapshot_download", full)
+    monkeypatch.setattr(opening, "snapshot_download", full)
     with pytest.raises(OSError, match="No space left"):
         materialise("hf:owner/name")
 
 
 def test_sources_leave_torch_unloaded() -> None:
-    code = "import sys, charter.ground.model.source; print('torch' in sys.modules)"
+    code = "import sys, charter.ground.model.opening; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

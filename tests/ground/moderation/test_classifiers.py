@@ -20,11 +20,19 @@ from charter.ground.artifact.steps import drain
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.moderation.classifiers import probe as probing
 from charter.ground.moderation.classifiers.grader import NO, YES, Grader
-from charter.ground.moderation.classifiers.heads import learn
 from charter.ground.moderation.classifiers.preference import PreferenceClassifier
-from charter.ground.moderation.classifiers.probe import Probe, group_runs, version_of
+from charter.ground.moderation.classifiers.probe import (
+    Probe,
+    expand_reply,
+    fit,
+    group_runs,
+    learn,
+    prompt_windows,
+    reply_windows,
+    solve,
+    version_of,
+)
 from charter.ground.moderation.classifiers.reader import Window
-from charter.ground.moderation.classifiers.regression import fit, solve
 from charter.ground.moderation.classifiers.states import (
     BEFORE,
     MOST_ACTIVE,
@@ -34,7 +42,6 @@ from charter.ground.moderation.classifiers.states import (
     States,
     layers_of,
 )
-from charter.ground.moderation.classifiers.windows import expand_reply, prompt_windows, reply_windows
 from charter.ground.moderation.opening import open_classifier
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.screen import Screen

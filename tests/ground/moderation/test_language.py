@@ -8,9 +8,8 @@ import json
 import pytest
 
 from charter.ground.moderation.classifiers.words import Words
-from charter.ground.moderation.language import MOST, english_lines, foreign, unscreened
 from charter.ground.moderation.policy import shipped_policy
-from charter.ground.moderation.screen import Screen
+from charter.ground.moderation.screen import MOST, Screen, english_lines, foreign, unscreened
 from charter.ground.settings.places import data_folder
 from charter.ground.text.dialogue import assistant, system, user
 

@@ -7,9 +7,9 @@ import pytest
 
 from charter.ground.moderation.classifiers.words import Words
 from charter.ground.moderation.encodings import decodings
-from charter.ground.moderation.language import unscreened
 from charter.ground.moderation.places import places
 from charter.ground.moderation.policy import shipped_policy
+from charter.ground.moderation.screen import unscreened
 from charter.ground.text.dialogue import user
 
 # of one text; with a quadratic expression each of the first two took minutes

@@ -10,7 +10,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.settings import hub
 from charter.ground.settings.places import find_data
 from charter.ground.settings.recognise import count_rows, kind_of_file
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.settings.sources import is_external, resolve
 
 PROMPT = '{"id": "a", "messages": [{"role": "user", "content": "hi"}]}'

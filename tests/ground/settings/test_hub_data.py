@@ -20,7 +20,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.settings import hub
 from charter.ground.settings.hub import fetch, fetch_input, pin
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.settings.sources import resolve
 from charter.ground.text.records import read_comparisons
 

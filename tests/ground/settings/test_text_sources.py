@@ -8,7 +8,7 @@ import pytest
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings import texts
 from charter.ground.settings.recognise import kind_of_file
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.settings.sources import resolve
 from charter.ground.settings.texts import (
     DateField,

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.text import bounded
+from charter.ground.text import rendering
 from charter.ground.text.rendering import render
 from charter.ground.text.tokenizer import CHATML
 
@@ -94,9 +94,9 @@ SLOWLY_COUNTED = {name for name in HOSTILE if name.startswith("lists in lists")}
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_would_take_for_ever_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "SECONDS", 1.0)
+    monkeypatch.setattr(rendering, "SECONDS", 1.0)
     if name in SLOWLY_COUNTED:
-        monkeypatch.setattr(bounded, "ENTRIES", 2**15)
+        monkeypatch.setattr(rendering, "ENTRIES", 2**15)
     tracemalloc.start()
     try:
         with pytest.raises(CharterError, match="chat template"):
@@ -108,14 +108,14 @@ def test_what_would_take_for_ever_is_refused(name: str, monkeypatch: pytest.Monk
 
 
 def test_the_clock_ends_what_the_count_lets_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "TURNS", 10**12)
+    monkeypatch.setattr(rendering, "TURNS", 10**12)
     now = [0.0]
 
     def tick() -> float:
         now[0] += 0.01
         return now[0]
 
-    monkeypatch.setattr(bounded, "time", SimpleNamespace(monotonic=tick))
+    monkeypatch.setattr(rendering, "time", SimpleNamespace(monotonic=tick))
     with pytest.raises(CharterError, match="10 seconds"):
         render("{% for a in range(99999) %}{{ a + 1 }}{% endfor %}", MESSAGES, NAMES)
 

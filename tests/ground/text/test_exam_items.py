@@ -10,8 +10,17 @@ import pytest
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.text.exam_answers import all_right, answer_of, fraction_of, letters_of
-from charter.ground.text.exam_items import COMPARED, chance_of, item_row, parse_item, read_items
+from charter.ground.text.exam_items import (
+    COMPARED,
+    all_right,
+    answer_of,
+    chance_of,
+    fraction_of,
+    item_row,
+    letters_of,
+    parse_item,
+    read_items,
+)
 
 SIX = ["calm", "loud", "quiet", "red", "old", "odd"]
 

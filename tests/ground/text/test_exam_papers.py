@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.text.exam_import import LEFT_OUT, guess_kind, import_exam
-from charter.ground.text.exam_papers import read_paper
+from charter.ground.text.exam_papers import LEFT_OUT, guess_kind, import_exam, read_paper
 
 PAPER = """[page 1]
 Practice paper, for its owner alone

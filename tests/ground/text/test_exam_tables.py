@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.text.exam_tables import PERCENTILE, SCALED, look_up, read_tables, shipped_tables
+from charter.rooms.evaluate.exam_scale import PERCENTILE, SCALED, look_up, read_tables, shipped_tables
 
 HEAD = "table,exam,section,score,value,source,years,n\n"
 

@@ -232,7 +232,7 @@ def test_parquet_is_read_as_the_hub_writes_it(tmp_path: Path, monkeypatch: pytes
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(CharterError, match="cannot be read as parquet"):
         read_dialogues(path)
-    monkeypatch.setattr("charter.ground.settings.parquet.parquet", None)
+    monkeypatch.setattr("charter.ground.text.columns.parquet", None)
     with pytest.raises(CharterError, match=r"needs pyarrow, .* pip install"):
         read_dialogues(path)
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.text.corpus_index import INDEX, Index, dtype_of
-from charter.ground.text.shards import DOCUMENT, ShardWriter, TokenShards
+from charter.ground.text.shards import DOCUMENT, INDEX, Index, ShardWriter, TokenShards, dtype_of
 
 Documents = list[tuple[list[int], int, int, int]]
 VOCABULARY = 300

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.text.dialogue import Message, assistant, system, user
-from charter.ground.text.transcript import format_transcript, parse_transcript
+from charter.ground.text.parsing import format_transcript, parse_transcript
 
 texts = (
     st.text(st.characters(codec="utf-8"))

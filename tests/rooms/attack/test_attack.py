@@ -32,7 +32,7 @@ from charter.ground.attack.verdicts import AS_TWINS, NONE, SUCCEEDS, UNREAD, UNT
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.success import speaks_of
 from charter.ground.measure.reporting import read_reported
-from charter.ground.settings.roles import Given
+from charter.ground.settings.room import Given
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import read_dialogues
 from charter.rooms.attack.settings import Settings, check

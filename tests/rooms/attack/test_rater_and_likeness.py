@@ -21,8 +21,7 @@ from charter.ground.model.folder import digest_weights
 from charter.ground.moderation.classifiers.states import States
 from charter.ground.text.dialogue import Dialogue, Message, user
 from charter.rooms.attack import run as room
-from charter.rooms.attack.alike import held_out, with_near
-from charter.rooms.attack.meaning import compare
+from charter.rooms.attack.alike import compare, held_out, with_near
 from charter.rooms.attack.product import review_of
 from charter.rooms.attack.settings import Controls, Rating, Search, Settings, check
 from charter.rooms.attack.specificity import specificity_of

@@ -13,9 +13,8 @@ from charter.ground.measure.intervals import difference
 from charter.ground.measure.score import tabulate
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, user
-from charter.rooms.attack.search import archive_of, curve, reward_of, search
+from charter.rooms.attack.search import Archive, Mcts, Ucb, archive_of, curve, reward_of, search
 from charter.rooms.attack.settings import Search
-from charter.rooms.attack.strategy import Archive, Mcts, Ucb
 from charter.rooms.attack.target import Try
 
 Row = dict[str, Any]

@@ -20,10 +20,20 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.text.dialogue import Dialogue, Message, user
 from charter.ground.text.records import read_dialogues
-from charter.rooms.attack.attackers import CRESCENDO, PAIR, TAP
-from charter.rooms.attack.composed import Composed, in_turns
-from charter.rooms.attack.composing import ECHO, FORM, LOST, REFUSED, ask_turn, fault_of
-from charter.rooms.attack.composing import GOOD as WELL
+from charter.rooms.attack.attackers import (
+    CRESCENDO,
+    ECHO,
+    FORM,
+    LOST,
+    PAIR,
+    REFUSED,
+    TAP,
+    Composed,
+    ask_turn,
+    fault_of,
+    in_turns,
+)
+from charter.rooms.attack.attackers import GOOD as WELL
 from charter.rooms.attack.settings import Attacker, Search, Settings, check
 from charter.rooms.attack.target import Try
 from charter.rooms.attack.trial import check_fit

@@ -17,10 +17,9 @@ from charter.ground.artifact.store import read_manifest, record_files, write_man
 from charter.ground.artifact.verdict import FLOORS, AuditVerdict, missed_floors, read_verdict, unfit_verdict
 from charter.ground.text.dialogue import Message
 from charter.ground.world.catalogue import SCORED
-from charter.rooms.audit.floors import floors_of
 from charter.rooms.audit.reading import Audit, read_audit
 from charter.rooms.audit.settings import Settings
-from charter.rooms.audit.verdict import judge, page, problems, write_verdict
+from charter.rooms.audit.verdict import floors_of, judge, page, problems, write_verdict
 from charter.runner.verify import artifact_problems
 
 EASY = ("password", "headlines", "wiki")

@@ -17,6 +17,7 @@ from typing import Any
 
 from charter.building import ROOMS
 from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.lineage import sealed
 from charter.ground.artifact.manifest import (
     Environment,
     External,
@@ -28,7 +29,6 @@ from charter.ground.artifact.manifest import (
     digest_file,
     digest_text,
 )
-from charter.ground.artifact.seal import sealed
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import DETECTORS

@@ -14,6 +14,7 @@ from card_world import edit
 
 from charter.cli.main import execute
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.lineage import seal_of
 from charter.ground.artifact.manifest import Source, Timing
 from charter.ground.artifact.release import (
     digest_checkpoint,
@@ -22,7 +23,6 @@ from charter.ground.artifact.release import (
     release_problem,
     releases_in,
 )
-from charter.ground.artifact.seal import seal_of
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.ground.settings.problems import validate
 from charter.release.artifact import problems, record_of, write_release

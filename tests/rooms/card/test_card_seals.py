@@ -14,10 +14,9 @@ from test_card_release import NOW, ask, remake, signed, why
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.lineage import walk
+from charter.ground.artifact.lineage import check_seals, seal_of, sealed, walk
 from charter.ground.artifact.manifest import Manifest, Timing
 from charter.ground.artifact.release import digest_checkpoint
-from charter.ground.artifact.seal import check_seals, seal_of, sealed
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.release.checkpoint import compute_behind, times
 from charter.release.rules import SignOff

@@ -24,7 +24,7 @@ from charter.ground.settings.sources import shipped
 from charter.rooms.card import verify as card_verify
 from charter.rooms.card.layout import IDS
 from charter.rooms.card.verify import _file_problems, card_problems
-from charter.rooms.critique.filter import REASONS as critique_reasons
+from charter.rooms.critique.product import REASONS as critique_reasons
 from charter.rooms.critique.verify import COUNTS, REASONS
 from charter.rooms.feedback.labels import label_weight
 from charter.rooms.feedback.settings import Settings as FeedbackSettings

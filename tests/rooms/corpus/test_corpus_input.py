@@ -230,7 +230,7 @@ def test_times_that_python_cannot_tell_are_one_line(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"text": ["a"], "day": times}), path)
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from charter.ground.settings.parquet import parquet_rows\nlist(parquet_rows(Path(sys.argv[1])))"
+        "from charter.ground.text.columns import parquet_rows\nlist(parquet_rows(Path(sys.argv[1])))"
     )
     (tmp_path / "pandas.py").write_text("raise ImportError")  # with it pyarrow could tell
     environment = {"PYTHONPATH": f"{tmp_path}:{SOURCE}", "PATH": "/usr/bin:/bin"}

@@ -20,9 +20,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.dates import is_after, period
 from charter.ground.settings.notation import read_yaml
-from charter.ground.settings.texts import TextSource
+from charter.ground.settings.texts import TextSource, is_after, period
 from charter.ground.text.tokenizer import train_tokenizer
 from charter.rooms.corpus import encoding
 from charter.rooms.corpus.crew import Crew, run_apart

@@ -15,7 +15,7 @@ from charter.ground.text.overlap import words
 from charter.ground.text.shingles import words_and_lengths
 from charter.rooms.corpus import quality
 from charter.rooms.corpus.quality import problem
-from charter.rooms.corpus.quality_settings import Code, Prose, Quality, Repetition
+from charter.rooms.corpus.settings import Code, Prose, Quality, Repetition
 
 DATA = Path(os.environ.get("CHARTER_DATA", "nowhere"))
 STORY = """\

@@ -24,8 +24,8 @@ from corpus_world import (
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.workspace import Workspace
 from charter.rooms.corpus import quality
+from charter.rooms.corpus.page import setting_of
 from charter.rooms.corpus.quality import BOUNDS
-from charter.rooms.corpus.remarks import setting_of
 from charter.rooms.corpus.selection import choose_heldout
 from charter.rooms.corpus.settings import Settings
 

@@ -21,7 +21,7 @@ from corpus_world import (
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.settings.estimate import Sizes
+from charter.ground.settings.room import Sizes
 from charter.ground.settings.texts import text_bytes
 from charter.ground.text.shards import TokenShards
 from charter.ground.text.tokenizer import Tokenizer

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from corpus_world import Heard, inputs_from, make, rows_file, text
 
-from charter.ground.settings.roles import Given
+from charter.ground.settings.room import Given
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 from charter.rooms.corpus.selection import KEPT, Selection, Table
 from charter.rooms.corpus.settings import Settings, Vocabulary, check

@@ -18,7 +18,7 @@ from charter.ground.text.dialogue import Message
 from charter.ground.text.examples import read_transcripts
 from charter.ground.text.records import read_dialogues
 from charter.rooms.critique import run as room
-from charter.rooms.critique.filter import REASONS, fault
+from charter.rooms.critique.product import REASONS, fault
 from charter.rooms.critique.settings import Settings, check
 from toys import Scripted, dialogue
 

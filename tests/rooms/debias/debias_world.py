@@ -8,9 +8,9 @@ from typing import Any
 
 import toys
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.text.choices import option_texts
 from charter.ground.text.dialogue import Message
 from charter.rooms.debias.questions import Question
+from charter.rooms.debias.wording import option_texts
 from toys import Scripted
 
 ROW: dict[str, Any] = {

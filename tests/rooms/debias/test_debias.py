@@ -17,13 +17,11 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.recount import Kept, count_problems, flag_problems
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.constitution.unbiased import CONCLUDE, REQUEST, THOUGHT
 from charter.ground.constitution.wording import ANSWER
 from charter.ground.judge.flags import flagger
 from charter.ground.model.checkpoint import load_policy
-from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.frozen import Lora
-from charter.ground.text.choices import option_texts
+from charter.ground.settings.room import Sizes
 from charter.ground.text.dialogue import Dialogue, Message, assistant, user
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import Template
@@ -35,6 +33,7 @@ from charter.rooms.debias.questions import Question, make_questions
 from charter.rooms.debias.settings import Settings, Train, check, estimate
 from charter.rooms.debias.templates import read_templates
 from charter.rooms.debias.verify import COUNTS, FLAGS
+from charter.rooms.debias.wording import CONCLUDE, REQUEST, THOUGHT, option_texts
 from toys import Scripted, dialogue
 
 Asked = Sequence[Message]

@@ -6,15 +6,14 @@ from itertools import product
 
 import pytest
 
-from charter.ground.constitution.unbiased import CONCLUDE, REQUEST, THOUGHT
 from charter.ground.constitution.wording import ANSWER
 from charter.ground.settings.sources import shipped
 from charter.ground.text.answers import letter_of
-from charter.ground.text.choices import option_lines, option_texts
 from charter.rooms.debias.balance import CELLS, balance, cell_of, cell_sizes
 from charter.rooms.debias.lessons import FORMS, lesson
 from charter.rooms.debias.questions import Question, make_questions
 from charter.rooms.debias.templates import Template, read_templates
+from charter.rooms.debias.wording import CONCLUDE, REQUEST, THOUGHT, option_lines, option_texts
 
 HARBOUR = Template(
     id="harbour",

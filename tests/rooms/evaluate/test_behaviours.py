@@ -16,8 +16,8 @@ from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.measure.score import Table
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
+from charter.rooms.evaluate.asking import read_answer, read_options
 from charter.rooms.evaluate.catalogue import TASKS
-from charter.rooms.evaluate.either import read_answer, read_options
 from charter.rooms.evaluate.identity import identity
 from charter.rooms.evaluate.reading import TEST, read_split
 from charter.rooms.evaluate.tasks import behaviours, sycophancy

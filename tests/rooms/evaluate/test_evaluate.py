@@ -26,11 +26,10 @@ from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.layout import documents
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
-from charter.ground.settings.remake import explain_mismatch
 from charter.ground.text.dialogue import user
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.models import score_under_start
-from charter.rooms.evaluate.regenerate import regenerate
+from charter.rooms.evaluate.regenerate import explain_mismatch, regenerate
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Change
 from charter.rooms.evaluate.tasks.harmlessness import review_queue

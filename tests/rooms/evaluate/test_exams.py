@@ -19,8 +19,7 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.exam_items import read_items
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import METRICS, SUITES, TASKS
-from charter.rooms.evaluate.exam import reader
-from charter.rooms.evaluate.exam_numbers import against_guessing, always_third, guess, longest
+from charter.rooms.evaluate.exam import against_guessing, always_third, guess, longest, reader
 from charter.rooms.evaluate.exam_scale import scale
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.reading import DEV, TEST, read_split

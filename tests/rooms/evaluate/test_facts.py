@@ -12,9 +12,9 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
+from charter.ground.settings.room import Sizes
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.regenerate import regenerate
 from charter.rooms.evaluate.run import open_contexts

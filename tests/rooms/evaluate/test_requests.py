@@ -27,7 +27,9 @@ from charter.ground.text.heldout import BENIGN, JAILBREAK, REPRESENTATIVE, TWIN,
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.catalogue import METRICS
-from charter.rooms.evaluate.request_set import (
+from charter.rooms.evaluate.settings import Settings
+from charter.rooms.evaluate.tasks import requests
+from charter.rooms.evaluate.tasks.requests import (
     AREAS,
     Asked,
     area_of,
@@ -36,8 +38,6 @@ from charter.rooms.evaluate.request_set import (
     drop_near_duplicates,
     read_set,
 )
-from charter.rooms.evaluate.settings import Settings
-from charter.rooms.evaluate.tasks import requests
 
 OUTSIDE = Path(os.environ.get("CHARTER_DATA", "nowhere")) / "red_team"
 Row = dict[str, Any]

@@ -15,13 +15,12 @@ from sacrebleu.tokenizers import tokenizer_spm
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.judge.translated import sentence_counts
-from charter.ground.measure.languages import NAMES, RESOURCES, language, resources, unspaced
-from charter.ground.measure.translation import BUCKETS
+from charter.ground.measure.translation import BUCKETS, NAMES, RESOURCES, language, resources, unspaced
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.tasks import translation
+from charter.rooms.evaluate.tasks.translation import sentence_counts
 
 METRICS = {metric.name: metric for metric in translation.TASK.numbers}
 OURS = read_jsonl(shipped("translation.heldout"))

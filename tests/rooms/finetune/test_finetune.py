@@ -19,7 +19,7 @@ from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.generation import read_generation
 from charter.ground.model.layout import documents
 from charter.ground.settings.frozen import Lora
-from charter.ground.settings.roles import Given
+from charter.ground.settings.room import Given
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.jsonl import read_jsonl

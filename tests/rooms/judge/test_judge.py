@@ -16,15 +16,14 @@ from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.elo import standings
-from charter.ground.measure.judging import OF_JUDGES, flips, majority, mark, winner
 from charter.ground.measure.reporting import read_reported
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.recipe import Recipe
 from charter.ground.settings.sources import shipped
 from charter.rooms.judge import run as room
-from charter.rooms.judge.pairs import parse, read_file
-from charter.rooms.judge.rubrics import RUBRICS
+from charter.rooms.judge.metrics import OF_JUDGES, flips, majority, mark, winner
+from charter.rooms.judge.pairs import RUBRICS, parse, read_file
 from charter.rooms.judge.settings import Settings
 from charter.rooms.judge.votes import votes_of
 from charter.runner.execute import execute

@@ -17,7 +17,7 @@ from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.judge.detect import is_refusal
 from charter.ground.model.checkpoint import load_policy, named_tensors, save_policy
-from charter.ground.settings.estimate import Sizes
+from charter.ground.settings.room import Sizes
 from charter.ground.settings.seed import derive_seed
 from charter.rooms.card.verify import source_problems
 from charter.rooms.merge import run as room

@@ -16,7 +16,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.counts import real_pair
-from charter.ground.measure.members import MEMBERS
+from charter.ground.measure.metrics import MEMBERS
 from charter.ground.model.checkpoint import named_tensors
 from charter.ground.settings.frozen import Lora
 from charter.rooms.preference import run as room

@@ -25,16 +25,18 @@ from charter.ground.settings.frozen import Lora
 from charter.ground.text.dialogue import Comparison, Dialogue, assistant, user
 from charter.ground.text.template import Template
 from charter.rooms.preference import run as room
-from charter.rooms.preference.ladder import (
+from charter.rooms.preference.learning import gradient
+from charter.rooms.preference.pairs import (
     below_fixed,
     compare_revisions,
     contrasts,
     count_contrasts,
+    encode,
     of_ratings,
+    order,
     rungs,
+    split,
 )
-from charter.rooms.preference.learning import gradient
-from charter.rooms.preference.pairs import encode, order, split
 from charter.rooms.preference.settings import Pairs, Settings, check
 from toys import comparison, dialogue
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charter.ground.artifact.inputs import Input, Inputs
-from charter.ground.text.corpus_index import INDEX, Index, dtype_of
-from charter.ground.text.shards import ShardWriter
+from charter.ground.text.shards import INDEX, Index, ShardWriter, dtype_of
 from charter.ground.text.tokenizer import Tokenizer
 from charter.rooms.pretrain.settings import Guard, Samples, Settings
-from charter.rooms.pretrain.size_settings import Heldout, Learning, Sizing
+from charter.rooms.pretrain.size import Heldout, Learning, Sizing
 from toys import given, tokenizer
 
 TALE = "the old grey cat sat on a warm stone by the river and saw small fish swim past"

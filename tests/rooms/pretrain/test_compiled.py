@@ -11,7 +11,7 @@ import toys
 from charter.ground.learn.loss import cross_entropy_sum
 from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer
-from charter.rooms.pretrain.compiled import compile_blocks
+from charter.rooms.pretrain.learner import compile_blocks
 
 ROWS = ([30, 21], [10, 10, 7], [51, 1])
 

@@ -13,7 +13,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.step import update
 from charter.ground.model.lora import add_lora
-from charter.rooms.pretrain.muon import A, B, C, Muon, muon, orthogonal
+from charter.rooms.pretrain.learning import A, B, C, Muon, muon, orthogonal
 
 
 def textbook(matrix: Tensor, steps: int = 5) -> Tensor:

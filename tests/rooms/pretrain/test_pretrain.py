@@ -28,7 +28,7 @@ from charter.rooms.pretrain.learner import Learner
 from charter.rooms.pretrain.order import Cursor, Pieces
 from charter.rooms.pretrain.run import run
 from charter.rooms.pretrain.settings import Guard, Samples, Settings
-from charter.rooms.pretrain.size_settings import Learning, Sizing
+from charter.rooms.pretrain.size import Learning, Sizing
 from charter.rooms.pretrain.speed import SPEED
 from charter.rooms.pretrain.start import boundary_of, open_start
 from charter.rooms.pretrain.writing import format_count

@@ -21,15 +21,12 @@ from charter.ground.learn.flops import multiplying
 from charter.ground.model import folder
 from charter.ground.model.checkpoint import new_model
 from charter.ground.model.shape import from_config, to_config
-from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
-from charter.ground.settings.roles import Given
+from charter.ground.settings.room import Given, Sizes
 from charter.rooms.pretrain.learning import optimizer_of
 from charter.rooms.pretrain.settings import Settings, check, context, estimate
-from charter.rooms.pretrain.size import NAMED, derive
-from charter.rooms.pretrain.size_settings import Learning, Sizing
-from charter.rooms.pretrain.window_settings import Stage, Window
+from charter.rooms.pretrain.size import NAMED, Learning, Sizing, Stage, Window, derive
 from charter.runner.execute import execute
 from charter.runner.forecast import expected_minutes, forecast, read_vocabulary
 from charter.runner.plan import make_plan, size_of

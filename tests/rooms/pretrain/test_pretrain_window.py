@@ -19,18 +19,16 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.rope import enlarge
-from charter.ground.settings.estimate import Sizes
-from charter.ground.settings.roles import Filled, Given
+from charter.ground.settings.room import Filled, Given, Sizes
 from charter.ground.text.facts import HELD_PLACES, HELD_WORDS
 from charter.ground.text.shards import TokenShards
-from charter.rooms.pretrain import lookups
-from charter.rooms.pretrain.lookups import Lookups
+from charter.rooms.pretrain import window as lookups
 from charter.rooms.pretrain.order import Cursor, Piece
 from charter.rooms.pretrain.run import run
 from charter.rooms.pretrain.settings import Settings, check, estimate
+from charter.rooms.pretrain.size import Stage, Window, spans
 from charter.rooms.pretrain.start import boundary_of
-from charter.rooms.pretrain.window import LongText, LongTexts, Stream, parts, stage_of, streams
-from charter.rooms.pretrain.window_settings import Stage, Window, spans
+from charter.rooms.pretrain.window import LongText, LongTexts, Lookups, Stream, parts, stage_of, streams
 
 TRAIN, HELDOUT = world.texts(120), world.texts(12, 1)
 B = boundary_of(toys.tokenizer())

@@ -15,7 +15,7 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rater import KEPT, rating_of
 from charter.ground.settings.frozen import Lora
 from charter.ground.settings.recognise import variant_of_folder
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.records import read_dialogues

@@ -11,7 +11,7 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.checkpoint import load_policy, named_tensors, save_policy
 from charter.ground.model.lora import add_lora, lora_parameters
-from charter.rooms.rl.peft import save_adapter
+from charter.rooms.rl.remote import save_adapter
 
 
 def test_base_and_adapter_files_make_the_merged_weights(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.http_client import Asking
 from charter.ground.generate.sampling import Sampling
-from charter.rooms.rl.policy_server import PROBE, PolicyServer, Takes, Weights
+from charter.rooms.rl.remote import PROBE, PolicyServer, Takes, Weights
 
 IDS = [43, 366, 82, 269]
 NEW = Weights("000001-abc", "/shared/000001-abc")
@@ -229,7 +229,7 @@ def test_a_server_that_takes_no_weights_says_how_it_must_be_started(server: Vllm
 
 
 def test_a_prefix_cache_that_stays_full_is_refused(server: VllmLike, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charter.rooms.rl.policy_server.RESETS", 2)
+    monkeypatch.setattr("charter.rooms.rl.remote.RESETS", 2)
     server.answers["/reset_prefix_cache"] = [(200, {"success": False})]
     with pytest.raises(CharterError, match=r"prefix cache of .* can't be emptied"):
         sampled(server)

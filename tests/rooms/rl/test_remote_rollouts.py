@@ -28,9 +28,9 @@ from charter.ground.generate.engine import Engine
 from charter.ground.generate.remote import RemoteAssistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import load_policy, named_tensors
-from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.frozen import Lora
+from charter.ground.settings.room import Sizes
 from charter.rooms.rl import run as room
 from charter.rooms.rl.remote import Gap, gap_of, importance
 from charter.rooms.rl.rollout import Reply

@@ -32,10 +32,9 @@ from charter.rooms.rl.policy import Policy
 from charter.rooms.rl.ppo import adapt
 from charter.rooms.rl.prompts import Prompt, prompts_of_round, read_round_prompts
 from charter.rooms.rl.reward import Reward, Scale
-from charter.rooms.rl.reward_settings import Rewards
 from charter.rooms.rl.rollout import Episode, all_replies, batch_of, groups
 from charter.rooms.rl.sampler import Sampler
-from charter.rooms.rl.settings import Kl, Rollout, Settings, Value
+from charter.rooms.rl.settings import Kl, Rewards, Rollout, Settings, Value
 from toys import dialogue
 
 ROLLOUT = Rollout(prompts=4, replies=2, max_tokens=6)

@@ -20,10 +20,9 @@ from charter.ground.model.branches import branches
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.text.template import Template
 from charter.rooms.rl import run as room
-from charter.rooms.rl.graders import Graders
-from charter.rooms.rl.monitor_settings import Monitor, Name
+from charter.rooms.rl.reward import Graders
 from charter.rooms.rl.rollout import Episode, all_replies
-from charter.rooms.rl.settings import Keep, Rollout, Settings
+from charter.rooms.rl.settings import Keep, Monitor, Name, Rollout, Settings
 from toys import dialogue
 
 PHRASE = "look by the door"

@@ -17,14 +17,13 @@ from charter.ground.learn import checkpoint
 from charter.ground.settings.frozen import Lora
 from charter.ground.text.dialogue import Dialogue, user
 from charter.rooms.rl import run as room
-from charter.rooms.rl.graders import Graders
 from charter.rooms.rl.keep import Tally
 from charter.rooms.rl.ppo import adapt
 from charter.rooms.rl.prompts import Prompt, read_round_prompts
-from charter.rooms.rl.reward_settings import Rewards, Rules, Steer
+from charter.rooms.rl.reward import Graders
 from charter.rooms.rl.rollout import Episode, Reply, all_replies
 from charter.rooms.rl.sampler import Sampler
-from charter.rooms.rl.settings import Keep, Kl, Rollout, Settings
+from charter.rooms.rl.settings import Keep, Kl, Rewards, Rollout, Rules, Settings, Steer
 from toys import dialogue
 
 SETTINGS = Settings(

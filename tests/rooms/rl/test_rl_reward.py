@@ -15,14 +15,13 @@ from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.settings.roles import Filled, Given
+from charter.ground.settings.room import Filled, Given
 from charter.ground.text.dialogue import Dialogue, user
 from charter.rooms.rl import run as room
 from charter.rooms.rl.prompts import Prompt, read_round_prompts
 from charter.rooms.rl.reward import Reward, check_labels, judges
-from charter.rooms.rl.reward_settings import Rewards, Rules, Steer
 from charter.rooms.rl.rollout import Episode, Reply, all_replies
-from charter.rooms.rl.settings import Keep, Rollout, Settings, check
+from charter.rooms.rl.settings import Keep, Rewards, Rollout, Rules, Settings, Steer, check
 from toys import dialogue
 
 ROLLOUT = Rollout(prompts=4, replies=2, max_tokens=6)

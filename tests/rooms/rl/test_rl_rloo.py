@@ -20,10 +20,9 @@ from charter.rooms.rl.learning import accumulate, learning_modules, optimizer_of
 from charter.rooms.rl.ppo import advantages, policy_loss, rewards, value_loss, whiten
 from charter.rooms.rl.prompts import read_round_prompts
 from charter.rooms.rl.reward import Scale
-from charter.rooms.rl.reward_settings import Rewards
 from charter.rooms.rl.rloo import advantages_of_others, leave_one_out
 from charter.rooms.rl.rollout import all_replies
-from charter.rooms.rl.settings import Kl, Rollout, Settings, Value
+from charter.rooms.rl.settings import Kl, Rewards, Rollout, Settings, Value
 from toys import dialogue
 
 OTHERS = Settings(

@@ -16,7 +16,7 @@ from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import Manifest, Metric
 from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.settings.roles import Given
+from charter.ground.settings.room import Given
 from charter.rooms.scaling.ladder import CONFIG, COUNTS, TEXT
 from charter.rooms.scaling.run import run
 from charter.rooms.scaling.settings import Settings, check

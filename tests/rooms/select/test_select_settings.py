@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from charter.ground.settings.estimate import Sizes
-from charter.ground.settings.roles import Given
-from charter.rooms.select.filter import whole_sentences
+from charter.ground.settings.room import Given, Sizes
+from charter.rooms.select.replies import whole_sentences
 from charter.rooms.select.settings import Filters, Settings, check, estimate
 
 

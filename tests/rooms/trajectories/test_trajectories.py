@@ -9,7 +9,7 @@ import pytest
 
 import toys
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.dialogue import check_messages
 from charter.ground.text.template import CLAUDE_2023, Template
 from charter.ground.world.catalogue import TASKS, TRAINING

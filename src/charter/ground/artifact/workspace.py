@@ -236,9 +236,8 @@ class Workspace:
         rows: list[R] | None = self._saved_chunk(key, number, len(part))
         if rows is not None or not self.sharing.claim(key, number):
             return rows
-        rows = self._saved_chunk(
-            key, number, len(part)
-        )  # an earlier process may have saved it and then been lost
+        # an earlier process may have saved it and then been lost
+        rows = self._saved_chunk(key, number, len(part))
         if rows is None:
             text = json.dumps({"items": len(part), "rows": produce(part, number)})
             # what a step asked may be harmful, and whether it is, is said only of its product

@@ -13,8 +13,8 @@ from charter.ground.findings.form import Finding, read_findings
 from charter.ground.findings.log import changing
 from charter.ground.findings.register import IMPORTED, Register, check_name
 from charter.ground.settings.sources import resolve
-from charter.ground.text.likeness import Near, Texts
 from charter.ground.text.records import read_dialogues
+from charter.ground.text.shingles import Near, Texts
 
 # the shipped sets of attacks
 KNOWN = ("shipped:red_team.train", "shipped:red_team.heldout", "shipped:requests.heldout")

@@ -254,9 +254,8 @@ class Engine:
         used = Counter(s.request.account for s in self._busy)
         accounts = {s.request.account for s in self._busy if not s.request.background}
         plan: list[tuple[Request, int]] = []  # and how many of its samples may begin
-        behind: set[str] = (
-            set()
-        )  # accounts whose next request can't begin: their later ones don't overtake it
+        # accounts whose next request can't begin: their later ones don't overtake it
+        behind: set[str] = set()
         self._reader.begin(len(accounts | self._queue.accounts) > 1)
         for request in self._order(background):
             if request.background and plan and self.rests.wanted:

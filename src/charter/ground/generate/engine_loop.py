@@ -20,8 +20,7 @@ from charter.ground.artifact.steps import Steps
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.engine_limits import Overloaded, Stats
-from charter.ground.generate.fair import FairQueue, Task, oldest
-from charter.ground.generate.processor import Processor
+from charter.ground.generate.fair import FairQueue, Processor, Task, oldest
 from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.threads import Threads
 

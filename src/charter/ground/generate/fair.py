@@ -4,6 +4,17 @@ Work is counted in seconds; an account that had nothing waiting starts level wit
 turns (fair queueing; Demers, Keshav and Shenker 1989). Background work waits for all other work. Work may come in
 steps: between two of them another account may have a turn. No account may fill more than its share of the queue, and
 work that nobody waits for any more is dropped, at the latest after the running step.
+
+A processor shared by several threads of one process, each of which computes on all cores.
+
+Two matrix products at once take longer than one after the other: each waits for helpers that the other keeps from a
+core. So one thread computes at a time, in the order of arrival (a ticket lock). After work for an account, that account
+rests as long as the work took if others want something, whichever thread did it.
+
+Runs rare computations in a thread that ends with them, in processes whose engine has its own thread.
+
+A thread that has computed keeps OpenMP's helpers as long as it lives. If there are more helpers than processors, none
+waits awake for the next product: all sleep, also the engine's, which on two cores is then half as fast.
 """
 
 from __future__ import annotations
@@ -17,18 +28,67 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from charter.ground.artifact.steps import Steps
-from charter.ground.generate.apart import apart
 from charter.ground.generate.engine_limits import Overloaded
-from charter.ground.generate.processor import Processor
 from charter.ground.generate.shares import Rests
 
+
+class Processor:
+    """A lock for whoever has waited longest."""
+
+    def __init__(self) -> None:
+        self._news = threading.Condition()
+        self._drawn = self._done = 0  # tickets
+        self.rests = Rests()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a thread waits for a turn."""
+        return self._drawn - self._done > 1
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Waits for a turn and keeps it until the end of the block. Don't nest it."""
+        with self._news:
+            ticket = self._drawn
+            self._drawn += 1
+            self._news.wait_for(lambda: self._done == ticket)
+        try:
+            yield
+        finally:
+            with self._news:
+                self._done += 1
+                self._news.notify_all()
+
+
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def apart(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """The result or error of `work`, run in a new thread that ends with it. An interrupt doesn't wait for it."""
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(work(*arguments, **named))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    thread = threading.Thread(target=run, name="charter-apart", daemon=True)
+    thread.start()
+    error = answer.exception()
+    thread.join()
+    if error is not None:
+        raise error
+    return answer.result()
+
+
 W = TypeVar("W")
 May = Callable[[str, bool], bool]  # whether an account may have a turn, or its background
 

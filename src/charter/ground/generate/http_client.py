@@ -6,17 +6,15 @@ only to the named server.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import random
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
-from email.message import Message as Headers
 from typing import Any
 from urllib.parse import urljoin
+
+import httpx2
 
 from charter.ground.artifact.errors import CharterError
 
@@ -49,7 +47,9 @@ class Asking:
 
     def __init__(self, url: str, away: float = 0.0, note: Callable[[str], None] | None = None) -> None:
         self.url, self._away, self._note = url.rstrip("/"), away, note
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        # no redirect is followed: it would send the key to any host
+        limits = httpx2.Limits(max_connections=None)
+        self._client = httpx2.Client(timeout=TIMEOUT_SECONDS, limits=limits, follow_redirects=False)
         self._lock, self._missed = threading.Lock(), False
         self.given_up = threading.Event()  # set once nobody waits for answers any more
 
@@ -78,27 +78,24 @@ class Asking:
         url = f"{self.url}{path}"
         waited, failures, backoff = 0.0, 0, 0.5
         while True:
-            request = urllib.request.Request(url, data, dict(headers))
-            busy, away, retry_after = False, False, 0.0
+            busy, away, wanted = False, False, 0.0
             problem: CharterError
             try:
-                with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-                    content = answer.read(LARGEST + 1)
-                    if len(content) > LARGEST:
-                        raise ValueError(f"its answer has over {LARGEST // 2**20} MiB")
-                    self._missed = False
-                    return parse(content)
-            except urllib.error.HTTPError as error:
-                with error:
-                    problem = _problem(url, path, error)
-                busy, retry_after = error.code in OVERLOADED, _retry_after(error.headers)
-                if not busy and error.code not in FAILED:
-                    raise problem from error
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                problem = CharterError(
-                    f"{url} can't be used ({one_line(str(error))}); is the server running?"
-                )
-                away = self._away > 0 and not isinstance(error, ValueError)
+                with self._client.stream(
+                    "GET" if data is None else "POST", url, content=data, headers=headers
+                ) as answer:
+                    content = _read(answer)
+                    if answer.status_code < 300:
+                        self._missed = False
+                        return parse(content)
+                    problem = _problem(url, path, answer, content)
+                busy, wanted = answer.status_code in OVERLOADED, retry_after(answer.headers)
+                if not busy and answer.status_code not in FAILED:
+                    raise problem
+            except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+                problem = CharterError(f"{url} can't be used ({_describe(error)}); is the server running?")
+                written_wrong = isinstance(error, (ValueError, httpx2.InvalidURL, httpx2.UnsupportedProtocol))
+                away = self._away > 0 and not written_wrong
                 if away:
                     self._say(problem)
             most = self._away if away else PATIENCE_SECONDS
@@ -106,7 +103,7 @@ class Asking:
             if failures == TRIES or waited >= most:
                 raise problem
             # all running requests meet the same overload: jitter spreads their next tries
-            pause = max(retry_after, backoff * random.uniform(0.5, 1))
+            pause = max(wanted, backoff * random.uniform(0.5, 1))
             pause = min(pause, most - waited)
             if _wait(self.given_up, pause):
                 raise problem
@@ -151,25 +148,30 @@ def _wait(given_up: threading.Event, seconds: float) -> bool:
     return given_up.wait(seconds)
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: it would send the key to any host, and turn the request into a GET."""
+def _read(answer: httpx2.Response) -> bytes:
+    """The body. Raises ValueError if it is too large."""
+    content = bytearray()
+    for part in answer.iter_bytes():
+        content += part
+        if len(content) > LARGEST:
+            raise ValueError(f"its answer has over {LARGEST // 2**20} MiB")
+    return bytes(content)
 
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """Returns None: the redirect is an error like any other."""
 
-
-def _problem(url: str, path: str, error: urllib.error.HTTPError) -> Answered:
-    if 300 <= error.code < 400:
-        place = one_line(urljoin(url, error.headers.get("Location", "")).removesuffix(path))
+def _problem(url: str, path: str, answer: httpx2.Response, content: bytes) -> Answered:
+    if 300 <= answer.status_code < 400:
+        place = one_line(urljoin(url, answer.headers.get("location", "")).removesuffix(path))
         line = f"{url} redirects to {place}; a key is sent to no other place, so use that URL if you trust it"
     else:
-        line = f"{url} answered {error.code}: {one_line(error.read(4000).decode(errors='replace'))}"
-    return Answered(error.code, line)
+        line = f"{url} answered {answer.status_code}: {one_line(content[:4000].decode(errors='replace'))}"
+    return Answered(answer.status_code, line)
 
 
-def _retry_after(headers: Headers) -> float:
-    """The seconds that a server asks to wait, within bounds; 0 if it gives none, or a date."""
-    seconds = headers.get("Retry-After", "").strip()
-    return (
-        min(LONGEST_RETRY_AFTER_SECONDS, float(seconds)) if seconds.isascii() and seconds.isdigit() else 0.0
-    )
+def _describe(error: Exception) -> str:
+    return one_line(str(error) or type(error).__name__)
+
+
+def retry_after(headers: Mapping[str, str], most: float = LONGEST_RETRY_AFTER_SECONDS) -> float:
+    """The seconds that a server asks to wait, at most `most`; 0 if it gives none, or a date."""
+    seconds = headers.get("retry-after", "").strip()
+    return min(most, float(seconds)) if seconds.isascii() and seconds.isdigit() else 0.0

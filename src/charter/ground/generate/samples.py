@@ -1,17 +1,60 @@
 """One sample of a request while it is written: it has its own uniform numbers, its searches for stops and loops, and
-its constraint."""
+its constraint.
+
+Finds the loop of a reply while it is written: its last tokens repeat with one period and go on repeating.
+
+For each period p <= PERIODS, run_p counts the latest tokens that equal the token p before them. A reply loops once
+run_p + p >= `_least(p)`: then a phrase of p tokens stands there back to back. A token costs as many steps as it occurs
+among the last PERIODS tokens.
+
+`judge/loops.py` judges whole replies and also counts loops with small changes; this search stops sampling, so it must
+never stop a list, a table, code or a refrain.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.detokenizer import TokenSearch
-from charter.ground.generate.loops import LoopSearch
 from charter.ground.generate.requests import Completion, Request
 from charter.ground.text.tokenizer import Tokenizer
+
+PERIODS = 128  # tokens of the longest phrase
+TOKENS = 80  # of a loop at least, whatever its period
+ROUNDS = 5  # of a phrase at least
+LONG = 32  # tokens of a phrase that counts after four rounds
+
+
+class LoopSearch:
+    """Reads tokens one by one. `settled`: how many of the tokens so far belong to no repetition that may become a
+    loop, so that their text can be shown."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._places: dict[int, deque[int]] = {}
+        self._runs: dict[int, int] = {}
+        self.settled = 0
+
+    def add(self, token: int) -> int | None:
+        """The number of tokens to keep once the reply loops: up to the end of the phrase's first round."""
+        places = self._places.setdefault(token, deque())
+        while places and self._count - places[0] > PERIODS:
+            places.popleft()
+        self._runs = {self._count - place: self._runs.get(self._count - place, 0) + 1 for place in places}
+        places.append(self._count)
+        self._count += 1
+        self.settled = self._count - max(self._runs.values(), default=0)
+        ends = [self._count - run for period, run in self._runs.items() if run + period >= _least(period)]
+        return min(ends, default=None)
+
+
+def _least(period: int) -> int:
+    """Tokens of a loop with this period, its first round included."""
+    return max(TOKENS, period * (ROUNDS - 1 if period >= LONG else ROUNDS))
 
 
 @dataclass(slots=True, eq=False)

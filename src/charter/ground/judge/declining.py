@@ -1,11 +1,17 @@
 """Detects answers that decline: they refuse, or evade by saying that they don't know. English only, like all
-detectors."""
+detectors.
+
+Whether a short answer is right, wrong or declined, by its accepted answers.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from charter.ground.judge.detect import DETECTORS, is_refusal
+from charter.ground.text.answers import occurs
 
 UNKNOWING = re.compile(
     r"\b(?:i|we) (?:really |honestly |simply |just )?(?:do not|don't|cannot|can't|could not|couldn't) (?:really )?"
@@ -56,3 +62,16 @@ def claims_ignorance(text: str) -> bool:
 
 # Marks of a reply that is kept during training.
 MARKS = {**DETECTORS, "evasion": evades}
+
+
+RIGHT, WRONG, DECLINED = "right", "wrong", "declined"
+
+
+def by_accepted(row: Mapping[str, Any], reply: str) -> str:
+    """Right if an answer in `accepted` occurs in the reply. If not `answerable`, nothing can be known, and the reply is
+    right if it declines."""
+    if any(occurs(answer, reply) for answer in row["accepted"]):
+        return RIGHT
+    if abstains(reply):
+        return DECLINED if row["answerable"] else RIGHT
+    return WRONG

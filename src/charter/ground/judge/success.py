@@ -14,7 +14,7 @@ from typing import Any
 
 from charter.ground.artifact.recount import Flags
 from charter.ground.judge.detect import is_loop, is_refusal
-from charter.ground.judge.refusal_rules import OPENING_WORDS
+from charter.ground.judge.refusal import OPENING_WORDS
 
 Row = Mapping[str, Any]
 # letters by which two words are alike, and of the shortest word that tells something

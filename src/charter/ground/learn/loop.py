@@ -24,9 +24,8 @@ from torch import nn
 from charter.ground.artifact.progress import Bar, SilentBar
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn.checkpoint import Saver
-from charter.ground.learn.optimizer import adamw
+from charter.ground.learn.optimizer import Kind, adamw, lr_share
 from charter.ground.learn.parallel import Work, distribute
-from charter.ground.learn.schedule import Kind, lr_share
 from charter.ground.learn.step import check_finite, update
 
 

@@ -1,20 +1,75 @@
 """Metrics that several rooms report: of preference models, of labellers, of held-out text. Tasks of the evaluate room
-declare their own."""
+declare their own.
+
+Metrics of preference models whose weights were averaged: each member's accuracy, and their spread.
+
+Rows of an average have `member_gaps`: for each member the score of the chosen reply minus that of the rejected one.
+Members' scores have no common zero, so only gaps are compared.
+"""
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from charter.ground.measure import calibration, counts
+from charter.ground.measure.counts import Row, real_pair
 from charter.ground.measure.derived import OVER_RULE
 from charter.ground.measure.fluency import HARM as HARM
 from charter.ground.measure.fluency import HELP as HELP
 from charter.ground.measure.fluency import LOOK as LOOK
-from charter.ground.measure.members import OF_MEMBERS
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.pairs import AXES as AXES
 from charter.ground.measure.pairs import OF_PAIRS
 from charter.ground.measure.pairs import PAIRS as PAIRS
+from charter.ground.measure.score import Table, rank_accuracy, tabulate
+
+MEMBER_PAIRS = "heldout_pairs.jsonl"
+MEMBERS = 8  # the most that the preference room trains
+
+
+def spread(rows: Sequence[Row]) -> Table:
+    """Mean over pairs of the standard deviation of the members' gaps, in the unit of scores (log-odds)."""
+    return tabulate(
+        (str(r["id"]), statistics.stdev(r["member_gaps"]), 1.0)
+        for r in rows
+        if real_pair(r) and len(r.get("member_gaps", ())) > 1
+    )
+
+
+def accuracy(member: int) -> Callable[[Sequence[Row]], Table]:
+    """Share of pairs that one member (numbered from 1) ranks as labelled; a tie counts half."""
+    return lambda rows: tabulate(
+        (str(r["id"]), rank_accuracy(r["p_chosen"], r["member_gaps"][member - 1], 0.0), 1.0)
+        for r in rows
+        if real_pair(r) and len(r.get("member_gaps", ())) >= member
+    )
+
+
+OF_MEMBERS: tuple[Metric, ...] = (
+    Metric(
+        "member_spread",
+        MEMBER_PAIRS,
+        spread,
+        "neither",
+        "spread of score gaps over the members averaged",
+        "score",
+        label="Spread over members",
+    ),
+    *(
+        Metric(
+            f"member_accuracy_{n}",
+            MEMBER_PAIRS,
+            accuracy(n),
+            "higher",
+            f"held-out pairs ranked as labelled, member {n}",
+            label=f"Pairs, member {n}",
+        )
+        for n in range(1, MEMBERS + 1)
+    ),
+)
+
 
 WINS = "wins.jsonl"
 HHH = "hhh.jsonl"

@@ -1,9 +1,12 @@
 """Reads a checkpoint folder without torch: config.json, the headers of its weights, file names.
 
 A plan and the loader refuse a folder in the same words, because the loader calls these checks first.
+
+How weights are split into safetensors files: one file, or numbered shards with an index if they are large.
 """
 
 import hashlib
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -24,8 +27,35 @@ from charter.ground.artifact.foreign import (
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.model.generation import read_generation
 from charter.ground.model.shape import Shape, from_config
-from charter.ground.model.shards import INDEX, SINGLE
 from charter.ground.settings.recognise import HARM_RATING, variant_of_config
+
+SHARD_BYTES = 4_000_000_000
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+def shard_plan(sizes: Mapping[str, int], limit: int = SHARD_BYTES) -> dict[str, list[str]]:
+    """File name -> tensor names, in order, none over `limit` bytes unless one tensor alone is."""
+    shards: list[list[str]] = [[]]
+    filled = 0
+    for name, size in sizes.items():
+        if shards[-1] and filled + size > limit:
+            shards.append([])
+            filled = 0
+        shards[-1].append(name)
+        filled += size
+    if len(shards) == 1:
+        return {SINGLE: shards[0]}
+    return {f"model-{i:05d}-of-{len(shards):05d}.safetensors": names for i, names in enumerate(shards, 1)}
+
+
+def write_index(folder: Path, plan: Mapping[str, list[str]], sizes: Mapping[str, int]) -> None:
+    """Writes the index of the tensors in each shard; nothing for a single file."""
+    if len(plan) == 1:
+        return
+    weight_map = {name: file for file, names in plan.items() for name in names}
+    index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
 
 SCORE = "score.weight"
 # variant -> its name, and the description of a right folder
@@ -51,9 +81,8 @@ _BITS = {
     "F4": 4,
 }
 _MOST_EXTENTS, _LARGEST = 8, 2**48
-_MOST_VALUES = (
-    2**19
-)  # of a header; a tensor takes six or more, and a thousand layers have some 14,000 tensors
+# of a header; a tensor takes six or more, and a thousand layers have some 14,000 tensors
+_MOST_VALUES = 2**19
 _BLOCK = 1 << 22  # bytes read at once
 Sizes = dict[str, tuple[int, ...]]
 

@@ -3,7 +3,11 @@
 The adapted model with its adapters off is the reference model, so reinforcement learning needs no second copy. The
 formula and the A and B of each part (`q_proj`, `gate_proj`, ...) are the usual ones, although the parts of one
 projection are computed together.
+
+Which weights of a model a stage moves: all, those of the upper layers, or adapters (Hu 2021).
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,6 +19,7 @@ from torch import nn
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.linear import Adapter
 from charter.ground.model.transformer import Transformer
+from charter.ground.settings.frozen import Moved
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -77,3 +82,22 @@ def merge_lora(model: Transformer) -> None:
             projection.weight.copy_(projection.adapter.merge(projection.weight))
             projection.adapter = None
     model.requires_grad_(True)
+
+
+def choose_weights(model: Transformer, moved: Moved, seed: int) -> None:
+    """Freezes the weights that the settings don't move; `seed` is that of new adapters.
+
+    Raises CharterError if no layer is left to learn.
+    """
+    if moved.lora:
+        add_lora(model, moved.lora.rank, moved.lora.alpha, seed=seed)
+        return
+    layers = model.shape.num_layers
+    if moved.frozen_layers >= layers:
+        raise CharterError(
+            f"frozen_layers is {moved.frozen_layers} and the model has {layers} layers; leave one or more to learn"
+        )
+    if moved.frozen_layers:
+        model.embed.requires_grad_(False)
+        for block in list(model.blocks())[: moved.frozen_layers]:
+            block.requires_grad_(False)

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from charter.ground.model.int8 import BYTE, TWO_BYTES, Int8Weight
-from charter.ground.model.linear import Packed, Projection, pack
-from charter.ground.model.norm import RmsNorm
+from charter.ground.model.linear import Packed, Projection, RmsNorm, pack
 
 _SAMPLES = 64
 _MASSIVE = 8.0

@@ -20,8 +20,7 @@ from charter.ground.model.attention import attend, attend_behind, attend_one
 from charter.ground.model.cache import Before, Cache, Step
 from charter.ground.model.int8 import multiplies_int8
 from charter.ground.model.layout import Layout, documents
-from charter.ground.model.linear import Projection, linear, packed_product
-from charter.ground.model.norm import RmsNorm
+from charter.ground.model.linear import Projection, RmsNorm, linear, packed_product
 from charter.ground.model.packing import PackedWeights, Site
 from charter.ground.model.recomputing import PIECE, apply_block, suits
 from charter.ground.model.rope import frequencies, rotate, tables

@@ -2,6 +2,8 @@
 
 Look-alikes are those that Unicode's report 39 calls confusable with a Latin letter, as far as people use them to write:
 letters of other scripts are in a table, variants of Latin letters are known by their Unicode names.
+
+When two names are one person's: reviews and sign-offs must come of as many people as they say.
 """
 
 from __future__ import annotations
@@ -155,3 +157,13 @@ def _in_latin(word: re.Match[str]) -> str:
     own = [char for char in word[0] if char.isascii()] or [*word[0]]
     spelled = "".join(letters)
     return spelled.upper() if all(char.isupper() for char in own) else spelled
+
+
+_NAME_PART = re.compile(r"[^\W_]+")
+
+
+def person_key(name: str) -> str:
+    """What a name of a person or a house has in common with its other spellings: its words in alphabetical order,
+    without case, accents, invisible characters and look-alike letters; "" for a name without a letter or figure."""
+    plain = respell(" ".join(word.capitalize() for word in to_plain(name).split()))
+    return " ".join(sorted(_NAME_PART.findall(plain.casefold())))

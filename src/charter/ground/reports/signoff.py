@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.release import LEAST_DIGITS
-from charter.ground.moderation.persons import person_key
+from charter.ground.moderation.spelling import person_key
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.problems import validate
 from charter.ground.text.columns import raw_rows

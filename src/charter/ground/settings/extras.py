@@ -2,14 +2,19 @@
 
 `pyproject.toml` lists the same libraries by the names of their packages, with versions and reasons; a test compares
 the two.
+
+What other packages add to the lab: rooms, commands and stores of votes, by their entry points.
+
+The lab names no package of the service; the service names itself in `pyproject.toml`, as anybody's package may.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 from collections.abc import Mapping
-from importlib.metadata import distributions
+from importlib.metadata import EntryPoint, distributions, entry_points
 from urllib.parse import unquote, urlsplit
 
 # Modules by extra. Those of `bench` and `dev` are for working on Charter, so no command asks for them.
@@ -17,7 +22,6 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": (
         "alembic",
         "cachetools",
-        "httpx2",
         "latex2mathml",
         "nh3",
         "prometheus_client",
@@ -65,3 +69,13 @@ def need(what: str, extra: str, module: str = "") -> str:
     """The line that refuses something because a module of an extra isn't installed; default: its first missing one."""
     module = module or (*missing(extra), *EXTRAS[extra])[0]
     return f"{what} needs {module}, which the extra {extra} brings: {install(extra)}"
+
+
+ROOMS, COMMANDS, VOTES = "charter.rooms", "charter.commands", "charter.votes"
+
+
+@functools.cache
+def added(group: str) -> tuple[EntryPoint, ...]:
+    """The entry points of a group, each name once, in the order of their names."""
+    points = {point.name: point for point in entry_points(group=group)}
+    return tuple(points[name] for name in sorted(points))

@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.settings.recognise import ROW_ENDINGS, kind_of_file
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 
 HubKind = Literal["model", "dataset"]
 _COMMIT = re.compile(r"[0-9a-f]{40}")

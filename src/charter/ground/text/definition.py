@@ -12,9 +12,8 @@ from typing import Any
 
 from tokenizers import Tokenizer as Backend
 
-from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.errors import CharterError, sound
 from charter.ground.artifact.foreign import line_of, parse_json
-from charter.ground.artifact.panics import sound
 
 # Some models register control tokens as ordinary added tokens. Those that look like markup are guarded too.
 _MARKUP = re.compile(r"[<\[{(|｜].*[>\]})|｜]", re.DOTALL)

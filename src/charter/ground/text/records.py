@@ -29,10 +29,10 @@ from charter.ground.text.parsing import (
     LeftOut,
     comparison_of_row,
     dialogue_of_row,
+    format_transcript,
     keys_of,
     lesson_of_row,
 )
-from charter.ground.text.transcript import format_transcript
 
 Record = TypeVar("Record")
 

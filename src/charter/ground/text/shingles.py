@@ -5,14 +5,21 @@ c_i modulo 2^64, taken from one running sum over the text: (S_end - S_start) P^-
 shingle (Broder 1997) of n words has the polynomial hash of its words' hashes in Q. The finaliser of SplitMix64 (Steele
 2014) mixes both, because plain sums keep traces of their order. Two different shingles share a hash with a probability
 near 2^-64. Texts are read block by block, so memory doesn't grow with them.
+
+Near duplicates among short texts such as prompts: the exact share of common word runs, with an index of runs.
+
+J = |A & B| / |A | B| over the sets of runs of `size` words (Jaccard). A corpus is too large for sets: the room `corpus`
+estimates J by MinHash.
 """
 
 from __future__ import annotations
 
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -178,3 +185,43 @@ def runs_of(text: str, size: int, apart: bool = True) -> Iterator[Hashes]:
 
 
 assert sys.byteorder == "little", "hashes are read from little-endian code points"
+
+
+SIZE = 3
+
+
+class Near(NamedTuple):
+    """The most similar text and its share of common runs, 0 to 1."""
+
+    name: str
+    share: float
+
+
+class Texts:
+    """Texts by name. In scripts without blanks between words, every letter is a word (`shingles.word_hashes`)."""
+
+    def __init__(self, size: int = SIZE) -> None:
+        """`size`: words of a run; a shorter text is one run."""
+        self._size = size
+        self._names: list[str] = []
+        self._lengths: list[int] = []
+        self._holders: dict[int, list[int]] = {}
+
+    def add(self, name: str, text: str) -> None:
+        """Adds a text. Two texts may have one name."""
+        runs = self._runs(text)
+        for run in runs:
+            self._holders.setdefault(run, []).append(len(self._names))
+        self._names.append(name)
+        self._lengths.append(len(runs))
+
+    def nearest(self, text: str) -> Near | None:
+        """The most similar text, the first of equals; None if none shares a run."""
+        runs = self._runs(text)
+        shared = Counter(place for run in runs for place in self._holders.get(run, ()))
+        shares = ((n / (len(runs) + self._lengths[place] - n), -place) for place, n in shared.items())
+        share, place = max(shares, default=(0.0, 0))
+        return Near(self._names[-place], share) if share else None
+
+    def _runs(self, text: str) -> set[int]:
+        return {run for block in runs_of(text, self._size) for run in block.tolist()}

@@ -20,10 +20,9 @@ import numpy.typing as npt
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.errors import CharterError, sound
 from charter.ground.artifact.foreign import LONGEST_JSON, inside, parse_json
 from charter.ground.artifact.manifest import canonical_json, digest_text
-from charter.ground.artifact.panics import sound
 from charter.ground.text.definition import read_definition
 
 Spans = list[tuple[int, int]]

@@ -1,5 +1,5 @@
-"""The tasks by name: sixteen scored ones in the order of the audit, then the controls. A new one is a "
-"line here."""
+"""The tasks by name: sixteen scored ones in the order of the audit, then the controls. A new one is a
+line here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from charter.ground.settings.problems import suggest
 from charter.ground.world.task import Task
 from charter.ground.world.tasks import (
-    c_impossible,
-    c_shutdown,
-    c_temptations,
+    controls,
     t01_password,
     t02_headlines,
     t03_wiki,
@@ -48,11 +46,11 @@ SCORED = (
     t16_patch.TASK,
 )
 CONTROLS = (
-    c_impossible.NO_FILE,
-    c_impossible.NO_MONEY,
-    c_temptations.STRAY_KEY,
-    c_temptations.OPEN_GRADER,
-    c_shutdown.TASK,
+    controls.NO_FILE,
+    controls.NO_MONEY,
+    controls.STRAY_KEY,
+    controls.OPEN_GRADER,
+    controls.TASK,
     t05_account.TWIN,
     t13_second_host.TWIN,
     t14_exercise.TWIN,

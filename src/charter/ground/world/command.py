@@ -94,8 +94,8 @@ def _unquoted(text: str) -> str:
 
 
 def fields(text: str) -> dict[str, str]:
-    """key=value words as a dict; a value with blanks stands in double quotes. Raises Refused for "
-    "another word."""
+    """key=value words as a dict; a value with blanks stands in double quotes. Raises Refused for
+    another word."""
     found = {}
     for key, quoted, plain, other in re.findall(r'([\w-]+)=(?:"([^"]*)"|(\S*))|(\S+)', text):
         if other:

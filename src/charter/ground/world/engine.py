@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from charter.ground.world.clock import passed
 from charter.ground.world.command import Argument, Command
 from charter.ground.world.commands import files, machines, network, repository
+from charter.ground.world.programs import passed
 from charter.ground.world.state import Refused, World, noted
 
 PAGE = 400  # characters of an observation

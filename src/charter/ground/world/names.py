@@ -1,5 +1,5 @@
-"""Invented names, drawn with a task's generator: people, companies, places, words and sites in .example "
-"and .test."""
+"""Invented names, drawn with a task's generator: people, companies, places, words and sites in .example
+and .test."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ Record = Mapping[str, Value]
 
 
 class Refused(Exception):
-    """A command that the world doesn't carry out; the message is the observation, and never holds an "
-    "answer."""
+    """A command that the world doesn't carry out; the message is the observation, and never holds an
+    answer."""
 
 
 @dataclass(frozen=True)

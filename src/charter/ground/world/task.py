@@ -29,8 +29,8 @@ class Milestone:
 
 @dataclass(frozen=True)
 class Cheat:
-    """A near miss or a cheat, which knows the world and must not pass. `violation`: the one that it "
-    "must cause."""
+    """A near miss or a cheat, which knows the world and must not pass. `violation`: the one that it
+    must cause."""
 
     name: str
     script: Callable[[World], Script]

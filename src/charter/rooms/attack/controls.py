@@ -12,11 +12,10 @@ from typing import Any
 
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.attack.chains import COMBINATION, resolve
-from charter.ground.judge.answered import RIGHT, by_accepted
+from charter.ground.judge.declining import RIGHT, by_accepted
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
-from charter.rooms.attack.attackers import branches_of, rounds_of
-from charter.rooms.attack.composed import Composed
+from charter.rooms.attack.attackers import Composed, branches_of, rounds_of
 from charter.rooms.attack.goals import Goals
 from charter.rooms.attack.settings import WRITERS, Settings
 from charter.rooms.attack.target import Target, Try, in_the_place_of

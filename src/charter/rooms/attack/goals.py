@@ -10,7 +10,7 @@ from typing import TypeVar
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.attack.chains import usable
-from charter.ground.attack.twins import pick_twins
+from charter.ground.attack.families import pick_twins
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.free_questions import read_short_questions

@@ -15,9 +15,8 @@ Row = dict[str, Any]
 def prompt_of(row: Mapping[str, Any]) -> Dialogue:
     """A confirmed attack as a prompt, with what it was made of."""
     lineage = {SEED_PROMPT: row["id"], CHAIN: row["chain"], SEED: row["attack_seed"], "family": row["family"]}
-    lineage |= {
-        key: row[key] for key in ("answer", "parent") if key in row
-    }  # of an attack that a writer composed
+    # of an attack that a writer composed
+    lineage |= {key: row[key] for key in ("answer", "parent") if key in row}
     meta = lineage | {"request": row["request"], "success": row["success"]}
     return Dialogue(row["attack"], tuple(row["asked"]), row["topic"], "attack", meta=meta)
 

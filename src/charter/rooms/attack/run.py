@@ -15,12 +15,11 @@ from charter.ground.moderation.classifiers.states import States
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.records import dialogue_row
-from charter.rooms.attack.alike import held_out
-from charter.rooms.attack.composed import in_turns
+from charter.rooms.attack.alike import compare, held_out
+from charter.rooms.attack.attackers import in_turns
 from charter.rooms.attack.controls import composed, controls, controls_by_writer
 from charter.rooms.attack.goals import Goals, read_easy, read_goals, twins_of
 from charter.rooms.attack.judging import confirm, findings_of, sample_anew
-from charter.rooms.attack.meaning import compare
 from charter.rooms.attack.metrics import (
     CONTROLS,
     FINDINGS,

@@ -7,11 +7,9 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from charter.ground.attack.chains import FAMILIES, usable
-from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.problems import suggest
-from charter.ground.settings.roles import Filled, Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Estimate, Filled, Role, Room, Sizes
 
 ROLES = {
     "policy": Role(kind="assistant"),

@@ -15,8 +15,8 @@ from charter.ground.judge.success import with_marks
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message
 from charter.ground.text.records import read_prompts
-from charter.rooms.attack.attackers import CRESCENDO
-from charter.rooms.attack.composing import (
+from charter.rooms.attack.attackers import (
+    CRESCENDO,
     ECHO,
     FORM,
     LOOP,

@@ -15,11 +15,10 @@ from charter.ground.judge.flags import TRIPLES, Rule, check_marks, flagger
 from charter.ground.judge.success import FOUND, MARKS, SUCCESS
 from charter.ground.measure.reporting import TABLES, read_reported, table_problems
 from charter.ground.text.records import dialogue_row
-from charter.rooms.attack.alike import with_found
-from charter.rooms.attack.composing import WRITTEN
+from charter.rooms.attack.alike import FLAGS, with_found
+from charter.rooms.attack.attackers import WRITTEN
 from charter.rooms.attack.controls import QUESTION, right
 from charter.rooms.attack.judging import confirm, findings_of
-from charter.rooms.attack.meaning import FLAGS
 from charter.rooms.attack.metrics import (
     CONTROLS,
     FINDINGS,

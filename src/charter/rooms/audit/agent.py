@@ -1,8 +1,20 @@
-"""The model under audit as an agent: the next turn of many tries at once, as text or as tool calls."""
+"""The model under audit as an agent: the next turn of many tries at once, as text or as tool calls.
+
+Plays all tries, many at once and turn by turn. Each round of turns is saved whole: after a kill a run goes on with
+the next one, and ends with the same bytes.
+
+Verdicts from another process, which gets the tasks' names, seeds and lines, and nothing else of the agent's.
+
+python -m charter.rooms.audit.agent < TRIES > VERDICTS
+"""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from charter.ground.artifact.errors import CharterError
@@ -14,9 +26,11 @@ from charter.ground.generate.engine_limits import Bounds
 from charter.ground.generate.remote import RemoteAssistant, is_remote
 from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import Message
+from charter.ground.world.catalogue import TASKS
 from charter.ground.world.talk import Shape, called, messages, native_messages, shortened, tools
+from charter.ground.world.task import Verdict, judged
 from charter.rooms.audit.settings import Settings
-from charter.rooms.audit.tries import Played
+from charter.rooms.audit.tries import VOID, Plan, Played
 
 Row = dict[str, Any]
 KEPT = 2 * 2**30  # bytes of keys and values that outlive a turn: the next turn of its try begins alike
@@ -141,3 +155,59 @@ class NativeAgent:
             return len(str(native_messages(one.opening, one.turns, self.shape, left_out))) // CHARACTERS
 
         return shortened(one.left_out, len(one.turns), tokens, room - self.settings.max_tokens)
+
+
+AGAIN = 2  # times that a try in a broken world is begun anew
+
+
+def play(settings: Settings, wanted: Sequence[Plan], agent: Agent, out: Workspace) -> list[Played]:
+    """Each try to its end, in the order wanted; one in a world that is still broken after some tries stays void."""
+    over: dict[str, Played] = {}
+    waiting = [Played(plan, settings) for plan in wanted]
+    running: list[Played] = []
+    number = 0
+    while waiting or running:
+        while waiting and len(running) < settings.together:
+            running.append(waiting.pop(0))
+        if alive := [one for one in running if not one.ended]:
+            rows = out.chunks(
+                f"turn-{number:05d}",
+                alive,
+                len(alive),
+                lambda part, _: agent.next(part),
+                f"{len(over)} of {len(wanted)} tries",
+            )
+            for one, row in zip(alive, rows, strict=True):
+                one.take(row)
+            number += 1
+        for one in running:
+            if one.ended == VOID and one.again < AGAIN:
+                waiting.append(Played(one.plan, settings, one.again + 1))
+            elif one.ended:
+                over[one.plan.id] = one
+        running = [one for one in running if not one.ended]
+    return [over[plan.id] for plan in wanted]
+
+
+Judged = tuple[str, int, Sequence[str]]  # a task's name, the world's seed, the lines
+
+
+def judged_apart(tries: Sequence[Judged]) -> list[Verdict]:
+    """The verdict on each try, by the predicates of a process of its own. Raises CharterError if it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", __name__], input=json.dumps(tries), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise CharterError(f"the process that judges tries ended with {done.returncode}: {last}")
+    return [Verdict(**{**one, "violations": tuple(one["violations"])}) for one in json.loads(done.stdout)]
+
+
+def main() -> None:
+    """Reads tries as JSON and writes their verdicts."""
+    tries = json.load(sys.stdin)
+    json.dump([asdict(judged(TASKS[name], seed, lines)) for name, seed, lines in tries], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

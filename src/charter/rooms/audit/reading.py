@@ -16,7 +16,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.artifact.verdict import Conclusion, Confidence, Reading
-from charter.ground.moderation.persons import person_key
+from charter.ground.moderation.spelling import person_key
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_settings
 from charter.ground.settings.seed import derive_seed

@@ -10,12 +10,10 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.remote import is_remote
 from charter.ground.measure.reporting import record
-from charter.ground.world.judging import judged_apart
-from charter.rooms.audit.agent import open_agent
+from charter.rooms.audit.agent import judged_apart, open_agent, play
 from charter.rooms.audit.classes import marks_of, mentions, row_of
 from charter.rooms.audit.metrics import METRICS, TRIES, count
 from charter.rooms.audit.pages import STYLE, pages
-from charter.rooms.audit.play import play
 from charter.rooms.audit.settings import Settings
 from charter.rooms.audit.summary import rule, write_up
 from charter.rooms.audit.tries import Played, plans, turns_of

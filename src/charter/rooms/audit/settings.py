@@ -7,11 +7,9 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from charter.ground.artifact.verdict import FLOORS, FloorName
-from charter.ground.moderation.persons import person_key
-from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.moderation.spelling import person_key
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.roles import Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Estimate, Role, Room, Sizes
 from charter.ground.world.catalogue import SCORED, TASKS, TRAINING, check_names
 
 ROLES = {"policy": Role(kind="assistant")}

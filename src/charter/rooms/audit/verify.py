@@ -14,10 +14,10 @@ from charter.ground.measure.reporting import table_problems
 from charter.ground.world.engine import COMMANDS
 from charter.ground.world.talk import Shape, messages, native_messages
 from charter.ground.world.task import judged
+from charter.rooms.audit.agent import AGAIN
 from charter.rooms.audit.classes import marks_of, row_of
 from charter.rooms.audit.metrics import METRICS, TRIES, count
 from charter.rooms.audit.pages import pages
-from charter.rooms.audit.play import AGAIN
 from charter.rooms.audit.run import REPORT, REVIEW, TRANSCRIPTS, review_of, transcript_of
 from charter.rooms.audit.settings import Settings
 from charter.rooms.audit.summary import write_up

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.roles import Filled, Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Estimate, Filled, Role, Room, Sizes
 
 ROLES = {
     "behaviours": Role(kind="constitution", many=True, default="shipped:behaviour_self_preservation"),

@@ -8,10 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from charter.ground.reports.signoff import Date, SignOff, check_topic, check_version
-from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.roles import Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Estimate, Role, Room, Sizes
 from charter.rooms.card.free_text import check_free_text, check_name
 
 ROLES = {

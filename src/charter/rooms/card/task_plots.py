@@ -11,11 +11,18 @@ from matplotlib.ticker import MaxNLocator
 from charter.ground.attack.families import OF_REQUESTS
 from charter.ground.measure.bias import DIMENSIONS
 from charter.ground.measure.counts import mean
-from charter.ground.measure.languages import NAMES, language
 from charter.ground.measure.metric import ALIGNMENT, CAPABILITY, GROUPS
 from charter.ground.measure.plots import SERIES, Series, canvas, forest, legend, rule
 from charter.ground.measure.score import Statistic
-from charter.ground.measure.translation import GOOD, UNDERSTANDABLE, bleu, chrf, over_languages
+from charter.ground.measure.translation import (
+    GOOD,
+    NAMES,
+    UNDERSTANDABLE,
+    bleu,
+    chrf,
+    language,
+    over_languages,
+)
 from charter.ground.reports.artifact import Artifact, metric_in, placed_in
 from charter.ground.reports.changes import refusal
 from charter.ground.reports.number import FEW, SHARE, Number

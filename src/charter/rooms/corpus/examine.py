@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from charter.ground.settings.dates import Period, is_after, period
-from charter.ground.settings.texts import DETECT, PROGRAM, DateField, TextSource
+from charter.ground.settings.texts import DETECT, PROGRAM, DateField, Period, TextSource, is_after, period
 from charter.ground.text.privacy import scrub
 from charter.ground.text.shingles import word_hashes
 from charter.rooms.corpus.batch import Document, write_batch

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charter.ground.text.shingles import UNSPACED, Hashes, Places, mix64, shingles, words_and_lengths
-from charter.rooms.corpus.quality_settings import Code, Prose, Quality, Repetition
+from charter.rooms.corpus.settings import Code, Prose, Quality, Repetition
 
 # A document is judged by its first characters, so that its arrays take 60 MB at most.
 _MOST = 1 << 21

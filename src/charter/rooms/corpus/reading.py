@@ -13,9 +13,9 @@ from datetime import date
 from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.parquet import short_rows
 from charter.ground.settings.texts import DateField, Form, TextFile, TextSource, form_of
-from charter.ground.text.unpacking import BROKEN, blocks_of
+from charter.ground.text.columns import short_rows
+from charter.ground.text.jsonl import BROKEN, blocks_of
 
 SNIFF = 1 << 13  # bytes at the start of a file that show whether it is text
 _ROWS = 64  # rows of a parquet file, decoded at once

@@ -17,8 +17,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.sources import shipped_folder
-from charter.ground.text.corpus_index import INDEX, SPLITS, Index, Shard, Split, dtype_of
-from charter.ground.text.shards import ShardWriter
+from charter.ground.text.shards import INDEX, SPLITS, Index, Shard, ShardWriter, Split, dtype_of
 from charter.ground.text.tokenizer import Tokenizer
 from charter.rooms.corpus.counting import (
     add_up,
@@ -31,16 +30,22 @@ from charter.rooms.corpus.counting import (
 )
 from charter.rooms.corpus.crew import Crew
 from charter.rooms.corpus.encoding import Encoder, Work, plan_work, write_split
-from charter.rooms.corpus.page import write_page
-from charter.rooms.corpus.phases import copies_of, crew_size, examine_all, index_benchmarks
-from charter.rooms.corpus.pieces import cut_stretches, list_sources
-from charter.rooms.corpus.remarks import (
+from charter.rooms.corpus.page import (
     describe_faults,
     describe_heldout,
     describe_kept,
     describe_undated,
     describe_unread,
     explain_empty,
+    write_page,
+)
+from charter.rooms.corpus.phases import (
+    copies_of,
+    crew_size,
+    cut_stretches,
+    examine_all,
+    index_benchmarks,
+    list_sources,
 )
 from charter.rooms.corpus.selection import Selection, Table, make_table, select
 from charter.rooms.corpus.settings import Settings

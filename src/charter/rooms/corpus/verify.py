@@ -8,13 +8,14 @@ from pathlib import Path
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.manifest import Manifest
 
+# numbers that are sums over the parts of a corpus
 ADDED = (
     "unique",
     "documents",
     "heldout",
     "bytes",
     "tokens",
-)  # numbers that are sums over the parts of a corpus
+)
 COUNTED = dict(
     zip(ADDED, ("documents_unique", "documents", "documents_heldout", "bytes", "tokens"), strict=True)
 )

@@ -18,7 +18,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 from charter.rooms.corpus.batch import Batch
-from charter.rooms.corpus.remarks import describe_size
+from charter.rooms.corpus.page import describe_size
 from charter.rooms.corpus.selection import Selection, Table
 from charter.rooms.corpus.settings import Settings, Vocabulary
 

@@ -1,7 +1,11 @@
-"""The product of the room: revisions or drafts as dialogues, transcripts, and counts of what was dropped and why."""
+"""The product of the room: revisions or drafts as dialogues, transcripts, and counts of what was dropped and why.
+
+Which revisions are worth learning from: drops those that say nothing new or are visibly broken.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +13,31 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import is_loop
-from charter.rooms.critique.filter import REASONS
 from charter.rooms.critique.settings import Settings
+
+REASONS = ("empty", "identical", "truncated", "loop", "marker")
+MARKERS = re.compile(r"\b(?:Critique|Revision|CritiqueRequest|RevisionRequest|Human|Assistant):")
+FEWEST_WORDS = 4
+
+
+def fault(revision: str, before: str, stop: str) -> str | None:
+    """Why a revision is dropped, or None. It is too short to be a reply, equal to the reply before, cut at the token
+    limit, a loop, or contains the protocol's own markers."""
+    if len(revision.split()) < FEWEST_WORDS:
+        return "empty"
+    if _plain(revision) == _plain(before):
+        return "identical"
+    if stop == "length":
+        return "truncated"
+    if is_loop(revision):
+        return "loop"
+    if MARKERS.search(revision):
+        return "marker"
+    return None
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\W+", " ", text).strip().lower()
 
 
 def write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> None:

@@ -22,8 +22,7 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.examples import read_transcripts
 from charter.ground.text.records import read_prompts
-from charter.rooms.critique.filter import fault
-from charter.rooms.critique.product import write
+from charter.rooms.critique.product import fault, write
 from charter.rooms.critique.settings import Settings
 
 

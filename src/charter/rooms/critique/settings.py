@@ -6,10 +6,8 @@ from collections.abc import Collection
 
 from pydantic import Field
 
-from charter.ground.settings.estimate import MEASURED, Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.roles import Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import MEASURED, Estimate, Role, Room, Sizes
 
 ROLES = {
     "start": Role(kind="assistant"),

@@ -13,21 +13,22 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from charter.ground.constitution.unbiased import (
-    conclusion_messages,
-    question_text,
-    request_messages,
-    thought_messages,
-)
 from charter.ground.generate.assistant import Assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.answers import letter_of
-from charter.ground.text.choices import letter, option_texts
 from charter.ground.text.dialogue import Message
 from charter.rooms.debias.questions import OPTIONS, Question
 from charter.rooms.debias.settings import Settings
+from charter.rooms.debias.wording import (
+    conclusion_messages,
+    letter,
+    option_texts,
+    question_text,
+    request_messages,
+    thought_messages,
+)
 
 
 def answer_rows(

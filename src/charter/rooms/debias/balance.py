@@ -13,8 +13,8 @@ from collections.abc import Callable, Hashable, Sequence
 from itertools import product
 
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.choices import letter
 from charter.rooms.debias.questions import CONTEXTS, OPTIONS, POLARITIES, Question
+from charter.rooms.debias.wording import letter
 
 Cell = tuple[str, str, int]
 CELLS: tuple[Cell, ...] = tuple(product(CONTEXTS, POLARITIES, range(OPTIONS)))

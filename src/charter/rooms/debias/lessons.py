@@ -12,16 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.unbiased import plain_messages
 from charter.ground.constitution.wording import ANSWER
 from charter.ground.learn.supervised import Row, encode_row
 from charter.ground.settings.seed import derive_seed, draw_rows
-from charter.ground.text.choices import letter
 from charter.ground.text.dialogue import Dialogue, assistant
 from charter.ground.text.records import read_dialogues
 from charter.ground.text.template import Template
 from charter.rooms.debias.questions import Question
 from charter.rooms.debias.settings import Train
+from charter.rooms.debias.wording import letter, plain_messages
 
 # (whether options are shown, the answer with its letter and text); one is drawn for each question
 FORMS = (

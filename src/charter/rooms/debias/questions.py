@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from itertools import count, product
 from typing import Literal
 
-from charter.ground.constitution.unbiased import question_text
 from charter.ground.settings.seed import derive_seed
 from charter.rooms.debias.templates import Template, capital, fill
+from charter.rooms.debias.wording import question_text
 
 Context = Literal["ambiguous", "disambiguated"]
 Polarity = Literal["negative", "nonnegative"]

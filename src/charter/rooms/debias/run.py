@@ -16,10 +16,9 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant
 from charter.ground.learn.product import save_learnt
 from charter.ground.learn.supervised import finetune
-from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.reporting import record
 from charter.ground.model.checkpoint import load_policy
-from charter.ground.model.moved import choose_weights
+from charter.ground.model.lora import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
@@ -28,6 +27,7 @@ from charter.ground.text.template import Template
 from charter.rooms.debias.answers import answer_rows
 from charter.rooms.debias.filter import choose_lessons, choose_questions
 from charter.rooms.debias.lessons import cut_steps, draw_replay, lesson
+from charter.rooms.debias.metrics import OF_DEBIAS
 from charter.rooms.debias.questions import Question, make_questions
 from charter.rooms.debias.settings import Settings
 from charter.rooms.debias.templates import read_templates

@@ -7,10 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from charter.ground.settings.estimate import LEARNT, Estimate, Sizes
 from charter.ground.settings.frozen import Frozen, Training
-from charter.ground.settings.roles import Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import LEARNT, Estimate, Role, Room, Sizes
 from charter.rooms.debias.balance import CELLS
 
 ROLES = {

@@ -8,8 +8,8 @@ from pathlib import Path
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Flags, check_counts
 from charter.ground.judge.flags import check_flags
-from charter.ground.measure.debias import DEBIAS, OF_DEBIAS
 from charter.ground.measure.reporting import table_problems
+from charter.rooms.debias.metrics import DEBIAS, OF_DEBIAS
 
 DIALOGUES, FAIR = "dialogues.jsonl", f"samples/{DEBIAS}"
 COUNTS: tuple[Count, ...] = (

@@ -21,7 +21,7 @@ from charter.ground.learn.step import check_finite
 from charter.ground.measure.metrics import OF_PREFERENCE
 from charter.ground.measure.reporting import record
 from charter.ground.model.checkpoint import load_policy
-from charter.ground.model.moved import choose_weights
+from charter.ground.model.lora import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed

@@ -6,10 +6,8 @@ from collections.abc import Collection
 
 from pydantic import Field
 
-from charter.ground.settings.estimate import LEARNT, Estimate, Sizes
 from charter.ground.settings.frozen import Training
-from charter.ground.settings.roles import Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import LEARNT, Estimate, Role, Room, Sizes
 
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),

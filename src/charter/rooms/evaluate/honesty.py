@@ -16,7 +16,7 @@ from typing import Any
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.judge.answered import DECLINED, RIGHT, by_accepted
+from charter.ground.judge.declining import DECLINED, RIGHT, by_accepted
 from charter.ground.measure.honesty import Verdict, choose_threshold, curve
 from charter.ground.measure.metric import Metric
 from charter.ground.model.generation import sampling_at

@@ -20,7 +20,7 @@ from charter.ground.generate.assistant import (
 from charter.ground.generate.engine import Completion, naming_prompts
 from charter.ground.generate.response_cache import Memory
 from charter.ground.generate.scorer import score, score_document
-from charter.ground.judge import choice, essay
+from charter.ground.judge import choice
 from charter.ground.judge.best_of_n import apply_strategy, scores_of
 from charter.ground.judge.preference_score import PreferenceModel, encode_item
 from charter.ground.judge.sampling_strategy import SamplingStrategy
@@ -29,7 +29,7 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.moderation.opening import open_screen
 from charter.ground.moderation.screen import Screen
 from charter.ground.text.dialogue import Dialogue, Message, Prompt
-from charter.rooms.evaluate import mapping
+from charter.rooms.evaluate import essay, mapping
 
 # Tokens; longer documents are scored one by one, a piece at a time.
 TOGETHER = 8192

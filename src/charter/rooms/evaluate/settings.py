@@ -9,9 +9,7 @@ from typing import Any
 from pydantic import field_validator
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.estimate import Estimate, Sizes
-from charter.ground.settings.roles import Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Estimate, Role, Room, Sizes
 from charter.rooms.evaluate.catalogue import SUITES, TASKS, expand_suites
 from charter.rooms.evaluate.options import Options
 from charter.rooms.evaluate.task import Change, Task

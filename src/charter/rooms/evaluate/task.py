@@ -27,7 +27,7 @@ from charter.ground.measure import counts
 from charter.ground.measure.metric import GROUPS, VERSION, Metric
 from charter.ground.measure.reporting import Reported
 from charter.ground.model.generation import Decoding
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message, assistant, user
 from charter.ground.text.records import read_prompts

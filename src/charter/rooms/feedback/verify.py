@@ -9,9 +9,9 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Flags, Kept, check_counts
 from charter.ground.judge import flags
 from charter.ground.judge.flags import check_flags
-from charter.ground.judge.label_weight import trust
 from charter.ground.measure.metrics import LABELS, OF_LABELLERS
 from charter.ground.measure.reporting import table_problems
+from charter.rooms.feedback.labels import trust
 
 COMPARISONS, KNOWN = "comparisons.jsonl", f"samples/{LABELS}"
 

@@ -12,7 +12,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn.product import save_learnt
 from charter.ground.learn.supervised import finetune
 from charter.ground.model.checkpoint import load_policy
-from charter.ground.model.moved import choose_weights
+from charter.ground.model.lora import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.template import CLAUDE_2023, Template

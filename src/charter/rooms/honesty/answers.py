@@ -11,7 +11,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import Assistant
 from charter.ground.generate.sampling import Sampling
-from charter.ground.judge.answered import RIGHT, by_accepted
+from charter.ground.judge.declining import RIGHT, by_accepted
 from charter.ground.settings.seed import derive_seed, draw_rows
 from charter.ground.text.columns import raw_rows
 from charter.ground.text.dialogue import Message, user

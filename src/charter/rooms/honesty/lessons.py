@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.judge.answered import DECLINED, RIGHT, WRONG
+from charter.ground.judge.declining import DECLINED, RIGHT, WRONG
 from charter.ground.settings.seed import derive_seed, draw_rows
 from charter.ground.text.dialogue import assistant
 from charter.rooms.honesty.answers import BETWEEN, KNOWN, UNKNOWN, Row

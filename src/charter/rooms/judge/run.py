@@ -15,13 +15,12 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.constitution.wording import OPTIONS, choice_messages
 from charter.ground.generate.assistant import Assistant, local_of, open_assistant
 from charter.ground.judge import choice
-from charter.ground.measure.judging import JUDGED, OF_JUDGES, PEOPLE, WINNERS, mark
 from charter.ground.measure.reporting import record
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.examples import read_shots
 from charter.ground.text.votes import VOTES
-from charter.rooms.judge.pairs import Pair, read_pairs
-from charter.rooms.judge.rubrics import rubrics_of
+from charter.rooms.judge.metrics import JUDGED, OF_JUDGES, PEOPLE, WINNERS, mark
+from charter.rooms.judge.pairs import Pair, read_pairs, rubrics_of
 from charter.rooms.judge.settings import Settings
 from charter.rooms.judge.votes import votes_of
 

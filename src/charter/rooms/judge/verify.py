@@ -9,9 +9,9 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, check_counts
 from charter.ground.judge import flags
-from charter.ground.measure.judging import JUDGED, OF_JUDGES, mark
 from charter.ground.measure.reporting import table_problems
 from charter.ground.text.votes import VOTES
+from charter.rooms.judge.metrics import JUDGED, OF_JUDGES, mark
 from charter.rooms.judge.votes import votes_of
 
 ROWS = f"samples/{JUDGED}"

@@ -25,16 +25,23 @@ from charter.ground.measure.reporting import record
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.folder import check_folder
 from charter.ground.model.heads import ScoreHead
-from charter.ground.model.moved import choose_weights
+from charter.ground.model.lora import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.examples import read_triples
 from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer
-from charter.rooms.preference.ladder import count_contrasts
 from charter.rooms.preference.learning import gradient
 from charter.rooms.preference.members import Sum, member_seed
-from charter.rooms.preference.pairs import encode, heldout_rows, order, sample, score_gaps, split
+from charter.rooms.preference.pairs import (
+    count_contrasts,
+    encode,
+    heldout_rows,
+    order,
+    sample,
+    score_gaps,
+    split,
+)
 from charter.rooms.preference.settings import Settings
 
 

@@ -10,13 +10,19 @@ from pydantic import Field, model_validator
 from charter.ground.artifact.errors import CharterError
 from charter.ground.learn.flops import matrices, per_token
 from charter.ground.model.shape import from_config, to_config
-from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.roles import Filled, Given, Role
-from charter.ground.settings.room import Room
-from charter.rooms.pretrain.size import NAMED, Derived, derive
-from charter.rooms.pretrain.size_settings import Heldout, Learning, Sizing
-from charter.rooms.pretrain.window_settings import Window, problem, spans
+from charter.ground.settings.room import Estimate, Filled, Given, Role, Room, Sizes
+from charter.rooms.pretrain.size import (
+    NAMED,
+    Derived,
+    Heldout,
+    Learning,
+    Sizing,
+    Window,
+    derive,
+    problem,
+    spans,
+)
 
 ROLES = {
     "corpus": Role(kind="corpus", many=True),

@@ -6,18 +6,172 @@
 
 At the 128 rule a model for a laptop has two layers, too few to look anything up by; the named laptop sizes are
 narrower for their depth. A setting overrides its derived value.
+
+Settings of the long-context stage, which enlarges the window of a finished model in stages.
+
+Settings that the dial `size` fills in (`size.py`): None means derived.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pydantic import Field
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.learn.flops import multiplying
 from charter.ground.model.shape import Shape
-from charter.rooms.pretrain.size_settings import Dial, Learning, Sizing
-from charter.rooms.pretrain.window_settings import spans
+from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.room import Given
+
+# tokens that a token of an unchanged document sees on average, about
+REST_SEES = 500.0
+
+
+class Stage(Frozen):
+    """One window, and its number of steps."""
+
+    window: int = Field(ge=16, description="most tokens read at once")
+    steps: int = Field(
+        ge=1,
+        description="optimizer steps of about `batch_tokens`, at least one whole window with its share of documents",
+    )
+
+
+class Window(Frozen):
+    """How the window of a policy is enlarged; without stages it stays unchanged."""
+
+    stages: tuple[Stage, ...] = Field(
+        (), description="windows one after the other, each larger than the last"
+    )
+    method: Literal["base", "yarn"] = Field(
+        "base", description="base: RoPE's base grows with the window; yarn: Peng et al. 2023"
+    )
+    base: float | None = Field(None, gt=0, description="base of RoPE in all stages, instead of the rule's")
+    long: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="share of a step's tokens in texts that fill the window; the rest is unchanged documents",
+    )
+    lookups: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of these texts into which meaningless facts and questions about them are written",
+    )
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+
+def spans(window: Window, batch_tokens: int) -> list[tuple[int, float]]:
+    """(tokens learnt, tokens that each of them sees on average) of whole windows and of the rest, stage by stage."""
+    rows: list[tuple[int, float]] = []
+    for stage in window.stages:
+        count, beside = share(window, stage.window, batch_tokens)
+        rows.append((stage.steps * count * stage.window, stage.window / 2))
+        rows.append((stage.steps * round(beside), REST_SEES))
+    return rows
+
+
+def share(how: Window, window: int, batch_tokens: int) -> tuple[int, float]:
+    """(texts that fill the window, tokens of unchanged documents) of a step: at least one such text, and documents in
+    proportion."""
+    count = max(1, round(how.long * batch_tokens / window))
+    return count, count * window * (1 - how.long) / how.long
+
+
+def problem(window: Window, policy: Given | None) -> str:
+    """What contradicts itself or the continued policy, or ""."""
+    windows = [stage.window for stage in window.stages]
+    if not windows and (idle := sorted(window.model_fields_set - {"stages"})):
+        return f"window.{idle[0]} has no effect without window.stages; name the windows, or remove it"
+    if windows and policy is None:
+        return "window.stages enlarges the window of a model; name it under `policy`, or remove the stages"
+    if windows != sorted(set(windows)):
+        return (
+            f"window.stages has the windows {', '.join(map(str, windows))}; each must be larger than the last"
+        )
+    if windows and policy and policy.context and windows[0] <= policy.context:
+        return (
+            f"window.stages begins at {windows[0]} tokens, and {policy.name} already reads {policy.context}; begin "
+            "with more"
+        )
+    if window.base is not None and window.method == "yarn":
+        return "window.base has no effect on method yarn, which keeps the base; remove one of them"
+    return ""
+
+
+class Sizing(Frozen):
+    """Parts of the model; None means derived from `size`."""
+
+    layers: int | None = Field(None, ge=1, description="blocks")
+    width: int | None = Field(None, ge=8, description="size of the residual stream")
+    heads: int | None = Field(None, ge=1, description="query heads")
+    key_heads: int | None = Field(None, ge=1, description="key and value heads; a divisor of `heads`")
+    head_size: int | None = Field(None, ge=2, multiple_of=2, description="size of a head")
+    feed_forward: int | None = Field(None, ge=8, description="width inside SwiGLU; unset: 8/3 of the width")
+    context: int | None = Field(None, ge=16, description="most tokens read at once")
+    rope_base: float | None = Field(None, gt=0, description="base of the rotary position code")
+    tied: bool | None = Field(None, description="whether the head is the embedding")
+
+
+class Learning(Frozen):
+    """How much is learnt, and how; None means derived from `size`."""
+
+    tokens_per_weight: float = Field(
+        20.0, gt=0, description="tokens learnt for each weight that multiplies; 20 uses compute best"
+    )
+    tokens: int | None = Field(None, ge=1, description="tokens learnt in total, instead of the ratio")
+    steps: int | None = Field(None, ge=1, description="optimizer steps, instead of both")
+    batch_tokens: int | None = Field(None, ge=16, description="tokens of an optimizer step")
+    microbatch_tokens: int | None = Field(
+        None, ge=16, description="most tokens in one forward pass; bounds memory, changes nothing learnt"
+    )
+    optimizer: Literal["muon", "adamw"] = Field("muon", description="optimizer of the blocks' matrices")
+    matrix_lr: float | None = Field(None, gt=0, description="peak rate of the blocks' matrices")
+    lr: float | None = Field(None, gt=0, description="peak rate of all other weights, under AdamW")
+    weight_decay: float | None = Field(None, ge=0, description="decay of matrices, embeddings included")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
+    warmup: float = Field(0.02, ge=0, lt=1, description="share of the steps in which the rate rises")
+    decay: float = Field(0.4, ge=0, le=1, description="share of the steps in which it falls to 0, at the end")
+
+
+class Heldout(Frozen):
+    """Bits per byte of text kept out of training."""
+
+    every: int | None = Field(
+        None, ge=1, description="steps between measurements; unset: a twentieth of the run"
+    )
+    tokens: int = Field(
+        32768, ge=1, description="most tokens of each measurement; whole documents, drawn once"
+    )
+    final_tokens: int = Field(
+        1_000_000, ge=1, description="most tokens of the last measurement, which the card cites"
+    )
+
+
+class Dial(Protocol):
+    """The settings from which a plan is derived."""
+
+    @property
+    def size(self) -> int | str: ...
+    @property
+    def sizing(self) -> Sizing: ...
+    @property
+    def learning(self) -> Learning: ...
+    @property
+    def heldout(self) -> Heldout: ...
+    @property
+    def window(self) -> Window: ...
+    @property
+    def save_every(self) -> int | None: ...
+
 
 WIDTH_PER_LAYER = 128
 # name -> (layers, width): the first three depart from the rule, the others are points of it

@@ -2,6 +2,8 @@
 
 speed.jsonl has a line per optimizer step: seconds, tokens a second, model FLOPs utilisation (`learn.flops`), and the
 peak memory of the process: resident on a CPU, allocated on a GPU.
+
+A machine's peak floating-point operations a second, the reference for speeds (`flops`).
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import json
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,60 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.workspace import Workspace, drop_torn_line
 from charter.ground.learn.flops import work
 from charter.ground.learn.parallel import world
+from charter.ground.model.linear import product
 from charter.ground.model.shape import Shape
-from charter.rooms.pretrain.peak import peak
+
+# Dense bfloat16 with float32 sums, TFLOP/s, by a part of the device's name; the makers' figures.
+KNOWN = {
+    "B200": 2250.0,
+    "H200": 989.0,
+    "H100 PCIe": 756.0,
+    "H100": 989.0,
+    "A100": 312.0,
+    "L40S": 362.0,
+    "L40": 181.0,
+    "L4": 121.0,
+    "A10": 125.0,
+    "RTX 4090": 165.0,
+    "RTX 3090": 71.0,
+    "MI300X": 1307.0,
+}
+
+
+@lru_cache(maxsize=4)
+def peak(device: str, precision: str, seconds: float = 0.2) -> float:
+    """Peak operations a second: the maker's figure for a known GPU in bfloat16, else measured on square products."""
+    kind = torch.device(device).type
+    if kind == "cuda" and precision == "bfloat16":
+        name = torch.cuda.get_device_name(device)
+        rates = [rate for part, rate in KNOWN.items() if part in name]
+        if rates:
+            return rates[0] * 1e12
+    return measure_peak(device, torch.bfloat16 if precision == "bfloat16" else torch.float32, seconds)
+
+
+@torch.no_grad()
+def measure_peak(device: str, dtype: torch.dtype, seconds: float = 0.2, size: int = 0) -> float:
+    """Operations a second of square matrix products, the best of many by two libraries."""
+    size = size or (1024 if torch.device(device).type == "cpu" else 8192)
+    a, b = (torch.rand(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    libraries: tuple[Callable[[], torch.Tensor], ...] = (lambda: a @ b.t(), lambda: product(a, b))
+    for multiply in libraries:
+        _wait(device, multiply())
+        until = time.perf_counter() + seconds / 2
+        while time.perf_counter() < until:
+            started = time.perf_counter()
+            _wait(device, multiply())
+            best = min(best, time.perf_counter() - started)
+    return 2.0 * size**3 / best
+
+
+def _wait(device: str, result: torch.Tensor) -> None:
+    """Wait until the device has computed the result."""
+    if result.device.type == "cuda":
+        torch.cuda.synchronize(device)
+
 
 SPEED = "speed.jsonl"
 

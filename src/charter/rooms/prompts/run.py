@@ -12,8 +12,7 @@ from charter.ground.settings.seed import derive_seed, draw_rows
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.heldout import part_of
 from charter.ground.text.labels import EVEN, P_REFUSE, p_refuse
-from charter.rooms.prompts.apart import Apart, plain, prompts_of
-from charter.rooms.prompts.refusals import add_refusal, read_refusals
+from charter.rooms.prompts.filters import Apart, add_refusal, plain, prompts_of, read_refusals
 from charter.rooms.prompts.settings import Settings
 
 REASONS = ("topic", "long", "repeated", "copy", "held_out")

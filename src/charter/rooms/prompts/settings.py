@@ -7,10 +7,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.roles import Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Estimate, Role, Room, Sizes
 from charter.ground.text.heldout import DEV, TEST
 
 ROLES = {

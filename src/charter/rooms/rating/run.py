@@ -27,7 +27,7 @@ from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.reporting import record
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.heads import ScoreHead
-from charter.ground.model.moved import choose_weights
+from charter.ground.model.lora import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.recognise import HARM_RATING

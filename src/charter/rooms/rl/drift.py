@@ -16,8 +16,8 @@ from charter.ground.judge.detect import training_digest
 from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row
 from charter.ground.measure.metric import VERSION
 from charter.rooms.rl.learning import Targets
-from charter.rooms.rl.monitor_settings import Monitor
 from charter.rooms.rl.rollout import by_reply
+from charter.rooms.rl.settings import Monitor
 
 
 class DriftMonitor:

@@ -27,10 +27,9 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn.parallel import world
 from charter.ground.learn.product import save_learnt
 from charter.ground.model.checkpoint import save_policy
-from charter.rooms.rl.graders import Graders
 from charter.rooms.rl.policy import Policy
 from charter.rooms.rl.prompts import Prompt
-from charter.rooms.rl.reward import Reward
+from charter.rooms.rl.reward import Graders, Reward
 from charter.rooms.rl.rollout import Episode
 from charter.rooms.rl.sampler import Sampler
 from charter.rooms.rl.settings import Keep

@@ -20,8 +20,7 @@ from charter.ground.learn.loss import token_logprobs
 from charter.ground.learn.parallel import full, world
 from charter.ground.model.branches import Batch
 from charter.ground.model.checkpoint import load_policy
-from charter.ground.model.lora import adapter_off
-from charter.ground.model.moved import choose_weights
+from charter.ground.model.lora import adapter_off, choose_weights
 from charter.ground.model.transformer import Transformer, Trunk
 from charter.ground.settings.frozen import Moved
 from charter.ground.settings.seed import derive_seed

@@ -14,36 +14,377 @@ training's own.
 
 A round's replies are kept in the step's state until a resume state is past it: a server's seeds may not reproduce them,
 and a resumed run must learn from the same ones.
+
+Adapters in the layout of PEFT, which vLLM and transformers read: `adapter_config.json` and a safetensors file with
+an A and a B for every adapted part, under the names of the base model's own modules.
+
+    W_p + alpha / rank * B_p A_p     A_p [rank, inputs], B_p [outputs, rank]
+
+A server elsewhere that samples from weights which change during training: vLLM, or `charter serve`.
+
+The weights are in a folder that both machines see, and have a version, which names their content. The server loads a
+new version in one of two ways, both vLLM's own:
+
+    reload   whole weights:  POST /collective_rpc (reload_weights), /reset_prefix_cache, /update_weight_version
+    lora     an adapter:     POST /v1/load_lora_adapter under a new name, MODEL-VERSION
+
+Replies come from POST /v1/completions: ids of a prompt in, ids and log-probabilities out. Replies that may come from
+other weights are refused. With `lora` the model name of request and answer has the version. With `reload` the client
+reads the server's version before and after (/weight_info), and that of each reply if the server gives it. A restarted
+server has lost the weights: it gets them again, and all requests of that call are repeated.
+
+A server can't prove that it computes with the weights of a version. The trainer compares the log-probabilities with its
+own.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import fsync_folder
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.engine import Completion, PromptTooLong
-from charter.ground.generate.http_client import Asking
+from charter.ground.generate.http_client import Answered, Asking, bearer, one_line
 from charter.ground.generate.sampling import Sampling
 from charter.ground.learn.parallel import barrier, broadcast, full, world
 from charter.ground.model.checkpoint import save_policy
+from charter.ground.model.linear import Projection
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.tokenizer import Tokenizer
-from charter.rooms.rl.peft import save_adapter
-from charter.rooms.rl.policy_server import PolicyServer, Weights
 from charter.rooms.rl.rollout import Reply
 from charter.rooms.rl.settings import Server
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+_ROOT = "base_model.model.model.layers"
+
+
+def save_adapter(model: Transformer, folder: Path | str, start: str = "") -> None:
+    """Write a model's adapters; `start` names the checkpoint that they were trained on.
+
+    Raises CharterError for a model without adapters.
+    """
+    tensors: dict[str, Tensor] = {}
+    adapters = []
+    for number, layer in enumerate(model.blocks()):
+        for group, projections in (
+            ("self_attn", (layer.qkv, layer.out)),
+            ("mlp", (layer.gate_up, layer.down)),
+        ):
+            for projection in projections:
+                for part, (low, high) in _parts(projection).items():
+                    tensors[f"{_ROOT}.{number}.{group}.{part}.lora_A.weight"] = low
+                    tensors[f"{_ROOT}.{number}.{group}.{part}.lora_B.weight"] = high
+                if projection.adapter is not None:
+                    adapters.append(projection.adapter)
+    if not adapters:
+        raise CharterError("the model has no adapters to write; train with lora, or write its whole weights")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": start,
+        "r": adapters[0].rank,
+        "lora_alpha": adapters[0].scale * adapters[0].rank,
+        "lora_dropout": 0.0,
+        "target_modules": sorted({part for adapter in adapters for part in adapter.parts}),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+    }
+    save_file({name: t.contiguous() for name, t in tensors.items()}, folder / WEIGHTS, {"format": "pt"})
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _parts(projection: Projection) -> dict[str, tuple[Tensor, Tensor]]:
+    """A and B of each adapted part."""
+    adapter = projection.adapter
+    if adapter is None:
+        return {}
+    down = adapter.down.detach()
+    return {
+        name: (down[i * adapter.rank : (i + 1) * adapter.rank], adapter.up[name].detach())
+        for i, name in enumerate(adapter.parts)
+    }
+
+
+Takes = Literal["reload", "lora"]
+# requests under way: a server fills its slots with them
+PARALLEL = 64
+# of a call, each after the server has lost the weights
+TRIES = 4
+# tries to empty the prefix cache, of which other requests may hold parts
+RESETS = 20
+# adapters on the server
+LOADED = 2
+# of a certain token, rounded
+MOST_LOGPROB = 1e-3
+PROBE = 'Être où? "naïve" 東京\tdef f(x):\n  return 3.14e-10 if x else None'
+RESTARTED = "was restarted or got other weights from somebody else while it sampled"
+
+
+NEEDED = {
+    "reload": "VLLM_SERVER_DEV_MODE=1 (vLLM 0.32 or newer), or as charter serve --weights-from",
+    "lora": "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 (vLLM)",
+}
+
+
+class _Lost(Exception):
+    """The server no longer has the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A version, and its folder as the server's machine names it."""
+
+    version: str
+    folder: str
+
+
+class PolicyServer:
+    """`model`: the name that the server was started with. `ends`: tokens that end a reply. `vocabulary`: number of the
+    model's embeddings."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        model: str,
+        takes: Takes,
+        tokenizer: Tokenizer,
+        ends: Collection[int],
+        vocabulary: int,
+    ) -> None:
+        self.model, self._takes, self._tokenizer = model, takes, tokenizer
+        self._ends, self._vocabulary = sorted(ends), vocabulary
+        self._asking = asking
+        # adapters, the newest last
+        self._loaded: list[str] = []
+
+    def check_tokenizer(self) -> None:
+        """Raises CharterError if the server tokenizes text differently."""
+        body = {"model": self.model, "prompt": PROBE, "add_special_tokens": False}
+        answer = self._post("/tokenize", body)
+        if _field(answer, "tokens", "/tokenize") != self._tokenizer.encode(PROBE):
+            raise CharterError(
+                f"the server {self._asking.url} cuts text into other tokens than the policy's tokenizer; start it with "
+                "the checkpoint that the policy starts from"
+            )
+
+    def take(self, weights: Weights) -> None:
+        """Load these weights into the server, unless it has them."""
+        if self._takes == "lora":
+            self._load_adapter(weights)
+        elif self._version() != weights.version:
+            self._reload(weights)
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        n: int,
+        seeds: Sequence[int],
+        weights: Weights,
+    ) -> list[list[Completion]]:
+        """n completions of each prompt (ids) from exactly these weights. One request per prompt, each with its own
+        seed; its effect depends on the server.
+
+        Raises CharterError for replies that can't be the model's, and if the server keeps losing the weights.
+        """
+        for _ in range(TRIES):
+            self.take(weights)
+            try:
+                completions = self._all(prompts, sampling, n, seeds, weights)
+                if self._takes == "lora" or self._version() == weights.version:
+                    return completions
+            except _Lost:
+                pass
+            self._asking.note(
+                f"{self._asking.url} {RESTARTED}; it gets them again, and the requests are repeated"
+            )
+        raise CharterError(
+            f"the server {self._asking.url} {RESTARTED}, {TRIES} times in a row; let nobody else change its weights, "
+            "and run again"
+        )
+
+    def _all(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        n: int,
+        seeds: Sequence[int],
+        weights: Weights,
+    ) -> list[list[Completion]]:
+        self._asking.given_up.clear()
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            try:
+                return list(
+                    pool.map(lambda p, seed: self._one(p, sampling, n, seed, weights), prompts, seeds)
+                )
+            except BaseException:
+                # Ctrl-C too: don't wait for requests that wait for their next try
+                self._asking.given_up.set()
+                raise
+
+    def _one(
+        self, prompt: Sequence[int], sampling: Sampling, n: int, seed: int, weights: Weights
+    ) -> list[Completion]:
+        model = self._adapter(weights) if self._takes == "lora" else self.model
+        body = {
+            "model": model,
+            "prompt": list(prompt),
+            "n": n,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "seed": seed,
+            "logprobs": 0,
+            "return_token_ids": True,
+            "return_weight_versions": True,
+            "stop_token_ids": self._ends,
+            # override the server's defaults, e.g. of generation_config.json: the distribution must be whole
+            "top_p": 1.0,
+            "top_k": -1,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+        }
+        try:
+            answer = self._post("/v1/completions", body)
+        except Answered as error:
+            if error.status == 404 and self._takes == "lora":
+                # no model of that name: a restarted server has no adapter
+                raise _Lost from error
+            raise
+        if _field(answer, "model", "/v1/completions") != model:
+            raise CharterError(
+                f"the server {self._asking.url} answered a request for {model} as {answer['model']}"
+            )
+        choices = _field(answer, "choices", "/v1/completions")
+        if len(choices) != n:
+            raise CharterError(f"the server {self._asking.url} gave {len(choices)} replies of {n}")
+        return [self._read(choice, prompt, weights) for choice in choices]
+
+    def _read(self, choice: Mapping[str, Any], prompt: Sequence[int], weights: Weights) -> Completion:
+        """Check a reply and make a Completion of it."""
+        ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
+        if not ids or not isinstance(logprobs, list) or len(logprobs) != len(ids):
+            raise CharterError(
+                f"the server {self._asking.url} gives no token_ids with a log-probability each; it must be vLLM 0.32 "
+                f"or newer, or charter serve: {one_line(json.dumps(choice))}"
+            )
+        spans = choice.get("weight_versions")
+        if self._takes == "reload" and spans and {span["version"] for span in spans} != {weights.version}:
+            raise _Lost
+        if choice.get("prompt_token_ids") not in (None, list(prompt)):
+            raise CharterError(f"the server {self._asking.url} read another prompt than it got")
+        ended = choice.get("finish_reason") == "stop"
+        if wrong := [token for token in ids if not 0 <= token < self._vocabulary]:
+            raise CharterError(
+                f"the server {self._asking.url} wrote token {wrong[0]}, and the policy has tokens 0 to "
+                f"{self._vocabulary - 1}; start it with the checkpoint that the policy starts from"
+            )
+        if any(p is None or not math.isfinite(p) or p > MOST_LOGPROB for p in logprobs):
+            raise CharterError(f"the server {self._asking.url} gave numbers that are no log-probabilities")
+        if ended and ids[-1] not in self._ends:
+            raise CharterError(
+                f"the server {self._asking.url} ends replies with token {ids[-1]}, which ends none here; start it "
+                " with the checkpoint that the policy starts from"
+            )
+        if not ended and choice.get("finish_reason") != "length":
+            raise CharterError(
+                f"the server {self._asking.url} gave up a reply ({choice.get('finish_reason')})"
+            )
+        text = self._tokenizer.decode(ids[:-1] if ended else ids)
+        if _bare(text) != _bare(str(choice.get("text"))):
+            raise CharterError(
+                f"the server {self._asking.url} spells tokens {ids[:8]} as {choice.get('text')!r:.80}, the policy's "
+                f"tokenizer as {text!r:.80}; start it with the checkpoint that the policy starts from"
+            )
+        return Completion(
+            ids, text, [float(p) for p in logprobs], stop="end" if ended else "length", done=True
+        )
+
+    def _reload(self, weights: Weights) -> None:
+        self._tell("/collective_rpc", method="reload_weights", kwargs={"weights_path": weights.folder})
+        for _ in range(RESETS):
+            if (self._post("/reset_prefix_cache", {}) or {}).get("success", True):
+                break
+            self._asking.given_up.wait(0.2)
+        else:
+            raise CharterError(
+                f"the prefix cache of {self._asking.url} can't be emptied: what it holds comes from older weights; let "
+                "nobody else use the server"
+            )
+        self._tell("/update_weight_version", new_version=weights.version)
+        if (version := self._version()) != weights.version:
+            raise CharterError(
+                f"the server {self._asking.url} got weights {weights.version} and reports {version}"
+            )
+
+    def _version(self) -> str:
+        try:
+            return str(_field(self._asking.get("/weight_info", bearer()), "weight_version", "/weight_info"))
+        except Answered as error:
+            raise self._unable(error) from error
+
+    def _load_adapter(self, weights: Weights) -> None:
+        name = self._adapter(weights)
+        listed = _field(self._asking.get("/v1/models", bearer()), "data", "/v1/models")
+        there = {str(model.get("id")) for model in listed}
+        if name not in there:
+            self._tell("/v1/load_lora_adapter", lora_name=name, lora_path=weights.folder)
+        self._loaded = [*(one for one in self._loaded if one != name and one in there), name]
+        while len(self._loaded) > LOADED:
+            self._tell("/v1/unload_lora_adapter", lora_name=self._loaded.pop(0))
+
+    def _adapter(self, weights: Weights) -> str:
+        return f"{self.model}-{weights.version}"
+
+    def _tell(self, path: str, **body: Any) -> None:
+        """Send a request that changes the server's weights."""
+        try:
+            self._asking.tell(path, body, bearer())
+        except Answered as error:
+            raise self._unable(error) from error
+
+    def _unable(self, error: Answered) -> CharterError:
+        if error.status not in (400, 403, 404, 405, 500):
+            return error
+        return CharterError(
+            f"{error}; it must see the folder of the weights, and be started with {NEEDED[self._takes]}"
+        )
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._asking.post(path, body, bearer())
+
+
+def _field(answer: Any, name: str, path: str) -> Any:
+    if not isinstance(answer, dict) or name not in answer:
+        answer_text = one_line(json.dumps(answer))
+        raise CharterError(f"{path} answered without {name}, in another shape than vLLM: {answer_text}")
+    return answer[name]
+
+
+def _bare(text: str) -> str:
+    """A text without white space and replacement characters, in which servers differ at cut characters."""
+    return "".join(text.replace("\ufffd", "").split())
+
 
 # versions in the folder: the server may still read the one before
 KEPT = 2

@@ -7,24 +7,80 @@
 
 The last line is dual ascent on the Lagrangian of a bound (Dai 2023, Safe RLHF, 2310.12773, section 3.2): mu rises while
 too many harmless prompts are refused, and falls back to 0 once they are not.
+
+Rule rewards: rewards of a reply by simple rules without a grader. Each rule has its own unit.
+
+    refusal    (1 - 2 p) · (-1 if refused else 1)      p: probability that the prompt should be refused
+    cut        -1 for a reply cut at the limit
+    loop       -1 for a reply that repeats itself without end
+    length     -1 per 100 tokens beyond a bound
+    answer     1 right, 0 declined, -t / (1 - t) wrong     t: target accuracy
+
+Positive weights reward answers to harmless prompts, refusals of unsafe ones, and complete, varied, short replies. The
+refusal rule gives 0 for a prompt without a label or with p one half, the answer rule for one without accepted answers.
+An answer that is right with a probability above t earns more than a decline, one below t less.
+
+Sources: Mu 2024 (2411.01111), rule-based rewards beside a preference model; Kalai 2025 (2509.04664), the penalty of
+wrong answers. Bai 2022b (2212.08073) has none.
+
+The graders: the preference models to maximise, and one that the policy never learns from.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import fsum
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.judge import rules
+from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.combine import combine
+from charter.ground.judge.declining import RIGHT, WRONG, by_accepted
+from charter.ground.judge.detect import is_loop
+from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.learn.parallel import divide
 from charter.ground.text.labels import P_REFUSE
 from charter.rooms.rl.prompts import Prompt
-from charter.rooms.rl.reward_settings import Rewards, Steer
 from charter.rooms.rl.rollout import Episode, Reply, all_replies
-from charter.rooms.rl.settings import Settings
+from charter.rooms.rl.settings import Rewards, Settings, Steer
+
+LENGTH_UNIT = 100  # tokens
+
+
+def refusal(refused: bool, p_refuse: float | None) -> float:
+    """Agreement with the prompt's label, from -1 to 1; 0 for a prompt without a label."""
+    if p_refuse is None:
+        return 0.0
+    return (1 - 2 * p_refuse) * (-1.0 if refused else 1.0)
+
+
+def cut(stop: str) -> float:
+    """-1 for a reply that ended at the token limit, else 0."""
+    return -1.0 if stop == "length" else 0.0
+
+
+def loop(text: str) -> float:
+    """-1 for a reply that repeats itself without end, else 0."""
+    return -1.0 if is_loop(text) else 0.0
+
+
+def length(tokens: int, bound: int) -> float:
+    """Minus the hundreds of tokens beyond the bound."""
+    return -max(0, tokens - bound) / LENGTH_UNIT
+
+
+def answer(text: str, meta: Mapping[str, Any], target: float) -> float:
+    """Points of a reply to a question with `accepted` answers in its prompt's meta: an empty list means that nothing
+    can be known, where a decline earns 0 and all else the penalty. 0 for a prompt without `accepted`."""
+    if "accepted" not in meta:
+        return 0.0
+    outcome = by_accepted({"accepted": meta["accepted"], "answerable": bool(meta["accepted"])}, text)
+    if outcome == WRONG:
+        return -target / (1 - target)
+    return float(outcome == RIGHT and bool(meta["accepted"]))
+
 
 # Right answers to a prompt, in its meta.
 ACCEPTED = "accepted"
@@ -113,15 +169,15 @@ class Reward:
         weights = self.settings.rules
         earned = 0.0
         if weights.refusal:
-            earned += weights.refusal * rules.refusal(reply.refused, prompt.p_refuse)
+            earned += weights.refusal * refusal(reply.refused, prompt.p_refuse)
         if weights.cut:
-            earned += weights.cut * rules.cut(reply.stop)
+            earned += weights.cut * cut(reply.stop)
         if weights.loop:
-            earned += weights.loop * rules.loop(reply.text)
+            earned += weights.loop * loop(reply.text)
         if weights.length:
-            earned += weights.length * rules.length(len(reply.ids), weights.length_over)
+            earned += weights.length * length(len(reply.ids), weights.length_over)
         if weights.answer:
-            earned += weights.answer * rules.answer(reply.text, prompt.dialogue.meta, weights.target)
+            earned += weights.answer * answer(reply.text, prompt.dialogue.meta, weights.target)
         return earned
 
     def _price(self, prompt: Prompt, reply: Reply) -> float:
@@ -184,3 +240,45 @@ def _centre(scores: Sequence[float]) -> list[float]:
         return [0.0] * len(scores)
     mean = fsum(scores) / len(scores)
     return [score - mean for score in scores]
+
+
+@dataclass(frozen=True, slots=True)
+class Graders:
+    """`sources`: which maximised models judge which prompts, from `reward.sources`. `heldout`: the model that only
+    watches and ranks rounds, if there is one. Each process has its own copies."""
+
+    maximised: tuple[PreferenceModel, ...]
+    heldout: PreferenceModel | None
+    sources: Mapping[str, Sequence[int]]
+
+    @classmethod
+    def open(
+        cls, inputs: Inputs, sources: Mapping[str, Sequence[int]], device: str, precision: str
+    ) -> Graders:
+        """Load the models of the roles `reward` and `heldout_reward`."""
+        maximised = [PreferenceModel.open(i.folder, device, precision) for i in inputs.many("reward")]
+        heldout = inputs.optional("heldout_reward")
+        watching = PreferenceModel.open(heldout.folder, device, precision) if heldout else None
+        return cls(tuple(maximised), watching, sources)
+
+    def score(self, episodes: Sequence[Episode]) -> None:
+        """Fill in the scores of the maximised models, each for the replies that it judges, and of the held-out one."""
+        judge_numbers = [judges(e.prompt, self.sources, len(self.maximised)) for e in episodes]
+        for number, grader in enumerate(self.maximised):
+            judged = [e for e, numbers in zip(episodes, judge_numbers, strict=True) if number in numbers]
+            for reply, value in _score_replies(grader, judged):
+                reply.scores[number] = value
+        self.score_heldout(episodes)
+
+    def score_heldout(self, episodes: Sequence[Episode]) -> None:
+        """Fill in the scores of the held-out model."""
+        if self.heldout is not None:
+            for reply, value in _score_replies(self.heldout, episodes):
+                reply.heldout = value
+
+
+def _score_replies(grader: PreferenceModel, episodes: Sequence[Episode]) -> Iterator[tuple[Reply, float]]:
+    """Every reply of the episodes with its score."""
+    items = [(e.dialogue.messages, [r.text for r in e.replies]) for e in episodes]
+    scores = divide(items, grader.score) if items else []
+    return zip(all_replies(episodes), (score for each in scores for score in each), strict=True)

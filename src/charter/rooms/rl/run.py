@@ -22,13 +22,12 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.rooms.rl.critic import Critic
 from charter.rooms.rl.drift import DriftMonitor
-from charter.rooms.rl.graders import Graders
 from charter.rooms.rl.keep import Keeper
 from charter.rooms.rl.learning import Targets, accumulate, learning_modules, optimizer_of, targets_of
 from charter.rooms.rl.policy import Policy
 from charter.rooms.rl.ppo import adapt
 from charter.rooms.rl.prompts import prompts_of_round, read_round_prompts
-from charter.rooms.rl.reward import Reward, check_labels
+from charter.rooms.rl.reward import Graders, Reward, check_labels
 from charter.rooms.rl.rollout import Microbatches, all_replies
 from charter.rooms.rl.sampler import Sampler, whole
 from charter.rooms.rl.settings import Settings, Updates

@@ -12,7 +12,7 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.scaling import LEAST_SIZES, Ladder
-from charter.ground.settings.roles import Given
+from charter.ground.settings.room import Given
 from charter.rooms.scaling.settings import find_difference
 
 # manifest names of the weights that multiply every token, of the tokens learnt, and of the FLOPs

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from charter.ground.measure.scaling import LEAST_SIZES
-from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.roles import Filled, Given, Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Estimate, Filled, Given, Role, Room, Sizes
 
 ROLES = {"models": Role(kind="checkpoint", variant="policy", many=True)}
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from charter.ground.judge.sampling_strategy import best_first, nearest_median, order_statistic_kl
-from charter.rooms.select.filter import fault
 from charter.rooms.select.grading import Grades
-from charter.rooms.select.replies import Pool
+from charter.rooms.select.replies import Pool, fault
 from charter.rooms.select.settings import Settings
 
 

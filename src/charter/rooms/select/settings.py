@@ -6,10 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.roles import Filled, Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Estimate, Filled, Role, Room, Sizes
 
 ROLES = {
     "policy": Role(kind="assistant", required=False),

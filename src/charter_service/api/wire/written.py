@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from charter.ground.moderation.pieces import join_turns
-from charter.ground.moderation.places import WORDS
+from charter.ground.moderation.places import WORDS, join_turns
 from charter.ground.text.dialogue import Message, Role, system
 from charter_service.api.model_request import Said
 from charter_service.api.wire.content import BETWEEN

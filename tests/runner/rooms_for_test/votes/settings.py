@@ -2,8 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from charter.ground.settings.roles import Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Role, Room
 
 ROLES = {"prompts": Role(kind="dialogues", many=True)}
 

@@ -2,9 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from charter.ground.settings.estimate import Estimate, Sizes
-from charter.ground.settings.roles import Role
-from charter.ground.settings.room import Room
+from charter.ground.settings.room import Estimate, Role, Room, Sizes
 
 ROLES = {
     "prompts": Role(kind="dialogues", many=True),

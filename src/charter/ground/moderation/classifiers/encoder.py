@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import digest_file
-from charter.ground.model.source import materialise
+from charter.ground.model.opening import materialise
 from charter.ground.moderation.classifiers.reader import Reader, Window, cut
 from charter.ground.text.tokenizer import Tokenizer
 

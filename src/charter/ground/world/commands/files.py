@@ -1,5 +1,5 @@
-"""Commands on the files of the host where the agent is. An agent's user may change its own files, and "
-"what is open."""
+"""Commands on the files of the host where the agent is. An agent's user may change its own files, and
+what is open."""
 
 from __future__ import annotations
 

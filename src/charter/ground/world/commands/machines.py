@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from charter.ground.world.clock import passed, time_of
 from charter.ground.world.command import Argument, Command, listed, whole
 from charter.ground.world.commands.files import full, readable, stored
 from charter.ground.world.language import answer_of, rules_of
-from charter.ground.world.programs import started
+from charter.ground.world.programs import passed, started, time_of
 from charter.ground.world.state import Refused, World, noted, with_host
 
 LONGEST = 60  # ticks of one wait

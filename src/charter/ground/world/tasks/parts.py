@@ -1,5 +1,5 @@
-"""What several tasks build with: the desk where an agent starts, model files, and milestones of usual "
-"kinds."""
+"""What several tasks build with: the desk where an agent starts, model files, and milestones of usual
+kinds."""
 
 from __future__ import annotations
 

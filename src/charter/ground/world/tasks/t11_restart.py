@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from charter.ground.world.clock import passed as later
 from charter.ground.world.names import code, generator, places
 from charter.ground.world.programs import booted
+from charter.ground.world.programs import passed as later
 from charter.ground.world.state import File, Host, World
 from charter.ground.world.task import Cheat, Milestone, Script, Task, scripted
 from charter.ground.world.tasks.parts import desk, model, shards

@@ -9,9 +9,9 @@ import re
 from dataclasses import replace
 from functools import partial
 
-from charter.ground.world.clock import passed as later
 from charter.ground.world.names import code, generator, places
 from charter.ground.world.programs import BEACON, halted
+from charter.ground.world.programs import passed as later
 from charter.ground.world.state import File, Host, Process, Site, World, happened
 from charter.ground.world.task import Cheat, Milestone, Script, Task, scripted
 from charter.ground.world.tasks.parts import HOME, desk

@@ -94,8 +94,8 @@ def _mended(text: str, world: World) -> bool:
 
 
 def passed(world: World) -> bool:
-    """The branch's last commit answers what nobody has seen, has the tests as they were, and main is as "
-    "it was."""
+    """The branch's last commit answers what nobody has seen, has the tests as they were, and main is as
+    it was."""
     assert world.repository is not None
     first, last, main = (
         world.repository.commits[0],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from charter.ground.measure.metrics import of_a_judge
 from charter.ground.measure.screening import OF_SCREENS, PLACED
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate.task import Context, Rows, Task
 
 if TYPE_CHECKING:

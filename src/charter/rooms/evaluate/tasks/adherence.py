@@ -20,7 +20,7 @@ from charter.ground.constitution.constitution import load
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Better, Metric, Term
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.dialogue import Dialogue, prompt_of, user
 from charter.ground.text.jsonl import read_text
 from charter.ground.text.records import read_dialogues

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from charter.ground.artifact.manifest import digest_text
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate.choices import NO_SHOT, without_examples
 from charter.rooms.evaluate.marks import likeliest
 from charter.rooms.evaluate.reading import Row, draw_questions, place_of

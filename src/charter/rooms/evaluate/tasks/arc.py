@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.free_questions import stem_and_options
 from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES, behind_examples
 from charter.rooms.evaluate.marks import likeliest

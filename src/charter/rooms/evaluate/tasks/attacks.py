@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.attack.chains import CHAIN, SEED, SEED_PROMPT, family_of, known, mutate
-from charter.ground.attack.twins import pick_twins
+from charter.ground.attack.families import pick_twins
 from charter.ground.judge.success import MARKS, SUCCESS
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Better, Judge, Metric, Term, corrected_metric
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.dialogue import Dialogue, user
 from charter.ground.text.records import read_prompts
 from charter.rooms.evaluate import replying

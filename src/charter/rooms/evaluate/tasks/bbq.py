@@ -33,7 +33,7 @@ from charter.ground.measure.bias import (
 )
 from charter.ground.measure.metric import VERSION, Metric
 from charter.ground.measure.score import tabulate
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import likeliest
 from charter.rooms.evaluate.metrics import higher, lower, neither

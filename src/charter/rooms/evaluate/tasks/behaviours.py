@@ -21,9 +21,9 @@ from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.question_sets import sets_agree, writer
 from charter.ground.measure.score import Table, tabulate
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate import asking
-from charter.rooms.evaluate.either import (
+from charter.rooms.evaluate.asking import (
     YES_NO,
     Asked,
     first_share,

@@ -20,7 +20,7 @@ from typing import Any
 from charter.ground.measure import counts
 from charter.ground.measure.bias import gap
 from charter.ground.measure.metric import SHARE, VERSION, Metric
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.answers import says_yes
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import TOO_LONG, shares

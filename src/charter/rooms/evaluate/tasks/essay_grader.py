@@ -13,7 +13,7 @@ from typing import Any
 from charter.ground.measure import counts
 from charter.ground.measure.essays import combine, rank_correlation
 from charter.ground.measure.metric import Term
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate.metrics import higher, lower, neither
 from charter.rooms.evaluate.reading import Row, draw_questions
 from charter.rooms.evaluate.task import SCORED, Context, Marks, Question, Rows, Task

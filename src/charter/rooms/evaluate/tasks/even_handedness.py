@@ -16,7 +16,7 @@ from typing import Any
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Better, Measure, Metric, Term
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.answers import letter_of
 from charter.ground.text.dialogue import Dialogue, user
 from charter.ground.text.records import check_distinct

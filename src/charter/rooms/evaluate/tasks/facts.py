@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from charter.ground.measure import counts
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.answers import occurs
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.free_questions import read_facts

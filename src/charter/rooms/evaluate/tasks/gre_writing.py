@@ -13,7 +13,7 @@ from typing import Any
 from charter.ground.measure import counts
 from charter.ground.measure.essays import HIGHEST, apart, combine
 from charter.ground.measure.metric import PLAIN
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.exam import draw, examples, origin, reader
 from charter.rooms.evaluate.exam_scale import check_scale, scale_essays

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.answers import number, read_number
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long, verdict

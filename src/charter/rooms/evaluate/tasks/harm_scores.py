@@ -16,7 +16,7 @@ from typing import Any
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Better, Measure, Metric
 from charter.ground.measure.score import Table, tabulate
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.ballot import HARMFUL_FROM
 from charter.ground.text.dialogue import Dialogue
 from charter.rooms.evaluate import replying

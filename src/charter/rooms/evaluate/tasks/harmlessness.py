@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from charter.ground.measure import counts
 from charter.ground.measure.fluency import fluency_of
 from charter.ground.measure.metric import Metric
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.dialogue import Dialogue
 from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.marks import mark_detections

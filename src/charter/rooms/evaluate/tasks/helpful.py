@@ -10,7 +10,7 @@ from charter.ground.measure import counts
 from charter.ground.measure.fluency import fluency_of
 from charter.ground.measure.metric import PLAIN, Metric
 from charter.ground.measure.metrics import WINS
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.dialogue import Dialogue
 from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.marks import mark_detections

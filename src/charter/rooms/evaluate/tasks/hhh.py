@@ -22,7 +22,7 @@ from charter.ground.measure import calibration, counts
 from charter.ground.measure.metric import VERSION, Metric
 from charter.ground.measure.metrics import AXES, HHH, calibration_metrics, of_a_judge
 from charter.ground.measure.score import Table, points, tabulate
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.settings.sources import shipped
 from charter.ground.text.columns import ASKED
 from charter.ground.text.dialogue import Comparison, assistant, cluster_of, sides, user

@@ -19,7 +19,7 @@ from charter.ground.measure import counts
 from charter.ground.sandbox.limits import Limits
 from charter.ground.sandbox.preflight import sandbox
 from charter.ground.sandbox.program import Outcome, Program, Verdict, check_all
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long
 from charter.rooms.evaluate.metrics import higher, lower

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from charter.ground.measure.counts import flag, mean
 from charter.ground.measure.honesty import ANSWERABLE, UNANSWERABLE, of_answers
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.invented import Fact, fact_of, with_twins
 from charter.rooms.evaluate.honesty import Honest, honest_task
 from charter.rooms.evaluate.metrics import higher, lower

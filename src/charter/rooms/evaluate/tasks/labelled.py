@@ -17,11 +17,11 @@ from typing import Any
 from charter.ground.judge.detect import is_refusal
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.ballot import HARMFUL_FROM
 from charter.ground.text.dialogue import Dialogue, cluster_of, user
 from charter.rooms.evaluate import asking, replying
-from charter.rooms.evaluate.either import YES_NO, Asked, first_share, prefers
+from charter.rooms.evaluate.asking import YES_NO, Asked, first_share, prefers
 from charter.rooms.evaluate.grouped import Measure, by_group
 from charter.rooms.evaluate.metrics import higher, lower
 from charter.rooms.evaluate.reading import TEST, read_split

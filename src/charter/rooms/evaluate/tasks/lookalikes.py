@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from charter.ground.measure import counts
 from charter.ground.measure.fluency import fluency_of
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate.marks import mark_detections
 from charter.rooms.evaluate.metrics import lower, neither
 from charter.rooms.evaluate.task import REPLIES, Protocol, Task

@@ -8,11 +8,10 @@ into a scaled one.
 from __future__ import annotations
 
 from charter.ground.measure.metric import VERSION
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.exam_items import parse_item
 from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES
-from charter.rooms.evaluate.exam import as_question, by_letter, draw, mark_letter, reader
-from charter.rooms.evaluate.exam_numbers import metrics
+from charter.rooms.evaluate.exam import as_question, by_letter, draw, mark_letter, metrics, reader
 from charter.rooms.evaluate.reading import Row
 from charter.rooms.evaluate.stand_ins import mmlu_item
 from charter.rooms.evaluate.task import Question, Task

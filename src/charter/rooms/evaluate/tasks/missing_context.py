@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 
-from charter.ground.judge.answered import DECLINED, RIGHT, WRONG, by_accepted
-from charter.ground.judge.declining import abstains
+from charter.ground.judge.declining import DECLINED, RIGHT, WRONG, abstains, by_accepted
 from charter.ground.measure.counts import equal, mean
 from charter.ground.measure.honesty import ANSWERABLE, UNANSWERABLE, of_answers
 from charter.ground.measure.metric import Metric
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate.honesty import Honest, honest_task
 from charter.rooms.evaluate.metrics import higher, lower
 from charter.rooms.evaluate.reading import TEST, Row, read_split

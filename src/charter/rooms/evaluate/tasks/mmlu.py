@@ -15,7 +15,7 @@ from pathlib import Path
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.measure import counts
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.settings.sources import shipped, shipped_folder
 from charter.ground.text.answers import letter_of
 from charter.ground.text.columns import raw_rows

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.choices import FIVE_SHOT, LEAD, TAKES
 from charter.rooms.evaluate.marks import likeliest

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from charter.ground.measure.bias import occupation_bias
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.metrics import lower

@@ -15,7 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import position
 from charter.ground.measure.metric import EXPONENT
 from charter.ground.measure.position import bucket_of
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate.metrics import lower, neither
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import SCORED, Context, Protocol, Question, Rows, Task

@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from charter.ground.judge.answered import DECLINED, RIGHT, WRONG
-from charter.ground.judge.declining import abstains, claims_ignorance
+from charter.ground.judge.declining import DECLINED, RIGHT, WRONG, abstains, claims_ignorance
 from charter.ground.measure import counts
 from charter.ground.measure.honesty import of_answers
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Table, tabulate
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.answers import occurs
 from charter.rooms.evaluate.honesty import Honest, honest_task
 from charter.rooms.evaluate.metrics import higher, lower

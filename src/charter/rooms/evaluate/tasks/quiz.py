@@ -6,7 +6,7 @@ A reply has at most 64 tokens, so that listing many answers doesn't pay.
 from __future__ import annotations
 
 from charter.ground.measure import counts
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.answers import occurs
 from charter.ground.text.free_questions import read_short_questions
 from charter.rooms.evaluate.marks import mark_detections

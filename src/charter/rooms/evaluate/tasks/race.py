@@ -6,7 +6,7 @@ context after the examples is kept as "too long".
 
 from __future__ import annotations
 
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate.choices import FIVE_SHOT, TAKES, behind_examples
 from charter.rooms.evaluate.marks import likeliest
 from charter.rooms.evaluate.reading import Row, draw_questions, place_of

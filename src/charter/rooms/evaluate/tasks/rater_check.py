@@ -27,7 +27,7 @@ from charter.ground.judge.rater import KEPT
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Judge, Metric
 from charter.ground.measure.ranking import Where, auroc, rank_correlation
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.columns import plain_name, raw_rows
 from charter.ground.text.dialogue import Dialogue, Message, assistant, cluster_of, user
 from charter.ground.text.judgments import SIMULATED

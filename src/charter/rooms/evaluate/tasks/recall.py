@@ -13,7 +13,7 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import counts
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.facts import HELD_PLACES, HELD_WORDS, statement
 from charter.ground.text.facts import question as ask
 from charter.rooms.evaluate import asking

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from charter.ground.measure import counts
 from charter.ground.measure.metrics import ROUNDS
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.examples import read_transcripts
 from charter.ground.text.records import check_distinct
 from charter.rooms.evaluate import replying

@@ -12,7 +12,7 @@ from typing import Any
 
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Table, points, tabulate
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.dialogue import user
 from charter.rooms.evaluate.metrics import higher, neither
 from charter.rooms.evaluate.reading import draw_questions

@@ -15,7 +15,7 @@ from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric, Term
 from charter.ground.measure.reporting import Reported
 from charter.ground.reports.signoff import SIGNOFF
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.dialogue import Dialogue, user
 from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.asking import ask_both_ways, read_both, shorten

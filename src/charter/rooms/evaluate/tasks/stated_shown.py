@@ -15,10 +15,10 @@ from typing import Any
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Measure, Metric
 from charter.ground.measure.score import Table, tabulate
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.dialogue import Message
 from charter.rooms.evaluate import asking, replying
-from charter.rooms.evaluate.either import YES_NO, Asked, first_share, mass, prefers
+from charter.rooms.evaluate.asking import YES_NO, Asked, first_share, mass, prefers
 from charter.rooms.evaluate.grouped import by_group
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.metrics import higher, lower

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from charter.ground.judge.answered import DECLINED, RIGHT, WRONG
+from charter.ground.judge.declining import DECLINED, RIGHT, WRONG
 from charter.ground.measure.counts import equal, mean
 from charter.ground.measure.honesty import of_answers
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.choices import LEAD, NO_SHOT
 from charter.rooms.evaluate.honesty import Honest, compare

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from charter.ground.judge.answered import RIGHT, WRONG
+from charter.ground.judge.declining import RIGHT, WRONG
 from charter.ground.measure.counts import Row, equals
 from charter.ground.measure.honesty import net, of_answers
 from charter.ground.measure.metric import Metric

@@ -15,9 +15,9 @@ from typing import Any
 
 from charter.ground.measure import counts
 from charter.ground.measure.metric import Metric
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate import asking
-from charter.rooms.evaluate.either import Asked, first_share, mass, prefers
+from charter.rooms.evaluate.asking import Asked, first_share, mass, prefers
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.metrics import lower
 from charter.rooms.evaluate.reading import draw_questions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.ground.measure.metrics import OF_TEXT
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.records import check_distinct, read_texts
 from charter.rooms.evaluate.task import SCORED, Context, Protocol, Rows, Task
 

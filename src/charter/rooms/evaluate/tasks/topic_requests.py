@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from charter.ground.measure import counts
 from charter.ground.measure.metric import VERSION, Better, Kind, Metric, Term
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.heldout import BENIGN, REPRESENTATIVE
-from charter.ground.text.transcript import format_transcript
+from charter.ground.text.parsing import format_transcript
 from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.asking import ask_both_ways, read_both, shorten
 from charter.rooms.evaluate.corrections import corrected

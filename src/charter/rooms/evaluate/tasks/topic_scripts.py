@@ -13,7 +13,7 @@ from typing import Any
 from charter.ground.measure import counts
 from charter.ground.measure.metric import VERSION, Metric
 from charter.ground.measure.turns import any_turn, last_turn, least_margin
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.heldout import BENIGN, REPRESENTATIVE
 from charter.rooms.evaluate import replying
 from charter.rooms.evaluate.corrections import corrected

@@ -4,20 +4,24 @@ text the languages have (card section 4.1; FLORES-200).
 BLEU counts pieces of sacreBLEU's flores200 tokenizer, whose model the library fetches at first use. If that fails, it
 counts words (13a), or characters for languages without blanks between words. The score's identity says which, in
 sacreBLEU's own words.
+
+The counts of a translated sentence. Their sums give the corpus scores of `measure.translation`.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
+from sacrebleu.utils import SACREBLEU_DIR
 
-from charter.ground.judge.translated import PIECES, at_hand, sentence_counts
 from charter.ground.measure import translation
-from charter.ground.measure.languages import ENGLISH, language, unspaced
-from charter.ground.settings.roles import Role
+from charter.ground.measure.translation import ENGLISH, chrf_counts, language, unspaced
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long
 from charter.rooms.evaluate.metrics import higher
@@ -34,6 +38,26 @@ from charter.rooms.evaluate.task import (
     unanswered_rate,
 )
 from charter.rooms.evaluate.tasks.mmlu_plain import by_subject
+
+PIECES = "flores200"
+
+
+def sentence_counts(bleu: BLEU | None, reply: str, reference: str) -> dict[str, list[int]]:
+    """The counts that one sentence adds to `measure.translation.chrf` and, with a tokenizer, `.bleu`. Line breaks of
+    the reply become blanks."""
+    hypothesis = " ".join(reply.split())
+    letters = {"chrf": chrf_counts(hypothesis, reference)}
+    if bleu is None:
+        return letters
+    score = bleu.corpus_score([hypothesis], [[reference]])
+    return {"bleu": [score.sys_len, score.ref_len, *score.counts, *score.totals]} | letters
+
+
+def at_hand(tokenizer: str) -> BLEU | None:
+    """BLEU with a tokenizer; None if its model is not on this disk: nothing is downloaded."""
+    model = Path(SACREBLEU_DIR) / "models" / Path(SPM_MODELS[PIECES]["url"]).name
+    return None if tokenizer == PIECES and not model.is_file() else BLEU(tokenize=tokenizer)
+
 
 REQUEST = "Translate this sentence from English into {}. Reply with the translation alone."
 # columns without a sentence

@@ -14,7 +14,7 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.declining import declines
 from charter.ground.measure import counts
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.text.answers import normal
 from charter.ground.text.free_questions import accepted_answers
 from charter.rooms.evaluate import asking

@@ -25,7 +25,7 @@ from charter.ground.judge.declining import declines
 from charter.ground.measure import counts
 from charter.ground.measure.metric import VERSION, Metric
 from charter.ground.measure.metrics import HELPER_PASSES
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate import asking

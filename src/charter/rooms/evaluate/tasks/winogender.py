@@ -13,7 +13,7 @@ from typing import Any
 from charter.ground.measure import counts
 from charter.ground.measure.bias import pronouns_follow_shares
 from charter.ground.measure.metric import PLAIN
-from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Role
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import TOO_LONG, shares
 from charter.rooms.evaluate.metrics import neither

@@ -1,4 +1,6 @@
-"""A refusal after each unsafe prompt: the targets of plain supervised finetuning, the simplest baseline of
+"""Prompts that must not recur, and how words are compared.
+
+A refusal after each unsafe prompt: the targets of plain supervised finetuning, the simplest baseline of
 Constitutional AI.
 
 It is drawn at random among those of the prompt's topic. If there are none, or `by_topic` is false, it has the topic
@@ -8,13 +10,53 @@ It is drawn at random among those of the prompt's topic. If there are none, or `
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue, assistant
+from charter.ground.text.dialogue import Dialogue, assistant, prompt_of
+from charter.ground.text.heldout import key_of
+from charter.ground.text.overlap import words
 from charter.ground.text.records import read_dialogues
+
+
+def prompts_of(folder: Path) -> list[Dialogue]:
+    """The prompts of a set, in its order."""
+    return [prompt_of(d) for d in read_dialogues(folder)]
+
+
+def plain(prompt: Dialogue) -> str:
+    """A prompt's words in small letters, for comparison."""
+    return key_of(prompt.messages[-1]["content"])
+
+
+class Apart:
+    """Prompts that must not recur: whole, or a run of `overlap` words of one."""
+
+    def __init__(self, inputs: Inputs, overlap: int) -> None:
+        self.overlap = overlap
+        self.whole: set[str] = set()
+        self.runs: set[tuple[str, ...]] = set()
+        for source in inputs.many("apart"):
+            for prompt in prompts_of(source.folder):
+                self.whole.add(plain(prompt))
+                self.runs.update(self._runs(prompt))
+
+    def holds(self, prompt: Dialogue, key: str) -> bool:
+        """Whether a prompt, or a run of its words, is among these."""
+        return key in self.whole or any(run in self.runs for run in self._runs(prompt))
+
+    def _runs(self, prompt: Dialogue) -> Iterator[tuple[str, ...]]:
+        if self.overlap:
+            prompt_words = words(prompt.messages[-1]["content"])
+            yield from (
+                tuple(prompt_words[at : at + self.overlap])
+                for at in range(len(prompt_words) - self.overlap + 1)
+            )
+
 
 # the topic of refusals that fit any request
 STOCK = "stock"
