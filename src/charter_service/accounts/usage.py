@@ -3,6 +3,8 @@
 Counts are gathered in memory and written every half second in one transaction, so that a request costs no commit: a
 killed process loses the counts of the last half second, and nothing written before. Pages take sums from the daily
 ones where those suffice, and single rows a page at a time; no query reads more than the chosen days.
+
+Calls of tools that the server ran, and those that failed, by day (UTC), key and tool.
 """
 
 from __future__ import annotations
@@ -24,9 +26,64 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from charter.ground.artifact.errors import CharterError
 from charter_service.accounts.keys import note_used
 from charter_service.accounts.requests import RequestRow, add_requests
-from charter_service.accounts.tables import KEYS, ORGANISATIONS, USAGE, USAGE_SUMS
-from charter_service.accounts.tool_use import Place, ToolCounts, add_tool_use
+from charter_service.accounts.tables import KEYS, ORGANISATIONS, TOOL_USE, USAGE, USAGE_SUMS
 from charter_service.web.database import POSTGRESQL, writing
+
+Place = tuple[str, str, str]  # key, day, tool
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCounts:
+    """Calls, and those of them that failed."""
+
+    calls: int = 0
+    failures: int = 0
+
+    def __add__(self, other: ToolCounts) -> ToolCounts:
+        return ToolCounts(self.calls + other.calls, self.failures + other.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class DayTool:
+    """The calls of a tool on a day."""
+
+    day: str  # 2026-11-26
+    tool: str
+    counts: ToolCounts
+
+
+def tools_by_day(
+    connection: Connection, since: date, until: date, organisation: str | None = None
+) -> list[DayTool]:
+    """Calls from one day to another, both included, by day and tool; of one organisation (its id), or of all."""
+    t = TOOL_USE.c
+    wanted = (
+        select(t.day, t.tool, func.sum(t.calls).label("calls"), func.sum(t.failures).label("failures"))
+        .where(t.day >= since.isoformat(), t.day <= until.isoformat())
+        .group_by(t.day, t.tool)
+        .order_by(t.day, t.tool)
+    )
+    if organisation is not None:
+        wanted = wanted.join(KEYS, KEYS.c.id == t.key).where(KEYS.c.organisation == organisation)
+    rows = connection.execute(wanted)
+    return [DayTool(row.day, row.tool, ToolCounts(int(row.calls), int(row.failures))) for row in rows]
+
+
+def add_tool_use(connection: Connection, gathered: Mapping[Place, ToolCounts]) -> None:
+    """Adds counts to the rows of their key, day and tool; creates missing rows."""
+    rows = [
+        {"key": key, "day": day, "tool": tool, "calls": counts.calls, "failures": counts.failures}
+        for (key, day, tool), counts in sorted(gathered.items())
+    ]
+    if not rows:
+        return
+    dialect = postgresql if connection.dialect.name == POSTGRESQL else sqlite
+    statement = dialect.insert(TOOL_USE)
+    more = {name: TOOL_USE.c[name] + statement.excluded[name] for name in ("calls", "failures")}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["key", "day", "tool"], set_=more), rows
+    )
+
 
 SECONDS = 0.5
 MOST_NAMED = 20  # organisations or keys in a list of the largest

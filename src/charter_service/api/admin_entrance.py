@@ -37,8 +37,7 @@ from charter_service.people.entrance import SESSION, join_and_enter, places_besi
 from charter_service.people.entrance import enter as enter_person
 from charter_service.people.members import actor_of, check_still, sign_out, signature
 from charter_service.people.places import CONSOLE
-from charter_service.people.roles import OWNER, Right, allows
-from charter_service.people.workers import Person, person_of
+from charter_service.people.workers import OWNER, Person, Right, allows, person_of
 from charter_service.web.audit import Actor, note_act
 from charter_service.web.database import reading, writing
 from charter_service.web.entrance import CSRF, LONGEST_TOKEN, Cookie, Limiter, Once, SentOnce, printable

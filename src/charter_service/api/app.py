@@ -34,8 +34,8 @@ from charter_service.api.wire import (
     messages,
     models,
     renewing,
+    server_tools,
     tokenize,
-    tool_list,
 )
 from charter_service.api.wire.route import Route
 from charter_service.web.listening import log_to_stderr, run_app
@@ -75,7 +75,7 @@ def suggest_address(path: str, served: Sequence[str]) -> str:
 
 API = (
     models,
-    tool_list,
+    server_tools,
     messages,
     batches,
     files,

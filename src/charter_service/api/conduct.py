@@ -21,9 +21,8 @@ from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.moderation.actions import Level as Sensitivity
 from charter.ground.moderation.actions import Verdict
 from charter.ground.moderation.policy import Policy
-from charter_service.accounts import appeals, feedback, grants
-from charter_service.accounts.appeals import Stop
-from charter_service.accounts.cases import ACTED, Case, CaseVerdict, NewCase, open_case, stopped_before
+from charter_service.accounts import cases, feedback, grants
+from charter_service.accounts.cases import ACTED, Case, CaseVerdict, NewCase, Stop, open_case, stopped_before
 from charter_service.accounts.decisions import WHOLE, Entry, Log, append, user_mark
 from charter_service.accounts.export import expire
 from charter_service.accounts.grants import SEVERE, Grant
@@ -267,12 +266,12 @@ class Conduct:
         mark = user_mark(organisation, user)
         with writing(self._engine) as connection:
             if stop is not None:
-                return appeals.appeal_stop(connection, organisation, stop, words, self._clock())
+                return cases.appeal_stop(connection, organisation, stop, words, self._clock())
             change = newest_of(connection, account_of(organisation, mark))
             if change is None or change.level == LEVELS[0]:
                 whose = "user" if user else "account"
                 raise Refusal(f"the {whose} is in good standing; appeal a single stop by its request", 409)
-            return appeals.appeal(connection, organisation, words, self._clock(), mark)
+            return cases.appeal(connection, organisation, words, self._clock(), mark)
 
     def settle(
         self, case: str, verdict: CaseVerdict, by: str, note: str = "", also: Also | None = None

@@ -15,18 +15,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from charter.ground.moderation.screen import Screen
-from charter_service.accounts.appeals import Stop, appeals_of
-from charter_service.accounts.cases import MOST_WORDS
+from charter_service.accounts.cases import MOST_WORDS, Stop, appeals_of
 from charter_service.accounts.decisions import Decision, decisions_of, user_mark
 from charter_service.accounts.feedback import thumbs_of
 from charter_service.accounts.keys import Caller
 from charter_service.api.errors import ApiError, invalid
 from charter_service.api.model_request import Call
 from charter_service.api.service import Service
+from charter_service.api.wire.answers import rfc3339
 from charter_service.api.wire.content import Strict
 from charter_service.api.wire.reading import service_of, user_digest
 from charter_service.api.wire.route import Routes, parameter
-from charter_service.api.wire.times import rfc3339
 from charter_service.web.database import reading
 
 SCOPE = "feedback"

@@ -15,7 +15,7 @@ from charter.ground.moderation.screen import Screen
 from charter.ground.settings.placed import read_placed
 from charter_service.accounts.policies import Published, newest_policy
 from charter_service.accounts.policies import text_of as yaml_of
-from charter_service.api.wire.times import rfc3339
+from charter_service.api.wire.answers import rfc3339
 from charter_service.web.database import reading
 
 

@@ -15,10 +15,9 @@ from charter.ground.constitution.constitution import load
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.sources import digest_source, resolve_again
-from charter_service.api.backend import Backend
 from charter_service.api.config import Model
 from charter_service.api.errors import ApiError
-from charter_service.api.model_request import Call
+from charter_service.api.model_request import Backend, Call
 from charter_service.api.renewal import START
 
 

@@ -23,16 +23,14 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import Steps
 from charter.ground.generate.fair import FairThreads, Processor
 from charter.ground.moderation.screen import Screen
-from charter_service.accounts.allowances import Allowances
+from charter_service.accounts.allowances import Allowances, Spending
 from charter_service.accounts.batches import Quota
 from charter_service.accounts.files import blobs_of
-from charter_service.accounts.keyring import Keyring
-from charter_service.accounts.keys import Caller, make_anonymous
+from charter_service.accounts.keys import Caller, Keyring, make_anonymous
 from charter_service.accounts.limits import Admission, Admissions, TooMany
 from charter_service.accounts.policies import NewPolicy, Published, keep_configured, publish
 from charter_service.accounts.remembered import Standing
 from charter_service.accounts.retention import Sweeping
-from charter_service.accounts.spending import Spending
 from charter_service.accounts.standings import keep_ladder
 from charter_service.accounts.store import open_accounts
 from charter_service.accounts.usage import Meter

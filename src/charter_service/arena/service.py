@@ -25,7 +25,7 @@ from charter_service.arena.words import Words, make_words
 from charter_service.people.collection import Collection
 from charter_service.people.conversations import picked_reply, turns_of
 from charter_service.people.export import ATTEMPT, attempts_of, open_people
-from charter_service.people.flagged import flagged_cases
+from charter_service.people.opinions import flagged_cases
 from charter_service.people.reviewing import Item, enqueue
 from charter_service.people.tables import FACTS, TURNS, VOTES
 from charter_service.web.database import writing

@@ -22,8 +22,8 @@ from charter_service.chat import (
     talk,
     temporary_pages,
 )
-from charter_service.chat.colouring import COLOURS
 from charter_service.chat.files import AROUND
+from charter_service.chat.markdown import COLOURS
 from charter_service.chat.service import Service
 from charter_service.chat.site import LARGEST, SITE, admin, member
 from charter_service.people.export import open_people

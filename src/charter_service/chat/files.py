@@ -46,10 +46,21 @@ from charter_service.people.workers import Person, lock
 from charter_service.web.blobs import Blob
 from charter_service.web.database import reading, writing
 from charter_service.web.entrance import NotEntered, check_form
-from charter_service.web.forms import BROKEN_OFF, MOST_FIELDS, Form, check_site, content_type, pieces_of
+from charter_service.web.forms import (
+    BROKEN_OFF,
+    MOST_FIELDS,
+    MULTIPART,
+    Form,
+    Malformed,
+    Part,
+    Upload,
+    boundary_of,
+    check_site,
+    content_type,
+    pieces_of,
+)
 from charter_service.web.refusal import NotFound, Refusal, Stale
 from charter_service.web.site import Endpoint, wants_json
-from charter_service.web.upload import MULTIPART, Malformed, Part, Upload, boundary_of
 
 
 def new_draft(connection: Connection, person: Person) -> str:

@@ -23,9 +23,8 @@ from charter_service.chat.storage import megabytes
 from charter_service.chat.temporary import TemporaryChat
 from charter_service.people.entrance import SESSION, PeopleSite, SignedIn, join_and_enter
 from charter_service.people.places import CHAT, CONSOLE, NAMES, other_places
-from charter_service.people.roles import allows
 from charter_service.people.tables import PEOPLE
-from charter_service.people.workers import Person, invite
+from charter_service.people.workers import Person, allows, invite
 from charter_service.web.database import alone, reading, writing
 from charter_service.web.entrance import check_pace
 from charter_service.web.forms import Form

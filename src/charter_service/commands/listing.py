@@ -2,7 +2,7 @@
 
 from charter.terminal.entries import Family, Panels, entry
 from charter_service.arena import commands as arena
-from charter_service.arena import data_commands as arena_data
+from charter_service.arena import commands as arena_data
 from charter_service.commands import chat_pages, serve, up
 from charter_service.console import conduct_commands as conduct
 from charter_service.console import key_commands as keys

@@ -14,14 +14,15 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from starlette.responses import Response, StreamingResponse
 
-from charter_service.accounts import buckets, export, keys, organisations
+from charter_service.accounts import export, keys, organisations
+from charter_service.accounts import limits as buckets
 from charter_service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter_service.api.errors import ApiError, api_error, invalid
 from charter_service.api.rendering import ADMIN
 from charter_service.api.service import Service
-from charter_service.api.wire.times import rfc3339
+from charter_service.api.wire.answers import rfc3339
 from charter_service.console.filters import Count, Sent, check_sure, counted, is_sure
-from charter_service.console.rows import LIMITS, key_row
+from charter_service.console.listing import LIMITS, key_row
 from charter_service.web.database import reading, writing
 
 ROUTES = AdminRoutes(TAG)

@@ -13,10 +13,9 @@ from starlette.responses import Response
 from charter_service.api.admin_entrance import TAG, AdminRoutes, Shown, Visit
 from charter_service.api.errors import ApiError
 from charter_service.api.rendering import ADMIN
-from charter_service.api.wire.times import rfc3339
-from charter_service.console.figures import spreadsheet
+from charter_service.api.wire.answers import rfc3339
 from charter_service.console.filters import DATE, DayStart, Filters, Input, number, one_of
-from charter_service.console.listing import timed
+from charter_service.console.listing import spreadsheet, timed
 from charter_service.web.audit import Row, Wanted, audit_tip, search_acts, verify_acts
 from charter_service.web.database import reading
 

@@ -31,9 +31,8 @@ from charter_service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Vi
 from charter_service.api.errors import ApiError
 from charter_service.api.feedback import titles_of
 from charter_service.api.rendering import ADMIN, wants_json
+from charter_service.api.wire.answers import rfc3339
 from charter_service.api.wire.reading import user_digest
-from charter_service.api.wire.times import rfc3339
-from charter_service.console.figures import chart, spreadsheet
 from charter_service.console.filters import (
     PLACE,
     TICK,
@@ -51,8 +50,16 @@ from charter_service.console.filters import (
     organisation_in,
     read_as,
 )
-from charter_service.console.listing import timed
-from charter_service.console.rows import case_row, change_row, decision_row, grant_row, request_row
+from charter_service.console.listing import (
+    case_row,
+    change_row,
+    chart,
+    decision_row,
+    grant_row,
+    request_row,
+    spreadsheet,
+    timed,
+)
 from charter_service.web.database import reading
 
 ROUTES = AdminRoutes(TAG)

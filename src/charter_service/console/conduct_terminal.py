@@ -18,7 +18,6 @@ from sqlalchemy import Connection, Engine
 from charter.ground.artifact.errors import CharterError
 from charter.terminal.tables import counted
 from charter_service.accounts import (
-    appeals,
     cases,
     decisions,
     export,
@@ -262,7 +261,7 @@ def appeal(place: str, organisation: str, user: str, words: str) -> None:
     """Puts an appeal into the queue."""
     with _write(place) as c:
         mine, mark = standings.parts_of(account_of(c, organisation, user))
-        print(appeals.appeal(c, mine, words, time.time(), mark))
+        print(cases.appeal(c, mine, words, time.time(), mark))
 
 
 def release(place: str, stopped: str, by: str, reason: str, hours: float) -> None:

@@ -21,8 +21,7 @@ from charter_service.accounts.keys import revoke as end
 from charter_service.accounts.organisations import find_organisation, make_organisation
 from charter_service.accounts.store import open_accounts
 from charter_service.accounts.usage import COLUMNS, Counts, usage_by_day
-from charter_service.console.listing import Listing, Row, day
-from charter_service.console.rows import LIMITS, key_row, usage_row
+from charter_service.console.listing import LIMITS, Listing, Row, day, key_row, usage_row
 from charter_service.web.audit import at_shell, note_act
 from charter_service.web.database import shown, writing
 from charter_service.web.refusal import NotFound

@@ -19,7 +19,7 @@ from charter_service.console.filters import Filters, Input, check_sure, is_sure,
 from charter_service.console.listing import timed
 from charter_service.people import members
 from charter_service.people.members import Member
-from charter_service.people.roles import CONSOLE_ROLES, NOBODY
+from charter_service.people.workers import CONSOLE_ROLES, NOBODY
 from charter_service.web.database import reading
 
 ROUTES = AdminRoutes(TAG)

@@ -20,21 +20,22 @@ from charter_service.accounts.requests import Sought, find_requests
 from charter_service.accounts.retention import Keep
 from charter_service.accounts.standings import changes_since
 from charter_service.accounts.tables import BATCHES, CASES
-from charter_service.accounts.tool_use import DayTool, ToolCounts, tools_by_day
 from charter_service.accounts.usage import (
     COLUMNS,
     Counts,
+    DayTool,
     Span,
+    ToolCounts,
     all_usage,
     by_day_and_model,
     largest,
+    tools_by_day,
     usage_rows,
 )
 from charter_service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter_service.api.rendering import ADMIN, short, wants_json
 from charter_service.api.service import MIB
-from charter_service.api.wire.times import rfc3339
-from charter_service.console.figures import chart, spreadsheet
+from charter_service.api.wire.answers import rfc3339
 from charter_service.console.filters import (
     DIGITS,
     PLACE,
@@ -50,8 +51,7 @@ from charter_service.console.filters import (
     organisation_in,
     read_as,
 )
-from charter_service.console.listing import named, timed
-from charter_service.console.rows import request_row, usage_row
+from charter_service.console.listing import chart, named, request_row, spreadsheet, timed, usage_row
 from charter_service.web.database import reading
 
 ROUTES = AdminRoutes(TAG)

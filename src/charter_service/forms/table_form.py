@@ -10,9 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter_service.forms.rules import (
+from charter_service.forms.shapes import (
     PRINTED,
+    Field,
+    Items,
+    Literals,
+    Members,
     Rules,
+    Shape,
+    Shapes,
+    Value,
     length_of,
     literal_text,
     number_rule,
@@ -22,7 +29,6 @@ from charter_service.forms.rules import (
     repeat,
     times,
 )
-from charter_service.forms.shapes import Field, Items, Literals, Members, Shape, Shapes, Value
 from charter_service.forms.xml_form import scalar
 
 _SHUT = "|\\`"

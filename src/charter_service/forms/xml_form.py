@@ -11,9 +11,17 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from charter.ground.artifact.errors import CharterError
-from charter_service.forms.rules import (
+from charter_service.forms.shapes import (
     PRINTED,
+    Either,
+    Items,
+    Literals,
+    Members,
+    Reference,
     Rules,
+    Shape,
+    Shapes,
+    Value,
     fields_in_order,
     length_of,
     literal_text,
@@ -24,7 +32,6 @@ from charter_service.forms.rules import (
     repeat,
     times,
 )
-from charter_service.forms.shapes import Either, Items, Literals, Members, Reference, Shape, Shapes, Value
 
 _NAME = re.compile(r"(?![Xx][Mm][Ll])[A-Za-z_][A-Za-z0-9_.-]*")
 _SAFE = rf"[ {PRINTED}&&[^<>&]]"

@@ -11,9 +11,18 @@ import json
 import re
 
 from charter.ground.artifact.errors import CharterError
-from charter_service.forms.rules import (
+from charter_service.forms.shapes import (
     PRINTED,
+    Either,
+    Items,
+    Literals,
+    Members,
+    Reference,
     Rules,
+    Scalar,
+    Shape,
+    Shapes,
+    Value,
     fields_in_order,
     length_of,
     number_rule,
@@ -22,17 +31,6 @@ from charter_service.forms.rules import (
     quote,
     repeat,
     times,
-)
-from charter_service.forms.shapes import (
-    Either,
-    Items,
-    Literals,
-    Members,
-    Reference,
-    Scalar,
-    Shape,
-    Shapes,
-    Value,
 )
 
 _WORDS = "y|yes|n|no|true|false|on|off|null"

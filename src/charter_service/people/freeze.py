@@ -19,8 +19,7 @@ from charter.ground.text.judgments import HARMFUL, HARMLESS, HUMAN, SIMULATED, J
 from charter.ground.text.records import comparison_row
 from charter.ground.text.votes import COMPARISONS, RATINGS, VOTES, Choice, comparisons_of, counts_of, vote_row
 from charter_service.people.export import Reviewed, attempts_of, choices_of, reviewed_of
-from charter_service.people.flagged import name_of
-from charter_service.people.opinions import notes_of, opinions_of, review_rows
+from charter_service.people.opinions import name_of, notes_of, opinions_of, review_rows
 from charter_service.people.tables import CONVERSATIONS, PEOPLE, TURNS
 from charter_service.people.tables import VOTES as VOTES_TABLE
 from charter_service.web.database import reading

@@ -14,7 +14,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, update
 
-from charter_service.people.roles import NOBODY, OWNER, Right, allows, check_console_role
 from charter_service.people.tables import (
     BLOBS,
     CHAT_TOOLS,
@@ -29,7 +28,12 @@ from charter_service.people.tables import (
     TOOL_CALLS,
 )
 from charter_service.people.workers import (
+    NOBODY,
+    OWNER,
     Person,
+    Right,
+    allows,
+    check_console_role,
     close_sessions,
     disable,
     forget,

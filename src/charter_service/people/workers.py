@@ -2,20 +2,28 @@
 
 An invitation is a link with a token; joining gives a key that its owner keeps, and a session to the browser. All three
 are random and stored as digests. A person's data can be exported and deleted on request.
+
+The roles of the console and their rights: who may see and change what on the admin pages.
+
+| right | what it opens |
+|--|--|
+| read | figures, lists and states, without any text |
+| review | decisions, cases, the text of flagged requests, standings |
+| operate | keys, limits, organisations, models, engines, tools, files, evaluation runs, the policy |
+| own | people and roles, forgetting, exports |
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from charter_service.people.roles import NOBODY, OWNER, check_console_role
 from charter_service.people.tables import (
     CONSENTS,
     CONVERSATIONS,
@@ -30,6 +38,29 @@ from charter_service.people.tables import (
 from charter_service.web.database import reading, writing
 from charter_service.web.refusal import NotFound, Refusal
 from charter_service.web.tokens import digest_of, new_token
+
+Right = Literal["read", "review", "operate", "own"]
+RIGHTS: tuple[Right, ...] = get_args(Right)
+OWNER = "owner"
+NOBODY = ""  # the console role of somebody who may not open the admin pages
+CONSOLE_ROLES: Mapping[str, frozenset[str]] = {
+    OWNER: frozenset(RIGHTS),
+    "operator": frozenset({"read", "operate"}),
+    "reviewer": frozenset({"read", "review"}),
+    "analyst": frozenset({"read"}),
+}
+
+
+def allows(role: str, right: str) -> bool:
+    """Whether a console role has a right; an unknown role has none."""
+    return right in CONSOLE_ROLES.get(role, frozenset())
+
+
+def check_console_role(role: str) -> None:
+    """Raises Refusal for a console role that doesn't exist."""
+    if role not in CONSOLE_ROLES:
+        raise Refusal(f"there is no console role {role[:100]!r}; expected one of {', '.join(CONSOLE_ROLES)}")
+
 
 ROLES = ("member", "worker", "reviewer", "admin")
 DAY = 86_400.0

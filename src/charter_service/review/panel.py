@@ -18,8 +18,7 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.ballot import RATINGS, TAGS
 from charter.ground.text.judgments import SIMULATED
-from charter_service.people.flagged import Case
-from charter_service.people.opinions import Opinion
+from charter_service.people.opinions import Case, Opinion
 from charter_service.review.settings import Settings, Simulated
 
 HIGHEST = RATINGS[-1]

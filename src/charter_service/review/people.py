@@ -14,8 +14,7 @@ from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.notation import write_yaml
 from charter_service.people.export import Reviewed, open_people, reviewed_of
-from charter_service.people.flagged import Case, name_of
-from charter_service.people.opinions import Opinion, opinions_of
+from charter_service.people.opinions import Case, Opinion, name_of, opinions_of
 from charter_service.people.reviewing import enqueue
 from charter_service.review.settings import Settings
 from charter_service.web.database import writing

@@ -12,8 +12,7 @@ from charter.ground.measure.reporting import record
 from charter.ground.measure.reviews import OF_REVIEWS, REVIEWS
 from charter.ground.text.ballot import TAGS
 from charter.ground.text.judgments import HARMFUL
-from charter_service.people.flagged import flagged_cases
-from charter_service.people.opinions import notes_of, review_rows, verdict_row
+from charter_service.people.opinions import flagged_cases, notes_of, review_rows, verdict_row
 from charter_service.review.panel import simulated_opinions
 from charter_service.review.people import peoples_opinions
 from charter_service.review.settings import Settings

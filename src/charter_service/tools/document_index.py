@@ -3,6 +3,8 @@
 The index follows the folder: a search first looks, at most every two seconds, which files are new, changed or gone.
 While one search brings the index up to date, others use it as it is. Links are not followed, and what isn't a plain
 file is passed over.
+
+Reads a plain file of a folder. Links are not followed, whatever takes a file's place.
 """
 
 from __future__ import annotations
@@ -22,8 +24,30 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.documents.document import Document
 from charter.ground.documents.reading import read_document
-from charter_service.tools.plain_files import read_bytes
 from charter_service.tools.tool import Domains, ToolFailure, one_text, text_of
+
+
+def read_bytes(folder: Path, name: str, most: int) -> bytes:
+    """The bytes of a plain file, reached from the folder without a link. Raises CharterError if it is larger than
+    `most` bytes, and OSError."""
+    *places, last = Path(name).parts
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in places:
+            within = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place)
+            os.close(place)
+            place = within
+        file = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
+    finally:
+        os.close(place)
+    with os.fdopen(file, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise CharterError("it is not a plain file")
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise CharterError(f"it has over {most:,} bytes")
+    return data
+
 
 AGAIN_SECONDS = 2.0  # between two looks at the folder
 MOST_FILES = 20_000

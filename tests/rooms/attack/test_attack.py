@@ -36,7 +36,7 @@ from charter.ground.settings.room import Given
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import read_dialogues
 from charter.rooms.attack.settings import Settings, check
-from charter_service.people.flagged import flagged_cases
+from charter_service.people.opinions import flagged_cases
 from toys import dialogue
 
 

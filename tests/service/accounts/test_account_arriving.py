@@ -14,7 +14,7 @@ from charter_service.accounts.keys import Caller, find_caller, make_key
 from charter_service.accounts.organisations import make_organisation
 from charter_service.accounts.store import open_accounts
 from charter_service.accounts.tables import BATCH_ITEMS, BATCHES, ORGANISATIONS
-from charter_service.api import batch_work
+from charter_service.api import batching
 from charter_service.web.database import reading, writing
 from charter_service.web.refusal import NotFound
 
@@ -50,7 +50,7 @@ def test_others_write_while_a_large_batch_arrives_unseen(engine: Engine, caller:
         (id,) = [name for (name,) in _all(engine)]
         with writing(engine) as c:
             assert batches.list_batches(c, caller.organisation).batches == []
-            assert batch_work.take(c, 5) == [] and batch_work.expire(c, 1e12) == 0
+            assert batching.take(c, 5) == [] and batching.expire(c, 1e12) == 0
             for call in (batches.get_batch, batches.cancel_batch, batches.delete_batch):
                 with pytest.raises(NotFound):
                     call(c, caller.organisation, id)
@@ -60,7 +60,7 @@ def test_others_write_while_a_large_batch_arrives_unseen(engine: Engine, caller:
     assert seen == [batches.PIECE, 2 * batches.PIECE]
     with reading(engine) as c:
         found = batches.get_batch(c, caller.organisation, id)
-        assert [item.custom_id for item in batch_work.take(c, SIZE)] == [name for name, _ in ITEMS]
+        assert [item.custom_id for item in batching.take(c, SIZE)] == [name for name, _ in ITEMS]
     assert (found.state, found.size, found.counts["processing"]) == ("in_progress", SIZE, SIZE)
 
 
@@ -109,8 +109,8 @@ def test_a_kill_midway_leaves_no_half_batch(tmp_path: Path) -> None:
     assert rows(engine) == (2, 2 + batches.PIECE)
     with writing(engine) as c:
         assert [batch.id for batch in batches.list_batches(c, caller.organisation).batches] == [whole]
-        assert {item.batch for item in batch_work.take(c, 10)} == {whole}
-        batch_work.resume(c)
+        assert {item.batch for item in batching.take(c, 10)} == {whole}
+        batching.resume(c)
     assert rows(engine) == (1, 2)
     engine.dispose()
 
@@ -118,11 +118,11 @@ def test_a_kill_midway_leaves_no_half_batch(tmp_path: Path) -> None:
 def test_what_waits_of_a_refused_batch_ends_with_the_reason(engine: Engine, caller: Caller) -> None:
     id, other = (batches.make_batch(engine, caller, ITEMS[:4]) for _ in range(2))
     with writing(engine) as c:
-        batch_work.finish(c, id, 0, "succeeded", "{}")
-        batch_work.refuse_rest(c, id, '{"why":1}', {(id, 2), (other, 1)})
+        batching.finish(c, id, 0, "succeeded", "{}")
+        batching.refuse_rest(c, id, '{"why":1}', {(id, 2), (other, 1)})
         found = batches.get_batch(c, caller.organisation, id)
         assert (found.state, found.counts["errored"], found.counts["processing"]) == ("in_progress", 2, 1)
-        batch_work.finish(c, id, 2, "succeeded", "{}")
+        batching.finish(c, id, 2, "succeeded", "{}")
         assert batches.get_batch(c, caller.organisation, id).state == "ended"
         assert batches.get_batch(c, caller.organisation, other).counts["processing"] == 4
     (chunk,) = batches.results(engine, caller.organisation, id)

@@ -22,8 +22,8 @@ from charter_service.accounts.organisations import make_organisation
 from charter_service.accounts.retention import Keep, sweep
 from charter_service.accounts.store import open_accounts
 from charter_service.accounts.tables import BATCH_ITEMS, BATCHES
-from charter_service.api import batch_work
-from charter_service.api.batch_work import Item
+from charter_service.api import batching
+from charter_service.api.batching import Item
 from charter_service.web.database import reading, writing
 from charter_service.web.refusal import NotFound, Refusal
 
@@ -63,14 +63,14 @@ def get(engine: Engine, caller: Caller, batch: str) -> Batch:
 
 def take(engine: Engine, n: int, under_way: set[tuple[str, int]] | None = None) -> list[Item]:
     with reading(engine) as c:
-        return batch_work.take(c, n, under_way or set())
+        return batching.take(c, n, under_way or set())
 
 
 def finish(
     engine: Engine, batch: str, number: int, state: str = "succeeded", result: str | None = MESSAGE
 ) -> bool:
     with writing(engine) as c:
-        return batch_work.finish(c, batch, number, state, result)
+        return batching.finish(c, batch, number, state, result)
 
 
 def cancel(
@@ -262,7 +262,7 @@ def test_a_new_worker_ends_what_was_being_cancelled(engine: Engine, caller: Call
     id, other = make(engine, caller), make(engine, caller)
     cancel(engine, caller, id, {(id, 0)})
     with writing(engine) as c:
-        assert batch_work.resume(c) == 1
+        assert batching.resume(c) == 1
     assert get(engine, caller, id).counts["canceled"] == 3 and get(engine, caller, id).state == "ended"
     assert get(engine, caller, other).state == "in_progress"
 
@@ -286,7 +286,7 @@ def test_a_day_later_what_waits_expires(engine: Engine, caller: Caller) -> None:
     age(engine, old, EXPIRY + 1)
     assert {item.batch for item in take(engine, 10)} == {young}
     with writing(engine) as c:
-        assert batch_work.expire(c, time.time()) == 1 and batch_work.expire(c, time.time()) == 0
+        assert batching.expire(c, time.time()) == 1 and batching.expire(c, time.time()) == 0
     found = get(engine, caller, old)
     assert found.state == "ended" and found.counts["succeeded"] == 1 and found.counts["expired"] == 2
     assert not finish(engine, old, 1)  # it was under way: too late

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select, text
 
-from charter_service.accounts import keyring, keys, organisations
-from charter_service.accounts.keyring import Keyring
-from charter_service.accounts.keys import ANONYMOUS, KeyLimits, KeyRefused
+from charter_service.accounts import keys, organisations
+from charter_service.accounts.keys import ANONYMOUS, KeyLimits, KeyRefused, Keyring
 from charter_service.accounts.store import open_accounts
 from charter_service.accounts.tables import KEYS, USAGE
 from charter_service.web.database import reading, writing
@@ -203,8 +202,8 @@ def test_a_keyring_asks_the_database_once_a_second(
 ) -> None:
     id, secret = new_key(file_engine)
     clock, looked = Clock(), []
-    ring, real = Keyring(file_engine, clock), keyring.look_up
-    monkeypatch.setattr(keyring, "look_up", lambda c, s: (looked.append(s), real(c, s))[1])
+    ring, real = Keyring(file_engine, clock), keys.look_up
+    monkeypatch.setattr(keys, "look_up", lambda c, s: (looked.append(s), real(c, s))[1])
     for _ in range(5):
         assert ring.find_caller(secret).key == id
     clock.now += 0.99
@@ -236,7 +235,7 @@ def test_a_revocation_while_the_key_is_being_read_is_not_lost(
     file_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id, secret = new_key(file_engine)
-    ring, real = Keyring(file_engine, Clock()), keyring.look_up
+    ring, real = Keyring(file_engine, Clock()), keys.look_up
 
     def overtaken(connection: object, secret: str) -> object:
         found = real(connection, secret)  # type: ignore[arg-type]
@@ -250,9 +249,9 @@ def test_a_revocation_while_the_key_is_being_read_is_not_lost(
             keys.revoke(c, id)
         ring.forget(id)
 
-    monkeypatch.setattr(keyring, "look_up", overtaken)
+    monkeypatch.setattr(keys, "look_up", overtaken)
     ring.find_caller(secret)
-    monkeypatch.setattr(keyring, "look_up", real)
+    monkeypatch.setattr(keys, "look_up", real)
     with pytest.raises(KeyRefused, match="revoked"):
         ring.find_caller(secret)
 
@@ -270,7 +269,7 @@ def test_a_remembered_key_ends_on_time(file_engine: Engine, monkeypatch: pytest.
 def test_guesses_push_no_key_out_and_a_keyring_is_bounded(
     file_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyring, "REMEMBERED", 3)
+    monkeypatch.setattr(keys, "REMEMBERED", 3)
     secrets = [new_key(file_engine)[1] for _ in range(4)]
     ring = Keyring(file_engine, Clock())
     for secret in secrets[:3]:

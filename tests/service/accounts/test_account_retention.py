@@ -19,7 +19,7 @@ from charter_service.accounts.retention import Keep, sweep
 from charter_service.accounts.store import open_accounts
 from charter_service.accounts.tables import ANCHORS, BATCH_ITEMS, BATCHES, DECISIONS, MADE_ONCE, USAGE
 from charter_service.accounts.usage import Counts, Meter
-from charter_service.api.batch_work import finish, take
+from charter_service.api.batching import finish, take
 from charter_service.web.database import reading, shrink, writing
 from charter_service.web.refusal import NotFound
 

@@ -9,9 +9,9 @@ from sqlalchemy import Engine
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import wilson
 from charter_service.accounts import cases
-from charter_service.accounts.appeals import appeal
 from charter_service.accounts.cases import (
     NewCase,
+    appeal,
     audit,
     close_case,
     expire_content,

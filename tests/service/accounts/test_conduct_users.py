@@ -9,7 +9,7 @@ from conduct_desk import ALLOWED, SHORT, Clock, Make, at_once, found, joined, ma
 from sqlalchemy import Engine
 
 from charter.ground.moderation.actions import Verdict
-from charter_service.accounts import history
+from charter_service.accounts import standings
 from charter_service.accounts.cases import queue
 from charter_service.accounts.decisions import user_mark
 from charter_service.accounts.keys import Caller
@@ -96,7 +96,7 @@ def test_without_a_name_all_of_it_counts(make: Make, engine: Engine) -> None:
 
 def test_one_users_many_hide_nobody_elses(make: Make, engine: Engine, clock: Clock, monkeypatch) -> None:
     """The newest decisions alone are read; a user who filled them would leave no room for what others did."""
-    monkeypatch.setattr(history, "MOST", 10)
+    monkeypatch.setattr(standings, "MOST", 10)
     rules = RULES.model_copy(update={"users": USERS.model_copy(update={"suspend_alone": False})})
     conduct, caller = make(rules), joined(engine)
     for n in range(6):
@@ -139,8 +139,8 @@ def test_requests_that_say_nothing_or_come_in_one_lift_nobody(
     clock.now += 60
     assert sin(conduct, caller, ANN, "d", "e").level == "throttled"
     with reading(engine) as c:
-        whole = history.history_of(c, org, user_mark(org, ANN), rules.for_users())
-        assert whole.requests == history.history_of(c, org, "", rules).requests
+        whole = standings.history_of(c, org, user_mark(org, ANN), rules.for_users())
+        assert whole.requests == standings.history_of(c, org, "", rules).requests
         assert [count for _, count in whole.requests] == [1]
         assert [change.level for change in changes_of(c, account)] == ["warned", "enhanced", "throttled"]
 

@@ -29,7 +29,7 @@ from charter_service.accounts.organisations import make_organisation
 from charter_service.accounts.store import open_accounts
 from charter_service.accounts.tables import BATCH_ITEMS, DECISIONS, USAGE
 from charter_service.accounts.usage import Counts, Meter
-from charter_service.api.batch_work import finish, resume, take
+from charter_service.api.batching import finish, resume, take
 from charter_service.web.database import reading, shrink, writing
 
 FILE = "serve.sqlite"

@@ -17,8 +17,7 @@ from malformed import HELLO
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
-from charter_service.accounts.keyring import Keyring
-from charter_service.accounts.keys import USUAL, KeyRefused, find_key, make_key
+from charter_service.accounts.keys import USUAL, KeyRefused, Keyring, find_key, make_key
 from charter_service.accounts.organisations import make_organisation
 from charter_service.accounts.store import open_accounts
 from charter_service.accounts.tables import KEYS

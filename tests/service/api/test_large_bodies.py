@@ -18,8 +18,8 @@ from malformed import HELLO
 
 from charter_service.api.app import ROUTES
 from charter_service.api.errors import ApiError
-from charter_service.api.wire import json_body, reading
-from charter_service.api.wire.json_body import DEEPEST, LARGE, MOST_PARTS, read_json
+from charter_service.api.wire import reading
+from charter_service.api.wire.reading import DEEPEST, LARGE, MOST_PARTS, read_json
 
 
 def told(raw: bytes) -> Any:
@@ -84,9 +84,9 @@ def texts() -> Iterator[bytes]:
 
 def test_large_texts_are_read_as_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     given = list(texts())
-    monkeypatch.setattr(json_body, "LARGE", 10**9)
+    monkeypatch.setattr(reading, "LARGE", 10**9)
     at_once = [told(raw) for raw in given]
-    monkeypatch.setattr(json_body, "LARGE", 0)
+    monkeypatch.setattr(reading, "LARGE", 0)
     assert [told(raw) for raw in given] == at_once
     assert len({said for said in at_once if "not JSON" in said}) > 20
     assert sum("not JSON" not in said for said in at_once) > 5
@@ -202,9 +202,9 @@ def _counted(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_lists_of_too_many_values_are_refused_before_they_are_read_whole() -> None:
-    raw = b"[" + b"1," * (json_body.MOST_STEPS + 10) + b'"never looked at" oops]'
+    raw = b"[" + b"1," * (reading.MOST_STEPS + 10) + b'"never looked at" oops]'
     with pytest.raises(ApiError, match="more than 1,048,576 values in lists; send less at a time"):
-        json_body.read_json(raw)
+        reading.read_json(raw)
 
 
 def test_a_body_whose_client_is_gone_is_read_no_further() -> None:
@@ -216,10 +216,10 @@ def test_a_body_whose_client_is_gone_is_read_no_further() -> None:
             return self.looks > self.stays
 
     raw, client = b"[" + b"1," * 900_000 + b"1]", Leaving()
-    assert len(json_body.read_json(raw, gone=client)) == 900_001 and client.looks > 10
+    assert len(reading.read_json(raw, gone=client)) == 900_001 and client.looks > 10
     client.looks, client.stays = 0, 3
     with pytest.raises(ApiError, match="the client went"):
-        json_body.read_json(raw, gone=client)
+        reading.read_json(raw, gone=client)
     assert client.looks == 4, "it was read further"
 
 

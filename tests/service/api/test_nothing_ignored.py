@@ -20,7 +20,7 @@ from charter_service.api.wire import offered
 from charter_service.api.wire.messages import with_user
 from charter_service.api.wire.messages_body import MessagesBody, model_request_of, wanted_of
 from charter_service.api.wire.reading import checked
-from charter_service.api.wire.version import NEWEST, OLDER, check_version
+from charter_service.api.wire.route import NEWEST, OLDER, check_version
 
 types = pytest.importorskip("anthropic.types", reason="anthropic's client is not installed")
 beta = pytest.importorskip("anthropic.types.beta", reason="anthropic's client is not installed")

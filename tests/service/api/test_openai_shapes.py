@@ -17,7 +17,7 @@ from charter.ground.generate.scorer import score
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.text.template import Template
 from charter_service.api.model_request import Token
-from charter_service.api.wire.logprobs import Columns
+from charter_service.api.wire.openai import Columns
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 SAID = [{"role": "user", "content": "How do bees find their way?"}]

@@ -20,9 +20,9 @@ import pytest
 from lobby import MODEL, Hall, Said, configuration, open_hall, running, until
 from sqlalchemy.exc import OperationalError
 
+from charter_service.accounts.allowances import Spending
 from charter_service.accounts.keys import Caller, KeyRefused, find_caller, find_key, rotate
 from charter_service.accounts.limits import TooMany
-from charter_service.accounts.spending import Spending
 from charter_service.accounts.tables import FEEDBACK, KEYS, USAGE
 from charter_service.api.app import make_app
 from charter_service.api.errors import ApiError

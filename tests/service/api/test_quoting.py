@@ -11,7 +11,7 @@ import pytest
 from charter.ground.documents.document import Document
 from charter_service.api.model_request import End, Piece
 from charter_service.api.wire.citations import LONGEST, Citable, Quoting, Source
-from charter_service.api.wire.messages_answer import Writing
+from charter_service.api.wire.messages import Writing
 
 HERON = "The heron stands in the shallow water and waits. It does not move for an hour."
 OTTER = "The otter sleeps on its back.\n\nIt holds a stone between its paws.\n\nIt wakes at dusk."

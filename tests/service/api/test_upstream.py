@@ -22,7 +22,7 @@ from lobby import MODEL, Hall, configuration, open_hall, until
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.sampling import Sampling
-from charter_service.api import upstream_http
+from charter_service.api import upstream
 from charter_service.api.model_request import ModelRequest, Piece
 from charter_service.api.upstream import UpstreamBackend
 from charter_service.forms.grammars import Form
@@ -257,7 +257,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(seconds: float) -> None:
         """No pause."""
 
-    monkeypatch.setattr(upstream_http.asyncio, "sleep", at_once)
+    monkeypatch.setattr(upstream.asyncio, "sleep", at_once)
 
 
 def heard(double: Double) -> Any:
@@ -287,7 +287,7 @@ def test_what_goes_wrong_behind_is_told_in_our_words(double: Double, quick: None
 def test_a_server_that_writes_nothing_times_out(
     double: Double, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upstream_http, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(upstream, "READ_SECONDS", 0.5)
     over = threading.Event()
     for begun in (False, True):
 

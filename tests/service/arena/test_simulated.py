@@ -16,9 +16,8 @@ from sqlalchemy import select
 
 from charter.cli.main import execute
 from charter.ground.artifact.errors import CharterError
-from charter_service.arena import visitor
-from charter_service.arena.simulated import _judge, different_words, percentiles
-from charter_service.arena.visitor import Away, Page, Visitor
+from charter_service.arena import simulated
+from charter_service.arena.simulated import Away, Page, Visitor, _judge, different_words, percentiles
 from charter_service.people.export import open_people
 from charter_service.people.progress import progress_of
 from charter_service.people.tables import PEOPLE
@@ -118,7 +117,7 @@ def test_a_long_wait_is_an_answer() -> None:
 
 
 def test_a_service_that_is_away_for_long_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visitor, "PATIENCE", 0.3)
+    monkeypatch.setattr(simulated, "PATIENCE", 0.3)
     with pytest.raises(Away, match="is the service running"):
         Visitor("http://127.0.0.1:1").get("/")
     for url in ("https://127.0.0.1", "127.0.0.1:80", "x"):
@@ -185,7 +184,7 @@ def test_simulated_workers_do_every_task_of_a_real_server(
 def test_nobody_to_work_for_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visitor, "PATIENCE", 0.3)
+    monkeypatch.setattr(simulated, "PATIENCE", 0.3)
     place = f"sqlite:///{tmp_path / 'people.sqlite'}"
     config = write_config(tmp_path, place)
     open_people(place).dispose()

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from charter_service.chat.colouring import LANGUAGES, LONGEST, Colours
-from charter_service.chat.markdown import MOST_COLOURED, render
+from charter_service.chat.markdown import LANGUAGES, LONGEST, MOST_COLOURED, Colours, render
 
 PIECES = (
     *(

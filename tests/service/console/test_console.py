@@ -18,11 +18,11 @@ from lobby import MODEL, Hall, Said, configuration, open_hall, until, watching
 
 from charter_service.accounts.tables import CASES
 from charter_service.api.admin_entrance import Desk
-from charter_service.console.figures import csv_of
+from charter_service.console.listing import csv_of
 from charter_service.console.routes import ROUTES
 from charter_service.people import members, workers
-from charter_service.people.roles import CONSOLE_ROLES, allows
 from charter_service.people.tables import CHATS, PEOPLE, TOKENS
+from charter_service.people.workers import CONSOLE_ROLES, allows
 from charter_service.web.audit import Wanted, search_acts, verify_acts
 from charter_service.web.database import reading, writing
 from charter_service.web.tokens import proof_of

@@ -19,7 +19,7 @@ from charter.ground.moderation.screen import Screen
 from charter_service.accounts.policies import published_policies
 from charter_service.accounts.tables import DECISIONS, POLICIES
 from charter_service.api.policy_versions import in_force, in_words
-from charter_service.console.drafts import LONGEST_DRAFT
+from charter_service.console.policy import LONGEST_DRAFT
 from charter_service.web.audit import Wanted, search_acts
 from charter_service.web.database import reading, writing
 

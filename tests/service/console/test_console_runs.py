@@ -23,7 +23,7 @@ from charter_service.accounts.evaluations import Evaluation, NewEvaluation, begi
 from charter_service.accounts.store import open_accounts
 from charter_service.accounts.tables import EVALUATIONS
 from charter_service.api.evaluating import Evaluating, eval_command
-from charter_service.console.runs import find_file, list_names, open_run
+from charter_service.console.evaluations import find_file, list_names, open_run
 from charter_service.web.audit import Wanted, search_acts
 from charter_service.web.database import reading, writing
 from charter_service.web.refusal import NotFound, Refusal, Stale

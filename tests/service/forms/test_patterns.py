@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter_service.forms import patterns
-from charter_service.forms.patterns import MATCH_SECONDS, matches
-from charter_service.forms.schema import Judge
+from charter_service.forms import schema as patterns
+from charter_service.forms.schema import MATCH_SECONDS, Judge, matches
 
 YEARS = "^(a|aa)+$"
 TEXT = "a" * 60 + "b"  # every way of reading the first 60 is tried

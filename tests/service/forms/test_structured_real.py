@@ -24,7 +24,7 @@ from charter.ground.text.tokenizer import Tokenizer
 from charter_service.forms.alphabet import Alphabet, bytes_vocabulary
 from charter_service.forms.grammars import Form, compile_form
 from charter_service.forms.json_form import json_grammar
-from charter_service.forms.patterns import matches
+from charter_service.forms.schema import matches
 
 # Formats and keywords that the standard lets a validator take for notes.
 NOTES = (

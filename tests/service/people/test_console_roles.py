@@ -10,9 +10,8 @@ from people_desk import Desk, open_desk
 from sqlalchemy import event, insert, select
 
 from charter_service.people import members, workers
-from charter_service.people.roles import CONSOLE_ROLES, NOBODY, RIGHTS, allows
 from charter_service.people.tables import CHATS, INVITATIONS, MESSAGES, PEOPLE
-from charter_service.people.workers import Person
+from charter_service.people.workers import CONSOLE_ROLES, NOBODY, RIGHTS, Person, allows
 from charter_service.web.audit import Wanted, search_acts, verify_acts
 from charter_service.web.database import reading, writing
 from charter_service.web.refusal import NotFound, Refusal, Stale

@@ -22,7 +22,7 @@ from charter.ground.text.dialogue import user
 from charter.ground.text.judgments import read_judgments
 from charter.rooms.evaluate.tasks.harmlessness import review_queue
 from charter_service.people.export import open_people, reviewed_of
-from charter_service.people.flagged import flagged_cases
+from charter_service.people.opinions import flagged_cases
 from charter_service.people.reviewing import Verdict, claim
 from charter_service.people.reviewing import review as give
 from charter_service.people.workers import invite, join

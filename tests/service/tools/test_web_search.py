@@ -12,17 +12,17 @@ from typing import Any
 import httpcore2
 import pytest
 
-from charter_service.tools.guarded_web import (
+from charter_service.tools.settings import WebSearch
+from charter_service.tools.tool import ANYWHERE, Domains, ToolFailure
+from charter_service.tools.web_search import (
     MOST_BYTES,
     GuardedBackend,
     NotRead,
+    Search,
     check_url,
     is_public,
     read_page,
 )
-from charter_service.tools.settings import WebSearch
-from charter_service.tools.tool import ANYWHERE, Domains, ToolFailure
-from charter_service.tools.web_search import Search
 from web_double import searx_answer, send, web_server
 
 PUBLIC = "93.184.216.34"

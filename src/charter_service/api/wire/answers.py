@@ -1,8 +1,12 @@
 """The shapes of the API's answers, for its documentation. The handlers write these shapes themselves; tests compare
-every answer with them."""
+every answer with them.
+
+Times in the API's format.
+"""
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -329,3 +333,11 @@ class PromptAnswer(BaseModel):
     """The text of ids."""
 
     prompt: str
+
+
+def rfc3339(seconds: float | None) -> str | None:
+    """Seconds since 1970 in RFC 3339, UTC, to the second; None for no time."""
+    if seconds is None:
+        return None
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC).replace(microsecond=0)
+    return moment.isoformat().replace("+00:00", "Z")

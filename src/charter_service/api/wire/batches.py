@@ -30,18 +30,25 @@ from charter_service.api.errors import invalid
 from charter_service.api.model_request import Call
 from charter_service.api.wire.answers import BatchAnswer, BatchesAnswer, DeletedBatchAnswer
 from charter_service.api.wire.content import Strict
-from charter_service.api.wire.json_body import Pace
 from charter_service.api.wire.reading import (
     LARGEST_BATCH,
     LARGEST_BODY,
+    Pace,
     address_of_server,
     checked,
     problem_of,
     read_body,
     service_of,
 )
-from charter_service.api.wire.route import PAGING, VERSION, Routes, parameter
-from charter_service.api.wire.version import Version, check_version, version_of
+from charter_service.api.wire.route import (
+    PAGING,
+    VERSION,
+    Routes,
+    Version,
+    check_version,
+    parameter,
+    version_of,
+)
 from charter_service.web.database import reading
 
 T = TypeVar("T")

@@ -26,9 +26,9 @@ from charter_service.api.registry import Served
 from charter_service.api.telling import standing_field
 from charter_service.api.wire.answers import ChatAnswer
 from charter_service.api.wire.chat_body import ChatBody, Wanted, wanted_of
-from charter_service.api.wire.logprobs import chat_form
 from charter_service.api.wire.openai import (
     Chunks,
+    chat_form,
     end_stream,
     finish_of,
     head_of,

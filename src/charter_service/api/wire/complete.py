@@ -45,9 +45,8 @@ from charter_service.api.telling import standing_field
 from charter_service.api.wire.answers import CompletionAnswer
 from charter_service.api.wire.content import Metadata, Strict
 from charter_service.api.wire.reading import service_of, user_digest
-from charter_service.api.wire.route import VERSION, Routes
+from charter_service.api.wire.route import VERSION, Routes, Version, version_of
 from charter_service.api.wire.streaming import event, start_events, stream, unless_gone
-from charter_service.api.wire.version import Version, version_of
 from charter_service.web.tokens import new_id
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"

@@ -26,9 +26,9 @@ from charter_service.api.registry import Served
 from charter_service.api.service import Service
 from charter_service.api.telling import standing_field
 from charter_service.api.wire.answers import CompletionsAnswer
-from charter_service.api.wire.logprobs import Columns
 from charter_service.api.wire.openai import (
     Chunks,
+    Columns,
     Sampled,
     end_stream,
     finish_of,

@@ -22,14 +22,12 @@ from charter_service.api.errors import ApiError, invalid
 from charter_service.api.guard import log_failure
 from charter_service.api.model_request import Call
 from charter_service.api.telling import standing_headers
-from charter_service.api.wire.answers import DeletedFileAnswer, FileAnswer, FilesAnswer
+from charter_service.api.wire.answers import DeletedFileAnswer, FileAnswer, FilesAnswer, rfc3339
 from charter_service.api.wire.reading import service_of
 from charter_service.api.wire.route import PAGING, VERSION, Routes, parameter
-from charter_service.api.wire.times import rfc3339
 from charter_service.web.blobs import Blob
 from charter_service.web.database import reading
-from charter_service.web.forms import pieces_of
-from charter_service.web.upload import MULTIPART, Malformed, Part, Upload, boundary_of
+from charter_service.web.forms import MULTIPART, Malformed, Part, Upload, boundary_of, pieces_of
 
 ROUTES = Routes("Files", "messages")
 PATH = "/v1/files"

@@ -13,10 +13,9 @@ from charter_service.api.errors import invalid
 from charter_service.api.guard import speaks_openai
 from charter_service.api.model_request import Call
 from charter_service.api.registry import Served
-from charter_service.api.wire.answers import AnyModelAnswer, ModelsAnswer
+from charter_service.api.wire.answers import AnyModelAnswer, ModelsAnswer, rfc3339
 from charter_service.api.wire.reading import service_of
 from charter_service.api.wire.route import PAGING, Routes, parameter
-from charter_service.api.wire.times import rfc3339
 
 ROUTES = Routes("Models", "messages")
 MOST_LISTED = 1000

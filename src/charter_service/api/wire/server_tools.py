@@ -1,5 +1,7 @@
 """Tools that the server runs, as a request names them. They are off in three places: a server without them in its
 configuration, a key without the scope, and a request that doesn't name them.
+
+GET /v1/tools: the tools that the server runs for a key.
 """
 
 from __future__ import annotations
@@ -8,11 +10,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from charter_service.accounts.keys import Caller
 from charter_service.api.errors import ApiError, invalid
+from charter_service.api.model_request import Call
 from charter_service.api.wire.content import Marked
+from charter_service.api.wire.reading import service_of
+from charter_service.api.wire.route import Routes
 from charter_service.api.wire.server_blocks import BY_QUESTION
 from charter_service.tools.opening import PLACES
 from charter_service.tools.tool import Domains, Tool, ascii_host
@@ -111,3 +118,29 @@ def find_tool(tool: ServerTool, tools: Mapping[str, Tool]) -> Tool:
             "tools",
         )
     return own
+
+
+ROUTES = Routes("Tools", "messages")
+
+
+class ToolAnswer(BaseModel):
+    """A tool, as a request names it, and its words for the model."""
+
+    type: str
+    name: str
+    description: str
+
+
+class ToolsAnswer(BaseModel):
+    """Tools; none without the scope `tools`."""
+
+    data: list[ToolAnswer]
+    has_more: Literal[False]
+
+
+@ROUTES.add("GET", "/v1/tools", "List tools", ToolsAnswer)
+async def list_tools(request: Request, call: Call) -> Response:
+    """The tools that this key's requests may name; none if it lacks the scope `tools`."""
+    tools = service_of(request).tools.values() if call.caller.may(SCOPE) else ()
+    rows = [{"type": one.kind, "name": one.name, "description": one.description} for one in tools]
+    return JSONResponse({"data": rows, "has_more": False})

@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.constraint import Constraint
-from charter_service.api.backend import Holder
 from charter_service.api.errors import invalid
+from charter_service.api.model_request import Holder
 from charter_service.api.wire.content import Marked, Strict
 from charter_service.api.wire.offered import CALLERS, DEFER_LOADING
 from charter_service.api.wire.server_tools import ServerTool, WebSearchTool, find_tool
