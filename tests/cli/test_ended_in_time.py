@@ -35,6 +35,7 @@ def arena(folder: Path) -> Sequence[str]:
     return "arena", "serve", str(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["serve", "up", "chat", "arena"])
 def test_a_busy_server_ends_in_time(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -156,7 +156,7 @@ def _rooms(steps: int) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("steps", [6, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_two_processes_learn_what_one_does(
     steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

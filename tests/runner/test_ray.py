@@ -58,6 +58,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, checkpoints: Path) -> dic
     return scenes(tmp_path_factory.mktemp("ray"), checkpoints, "killed")
 
 
+@pytest.mark.slow
 def test_ids_files_and_metrics_are_those_of_one_process_though_a_worker_was_killed(
     outcomes: dict[str, Any],
 ) -> None:
@@ -72,10 +73,12 @@ def test_ids_files_and_metrics_are_those_of_one_process_though_a_worker_was_kill
     assert killed["left"] == killed["processes"] == []
 
 
+@pytest.mark.slow
 def test_the_threads_of_the_workers_are_recorded(outcomes: dict[str, Any]) -> None:
     assert [facts[2] for facts in outcomes["killed"]["made"].values()] == [1, 1]  # the leader has 2
 
 
+@pytest.mark.slow
 def test_finished_steps_are_reused_without_workers(outcomes: dict[str, Any]) -> None:
     assert outcomes["reused"]["notes"] == ["labels: reused", "report: reused"]
     assert outcomes["reused"]["workers"] == []
@@ -103,6 +106,7 @@ def test_what_workers_refuse_and_their_end_are_one_line_and_chunks_are_kept(
     assert lost["made"] == {} and lost["processes"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @needs_ray
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])

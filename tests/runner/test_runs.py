@@ -383,7 +383,7 @@ def test_a_run_directory_that_cannot_be_made_is_one_line(folder: Path, plan_of: 
         run(plan_of())
 
 
-@pytest.mark.parametrize(("every", "least"), [(4, 60), pytest.param(1, 240, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("every", "least"), [(12, 20), pytest.param(1, 240, marks=pytest.mark.slow)])
 def test_killed_at_any_instant(tmp_path: Path, every: int, least: int) -> None:
     here = Path(__file__).parent
     paths = os.pathsep.join([str(here), *sys.path])

@@ -353,6 +353,7 @@ def test_verify_sees_another_word_of_the_writer(world: World) -> None:
     assert any("isn't what the writer said" in line for line in verified(path, settings))
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_search_resumes_byte_equal(world: World, tmp_path: Path) -> None:
     """Another process is killed within the search, and one more after that; the third one ends."""
     settings = of(PAIR, fit=0.5)

@@ -96,6 +96,7 @@ def test_what_a_zero_allows_is_printed(audit: Callable[..., Path]) -> None:
     assert "0 of 10 (up to 25.9% by one-sided 95 %)" in report and "0% (0.0% to 20.6%)" in report
 
 
+@pytest.mark.slow
 def test_an_agent_of_sixty_percent_is_estimated_within_its_interval(audit: Callable[..., Path]) -> None:
     settings = Settings(tasks=tuple(task.name for task in SCORED), tries=20)
     path = audit(Sometimes(lambda task: 0.6), settings)

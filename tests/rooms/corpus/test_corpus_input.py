@@ -240,6 +240,7 @@ def test_times_that_python_cannot_tell_are_one_line(tmp_path: Path) -> None:
     assert "CharterError: " in process.stderr and "cannot be read as parquet (Nanosecond" in process.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk is mounted in a namespace")
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     rows_file(tmp_path / "t.jsonl", [{"text": text(n, 3000)} for n in range(60)])

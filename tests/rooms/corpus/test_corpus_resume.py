@@ -101,6 +101,7 @@ def _half(path: Path, text: str) -> None:
     raise Killed
 
 
+@pytest.mark.slow
 def test_killed_with_its_workers_and_gone_on(tmp_path: Path) -> None:
     """A real signal while reading and while writing shards; no process of the room outlives it."""
     (tmp_path / "in").mkdir()

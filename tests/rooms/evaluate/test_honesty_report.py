@@ -41,6 +41,7 @@ def complaints(folder: Path, settings: Settings, parents: list[Any]) -> list[str
     return list(claims._honesty_problems(folder, manifest, settings, report))
 
 
+@pytest.mark.slow
 def test_a_run_killed_anywhere_ends_as_one_never_stopped(tmp_path: Path, checkpoints: Path) -> None:
     whole = toys.workspace(tmp_path / "whole")
     room.run(SETTINGS, inputs(checkpoints), whole)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 
+import pytest
 from quantity_solver import LETTERS, solve
 
 from charter.ground.settings.sources import shipped
@@ -17,6 +18,7 @@ def key_of(item: Item) -> object:
     return Fraction(item.number) if item.kind == "numeric" else "".join(LETTERS[n] for n in item.key)
 
 
+@pytest.mark.slow
 def test_a_solver_of_its_own_derives_each_of_10000_keys() -> None:
     items = generate(17, 10_000)
     wrong = [

@@ -268,6 +268,7 @@ def test_public_sets_give_328_requests_of_the_test_part() -> None:
     assert len({a.area for a in harmful}) >= 12
 
 
+@pytest.mark.slow
 def test_a_killed_run_on_a_toy_model_ends_as_one_never_stopped(checkpoints: Path, tmp_path: Path) -> None:
     """The whole room, the screen's words, and its verification; requests fit into 256 tokens."""
     rows = tmp_path / "few.jsonl"

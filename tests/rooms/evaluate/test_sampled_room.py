@@ -40,6 +40,7 @@ def inputs(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Inputs:
     return Inputs([toys.policy(checkpoints / "policy"), *sets])
 
 
+@pytest.mark.slow
 def test_a_run_killed_anywhere_ends_as_one_never_stopped(tmp_path: Path, inputs: Inputs) -> None:
     whole = toys.workspace(tmp_path / "whole")
     room.run(SETTINGS, inputs, whole)

@@ -297,6 +297,7 @@ def test_rates_are_corrected_by_the_labelled_rows_of_the_report(
     assert [line for line in _absence_problems(desk.out.path, report) if "it was late" in line]
 
 
+@pytest.mark.slow
 def test_a_killed_run_on_a_toy_model_ends_as_one_never_stopped(checkpoints: Path, tmp_path: Path) -> None:
     """The whole suite, and what a report says of rates that it can't correct."""
     inputs = Inputs(

@@ -111,6 +111,7 @@ def killed(settings: Settings, inputs: Inputs, folder: Path) -> Callable[[int], 
     return at
 
 
+@pytest.mark.slow
 def test_a_run_killed_inside_any_member_is_bit_equal_to_an_unbroken_one(
     inputs: Inputs, tmp_path: Path
 ) -> None:

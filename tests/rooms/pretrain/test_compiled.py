@@ -35,6 +35,7 @@ def learn(model: Transformer, lengths: list[int]) -> dict[str, Tensor]:
 @pytest.mark.filterwarnings(
     "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
 )  # inductor's own
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("recompute", [False, True])
 def test_compiled_blocks_learn_what_plain_ones_do(backend: str, recompute: bool) -> None:

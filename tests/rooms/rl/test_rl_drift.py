@@ -137,6 +137,7 @@ def test_a_rewarded_phrase_is_found_and_ends_training(inputs: Inputs, tmp_path: 
     assert run_room(SETTINGS, inputs, tmp_path / "broken") == toys.files_of(out.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save_every", [1, 3])
 def test_killed_and_resumed_is_bit_equal_to_unbroken(
     inputs: Inputs, tmp_path: Path, rewarded: None, save_every: int

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from lobby import until
 
 PATH = "/v1/messages/batches"
@@ -51,6 +52,7 @@ def get(address: str, path: str) -> Any:
     return answer
 
 
+@pytest.mark.slow
 def test_nothing_that_was_accepted_is_lost(tmp_path: Path) -> None:
     asked = [
         {

@@ -82,6 +82,7 @@ def texts() -> Iterator[bytes]:
         yield right[:at]
 
 
+@pytest.mark.slow
 def test_large_texts_are_read_as_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     given = list(texts())
     monkeypatch.setattr(reading, "LARGE", 10**9)

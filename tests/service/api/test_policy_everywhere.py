@@ -281,7 +281,7 @@ def opened(folder: Path, screen: Screen | None) -> Any:
     return open_hall(folder, configuration(policy=state, ladder={"reply": 0.0}), screen=screen)
 
 
-@pytest.mark.parametrize(("seed", "count"), [(1, 250), pytest.param(2, 4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seed", "count"), [(1, 100), pytest.param(2, 4000, marks=pytest.mark.slow)])
 def test_no_token_of_a_stopped_reply_is_told(tmp_path: Path, seed: int, count: int) -> None:
     with opened(tmp_path, Screen(shipped_policy(), [Everything()])) as hall:
         answered = dict.fromkeys(DRAWN, 0)
@@ -302,6 +302,7 @@ def test_nothing_follows_a_blank_text(tmp_path: Path, prompt: Any) -> None:
         assert found.status_code == 200 and not TOLD.search(found.text)
 
 
+@pytest.mark.slow
 def test_without_a_policy_the_same_requests_tell(tmp_path: Path) -> None:
     """Else the test above would say nothing."""
     with opened(tmp_path, None) as hall:
