@@ -23,7 +23,8 @@ from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.sources import find_data
-from charter.ground.text.shards import INDEX, Index, ShardWriter, dtype_of
+from charter.ground.text.corpus_index import INDEX, Index, dtype_of
+from charter.ground.text.shards import ShardWriter
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 from charter.rooms.pretrain.run import run
 from charter.rooms.pretrain.settings import Samples, Settings

@@ -32,7 +32,8 @@ from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.step import advance, autocast, clip_gradients
 from charter.ground.model.checkpoint import new_model
 from charter.ground.model.shape import NAMED, Shape, to_config
-from charter.ground.text.shards import Index, ShardWriter, TokenShards, dtype_of
+from charter.ground.text.corpus_index import Index, dtype_of
+from charter.ground.text.shards import ShardWriter, TokenShards
 from charter.rooms.pretrain.context_parallel import team
 from charter.rooms.pretrain.learner import compile_blocks
 from charter.rooms.pretrain.learning import accumulate, muon

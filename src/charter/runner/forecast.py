@@ -13,7 +13,7 @@ from charter.ground.settings.environment import environment_of
 from charter.ground.settings.recognise import count_rows, mean_characters
 from charter.ground.settings.room import CHARACTERS, ROW_TOKENS, TEMPLATE_TOKENS, Estimate, Sizes
 from charter.ground.settings.texts import text_bytes
-from charter.ground.text.shards import INDEX, read_index
+from charter.ground.text.corpus_index import INDEX, read_index
 from charter.runner.directory import RunDirectory, Standing
 from charter.runner.machine import read_speed
 from charter.runner.pace import START

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.text.shards import DOCUMENT, INDEX, Index, ShardWriter, TokenShards, dtype_of
+from charter.ground.text.corpus_index import INDEX, Index, dtype_of
+from charter.ground.text.shards import DOCUMENT, ShardWriter, TokenShards
 
 Documents = list[tuple[list[int], int, int, int]]
 VOCABULARY = 300

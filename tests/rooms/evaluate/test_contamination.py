@@ -9,8 +9,9 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import External, Manifest, Parent, digest_file
 from charter.ground.artifact.store import write_manifest
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.text.corpus_index import INDEX, Index
 from charter.ground.text.overlap import LEAST, SIZE, Items, words
-from charter.ground.text.shards import INDEX, Index, ShardWriter
+from charter.ground.text.shards import ShardWriter
 from charter.ground.text.tokenizer import train_tokenizer
 from charter.rooms.evaluate.contamination import contamination
 from charter.rooms.evaluate.task import Question

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charter.ground.artifact.inputs import Input, Inputs
-from charter.ground.text.shards import INDEX, Index, ShardWriter, dtype_of
+from charter.ground.text.corpus_index import INDEX, Index, dtype_of
+from charter.ground.text.shards import ShardWriter
 from charter.ground.text.tokenizer import Tokenizer
 from charter.rooms.pretrain.settings import Guard, Samples, Settings
 from charter.rooms.pretrain.size import Heldout, Learning, Sizing

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from charter.ground.artifact.store import TEMPORARY
 from charter.ground.settings.texts import Listing
-from charter.ground.text.shards import SPLITS, TokenShards
+from charter.ground.text.corpus_index import SPLITS
+from charter.ground.text.shards import TokenShards
 from charter.rooms.corpus.batch import Batch
 from charter.rooms.corpus.decontamination import Decontamination
 from charter.rooms.corpus.encoding import plan_work

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charter.ground.artifact.progress import Bar
-from charter.ground.text.shards import Shard, ShardWriter, Split
+from charter.ground.text.corpus_index import Shard, Split
+from charter.ground.text.shards import ShardWriter
 from charter.ground.text.tokenizer import Tokenizer
 from charter.rooms.corpus.batch import Batch
 from charter.rooms.corpus.crew import Crew

@@ -17,7 +17,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.sources import shipped_folder
-from charter.ground.text.shards import INDEX, SPLITS, Index, Shard, ShardWriter, Split, dtype_of
+from charter.ground.text.corpus_index import INDEX, SPLITS, Index, Shard, Split, dtype_of
+from charter.ground.text.shards import ShardWriter
 from charter.ground.text.tokenizer import Tokenizer
 from charter.rooms.corpus.counting import (
     add_up,

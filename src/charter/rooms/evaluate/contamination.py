@@ -20,8 +20,9 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.hub import fetch
 from charter.ground.settings.recognise import ROW_ENDINGS
 from charter.ground.settings.sources import resolve_again
+from charter.ground.text.corpus_index import INDEX
 from charter.ground.text.overlap import SIZE, Items, texts_of
-from charter.ground.text.shards import INDEX, train_texts
+from charter.ground.text.shards import train_texts
 from charter.rooms.evaluate.task import CONTAMINATION, Question
 
 LEARNT = frozenset({"corpus", "dialogues", "comparisons"})

@@ -14,7 +14,8 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.room import Given
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.shards import Split, TokenShards
+from charter.ground.text.corpus_index import Split
+from charter.ground.text.shards import TokenShards
 from charter.ground.text.tokenizer import Tokenizer
 from charter.rooms.pretrain.settings import Settings, too_wide
 from charter.rooms.pretrain.size import Derived, derive
