@@ -169,13 +169,5 @@ def test_refusals_are_one_line(tmp_path: Path) -> None:
     few = {"dev": MMLU["dev"][:2], "test": MMLU["test"]}
     with pytest.raises(CharterError, match=r"5 worked examples and knots has 2.*change\.mmlu_plain\.shots"):
         desk.run_task(desk.context("mmlu_plain", tmp_path / "few", model, few))
-    broken = {"dev": MMLU["dev"], "test": [row(1), row(2) | {"answer": "Q"}]}
-    with pytest.raises(CharterError, match=r"test\.jsonl:2: not a row of this evaluation"):
-        desk.run_task(desk.context("mmlu_plain", tmp_path / "broken", model, broken))
-    broken["test"][1].pop("subject")
-    with pytest.raises(
-        CharterError, match=r"test\.jsonl:2: .*evaluation \(it has no subject; its columns are"
-    ):
-        desk.run_task(desk.context("mmlu_plain", tmp_path / "unnamed", model, broken))
     with pytest.raises(CharterError, match="has no split dev or validation"):
         desk.run_task(desk.context("mmlu_plain", tmp_path / "none", model, {"test": MMLU["test"]}))

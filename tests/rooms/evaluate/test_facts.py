@@ -118,15 +118,6 @@ def test_of_a_short_question_no_more_than_64_tokens_are_drawn(tmp_path: Path, ch
         assert {sampling.temperature for sampling in model.samplings} == {1.0}
 
 
-def test_several_replies_a_question_and_a_draw(tmp_path: Path, checkpoints: Path) -> None:
-    change = {"facts": Change(samples=2, limit=2), "quiz": Change(samples=2, limit=1)}
-    contexts, _ = scripted(tmp_path, checkpoints, SETTINGS.model_copy(update={"change": change}))
-    path = write(contexts)
-    rows = read_objects(path / "samples/facts.jsonl")
-    assert [r["sample"] for r in rows] == [0, 1, 0, 1] and len({r["id"] for r in rows}) == 2
-    assert len(read_objects(path / "samples/quiz.jsonl")) == 2
-
-
 def test_broken_facts_are_named_before_anything_is_drawn(tmp_path: Path, checkpoints: Path) -> None:
     contexts, model = scripted(tmp_path, checkpoints)
     toys.rows_file(tmp_path / "facts.jsonl", [*FACTS, toys.dialogue("f3", "Why?")])
@@ -139,16 +130,6 @@ def run_room(folder: Path, place: Path, policy: Path, progress: Any = None) -> P
     out = toys.workspace(folder, progress=progress)
     room.run(SETTINGS, inputs(place, policy), out)
     return out.path
-
-
-@pytest.mark.parametrize("stop", [1, 2])
-def test_stopped_and_resumed_is_equal_to_unbroken(stop: int, tmp_path: Path, checkpoints: Path) -> None:
-    whole = run_room(tmp_path / "whole", tmp_path, checkpoints / "policy")
-    assert len(read_objects(whole / "samples/facts.jsonl")) == 3
-    with pytest.raises(toys.Interrupted):
-        run_room(tmp_path / "broken", tmp_path, checkpoints / "policy", toys.StoppingProgress(stop))
-    again = run_room(tmp_path / "broken", tmp_path, checkpoints / "policy")
-    assert toys.files_of(again) == toys.files_of(whole)
 
 
 def test_the_identity_names_the_sets_and_no_grader(tmp_path: Path, checkpoints: Path) -> None:
