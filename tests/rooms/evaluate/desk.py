@@ -12,7 +12,10 @@ from valid_rows import TEXT, unshipped
 
 import toys
 from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.progress import SilentProgress
 from charter.ground.judge.rater import KEPT
+from charter.ground.settings.execution import Execution
+from charter.ground.settings.recipe import Recipe
 from charter.ground.settings.recognise import HARM_RATING
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate.catalogue import TASKS
@@ -20,6 +23,8 @@ from charter.rooms.evaluate.models import Models
 from charter.rooms.evaluate.screening import Screening
 from charter.rooms.evaluate.settings import ROLES, Settings, uses
 from charter.rooms.evaluate.task import Context, Task
+from charter.runner.execute import execute
+from charter.runner.plan import make_plan
 
 Row = dict[str, Any]
 
@@ -135,3 +140,12 @@ def filled(
     else:
         data = shipped(str(task.role.default).removeprefix("shipped:"))
     return Inputs([*entries, toys.given(task.data_role, data, "data")])
+
+
+def execute_step(run: Path, sources: dict[str, Any], name: str = "asked", **step: Any) -> Path:
+    """Runs a recipe of one report; `step`: the step's other fields. Returns the report's folder."""
+    recipe = Recipe.model_validate(
+        {"name": "r", "steps": [{"name": name, "room": "evaluate", "from": sources, **step}]}
+    )
+    execute(make_plan(recipe, run.parent, run, Execution("cpu", "float32")), SilentProgress())
+    return run / name

@@ -264,9 +264,7 @@ def test_a_server_says_yes_or_no(tmp_path: Path) -> None:
 @pytest.mark.parametrize("task", ["winogender", "occupations"])
 def test_a_model_that_only_samples_is_refused_before_anything_is_asked(task: Any, tmp_path: Path) -> None:
     model = toys.Scripted(say=lambda prompt, k: "Yes")
-    with pytest.raises(
-        CharterError, match=f"{task} needs log-probabilities .* only samples; leave it out of tasks"
-    ):
+    with pytest.raises(CharterError, match=f"{task} needs log-probabilities"):
         desk.run_task(desk.context(task, tmp_path, model, {"rows": [PROFILE]}))
     assert not model.asked
 

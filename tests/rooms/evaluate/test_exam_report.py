@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from desk import execute_step
 from test_exams import choice, item
-from test_report import execute_step
 
 import toys
 from charter.ground.artifact.curves import read_object, read_objects

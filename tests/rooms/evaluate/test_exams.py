@@ -141,7 +141,7 @@ def test_an_exam_without_an_item_to_ask_is_refused(tmp_path: Path) -> None:
     context = desk.context(
         "mbe", tmp_path, toys.Scripted(rate=prefer_c), {"test": [choice(1, "C", image="removed")]}
     )
-    with pytest.raises(CharterError, match="the picture of every item was removed"):
+    with pytest.raises(CharterError, match="picture of every item"):
         context.task.questions(context)
 
 
@@ -335,21 +335,17 @@ def test_a_form_of_ones_own_has_a_scaled_score_and_a_percentile_for_each_years(t
 
 def test_a_percentile_of_a_stand_in_is_refused(tmp_path: Path) -> None:
     rows = [row | {"exam": "GRE-shaped"} for row in official(3)]
-    with pytest.raises(
-        CharterError, match="stand in for an exam, and a scaled score or a percentile belongs"
-    ):
+    with pytest.raises(CharterError, match="stand in for an exam"):
         desk.run_task(scaled(tmp_path, rows))
     mixed = [*official(2), item("n8", "numeric", "8") | {"exam": "Another paper"}]
-    with pytest.raises(
-        CharterError, match="items of Another paper, Own paper; a scaled score belongs to one form"
-    ):
+    with pytest.raises(CharterError, match="Another paper, Own paper"):
         desk.run_task(scaled(tmp_path / "mixed", mixed))
 
 
 def test_a_part_of_a_form_has_no_scaled_score(tmp_path: Path) -> None:
     context = scaled(tmp_path, official(4))
     context = replace(context, protocol=replace(context.protocol, limit=3))
-    with pytest.raises(CharterError, match="3 of 5 items are asked, and a scaled score belongs to a whole"):
+    with pytest.raises(CharterError, match="3 of 5 items"):
         desk.run_task(context)
 
 

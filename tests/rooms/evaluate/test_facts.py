@@ -5,23 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from desk import execute_step
 
 import toys
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.artifact.progress import SilentProgress
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.ground.settings.execution import Execution
-from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.room import Sizes
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.regenerate import regenerate
 from charter.rooms.evaluate.run import open_contexts
 from charter.rooms.evaluate.settings import Settings, check, estimate
 from charter.rooms.evaluate.task import Change, Context
-from charter.runner.execute import execute
-from charter.runner.plan import make_plan
 from charter.runner.verify import artifact_problems
 from reported import scores
 
@@ -141,26 +137,14 @@ def test_the_identity_names_the_sets_and_no_grader(tmp_path: Path, checkpoints: 
     assert report["detectors"]["refusal"]["n"] == 1
 
 
-RECIPE = """
-name: small
-seed: 3
-steps:
-  - name: eval
-    room: evaluate
-    from: {policy: ./policy, facts: ./facts.jsonl, quiz: ./quiz.jsonl, detectors: ./detectors.jsonl}
-    settings: {tasks: [facts, quiz], change: {replies: {max_tokens: 5}}, chunk: 1}
-"""
-
-
 @pytest.fixture
 def report(tmp_path: Path, checkpoints: Path) -> Path:
     """A report of the runner on facts alone."""
     inputs(tmp_path, checkpoints / "policy")
-    (tmp_path / "policy").symlink_to(checkpoints / "policy")
-    (tmp_path / "recipe.yaml").write_text(RECIPE)
-    recipe = load_recipe(tmp_path / "recipe.yaml", [])
-    execute(make_plan(recipe, tmp_path, tmp_path / "run", Execution("cpu", "float32")), SilentProgress())
-    return tmp_path / "run/eval"
+    sources = {role: f"./{role}.jsonl" for role in ("facts", "quiz", "detectors")}
+    sources["policy"] = str(checkpoints / "policy")
+    settings = {"tasks": ["facts", "quiz"], "change": {"replies": {"max_tokens": 5}}, "chunk": 1}
+    return execute_step(tmp_path / "run", sources, "eval", settings=settings)
 
 
 def change(report: Path, file: str, number: int, **values: Any) -> None:

@@ -124,9 +124,7 @@ def test_written_thoughts_join_the_rows_that_they_were_written_for(
     model = replies(*["The answer is (B)."] * 4)
     context = desk.context("mmlu", tmp_path / "joined", model, {"dev": dev, "test": PLAIN["test"]})
     context.out.note = (notes := list[str]()).append  # type: ignore[method-assign]
-    with pytest.raises(
-        CharterError, match=r"thoughts\.jsonl:6: the thought leads to A and the key of tides-2 is B"
-    ):
+    with pytest.raises(CharterError, match=r"thoughts\.jsonl:6: .*tides-2 is B"):
         desk.run_task(context)
     written(tmp_path / "thoughts.jsonl", monkeypatch, thoughts[:5])
     desk.run_task(context)
@@ -223,7 +221,7 @@ def test_a_set_without_examples_of_its_own_will_do(tmp_path: Path) -> None:
     context = desk.context(
         "mmlu", tmp_path / "many", replies(), {"test": [row(1)]}, change={"mmlu": {"shots": 6}}
     )
-    with pytest.raises(CharterError, match=r"6 worked examples and mmlu_thoughts\.train.* has 5"):
+    with pytest.raises(CharterError, match=r"mmlu_thoughts\.train.* has 5"):
         desk.run_task(context)
 
 

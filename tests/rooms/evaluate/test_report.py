@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from desk import execute_step
 from test_choices import MMLU
 from test_long_texts import STORY, story
 
@@ -58,14 +59,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, rows in files.items():
             toys.rows_file(folder / task / f"{name}.jsonl", rows)
     return folder
-
-
-def execute_step(run: Path, sources: dict[str, Any], name: str = "asked", **step: Any) -> Path:
-    recipe = Recipe.model_validate(
-        {"name": "r", "steps": [{"name": name, "room": "evaluate", "from": sources, **step}]}
-    )
-    execute(make_plan(recipe, run.parent, run, Execution("cpu", "float32")), SilentProgress())
-    return run / name
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def test_nothing_is_no_answer(tmp_path: Path) -> None:
 def test_a_split_without_answers_is_refused(tmp_path: Path) -> None:
     """The hub's test split has this in place of answers."""
     row = {"question": "Who?", "question_id": "q", "answer": {"value": "<unk>", "aliases": []}}
-    with pytest.raises(CharterError, match="not published; name the file of the validation split"):
+    with pytest.raises(CharterError, match="name the file of the validation split"):
         desk.run_task(
             desk.context("triviaqa", tmp_path, toys.Scripted(), {"test": [row], "validation": [quiz(1)]})
         )
@@ -83,7 +83,7 @@ def test_examples_of_a_single_split_are_not_scored(tmp_path: Path) -> None:
     again = toys.Scripted(say=lambda prompt, k: "no idea")
     desk.run_task(desk.context("triviaqa", tmp_path / "b", again, {"test": rows}, limit=2))
     assert again.asked[0][:-2] == model.asked[0][:-2], "every stage and every limit has the same examples"
-    with pytest.raises(CharterError, match=r"has 5 questions, and 5 of them would serve as examples"):
+    with pytest.raises(CharterError, match=r"has 5 questions"):
         desk.run_task(desk.context("triviaqa", tmp_path / "c", model, {"test": rows[:5]}))
 
 
