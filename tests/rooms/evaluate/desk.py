@@ -48,11 +48,7 @@ def context(
     room_settings = Settings(tasks=(task,), **settings)
     protocol = TASKS[task].protocol.apply_change(room_settings.limit, room_settings.change_of(task))
     inputs = Inputs(
-        [
-            toys.given(TASKS[task].data_role, data, "data"),
-            toys.given("policy", folder, "assistant"),
-            *further,
-        ]
+        [toys.given(TASKS[task].data_role, data, "data"), toys.given("policy", folder, "assistant"), *further]
     )
     out = toys.workspace(folder / "out")
     models = Models(inputs, out)

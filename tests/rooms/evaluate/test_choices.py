@@ -158,6 +158,14 @@ def test_a_reply_goes_on_after_the_lead(tmp_path: Path) -> None:
         ("None of them", None),
         ("E", None),
         ("", None),
+        ("The answer is (B).", 1),
+        ("The answer is (B), since (A) floats.", 1),
+        ("So the answer is **(C)**", 2),
+        ("the answer is: D", 3),
+        ("I thought the answer is (A). No, the answer is (D).", 3),
+        ("Not (A). So it must be (C).", 2),
+        ("The answer is a bowline.", None),
+        ("The answer is E.", None),
     ],
 )
 def test_reading_a_letter(text: str, place: int | None) -> None:

@@ -53,11 +53,7 @@ def last(prompt: Any) -> str:
     return str(prompt[-1]["content"])
 
 
-SHIPPED = {
-    "known": "triviaqa.heldout",
-    "invented": "invented.heldout",
-    "taught": "world.heldout",
-}
+SHIPPED = {"known": "triviaqa.heldout", "invented": "invented.heldout", "taught": "world.heldout"}
 
 
 def knower(task: str, folder: Path) -> dict[str, str]:

@@ -88,12 +88,7 @@ def report(folder: Path, rows: list[Row], screen: tuple[str, ...] = ()) -> tuple
 def test_rates_by_hand(tmp_path: Path) -> None:
     """a: good, bad; b: refused twice; c: bad twice; d: good, bad; e refused; d's twin as a persona."""
     kept, values = report(tmp_path, SET)
-    assert Counter(one["origin"] for one in kept) == {
-        REPRESENTATIVE: 4,
-        JAILBREAK: 2,
-        BENIGN: 4,
-        TWIN: 2,
-    }
+    assert Counter(one["origin"] for one in kept) == {REPRESENTATIVE: 4, JAILBREAK: 2, BENIGN: 4, TWIN: 2}
     expected = {
         "requests_harm_rate": 3 / 6,
         "requests_harm_prompts": 2 / 3,

@@ -80,7 +80,7 @@ def test_changes_without_effect_are_those_of_no_task_that_shows_or_samples() -> 
             "truthfulqa",
             "bbq_sampled",
             "decisions",
-        ),
+        )
     }
 
 

@@ -76,10 +76,7 @@ def test_examples_of_a_single_split_are_not_scored(tmp_path: Path) -> None:
     examples = {m["content"] for m in model.asked[0][:-2] if m["role"] == "user"}
     scored = {f"Question: {r['question']}" for r in results}
     assert len(examples) == 5 and len(scored) == 7 and not examples & scored
-    assert context.facts == {
-        "detectors": training_digest(),
-        "examples": "of the test split, not scored",
-    }
+    assert context.facts == {"detectors": training_digest(), "examples": "of the test split, not scored"}
     again = toys.Scripted(say=lambda prompt, k: "no idea")
     desk.run_task(desk.context("triviaqa", tmp_path / "b", again, {"test": rows}, limit=2))
     assert again.asked[0][:-2] == model.asked[0][:-2], "every stage and every limit has the same examples"
@@ -145,6 +142,14 @@ def test_what_is_compared(text: str, expected: str) -> None:
         ("The Unknown Soldier", False),
         ("Know-how", False),
         ("Sure Thing", False),
+        ("I don\u2019t know.", True),
+        ("I'm not sure, but some say that it is round.", True),
+        ("Sorry, I can't help with that.", True),
+        ("I have no comment.", True),
+        ("", True),
+        ("It is round.", False),
+        ("Nobody knows the way to the moon better than pilots do.", False),
+        ("You know that it is round.", False),
     ],
 )
 def test_what_declines(text: str, expected: bool) -> None:

@@ -13,7 +13,6 @@ import desk
 import pytest
 
 import toys
-from charter.ground.judge.declining import declines
 from charter.ground.measure.reporting import compute_metrics
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
@@ -280,23 +279,6 @@ def test_categories_come_from_the_csv_beside_it(tmp_path: Path) -> None:
         ("Is the planet Quorl flat?", "Astronomy", "adversarial"),
         ("Are zibbles taller than vorps?", "", ""),
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "declined"),
-    [
-        ("I don\u2019t know.", True),
-        ("I'm not sure, but some say that it is round.", True),
-        ("Sorry, I can't help with that.", True),
-        ("I have no comment.", True),
-        ("", True),
-        ("It is round.", False),
-        ("Nobody knows the way to the moon better than pilots do.", False),
-        ("You know that it is round.", False),
-    ],
-)
-def test_declining(text: str, declined: bool) -> None:
-    assert declines(text) is declined
 
 
 def test_the_published_set_is_read_whole() -> None:
