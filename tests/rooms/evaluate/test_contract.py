@@ -3,6 +3,7 @@ broken rows that are refused with file and line. A new task is tested here from 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -25,7 +26,7 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.reporting import read_reported
 from charter.ground.sandbox.program import Outcome, Verdict
 from charter.rooms.evaluate import run as room
-from charter.rooms.evaluate.catalogue import TASKS
+from charter.rooms.evaluate.catalogue import SUITES, TASKS
 from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.task import Context
 from charter.rooms.evaluate.tasks import humaneval
@@ -138,19 +139,25 @@ def test_rows_give_the_reports_numbers_within_their_limits(
 ) -> None:
     report = report_of(name)
     assert list(problems(report.path, report.manifest)) == []
-    own = {metric.name for metric in TASKS[name].numbers}
-    scores = [score for score in read_reported(report.path).scores if score.name in own]
-    assert scores, "the task has a number"
-    rows, clusters = report.rows, {row["id"] for row in report.rows}
+    reported = {score.name: score for score in read_reported(report.path).scores}
+    assert {metric.name: metric.value for metric in report.manifest.metrics} == {
+        score.name: pytest.approx(score.value) for score in reported.values()
+    }
+    rows, clusters, numbers = report.rows, {row["id"] for row in report.rows}, TASKS[name].numbers
+    tables = {m.name: m.table(rows) for m in numbers if m.table and m.file == f"{name}.jsonl"}
+    counted = {key for key, table in tables.items() if table.n and not math.isnan(table.value)}
+    assert counted and counted <= reported.keys(), "each number that the rows give is told"
+    scores = [reported[metric.name] for metric in numbers if metric.name in reported]
     for score in scores:
         low, high = score.metric.limits
         assert low <= score.value <= high, score.name
         assert score.low is None or low <= score.low <= score.value <= score.high <= high, score.name
         if score.metric.file == f"{name}.jsonl" and not score.metric.terms:
             assert 1 <= score.clusters <= len(clusters), f"{score.name}: items that share an id count once"
-    headline = next((score for score in scores if score.name == name), None)
-    if headline is not None and {"correct"} <= rows[0].keys() and "mode" not in rows[0]:
-        assert headline.clusters == len(clusters)
+    if name in reported and "correct" in rows[0] and "mode" not in rows[0]:
+        headline = reported[name]
+        assert headline.clusters == len(clusters) and headline.metric.better in ("higher", "neither")
+    assert name not in SUITES["honesty"] or (report.path / f"curves/{name}.jsonl").is_file()
 
 
 @pytest.mark.parametrize("name", [name for name in TASKS if name not in UNMARKED])

@@ -135,6 +135,11 @@ def test_columns_of_three_data_sets() -> None:
         } == {"A boat."}
 
 
+def test_a_row_needs_english() -> None:
+    with pytest.raises(ValueError, match="English"):
+        translation.parse({"fra": "Un bateau.", "deu": "Ein Boot."}, "x")
+
+
 def test_buckets_are_means_over_their_languages() -> None:
     """By hand: all five words matched in French and Yoruba, none in German and Swahili; Klingon is in no bucket."""
     full = {"bleu": [5, 5, 5, 4, 3, 2, 5, 4, 3, 2], "chrf": [6, 6, 6] * 6}
