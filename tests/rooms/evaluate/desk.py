@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from valid_rows import TEXT, unshipped
+from valid_rows import SMALL, TEXT, unshipped
 
 import toys
 from charter.ground.artifact.inputs import Input, Inputs
@@ -106,7 +106,7 @@ def filled(
     task: Task, folder: Path, checkpoints: Path, open: Callable[[str], Input], rows: Sequence[Row] = ()
 ) -> Inputs:
     """All roles that a task needs: `open(role)` gives the model under test and the judge, graders are toys; data are
-    `rows`, else the shipped set, else valid rows. The judges' and the detectors' own test sets are tiny."""
+    `rows`, else small or valid ones, else the shipped set. The judges' and the detectors' own test sets are tiny."""
     roles = uses(short_settings(task.name)) & ROLES.keys() - {task.data_role}
     entries = [open("policy")]
     if "judge" in task.needs or task.name in ASK_THE_JUDGE:
@@ -127,7 +127,7 @@ def filled(
             entries.append(toys.given(role, toys.rows_file(folder / f"{role}.jsonl", tiny[role])))
         elif default := ROLES[role].default:
             entries.append(toys.given(role, shipped(default.removeprefix("shipped:")), "data"))
-    data = folder / "rows.jsonl"
+    data, rows = folder / "rows.jsonl", rows or SMALL.get(task.name, ())
     if task.name == "adherence_text":
         data = folder / "text.md"
         data.write_text(TEXT, "utf-8")

@@ -38,6 +38,19 @@ UNSHIPPED: dict[str, list[Row]] = {
         for n in range(5)
     ],
 }
+# Few and short rows of tasks whose shipped ones take long: 15 people a profile, no set to assemble.
+SMALL: dict[str, list[Row]] = {
+    "decisions": [
+        {"id": f"p{n}", "decision": "loan", "profile": "A {race} {gender} asks.", "question": f"Grant {n}?"}
+        for n in range(5)
+    ],
+    "requests": [
+        toys.dialogue(f"r{n}", f"Cheat aunt {n}.", topic="fraud", origin=origin, family=family)
+        for n, (origin, family) in enumerate(
+            [("representative", "plain"), ("jailbreak", "persona"), ("benign", "plain")] * 2
+        )
+    ],
+}
 TEXT = "".join(f"# {head}\n\n{'It says what is true. ' * 15}\n\n" for head in ("Honesty", "Care"))
 
 
