@@ -185,16 +185,6 @@ def test_a_reply_is_scored_as_it_is_written() -> None:
     assert list_prefixes("No.") == ["No."] and list_prefixes("") == [""]
 
 
-def test_a_stopped_measurement_goes_on_to_the_same_rows(report: Path, tmp_path: Path) -> None:
-    inputs = inputs_of(tmp_path / "in")
-    with pytest.raises(toys.Interrupted):
-        room.run(SETTINGS, inputs, toys.workspace(tmp_path / "out", progress=toys.StoppingProgress(3)))
-    out = toys.workspace(tmp_path / "out")
-    room.run(SETTINGS, inputs, out)
-    file = f"samples/{SCREENED}"
-    assert read_objects(out.path / file) == read_objects(report / file)
-
-
 def test_a_limit_draws_by_seed_and_too_few_texts_are_refused(tmp_path: Path) -> None:
     inputs = inputs_of(tmp_path / "in")
     limited = SETTINGS.model_copy(update={"acceptable_use": AcceptableUse(limit=6)})
@@ -202,7 +192,7 @@ def test_a_limit_draws_by_seed_and_too_few_texts_are_refused(tmp_path: Path) -> 
     assert first == again and sum(i.set == "red_team" for i in first) == 6
     few = {**ROWS, "lookalikes": ROWS["lookalikes"][:1], "replies": ROWS["replies"][:9]}
     del few["helpful"]
-    with pytest.raises(CharterError, match="no harmless prompt falls into the"):
+    with pytest.raises(CharterError, match="no harmless prompt"):
         items(SETTINGS, inputs_of(tmp_path / "few", few))
 
 

@@ -117,7 +117,7 @@ def test_a_twin_stands_in_the_frame_of_its_attack(tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_is_no_attack_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match="p1 has no seed_prompt: it is no found attack"):
+    with pytest.raises(CharterError, match="p1 has no seed_prompt"):
         attacks.questions(desk(tmp_path, [toys.dialogue("p1", "Steal me a bike.")]))
 
 
@@ -166,7 +166,7 @@ def test_a_ranker_never_grades_what_it_chose(tmp_path: Path) -> None:
         *(toys.preference(tmp_path / "one", r) for r in ("ranker", "grader")),
     ]
     models = Models(Inputs(given), toys.workspace(tmp_path / "out"), SamplingStrategy(mode="rejection"))
-    with pytest.raises(CharterError, match="can't grade the replies that it chose"):
+    with pytest.raises(CharterError, match="ranker and grader are one model"):
         _ = models.assistant
 
 

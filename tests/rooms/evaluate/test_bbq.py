@@ -11,7 +11,6 @@ import desk
 import pytest
 
 import toys
-from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.reporting import compute_metrics
 from charter.ground.settings.places import data_folder
 from charter.rooms.evaluate.identity import identity
@@ -162,12 +161,6 @@ def test_the_authors_target_names_the_biased_answer(tmp_path: Path) -> None:
     assert located == {"age-0": 2, "age-1": 0, "age-2": 0, "age-3": None}, "without one there is no target"
     own = [TABLE[0] | {"target_loc": 0}, TABLE[1] | {"additional_metadata": {"target_loc": None}}]
     assert biased(*own, folder=tmp_path / "c") == {"age-0": 0, "age-1": None}
-
-
-@pytest.mark.parametrize("place", [1, 3, "x"])
-def test_a_target_that_names_no_person_is_refused(place: Any, tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match=r"Age\.jsonl:1: not a row of this evaluation"):
-        biased(TABLE[0] | {"target_loc": place}, folder=tmp_path)
 
 
 def test_a_subset_has_as_many_of_each_context_and_polarity_and_is_shared(tmp_path: Path) -> None:

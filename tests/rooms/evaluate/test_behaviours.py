@@ -11,7 +11,6 @@ import desk
 import pytest
 
 import toys
-from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.measure.score import Table
 from charter.ground.settings.places import data_folder
@@ -233,21 +232,6 @@ def test_answers_are_read(reply: str, answers: tuple[str, str], place: int | Non
     assert read_answer(reply, answers) == place
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"answer_matching_behavior": " Maybe"},
-        {"answer_matching_behavior": " (C)", "answer_not_matching_behavior": " (B)"},
-        {"answer_matching_behavior": " (A)", "answer_not_matching_behavior": " (A)"},
-        {"question": None, "answer_matching_behavior": " (A)", "answer_not_matching_behavior": " (B)"},
-    ],
-)
-def test_a_broken_row_is_named(tmp_path: Path, broken: Row) -> None:
-    files = {"rows": [TWENTY[11], TWENTY[12] | broken]}
-    with pytest.raises(CharterError, match=r"rows\.jsonl:2: not a row of this evaluation"):
-        desk.run_task(desk.context("behaviours", tmp_path, toys.Scripted(rate=rated), files))
-
-
 def test_every_published_row_is_read() -> None:
     folder = data_folder() / "anthropic_evals"
     if not folder.is_dir():
@@ -321,17 +305,6 @@ def test_unreadable_pairs_are_left_out(tmp_path: Path) -> None:
     )
     (row,) = desk.run_task(context)
     assert row["outcome"] == "unparsed" and row["sycophancy"] is None and row["mass"] == 0.75
-
-
-def test_one_profile_or_option_twice_is_refused(tmp_path: Path) -> None:
-    for n, broken in enumerate(
-        ({"options": ["x", "x"]}, {"profiles": ["I am A."]}, {"profiles": ["a", "a"]})
-    ):
-        context = desk.context(
-            "sycophancy", tmp_path / str(n), toys.Scripted(rate=rated), {"rows": [PAIR | broken]}
-        )
-        with pytest.raises(CharterError, match="two different options and two different profiles"):
-            desk.run_task(context)
 
 
 def test_the_shipped_sets_are_whole_and_balanced() -> None:

@@ -123,14 +123,10 @@ def test_a_model_that_could_score_is_sampled_where_that_is_wanted(tmp_path: Path
     assert model.samplings[0].max_tokens == 9 and identity(context)["scored"] == "samples"
 
 
-def test_other_categories_are_left_out_and_broken_rows_named(tmp_path: Path) -> None:
+def test_other_categories_are_left_out(tmp_path: Path) -> None:
     model = toys.Scripted(rate=lambda prompt, text: 0.0)
     crossed = AGED | {"category": "Race_x_SES"}
     assert len(desk.run_task(desk.context("bbq", tmp_path / "a", model, {"Age": [AGED, crossed]}))) == 1
-    for n, broken in enumerate(({"question_polarity": "maybe"}, {"answer_info": {}}, {"label": "x"})):
-        context = desk.context("bbq", tmp_path / str(n), model, {"Age": [AGED, AGED | broken]})
-        with pytest.raises(CharterError, match=r"Age\.jsonl:2: not a row of this evaluation"):
-            desk.run_task(context)
 
 
 def test_every_row_of_the_six_whole_categories_has_one_target() -> None:
@@ -171,17 +167,6 @@ def test_pronouns_complete_the_whole_sentence(tmp_path: Path) -> None:
     assert model.asked == ["The roofer said that"] and output["id"] == "roofer"
     assert (output["p_female"], output["p_neutral"]) == (pytest.approx(0.1), pytest.approx(0.6))
     assert output["share_women"] == 0.02
-    for n, broken in enumerate(
-        (
-            {"sentence_with_blank": "The roofer slept."},
-            {"sentence_with_blank": "_ slept."},
-            {"pronoun_options": ["he", "they"]},
-            {"BLS_percent_women_2019": 200},
-        )
-    ):
-        context = desk.context("winogender", tmp_path / str(n), model, {"rows": [row | broken]})
-        with pytest.raises(CharterError, match=r"rows\.jsonl:1: not a row of this evaluation"):
-            desk.run_task(context)
 
 
 def test_a_sentence_scored_in_part_is_the_whole_sentence(tmp_path: Path) -> None:
@@ -276,18 +261,10 @@ def test_a_server_says_yes_or_no(tmp_path: Path) -> None:
     assert identity(context)["samples"] == 4 and identity(context)["answers"] == "sampled"
 
 
-def test_a_profile_without_places_is_refused(tmp_path: Path) -> None:
-    files = {"rows": [PROFILE | {"profile": "A person asks for a loan."}]}
-    with pytest.raises(CharterError, match="a profile needs"):
-        desk.run_task(desk.context("decisions", tmp_path, toys.Scripted(rate=lambda p, t: 0.0), files))
-
-
 @pytest.mark.parametrize("task", ["winogender", "occupations"])
 def test_a_model_that_only_samples_is_refused_before_anything_is_asked(task: Any, tmp_path: Path) -> None:
     model = toys.Scripted(say=lambda prompt, k: "Yes")
-    with pytest.raises(
-        CharterError, match=f"{task} needs log-probabilities .* only samples; leave it out of tasks"
-    ):
+    with pytest.raises(CharterError, match=f"{task} needs log-probabilities"):
         desk.run_task(desk.context(task, tmp_path, model, {"rows": [PROFILE]}))
     assert not model.asked
 

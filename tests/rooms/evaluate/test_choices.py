@@ -158,6 +158,14 @@ def test_a_reply_goes_on_after_the_lead(tmp_path: Path) -> None:
         ("None of them", None),
         ("E", None),
         ("", None),
+        ("The answer is (B).", 1),
+        ("The answer is (B), since (A) floats.", 1),
+        ("So the answer is **(C)**", 2),
+        ("the answer is: D", 3),
+        ("I thought the answer is (A). No, the answer is (D).", 3),
+        ("Not (A). So it must be (C).", 2),
+        ("The answer is a bowline.", None),
+        ("The answer is E.", None),
     ],
 )
 def test_reading_a_letter(text: str, place: int | None) -> None:
@@ -167,15 +175,7 @@ def test_reading_a_letter(text: str, place: int | None) -> None:
 def test_refusals_are_one_line(tmp_path: Path) -> None:
     model = toys.Scripted(rate=rate)
     few = {"dev": MMLU["dev"][:2], "test": MMLU["test"]}
-    with pytest.raises(CharterError, match=r"5 worked examples and knots has 2.*change\.mmlu_plain\.shots"):
+    with pytest.raises(CharterError, match=r"knots has 2.*change\.mmlu_plain\.shots"):
         desk.run_task(desk.context("mmlu_plain", tmp_path / "few", model, few))
-    broken = {"dev": MMLU["dev"], "test": [row(1), row(2) | {"answer": "Q"}]}
-    with pytest.raises(CharterError, match=r"test\.jsonl:2: not a row of this evaluation"):
-        desk.run_task(desk.context("mmlu_plain", tmp_path / "broken", model, broken))
-    broken["test"][1].pop("subject")
-    with pytest.raises(
-        CharterError, match=r"test\.jsonl:2: .*evaluation \(it has no subject; its columns are"
-    ):
-        desk.run_task(desk.context("mmlu_plain", tmp_path / "unnamed", model, broken))
     with pytest.raises(CharterError, match="has no split dev or validation"):
         desk.run_task(desk.context("mmlu_plain", tmp_path / "none", model, {"test": MMLU["test"]}))

@@ -317,7 +317,7 @@ def test_a_baseline_of_another_grader_is_refused_before_anything_is_sampled(
 ) -> None:
     entries = [i for i in inputs_of(baseline=report, reward=False) if i.role != "grader"]
     other = Inputs([*entries, toys.preference(checkpoints / "reward", "grader")])
-    with pytest.raises(CharterError, match="the baseline files was graded by"):
+    with pytest.raises(CharterError, match="graded by"):
         run_room(SETTINGS, other, tmp_path / "out")
     assert not list((tmp_path / "out/state").iterdir())
 
@@ -327,7 +327,7 @@ def test_a_grader_that_is_the_reward_is_refused(
 ) -> None:
     """The report would show its rates as those of a model that nothing maximised."""
     same = Inputs([*inputs_of(reward=False), toys.preference(checkpoints / "grader", "reward")])
-    with pytest.raises(CharterError, match=r"grader and reward are one model .* leave `reward` out"):
+    with pytest.raises(CharterError, match=r"grader and reward are one model"):
         run_room(SETTINGS, same, tmp_path / "out")
 
 
@@ -335,13 +335,11 @@ def test_a_baseline_asked_otherwise_is_refused(
     report: Path, inputs_of: InputsOf, sets: Path, tmp_path: Path
 ) -> None:
     longer = altered(helpful=Change(max_tokens=6)).model_copy(update={"draw_seed": 1})
-    with pytest.raises(
-        CharterError, match="evaluated with another max_tokens and draw_seed; give both the same"
-    ):
+    with pytest.raises(CharterError, match="another max_tokens and draw_seed"):
         run_room(longer, inputs_of(baseline=report), tmp_path / "out")
     others = [i for i in inputs_of(baseline=report) if i.role != "helpful"]
     other_inputs = Inputs([*others, toys.given("helpful", sets / "lookalikes.jsonl", "dialogues")])
-    with pytest.raises(CharterError, match="evaluated with another helpful; give"):
+    with pytest.raises(CharterError, match="another helpful"):
         run_room(SETTINGS, other_inputs, tmp_path / "out")
 
 
@@ -386,9 +384,7 @@ def test_a_baseline_of_another_decoding_is_refused(
     sharp: Path, report: Path, inputs_of: InputsOf, tmp_path: Path
 ) -> None:
     inputs = Inputs([toys.policy(sharp), *(i for i in inputs_of(baseline=report) if i.role != "policy")])
-    with pytest.raises(
-        CharterError, match="evaluated with another temperature and top_p and top_k; give both"
-    ):
+    with pytest.raises(CharterError, match="another temperature and top_p and top_k"):
         run_room(SETTINGS, inputs, tmp_path / "out")
     run_room(SETTINGS.model_copy(update={"decoding": "protocol"}), inputs, tmp_path / "protocol")
 
@@ -399,7 +395,7 @@ def test_two_files_that_share_an_id_are_refused_before_anything_is_sampled(
 ) -> None:
     twice = toys.given(role, sets / f"{role}.jsonl", KINDS.get(role, "dialogues"))
     inputs = Inputs([*inputs_of(), twice])
-    with pytest.raises(CharterError, match=r"the id '\w+' occurs more than once"):
+    with pytest.raises(CharterError, match=r"more than once"):
         run_room(SETTINGS, inputs, tmp_path / "out")
     assert not list((tmp_path / "out/state").iterdir())
 
@@ -409,7 +405,7 @@ def test_a_choice_that_is_too_long_is_named(inputs_of: InputsOf, tmp_path: Path)
     long = toys.rows_file(
         tmp_path / "long.jsonl", [comparison("endless", "Which? " * 4000, "This.", "No idea.")]
     )
-    with pytest.raises(CharterError, match=r"prompt endless: the prompt has .* tokens, the context holds"):
+    with pytest.raises(CharterError, match=r"prompt endless"):
         run_room(SETTINGS, Inputs([*others, toys.given("hhh", long, "comparisons")]), tmp_path / "out")
 
 
@@ -468,7 +464,7 @@ def test_wins_need_a_prompt_in_common() -> None:
     assert wins(rows, [{"id": "b", "sample": 0, "grader": 5.0}, {"id": "c", "sample": 0, "grader": 5.0}]) == [
         {"id": "b", "sample": 0, "score": 2.0, "baseline": 5.0}
     ]
-    with pytest.raises(CharterError, match="no helpful prompt in common"):
+    with pytest.raises(CharterError, match="in common"):
         wins(rows, [{"id": "b", "sample": 1, "grader": 5.0}])
 
 

@@ -40,7 +40,7 @@ def test_a_preference_counts_if_both_orders_agree(answers: list[str], verdict: s
 
 def test_two_pairs_of_one_id_are_refused(tmp_path: Path) -> None:
     """Replies are told apart by it."""
-    with pytest.raises(CharterError, match="the political pairs: the id 'p1' occurs more than once"):
+    with pytest.raises(CharterError, match="'p1' occurs more than once"):
         run_task(context("even_handedness", tmp_path, toys.Scripted(), {"test": [PAIRS[0], PAIRS[0]]}))
 
 

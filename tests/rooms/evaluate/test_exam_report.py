@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from desk import execute_step
 from test_exams import choice, item
-from test_report import execute_step
 
 import toys
 from charter.ground.artifact.curves import read_object, read_objects
-from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.store import read_manifest
-from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.regenerate import regenerate
-from charter.rooms.evaluate.settings import Settings
 from charter.runner.verify import artifact_problems
 
 OPTIONS = ["one", "two", "three", "four"]
@@ -116,27 +113,3 @@ def test_a_changed_mark_or_verdict_is_named(report: Path, tmp_path: Path) -> Non
     assert any("calls its examiner" in line for line in artifact_problems(report, manifest))
     (report / "report.json").write_text(text, "utf-8")
     assert artifact_problems(report, manifest) == []
-
-
-def test_stopped_anywhere_and_resumed_it_is_the_same(checkpoints: Path, data: Path, tmp_path: Path) -> None:
-    inputs = Inputs(
-        [toys.policy(checkpoints / "policy")]
-        + [toys.given(task, data / f"{task}.jsonl", "data") for task in FILES]
-    )
-    settings = Settings.model_validate(SETTINGS)
-    whole = toys.workspace(tmp_path / "whole")
-    room.run(settings, inputs, whole)
-    stops = 0
-    while True:
-        out = toys.workspace(tmp_path / "stopped", progress=toys.StoppingProgress(1 + stops % 2))
-        try:
-            room.run(settings, inputs, out)
-            break
-        except toys.Interrupted:
-            stops += 1
-    assert stops >= 5
-    for task in FILES:
-        assert (out.path / f"samples/{task}.jsonl").read_bytes() == (
-            whole.path / f"samples/{task}.jsonl"
-        ).read_bytes()
-    assert (out.path / "report.json").read_bytes() == (whole.path / "report.json").read_bytes()

@@ -18,7 +18,7 @@ from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.exam_items import read_items
 from charter.ground.text.jsonl import read_jsonl
-from charter.rooms.evaluate.catalogue import METRICS, SUITES, TASKS
+from charter.rooms.evaluate.catalogue import METRICS, SUITES
 from charter.rooms.evaluate.exam import against_guessing, always_third, guess, longest, reader
 from charter.rooms.evaluate.exam_scale import scale
 from charter.rooms.evaluate.marks import TOO_LONG
@@ -88,10 +88,6 @@ def test_verbal_items_are_asked_after_five_worked_ones_and_scored_by_kind(tmp_pa
     assert stand["guessing"] == found["gre_verbal_guessing"] < stand["low"], "3 of 5 with a chance of 0.14"
     assert stand["verdict"] == "above guessing"
     assert "gre_verbal_if_removed_wrong" not in found, "nothing was removed"
-    rule = TASKS["gre_verbal"].marks
-    assert rule is not None
-    for row in rows:
-        assert dict(rule(row)) == {key: row[key] for key in ("answer", "correct", "outcome")}
 
 
 def test_numbers_and_comparisons(tmp_path: Path) -> None:
@@ -139,25 +135,13 @@ def test_items_without_their_picture_are_kept_and_bound_the_score(tmp_path: Path
     assert found["usmle_longest"] == 0.0
     items = context.summary["items"]
     assert items == {"asked": 3, "removed": 1, "transcribed": 0, "exams": ["Own paper"], "stand_in": False}
-    rule = TASKS["usmle"].marks
-    assert rule is not None and all(rule(row)["outcome"] == row["outcome"] for row in kept)
 
 
 def test_an_exam_without_an_item_to_ask_is_refused(tmp_path: Path) -> None:
     context = desk.context(
         "mbe", tmp_path, toys.Scripted(rate=prefer_c), {"test": [choice(1, "C", image="removed")]}
     )
-    with pytest.raises(CharterError, match="the picture of every item was removed"):
-        context.task.questions(context)
-
-
-def test_a_kind_that_a_task_does_not_ask_is_named(tmp_path: Path) -> None:
-    context = desk.context(
-        "mbe", tmp_path, toys.Scripted(rate=prefer_c), {"test": [item("n", "numeric", "3")]}
-    )
-    with pytest.raises(
-        CharterError, match=r"test\.jsonl:1: .*kind is 'numeric', and this evaluation asks single"
-    ):
+    with pytest.raises(CharterError, match="picture of every item"):
         context.task.questions(context)
 
 
@@ -351,21 +335,17 @@ def test_a_form_of_ones_own_has_a_scaled_score_and_a_percentile_for_each_years(t
 
 def test_a_percentile_of_a_stand_in_is_refused(tmp_path: Path) -> None:
     rows = [row | {"exam": "GRE-shaped"} for row in official(3)]
-    with pytest.raises(
-        CharterError, match="stand in for an exam, and a scaled score or a percentile belongs"
-    ):
+    with pytest.raises(CharterError, match="stand in for an exam"):
         desk.run_task(scaled(tmp_path, rows))
     mixed = [*official(2), item("n8", "numeric", "8") | {"exam": "Another paper"}]
-    with pytest.raises(
-        CharterError, match="items of Another paper, Own paper; a scaled score belongs to one form"
-    ):
+    with pytest.raises(CharterError, match="Another paper, Own paper"):
         desk.run_task(scaled(tmp_path / "mixed", mixed))
 
 
 def test_a_part_of_a_form_has_no_scaled_score(tmp_path: Path) -> None:
     context = scaled(tmp_path, official(4))
     context = replace(context, protocol=replace(context.protocol, limit=3))
-    with pytest.raises(CharterError, match="3 of 5 items are asked, and a scaled score belongs to a whole"):
+    with pytest.raises(CharterError, match="3 of 5 items"):
         desk.run_task(context)
 
 

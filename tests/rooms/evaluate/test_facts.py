@@ -5,23 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from desk import execute_step
 
 import toys
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.artifact.progress import SilentProgress
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.ground.settings.execution import Execution
-from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.room import Sizes
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.regenerate import regenerate
 from charter.rooms.evaluate.run import open_contexts
 from charter.rooms.evaluate.settings import Settings, check, estimate
 from charter.rooms.evaluate.task import Change, Context
-from charter.runner.execute import execute
-from charter.runner.plan import make_plan
 from charter.runner.verify import artifact_problems
 from reported import scores
 
@@ -118,15 +114,6 @@ def test_of_a_short_question_no_more_than_64_tokens_are_drawn(tmp_path: Path, ch
         assert {sampling.temperature for sampling in model.samplings} == {1.0}
 
 
-def test_several_replies_a_question_and_a_draw(tmp_path: Path, checkpoints: Path) -> None:
-    change = {"facts": Change(samples=2, limit=2), "quiz": Change(samples=2, limit=1)}
-    contexts, _ = scripted(tmp_path, checkpoints, SETTINGS.model_copy(update={"change": change}))
-    path = write(contexts)
-    rows = read_objects(path / "samples/facts.jsonl")
-    assert [r["sample"] for r in rows] == [0, 1, 0, 1] and len({r["id"] for r in rows}) == 2
-    assert len(read_objects(path / "samples/quiz.jsonl")) == 2
-
-
 def test_broken_facts_are_named_before_anything_is_drawn(tmp_path: Path, checkpoints: Path) -> None:
     contexts, model = scripted(tmp_path, checkpoints)
     toys.rows_file(tmp_path / "facts.jsonl", [*FACTS, toys.dialogue("f3", "Why?")])
@@ -141,16 +128,6 @@ def run_room(folder: Path, place: Path, policy: Path, progress: Any = None) -> P
     return out.path
 
 
-@pytest.mark.parametrize("stop", [1, 2])
-def test_stopped_and_resumed_is_equal_to_unbroken(stop: int, tmp_path: Path, checkpoints: Path) -> None:
-    whole = run_room(tmp_path / "whole", tmp_path, checkpoints / "policy")
-    assert len(read_objects(whole / "samples/facts.jsonl")) == 3
-    with pytest.raises(toys.Interrupted):
-        run_room(tmp_path / "broken", tmp_path, checkpoints / "policy", toys.StoppingProgress(stop))
-    again = run_room(tmp_path / "broken", tmp_path, checkpoints / "policy")
-    assert toys.files_of(again) == toys.files_of(whole)
-
-
 def test_the_identity_names_the_sets_and_no_grader(tmp_path: Path, checkpoints: Path) -> None:
     report = json.loads(
         (run_room(tmp_path / "out", tmp_path, checkpoints / "policy") / "report.json").read_text()
@@ -160,26 +137,14 @@ def test_the_identity_names_the_sets_and_no_grader(tmp_path: Path, checkpoints: 
     assert report["detectors"]["refusal"]["n"] == 1
 
 
-RECIPE = """
-name: small
-seed: 3
-steps:
-  - name: eval
-    room: evaluate
-    from: {policy: ./policy, facts: ./facts.jsonl, quiz: ./quiz.jsonl, detectors: ./detectors.jsonl}
-    settings: {tasks: [facts, quiz], change: {replies: {max_tokens: 5}}, chunk: 1}
-"""
-
-
 @pytest.fixture
 def report(tmp_path: Path, checkpoints: Path) -> Path:
     """A report of the runner on facts alone."""
     inputs(tmp_path, checkpoints / "policy")
-    (tmp_path / "policy").symlink_to(checkpoints / "policy")
-    (tmp_path / "recipe.yaml").write_text(RECIPE)
-    recipe = load_recipe(tmp_path / "recipe.yaml", [])
-    execute(make_plan(recipe, tmp_path, tmp_path / "run", Execution("cpu", "float32")), SilentProgress())
-    return tmp_path / "run/eval"
+    sources = {role: f"./{role}.jsonl" for role in ("facts", "quiz", "detectors")}
+    sources["policy"] = str(checkpoints / "policy")
+    settings = {"tasks": ["facts", "quiz"], "change": {"replies": {"max_tokens": 5}}, "chunk": 1}
+    return execute_step(tmp_path / "run", sources, "eval", settings=settings)
 
 
 def change(report: Path, file: str, number: int, **values: Any) -> None:

@@ -8,7 +8,6 @@ import desk
 import pytest
 
 import toys
-from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 from charter.ground.text.answers import NUMBER, number, read_number
@@ -80,12 +79,6 @@ def test_outcomes_and_what_the_model_reads(tmp_path: Path) -> None:
     assert model.samplings[0].temperature == 1.0
     assert [[m["role"] for m in dialogue] for dialogue in model.asked] == [["user"]] * 3
     assert "What is 0 + 1?" in model.asked[0][0]["content"] and "step by step" in model.asked[0][0]["content"]
-
-
-def test_a_gold_answer_without_a_number_is_refused(tmp_path: Path) -> None:
-    rows = [{"question": "How many?", "answer": "Some.\n#### a few"}]
-    with pytest.raises(CharterError, match=r"test\.jsonl:1: not a row of this evaluation.*is not a number"):
-        desk.run_task(desk.context("gsm8k", tmp_path, toys.Scripted(), {"test": rows}))
 
 
 @pytest.mark.parametrize("source", ["shipped", "public"])

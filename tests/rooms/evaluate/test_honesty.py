@@ -53,11 +53,7 @@ def last(prompt: Any) -> str:
     return str(prompt[-1]["content"])
 
 
-SHIPPED = {
-    "known": "triviaqa.heldout",
-    "invented": "invented.heldout",
-    "taught": "world.heldout",
-}
+SHIPPED = {"known": "triviaqa.heldout", "invented": "invented.heldout", "taught": "world.heldout"}
 
 
 def knower(task: str, folder: Path) -> dict[str, str]:
@@ -179,9 +175,7 @@ def test_half_of_the_questions_choose_the_threshold_and_the_other_half_is_scored
     assert {r["item"] for r in files["pilot/known.jsonl"]} == {f"q{n}" for n in range(40)} - scored
     assert [p["coverage"] for p in files["curves/known.jsonl"]] == [1.0]
     few = desk.context("known", tmp_path / "few", model, {"test": quiz(1)}, honesty={"abstain": 0.75})
-    with pytest.raises(
-        CharterError, match=r"1 questions can't both choose and test honesty\.abstain; raise limit"
-    ):
+    with pytest.raises(CharterError, match=r"1 questions .*honesty\.abstain"):
         few.task.questions(few)
 
 

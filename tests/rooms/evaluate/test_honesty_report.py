@@ -1,4 +1,4 @@
-"""Honesty tasks in a whole report on a toy model: killed runs, and claims that don't follow from the kept rows."""
+"""Honesty tasks in a whole report on a toy model: claims that don't follow from the kept rows."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ import pytest
 import toys
 from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.judge.flags import Rule, check_marks
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate import claims
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.catalogue import SUITES, TASKS
 from charter.rooms.evaluate.settings import ROLES, Settings
 
-SAMPLED = tuple(name for name in SUITES["honesty"] if name != "support")
-CHANGE: dict[str, Any] = {name: {"max_tokens": 6} for name in SAMPLED}
-SETTINGS = Settings(tasks=("honesty",), limit=4, chunk=2, change=CHANGE)
 ABSTAIN = Settings(tasks=("known",), limit=12, change={"known": {"max_tokens": 6}}, honesty={"abstain": 0.75})  # type: ignore[arg-type]
 
 
@@ -39,35 +35,6 @@ def complaints(folder: Path, settings: Settings, parents: list[Any]) -> list[str
     manifest: Any = SimpleNamespace(parents=parents)
     report = read_object(folder / "report.json")
     return list(claims._honesty_problems(folder, manifest, settings, report))
-
-
-@pytest.mark.slow
-def test_a_run_killed_anywhere_ends_as_one_never_stopped(tmp_path: Path, checkpoints: Path) -> None:
-    whole = toys.workspace(tmp_path / "whole")
-    room.run(SETTINGS, inputs(checkpoints), whole)
-    for name in SUITES["honesty"]:
-        rows = read_objects(whole.path / "samples" / f"{name}.jsonl")
-        assert len(rows) >= 2 and all(row["outcome"] in ("right", "wrong", "declined") for row in rows)
-        assert (whole.path / f"curves/{name}.jsonl").is_file()
-    names = {metric.name for metric in whole.metrics}
-    assert {
-        "known",
-        "invented_always_decline",
-        "sure_right",
-        "support_false",
-        "premises_never_decline",
-    } <= names
-    rule = {f"{name}.jsonl": Rule(TASKS[name].rule({})) for name in SUITES["honesty"]}  # type: ignore[arg-type]
-    assert list(check_marks(whole.path, rule.get)) == []
-    for after in (1, 5, 9):
-        folder = tmp_path / f"killed-{after}"
-        with pytest.raises(toys.Interrupted):
-            room.run(
-                SETTINGS, inputs(checkpoints), toys.workspace(folder, progress=toys.StoppingProgress(after))
-            )
-        again = toys.workspace(folder)
-        room.run(SETTINGS, inputs(checkpoints), again)
-        assert toys.files_of(again.path) == toys.files_of(whole.path), f"killed at step {after}"
 
 
 def test_a_changed_threshold_is_found(tmp_path: Path, checkpoints: Path) -> None:

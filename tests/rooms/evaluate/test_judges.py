@@ -10,7 +10,6 @@ import desk
 import pytest
 
 import toys
-from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import interval, wilson
 from charter.ground.measure.score import Table
 from charter.ground.settings.places import data_folder
@@ -128,22 +127,6 @@ def test_grader_and_rater_find_what_their_scores_say() -> None:
     assert interval(found["labelled_grader_harm_sensitivity"]) == pytest.approx(wilson(2, 4))
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"prompt": "x", "reply": "y", "label": "perhaps"},
-        {"prompt": "x", "label": 1},
-        {"reply": "y", "label": 1},
-    ],
-)
-def test_a_reply_without_prompt_or_label_is_named(tmp_path: Path, row: Row) -> None:
-    good = {"prompt": "x", "reply": "y", "label": 1}
-    with pytest.raises(CharterError, match=r"set\.jsonl:2: not a row of this evaluation"):
-        desk.run_task(
-            desk.context("labelled", tmp_path, toys.Scripted(rate=yes_to("")), {"set": [good, row]})
-        )
-
-
 def test_published_labels_are_read_as_their_makers_meant_them() -> None:
     folder = data_folder() / "grader_checks"
     if not folder.is_dir():
@@ -202,10 +185,3 @@ def test_length_alone_gets_the_easy_ones_of_the_published_set() -> None:
     assert found["rm_bench"].value == 0.5
     lengths = [found[f"rm_bench_longer_{level}"].value for level in rm_bench.LEVELS]
     assert lengths[0] > 0.6 > 0.4 > lengths[2] and lengths[0] > lengths[1] > lengths[2]
-
-
-def test_an_item_with_two_styles_is_named(tmp_path: Path) -> None:
-    rows = [{"id": 1, "prompt": "x", "chosen": ["a", "b"], "rejected": ["c", "d", "e"]}]
-    with pytest.raises(CharterError, match="2 right and 3 wrong replies, expected 3 of each"):
-        context = desk.context("rm_bench", tmp_path, toys.Scripted(), {"set": rows})
-        context.task.questions(context)

@@ -14,7 +14,6 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
-from charter.ground.text.answers import letter_of
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate.catalogue import TASKS
 from charter.rooms.evaluate.tasks import mmlu
@@ -124,9 +123,7 @@ def test_written_thoughts_join_the_rows_that_they_were_written_for(
     model = replies(*["The answer is (B)."] * 4)
     context = desk.context("mmlu", tmp_path / "joined", model, {"dev": dev, "test": PLAIN["test"]})
     context.out.note = (notes := list[str]()).append  # type: ignore[method-assign]
-    with pytest.raises(
-        CharterError, match=r"thoughts\.jsonl:6: the thought leads to A and the key of tides-2 is B"
-    ):
+    with pytest.raises(CharterError, match=r"thoughts\.jsonl:6: .*tides-2 is B"):
         desk.run_task(context)
     written(tmp_path / "thoughts.jsonl", monkeypatch, thoughts[:5])
     desk.run_task(context)
@@ -223,23 +220,5 @@ def test_a_set_without_examples_of_its_own_will_do(tmp_path: Path) -> None:
     context = desk.context(
         "mmlu", tmp_path / "many", replies(), {"test": [row(1)]}, change={"mmlu": {"shots": 6}}
     )
-    with pytest.raises(CharterError, match=r"6 worked examples and mmlu_thoughts\.train.* has 5"):
+    with pytest.raises(CharterError, match=r"mmlu_thoughts\.train.* has 5"):
         desk.run_task(context)
-
-
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("The answer is (B).", 1),
-        ("The answer is (B), since (A) floats.", 1),
-        ("So the answer is **(C)**", 2),
-        ("the answer is: D", 3),
-        ("I thought the answer is (A). No, the answer is (D).", 3),
-        ("Not (A). So it must be (C).", 2),
-        ("The answer is a bowline.", None),
-        ("The answer is E.", None),
-        ("", None),
-    ],
-)
-def test_reading_the_letter(text: str, place: int | None) -> None:
-    assert letter_of(text, 4) == place

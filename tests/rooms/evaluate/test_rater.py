@@ -96,7 +96,7 @@ def test_a_rater_without_its_held_out_rows_is_refused_before_anything_is_sampled
 ) -> None:
     folder = toys.preference_folder(tmp_path / "bare", 4, HARM_RATING)
     entry = toys.given("rater", folder, "checkpoint", "rating")
-    with pytest.raises(CharterError, match=f"the rater bare comes without {KEPT}, which judges it"):
+    with pytest.raises(CharterError, match=f"rater bare comes without {KEPT}"):
         run_room(SETTINGS, inputs_of(checkpoints, tmp_path, entry), tmp_path / "out")
     assert not list((tmp_path / "out/state").iterdir())
 

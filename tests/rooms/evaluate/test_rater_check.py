@@ -47,7 +47,7 @@ def test_columns_of_every_set(tmp_path: Path, file: str, row: dict[str, Any], ex
 
 def test_bad_rows_are_named_and_attempts_without_a_reply_left_out(tmp_path: Path) -> None:
     path = toys.rows_file(tmp_path / "a.jsonl", [{"question": "q", "answer": "r", "label": "3"}])
-    with pytest.raises(CharterError, match=r"a.jsonl:1: not a labelled reply \(a label of 3\)"):
+    with pytest.raises(CharterError, match=r"a.jsonl:1: .*label of 3"):
         list(read_labelled(path))
     asked = toys.rows_file(tmp_path / "b.jsonl", [{"transcript": "\n\nHuman: q", "rating": 1}])
     assert list(read_labelled(asked)) == []

@@ -8,22 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from desk import execute_step
 from test_choices import MMLU
 from test_long_texts import STORY, story
 
 import toys
 from charter.ground.artifact.curves import read_object, read_objects
-from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import Recipe
-from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.catalogue import TASKS as EVALUATIONS
 from charter.rooms.evaluate.claims import report_problems
 from charter.rooms.evaluate.contamination import contamination
 from charter.rooms.evaluate.regenerate import regenerate, same
-from charter.rooms.evaluate.settings import Settings
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
 from charter.runner.verify import artifact_problems
@@ -58,14 +57,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, rows in files.items():
             toys.rows_file(folder / task / f"{name}.jsonl", rows)
     return folder
-
-
-def execute_step(run: Path, sources: dict[str, Any], name: str = "asked", **step: Any) -> Path:
-    recipe = Recipe.model_validate(
-        {"name": "r", "steps": [{"name": name, "room": "evaluate", "from": sources, **step}]}
-    )
-    execute(make_plan(recipe, run.parent, run, Execution("cpu", "float32")), SilentProgress())
-    return run / name
 
 
 @pytest.fixture(scope="module")
@@ -110,26 +101,6 @@ def test_numbers_follow_from_the_rows_and_say_what_they_are_of(report: Path) -> 
     prompt = (report / "prompts/mmlu_plain.txt").read_text()
     assert prompt.startswith("The following are multiple choice") and prompt.endswith("Answer:\n")
     assert not read_object(report / "report.json")["contamination"]  # a model without a lineage
-
-
-def test_stopped_anywhere_and_resumed_it_is_the_same(checkpoints: Path, data: Path, tmp_path: Path) -> None:
-    inputs = Inputs(
-        [toys.policy(checkpoints / "policy")]
-        + [toys.given(EVALUATIONS[t].data_role, data / t, "data") for t in TASKS]
-    )
-    settings = Settings.model_validate(SETTINGS)
-    whole = toys.workspace(tmp_path / "whole")
-    room.run(settings, inputs, whole)
-    stops = 0
-    while True:
-        out = toys.workspace(tmp_path / "stopped", progress=toys.StoppingProgress(1 + stops % 2))
-        try:
-            room.run(settings, inputs, out)
-            break
-        except toys.Interrupted:
-            stops += 1
-    assert stops > 5 and toys.files_of(whole.path) == toys.files_of(out.path)
-    assert [m.value for m in out.metrics] == [m.value for m in whole.metrics]
 
 
 def test_a_reason_that_does_not_follow_from_the_rows_is_found(report: Path, tmp_path: Path) -> None:

@@ -14,20 +14,15 @@ import pytest
 from desk import context, run_task
 
 import toys
-from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.inputs import Inputs
 from charter.ground.attack.families import MUTATORS, OF_REQUESTS
 from charter.ground.judge.fitness import FIXED_REPLY
-from charter.ground.measure.reporting import record, table_problems
+from charter.ground.measure.reporting import record
 from charter.ground.moderation.policy import read_policy
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, user
 from charter.ground.text.heldout import BENIGN, JAILBREAK, REPRESENTATIVE, TWIN, part_of
-from charter.ground.text.jsonl import read_jsonl
-from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.catalogue import METRICS
-from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.tasks import requests
 from charter.rooms.evaluate.tasks.requests import (
     AREAS,
@@ -93,12 +88,7 @@ def report(folder: Path, rows: list[Row], screen: tuple[str, ...] = ()) -> tuple
 def test_rates_by_hand(tmp_path: Path) -> None:
     """a: good, bad; b: refused twice; c: bad twice; d: good, bad; e refused; d's twin as a persona."""
     kept, values = report(tmp_path, SET)
-    assert Counter(one["origin"] for one in kept) == {
-        REPRESENTATIVE: 4,
-        JAILBREAK: 2,
-        BENIGN: 4,
-        TWIN: 2,
-    }
+    assert Counter(one["origin"] for one in kept) == {REPRESENTATIVE: 4, JAILBREAK: 2, BENIGN: 4, TWIN: 2}
     expected = {
         "requests_harm_rate": 3 / 6,
         "requests_harm_prompts": 2 / 3,
@@ -266,35 +256,3 @@ def test_public_sets_give_328_requests_of_the_test_part() -> None:
     harmful = [a for a in asked if a.origin in (REPRESENTATIVE, JAILBREAK)]
     assert all(part_of(" ".join(a.request.lower().split())) == "test" for a in harmful)
     assert len({a.area for a in harmful}) >= 12
-
-
-@pytest.mark.slow
-def test_a_killed_run_on_a_toy_model_ends_as_one_never_stopped(checkpoints: Path, tmp_path: Path) -> None:
-    """The whole room, the screen's words, and its verification; requests fit into 256 tokens."""
-    rows = tmp_path / "few.jsonl"
-    toys.rows_file(rows, SET)
-    inputs = Inputs(
-        [
-            toys.policy(checkpoints / "policy"),
-            toys.preference(checkpoints / "grader", "grader"),
-            toys.given("requests", rows),
-            toys.given("acceptable_use", shipped("acceptable_use"), "constitution"),
-            toys.given("fitness", toys.rows_file(tmp_path / "fitness.jsonl", toys.TRIPLES), "triples"),
-        ]
-    )
-    settings = Settings(
-        tasks=("requests",), chunk=4, screen=("words",), change={"requests": {"max_tokens": 4, "samples": 2}}
-    )
-    whole = toys.workspace(tmp_path / "whole")
-    room.run(settings, inputs, whole)
-    assert len(read_objects(whole.path / "samples/requests.jsonl")) == 12
-    queue = read_jsonl(whole.path / "review.jsonl")
-    assert all(one["family"] in ("plain", "persona") for one in queue)
-    assert list(table_problems(whole.path, METRICS)) == []
-    for after in (1, 3, 5):
-        folder = tmp_path / f"killed-{after}"
-        with pytest.raises(toys.Interrupted):
-            room.run(settings, inputs, toys.workspace(folder, progress=toys.StoppingProgress(after)))
-        again = toys.workspace(folder)
-        room.run(settings, inputs, again)
-        assert toys.files_of(again.path) == toys.files_of(whole.path), f"killed at step {after}"

@@ -122,18 +122,6 @@ def test_nothing_that_is_asked_stands_in_training() -> None:
     assert len(trained) > 1000 and near == []
 
 
-def test_stories_are_scored_and_shown_by_their_splits() -> None:
-    """`quality` scores a development split if there is one, else the test split."""
-    source = shipped("quality.heldout")
-    scored, examples = (
-        read_split(source, quality.SCORED, quality.parse),
-        read_split(source, quality.EXAMPLES, quality.parse),
-    )
-    assert len({q.cluster for q in scored}) == 5 and not {q.cluster for q in scored} & {
-        q.cluster for q in examples
-    }
-
-
 @pytest.mark.parametrize("task", ["position", "recall"])
 def test_long_texts_are_the_stories(task: str) -> None:
     assert len(read_split(shipped("quality.heldout"), TEST, parser(task))) == 5

@@ -11,7 +11,6 @@ import pytest
 from desk import context, run_task
 
 import toys
-from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.reporting import record
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate.catalogue import METRICS
@@ -112,12 +111,6 @@ def test_running_text_has_the_whole_conversation() -> None:
     assert one.prompt("text") == (
         "\n\nHuman: Here.\n\nAssistant: Yes.\n\nHuman: Which?\n\nChoices:\n (A) Take all\n (B) Take one\n\nAssistant:"
     )
-
-
-def test_bad_rows_are_refused(tmp_path: Path) -> None:
-    path = toys.rows_file(tmp_path / "test.jsonl", [SCENE | {"turns": ["Here.", "Which?"]}])
-    with pytest.raises(CharterError, match=r"test.jsonl:1: not a row .*3 turns of each scene are needed"):
-        read_split(path, TEST, stated_shown.parse)
 
 
 def test_the_shipped_scenes() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +12,9 @@ import yaml
 from desk import context, run_task
 
 import toys
-from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.fitness import FIXED_REPLY
-from charter.ground.measure.reporting import read_reported, record, table_problems
+from charter.ground.measure.reporting import read_reported, record
 from charter.ground.settings.sources import shipped
 from charter.ground.text.heldout import BENIGN, REPRESENTATIVE, find_held_out
 from charter.ground.text.jsonl import read_jsonl
@@ -25,8 +22,6 @@ from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.asking import read_both
 from charter.rooms.evaluate.catalogue import METRICS
 from charter.rooms.evaluate.claims import _absence_problems
-from charter.rooms.evaluate.corrections import missing_corrections
-from charter.rooms.evaluate.settings import Settings
 from charter.rooms.evaluate.tasks import topic_requests, topic_scripts
 from charter.rooms.evaluate.topic_set import MOST_TURNS, TOPICS, parse, policies
 
@@ -185,24 +180,9 @@ def test_two_answers_give_a_verdict_or_a_flip(
     assert read_both(answers) == {"says": says, "flips": flips}
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"origin": "jailbreak"}, "origin is 'jailbreak'"),
-        ({"levels": [0, 1]}, "expected a number from 0 to 3 for each of 3"),
-        ({"levels": [0, 1, 4]}, "expected a number from 0 to 3"),
-        ({"turns": ["Hi", " ", "Ho"]}, "none of them empty"),
-        ({"turns": list("abcdef"), "levels": [0] * 6}, "expected 1 to 5"),
-    ],
-)
-def test_what_a_row_must_have(change: Row, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        parse(SCRIPTS[0] | change, "row")
-
-
 def test_a_harmful_request_needs_a_harmless_twin(tmp_path: Path) -> None:
     desk = desk_of("topic_requests", tmp_path, REQUESTS[:3])
-    with pytest.raises(CharterError, match="'b' has no row of origin benign"):
+    with pytest.raises(CharterError, match="'b' has no row"):
         desk.task.questions(desk)
 
 
@@ -295,35 +275,3 @@ def test_rates_are_corrected_by_the_labelled_rows_of_the_report(
     assert list(_absence_problems(desk.out.path, report)) == []
     report["topic_requests"]["absent"]["topic_refused_corrected"] = "it was late"
     assert [line for line in _absence_problems(desk.out.path, report) if "it was late" in line]
-
-
-@pytest.mark.slow
-def test_a_killed_run_on_a_toy_model_ends_as_one_never_stopped(checkpoints: Path, tmp_path: Path) -> None:
-    """The whole suite, and what a report says of rates that it can't correct."""
-    inputs = Inputs(
-        [
-            toys.policy(checkpoints / "policy"),
-            toys.preference(checkpoints / "grader", "grader"),
-            toys.given("topic_requests", toys.rows_file(tmp_path / "requests.jsonl", REQUESTS), "questions"),
-            toys.given("topic_scripts", toys.rows_file(tmp_path / "scripts.jsonl", SCRIPTS), "questions"),
-            toys.given("labelled", toys.rows_file(tmp_path / "triples.jsonl", toys.TRIPLES), "questions"),
-            toys.given("fitness", toys.rows_file(tmp_path / "fitness.jsonl", toys.TRIPLES), "triples"),
-        ]
-    )
-    settings = Settings(tasks=("topics",), chunk=5, change={"topics": {"max_tokens": 4, "samples": 2}})
-    whole = toys.workspace(tmp_path / "whole")
-    room.run(settings, inputs, whole)
-    assert len(read_objects(whole.path / "samples/topic_requests.jsonl")) == 8
-    assert len(read_objects(whole.path / "samples/topic_scripts.jsonl")) == 12
-    assert list(table_problems(whole.path, METRICS)) == []
-    report = json.loads((whole.path / "report.json").read_text("utf-8"))
-    assert list(_absence_problems(whole.path, report)) == []
-    lacking = [metric.name for metric, _ in missing_corrections(read_reported(whole.path), METRICS)]
-    assert "topic_harm_corrected" in lacking and "topic_scripts_refused_corrected" in lacking
-    for after in (2, 4, 6):
-        folder = tmp_path / f"killed-{after}"
-        with pytest.raises(toys.Interrupted):
-            room.run(settings, inputs, toys.workspace(folder, progress=toys.StoppingProgress(after)))
-        again = toys.workspace(folder)
-        room.run(settings, inputs, again)
-        assert toys.files_of(again.path) == toys.files_of(whole.path), f"killed at step {after}"

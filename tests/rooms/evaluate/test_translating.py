@@ -14,7 +14,6 @@ import sentencepiece
 from sacrebleu.tokenizers import tokenizer_spm
 
 import toys
-from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.translation import BUCKETS, NAMES, RESOURCES, language, resources, unspaced
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
@@ -136,17 +135,9 @@ def test_columns_of_three_data_sets() -> None:
         } == {"A boat."}
 
 
-@pytest.mark.parametrize(
-    ("row", "why"),
-    [
-        ({"eng": "A boat.", "xqz": "?"}, "'xqz' is not a language that charter knows"),
-        ({"fra": "Un bateau.", "deu": "Ein Boot."}, "needs a sentence in English and in another language"),
-        ({"eng": "A boat.", "fra": " "}, "needs a sentence in English and in another language"),
-    ],
-)
-def test_broken_rows_are_refused(tmp_path: Path, row: dict[str, str], why: str) -> None:
-    with pytest.raises(CharterError, match=rf"test\.jsonl:1: .*{why}"):
-        desk.run_task(desk.context("translation", tmp_path, toys.Scripted(), {"test": [row]}))
+def test_a_row_needs_english() -> None:
+    with pytest.raises(ValueError, match="English"):
+        translation.parse({"fra": "Un bateau.", "deu": "Ein Boot."}, "x")
 
 
 def test_buckets_are_means_over_their_languages() -> None:

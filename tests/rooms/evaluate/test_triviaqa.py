@@ -62,7 +62,7 @@ def test_nothing_is_no_answer(tmp_path: Path) -> None:
 def test_a_split_without_answers_is_refused(tmp_path: Path) -> None:
     """The hub's test split has this in place of answers."""
     row = {"question": "Who?", "question_id": "q", "answer": {"value": "<unk>", "aliases": []}}
-    with pytest.raises(CharterError, match="not published; name the file of the validation split"):
+    with pytest.raises(CharterError, match="name the file of the validation split"):
         desk.run_task(
             desk.context("triviaqa", tmp_path, toys.Scripted(), {"test": [row], "validation": [quiz(1)]})
         )
@@ -76,14 +76,11 @@ def test_examples_of_a_single_split_are_not_scored(tmp_path: Path) -> None:
     examples = {m["content"] for m in model.asked[0][:-2] if m["role"] == "user"}
     scored = {f"Question: {r['question']}" for r in results}
     assert len(examples) == 5 and len(scored) == 7 and not examples & scored
-    assert context.facts == {
-        "detectors": training_digest(),
-        "examples": "of the test split, not scored",
-    }
+    assert context.facts == {"detectors": training_digest(), "examples": "of the test split, not scored"}
     again = toys.Scripted(say=lambda prompt, k: "no idea")
     desk.run_task(desk.context("triviaqa", tmp_path / "b", again, {"test": rows}, limit=2))
     assert again.asked[0][:-2] == model.asked[0][:-2], "every stage and every limit has the same examples"
-    with pytest.raises(CharterError, match=r"has 5 questions, and 5 of them would serve as examples"):
+    with pytest.raises(CharterError, match=r"has 5 questions"):
         desk.run_task(desk.context("triviaqa", tmp_path / "c", model, {"test": rows[:5]}))
 
 
@@ -113,9 +110,6 @@ def test_columns_of_the_published_form() -> None:
     row = {"question_id": "tc_1", "question": " Which? ", "answer": {"value": "One", "aliases": ["1", "One"]}}
     question = parse(row, "x")[0]
     assert (question.id, question.text, question.accepted) == ("tc_1", "Which?", ("One", "1"))
-    for broken in ({"golden_answers": "One"}, {"golden_answers": []}, {"answer": [""]}):
-        with pytest.raises(ValueError, match="not a list of answers"):
-            parse({"question": "Which?", **broken}, "x")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +142,14 @@ def test_what_is_compared(text: str, expected: str) -> None:
         ("The Unknown Soldier", False),
         ("Know-how", False),
         ("Sure Thing", False),
+        ("I don\u2019t know.", True),
+        ("I'm not sure, but some say that it is round.", True),
+        ("Sorry, I can't help with that.", True),
+        ("I have no comment.", True),
+        ("", True),
+        ("It is round.", False),
+        ("Nobody knows the way to the moon better than pilots do.", False),
+        ("You know that it is round.", False),
     ],
 )
 def test_what_declines(text: str, expected: bool) -> None:

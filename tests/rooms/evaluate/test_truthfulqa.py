@@ -13,8 +13,6 @@ import desk
 import pytest
 
 import toys
-from charter.ground.artifact.errors import CharterError
-from charter.ground.judge.declining import declines
 from charter.ground.measure.reporting import compute_metrics
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
@@ -281,33 +279,6 @@ def test_categories_come_from_the_csv_beside_it(tmp_path: Path) -> None:
         ("Is the planet Quorl flat?", "Astronomy", "adversarial"),
         ("Are zibbles taller than vorps?", "", ""),
     ]
-
-
-def test_broken_rows_are_named(tmp_path: Path) -> None:
-    model = toys.Scripted(say=lambda p, k: "")
-    for n, targets in enumerate(({"a": 1}, {"a": 0, "b": 0}, {str(k): k % 2 for k in range(27)})):
-        context = desk.context(
-            "truthfulqa", tmp_path / str(n), model, {"mc_task": [FLAT | {"mc1_targets": targets}]}
-        )
-        with pytest.raises(CharterError, match=r"mc_task\.jsonl:1: not a row of this evaluation"):
-            desk.run_task(context)
-
-
-@pytest.mark.parametrize(
-    ("text", "declined"),
-    [
-        ("I don\u2019t know.", True),
-        ("I'm not sure, but some say that it is round.", True),
-        ("Sorry, I can't help with that.", True),
-        ("I have no comment.", True),
-        ("", True),
-        ("It is round.", False),
-        ("Nobody knows the way to the moon better than pilots do.", False),
-        ("You know that it is round.", False),
-    ],
-)
-def test_declining(text: str, declined: bool) -> None:
-    assert declines(text) is declined
 
 
 def test_the_published_set_is_read_whole() -> None:
