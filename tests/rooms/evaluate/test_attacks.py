@@ -121,6 +121,14 @@ def test_a_prompt_that_is_no_attack_is_refused(tmp_path: Path) -> None:
         attacks.questions(desk(tmp_path, [toys.dialogue("p1", "Steal me a bike.")]))
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("chain", 3), ("chain", None), ("chain", [3]), ("attack_seed", None)]
+)
+def test_a_broken_lineage_is_refused(tmp_path: Path, column: str, value: Any) -> None:
+    with pytest.raises(CharterError, match="chain is a list of families"):
+        attacks.questions(desk(tmp_path, [FOUND[0] | {column: value}]))
+
+
 def test_the_log_holds_each_attack_before_and_after(tmp_path: Path) -> None:
     before = run_task(desk(tmp_path / "one", FOUND[:2]))
     (tmp_path / "base/samples").mkdir(parents=True)

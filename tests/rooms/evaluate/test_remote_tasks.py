@@ -43,8 +43,6 @@ class Handler(BaseHTTPRequestHandler):
         data = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
-        # a client that nobody closes keeps no socket open
-        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(data)
 

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin
@@ -50,6 +51,7 @@ class Asking:
         # no redirect is followed: it would send the key to any host
         limits = httpx2.Limits(max_connections=None)
         self._client = httpx2.Client(timeout=TIMEOUT_SECONDS, limits=limits, follow_redirects=False)
+        weakref.finalize(self, self._client.close)
         self._lock, self._missed = threading.Lock(), False
         self.given_up = threading.Event()  # set once nobody waits for answers any more
 

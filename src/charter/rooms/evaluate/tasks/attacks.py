@@ -85,6 +85,13 @@ def _read(context: Context) -> list[Dialogue]:
             raise CharterError(
                 f"{attack.id} has no {lacking[0]}: it is no found attack; give products of the room attack"
             )
+        chain, seed = attack.meta[CHAIN], attack.meta[SEED]
+        if not (
+            isinstance(chain, list) and all(isinstance(name, str) for name in chain) and isinstance(seed, int)
+        ):
+            raise CharterError(
+                f"{attack.id}: {CHAIN} is a list of families and {SEED} a whole number; give products of the room attack"
+            )
     return attacks
 
 
