@@ -125,8 +125,8 @@ def test_a_prompt_that_is_no_attack_is_refused(tmp_path: Path) -> None:
     ("column", "value"), [("chain", 3), ("chain", None), ("chain", [3]), ("attack_seed", None)]
 )
 def test_a_broken_lineage_is_refused(tmp_path: Path, column: str, value: Any) -> None:
-    with pytest.raises(CharterError, match="chain is a list of families"):
-        attacks.questions(desk(tmp_path, [FOUND[0] | {column: value}]))
+    with pytest.raises(CharterError, match="chain lists families"):
+        attacks.questions(desk(tmp_path, [FOUND[0] | {"meta": FOUND[0]["meta"] | {column: value}}]))
 
 
 def test_the_log_holds_each_attack_before_and_after(tmp_path: Path) -> None:

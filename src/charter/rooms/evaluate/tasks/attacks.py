@@ -90,7 +90,7 @@ def _read(context: Context) -> list[Dialogue]:
             isinstance(chain, list) and all(isinstance(name, str) for name in chain) and isinstance(seed, int)
         ):
             raise CharterError(
-                f"{attack.id}: {CHAIN} is a list of families and {SEED} a whole number; give products of the room attack"
+                f"{attack.id}: {CHAIN} lists families and {SEED} is a whole number; give products of the room attack"
             )
     return attacks
 
