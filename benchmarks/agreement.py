@@ -88,13 +88,7 @@ GREEDY = {"temperature": 0.0}
 SETS = {
     "mmlu": Set("mmlu_plain", mmlu_plain.parse, "mmlu/test_even", "mmlu/dev", 5, {}, {}),
     "arc": Set(
-        "arc",
-        arc.parse,
-        "arc_challenge/ARC-Challenge-Test_even",
-        "arc_challenge/ARC-Challenge-Dev",
-        5,
-        LETTERED,
-        {},
+        "arc", arc.parse, "arc_challenge/ARC-Challenge-Test_even", "arc_challenge/ARC-Challenge-Dev", 5, LETTERED, {}
     ),
     "race": Set("race", race.parse, "race_high/test_even", "race_high/dev", 1, LETTERED, {"shots": 1}),
     "gsm8k": Set(
@@ -113,11 +107,7 @@ SETS = {
                 {
                     "name": "flexible-extract",
                     "filter": [
-                        {
-                            "function": "regex",
-                            "group_select": -1,
-                            "regex_pattern": "(-?[$0-9.,]{2,})|(-?[0-9]+)",
-                        },
+                        {"function": "regex", "group_select": -1, "regex_pattern": "(-?[$0-9.,]{2,})|(-?[0-9]+)"},
                         {"function": "take_first"},
                     ],
                 }
@@ -139,10 +129,7 @@ SETS = {
             doc_to_target="{{accepted}}",
             metric_list=[EXACT | {"ignore_punctuation": True}],
             filter_list=[
-                {
-                    "name": "remove_whitespace",
-                    "filter": [{"function": "remove_whitespace"}, {"function": "take_first"}],
-                }
+                {"name": "remove_whitespace", "filter": [{"function": "remove_whitespace"}, {"function": "take_first"}]}
             ],
         ),
         {"form": "text"},
@@ -156,11 +143,7 @@ def split(name: str, count: int) -> tuple[list[Row], list[Row]]:
     test = [row for _, row in raw_rows(_file(chosen.test))]
     if name == "mmlu":
         subjects = SUBJECTS[:5]
-        test = [
-            row
-            for s in subjects
-            for row in [r for r in test if r["subject"] == s][: -(-count // len(subjects))]
-        ]
+        test = [row for s in subjects for row in [r for r in test if r["subject"] == s][: -(-count // len(subjects))]]
         dev = [row for _, row in raw_rows(_file(chosen.dev)) if row["subject"] in subjects]
         return test[:count], dev
     if name == "triviaqa":
@@ -187,9 +170,7 @@ def ours(name: str, folder: Path, model: str) -> dict[str, Answer]:
     task = SETS[name].task
     role = "mmlu" if name == "mmlu" else task
     settings = {f"evaluate.change.{task}.{key}": value for key, value in SETS[name].changes.items()}
-    report = evaluate(
-        load(model, precision="float32"), task, 0, [f"{role}={folder}"], settings, folder.parent / "run"
-    )
+    report = evaluate(load(model, precision="float32"), task, 0, [f"{role}={folder}"], settings, folder.parent / "run")
     rows = read_objects(report.path / f"samples/{task}.jsonl")
     return {str(row["item"]): _our_answer(name, row) for row in rows}
 
@@ -220,9 +201,7 @@ def theirs(name: str, folder: Path, model: Path) -> dict[str, Answer]:
     )
     assert results is not None
     return {
-        str(sample["doc"]["item"]): _their_answer(name, sample)
-        for task in tasks
-        for sample in results["samples"][task]
+        str(sample["doc"]["item"]): _their_answer(name, sample) for task in tasks for sample in results["samples"][task]
     }
 
 
@@ -241,10 +220,7 @@ def _write_tasks(name: str, folder: Path) -> list[str]:
     import lm_eval
 
     chosen = SETS[name]
-    splits = {
-        "test": _normalised(name, folder / "test.jsonl.gz"),
-        "dev": _normalised(name, folder / "dev.jsonl.gz"),
-    }
+    splits = {"test": _normalised(name, folder / "test.jsonl.gz"), "dev": _normalised(name, folder / "dev.jsonl.gz")}
     names = []
     for group in sorted({row["group"] for row in splits["test"]}):
         files = {}
@@ -325,9 +301,7 @@ def agreement(mine: Mapping[str, Answer], other: Mapping[str, Answer]) -> Row:
 
 def main() -> None:
     """Command line."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--sets", default=",".join(SETS), help="comma-separated: " + ", ".join(SETS))
     options.add_argument("--items", type=int, default=100, help="questions of each set")
     options.add_argument("--model", default=MODEL, help="model reference")
@@ -341,9 +315,7 @@ def main() -> None:
         print(json.dumps(found, indent=1))
         return
     figures = [key for key in next(iter(found.values())) if key != "differing"]
-    lines = [
-        [name, *("" if row[f] is None else f"{row[f]:.4g}" for f in figures)] for name, row in found.items()
-    ]
+    lines = [[name, *("" if row[f] is None else f"{row[f]:.4g}" for f in figures)] for name, row in found.items()]
     print_table([["set", *figures], *lines])
     for name, row in found.items():
         print(f"{name}: {'met' if row['same_verdict'] >= AIM else 'missed'} (aim {AIM})")

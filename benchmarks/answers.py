@@ -47,11 +47,7 @@ def _rate(options: argparse.Namespace, ids: list[list[int]], generate: Generate)
     made = generate(ids, 8 if options.quick else NEW)
     seconds = time.perf_counter() - started
     assert len(made) == SAMPLES * len(ids), f"{len(made)} answers instead of {SAMPLES * len(ids)}"
-    return {
-        "tokens_s": sum(made) / seconds,
-        "answers_s": len(made) / seconds,
-        "tokens_answer": sum(made) / len(made),
-    }
+    return {"tokens_s": sum(made) / seconds, "answers_s": len(made) / seconds, "tokens_answer": sum(made) / len(made)}
 
 
 def charter(options: argparse.Namespace) -> Figures:
@@ -112,10 +108,7 @@ def limit(options: argparse.Namespace) -> Figures:
 
 PEERS = {
     **{f"transformers {n} x {SAMPLES}": partial(stock, at_once=n, cache=None) for n in AT_ONCE},
-    **{
-        f"transformers static {n} x {SAMPLES}": partial(stock, at_once=n, cache="static")
-        for n in AT_ONCE[1:3]
-    },
+    **{f"transformers static {n} x {SAMPLES}": partial(stock, at_once=n, cache="static") for n in AT_ONCE[1:3]},
 }
 COMPARISON = Comparison(
     title=str(__doc__),

@@ -86,9 +86,7 @@ class Server:
         words = ["-m", "charter", "arena", "serve", str(self._config), "--port", str(self._port), "--json"]
         log = (self._config.parent / "server.log").open("ab")
         with log:
-            self.process = subprocess.Popen(
-                [sys.executable, *words], stdout=subprocess.PIPE, stderr=log, text=True
-            )
+            self.process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout is not None
         if not self.process.stdout.readline():
             said = (self._config.parent / "server.log").read_text("utf-8", "replace")[-400:]
@@ -211,9 +209,7 @@ def check(engine: Engine, log: Log) -> dict[str, int]:
 WRONG = ("lost", "changed", "doubled", "of_nobody", "half", "open_twice", "turns_twice", "stuck")
 
 
-def _figures(
-    outcome: Outcome, options: Options, log: Log, found: dict[str, int], away: list[float]
-) -> dict[str, Any]:
+def _figures(outcome: Outcome, options: Options, log: Log, found: dict[str, int], away: list[float]) -> dict[str, Any]:
     votes = next((v for what, v in outcome.waits.items() if what.endswith("/vote")), [])
     every = [seconds for values in outcome.waits.values() for seconds in values]
     return {
@@ -242,9 +238,7 @@ def database_of(kind: str, folder: Path) -> Iterator[str]:
 
 def main() -> None:
     """Runs the load on each database and prints what was found."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--workers", type=int, default=200)
     options.add_argument("--seconds", type=float, default=300)
     options.add_argument("--kills", type=int, default=2)

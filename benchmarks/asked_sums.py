@@ -57,10 +57,7 @@ def main() -> None:
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
         for way, fields in WAYS.items():
-            jobs = [
-                pool.submit(reply_to, address, key, question, {"max_tokens": 60, **fields})
-                for question in SUMS
-            ]
+            jobs = [pool.submit(reply_to, address, key, question, {"max_tokens": 60, **fields}) for question in SUMS]
             answers = [job.result() for job in jobs]
             right = 0
             for answer, (question, value) in zip(answers, SUMS.items(), strict=True):

@@ -109,9 +109,7 @@ def encoded(draw: random.Random) -> Bodies:
 def _schema(draw: random.Random) -> dict[str, Any]:
     """Slow to compile and to judge, and never the same."""
     name = f"{draw.randrange(10**9):x}"
-    slow = {
-        f"{name}{n}": {"type": "string", "pattern": f"^[ab]*a[ab]{{{12 + n % 4}}}{name}$"} for n in range(6)
-    }
+    slow = {f"{name}{n}": {"type": "string", "pattern": f"^[ab]*a[ab]{{{12 + n % 4}}}{name}$"} for n in range(6)}
     listed = {"type": "array", "items": {"type": "string", "pattern": f"^(a+)+{name}$"}, "uniqueItems": True}
     return {"type": "object", "properties": {**slow, name: {**listed, "maxItems": 3}}, "required": [name]}
 
@@ -138,28 +136,14 @@ def patterns(draw: random.Random) -> Bodies:
         }
         form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
         said = [{"role": "user", "content": "Say it."}]
-        yield (
-            "/v1/chat/completions",
-            {
-                "model": "load",
-                "max_tokens": 60,
-                "messages": said,
-                "response_format": form,
-            },
-        )
+        yield ("/v1/chat/completions", {"model": "load", "max_tokens": 60, "messages": said, "response_format": form})
 
 
 def counting(draw: random.Random) -> Bodies:
     """Texts of 400 KB to be counted."""
     while True:
         content = words(draw, 400 * KIB // 6)
-        yield (
-            f"{MESSAGES}/count_tokens",
-            {
-                "model": "load",
-                "messages": [{"role": "user", "content": content}],
-            },
-        )
+        yield (f"{MESSAGES}/count_tokens", {"model": "load", "messages": [{"role": "user", "content": content}]})
 
 
 def cutting(draw: random.Random) -> Bodies:
@@ -197,13 +181,9 @@ ASKING = {
 
 def raw_request(path: str, key: str, body: bytes, length: int | None = None) -> bytes:
     """A POST as it goes over the wire; `length`: another one than the body has."""
-    head = (
-        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: application/json\r\n"
-    )
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: application/json\r\n"
     head += f"x-api-key: {key}\r\n" if key else ""
-    head += (
-        f"anthropic-version: 2023-06-01\r\ncontent-length: {len(body) if length is None else length}\r\n\r\n"
-    )
+    head += f"anthropic-version: 2023-06-01\r\ncontent-length: {len(body) if length is None else length}\r\n\r\n"
     return head.encode() + body
 
 
@@ -239,10 +219,7 @@ class Attacker:
 
     def _works(self) -> list[Callable[[], None]]:
         attack = ASKING[self.name]
-        return [
-            lambda n=n: self._ask(attack.bodies(random.Random(time.time_ns() + n)))
-            for n in range(attack.clients)
-        ]  # type: ignore[misc]
+        return [lambda n=n: self._ask(attack.bodies(random.Random(time.time_ns() + n))) for n in range(attack.clients)]  # type: ignore[misc]
 
     def _ask(self, bodies: Bodies) -> None:
         for path, body in bodies:
@@ -350,9 +327,7 @@ class Thumbs(Attacker):
     def go(self) -> None:
         self._holding = self._engine.connect()
         lite = self._engine.url.get_backend_name() == "sqlite"
-        self._holding.execute(
-            text("BEGIN IMMEDIATE" if lite else "LOCK TABLE feedback IN ACCESS EXCLUSIVE MODE")
-        )
+        self._holding.execute(text("BEGIN IMMEDIATE" if lite else "LOCK TABLE feedback IN ACCESS EXCLUSIVE MODE"))
         super().go()
 
     def stop(self) -> None:

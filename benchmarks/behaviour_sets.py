@@ -27,9 +27,7 @@ def described(table: Table) -> str:
 
 def main() -> None:
     """Command line."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("report", nargs="+", type=Path, help="folder of an evaluate step")
     options.add_argument("--json", action="store_true", help="print the shares as one JSON object")
     chosen = options.parse_args()

@@ -106,9 +106,7 @@ JOBS: dict[str, Callable[[Path], float]] = {"reply": replies, "run": run, "serve
 
 def main() -> None:
     """Measures, and prints the medians and ratios."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", nargs="+", default=list(JOBS), choices=list(JOBS))
     parser.add_argument("--before", type=Path, default=None, help="the src folder of an earlier tree")

@@ -366,18 +366,7 @@ def measure(kind: str, options: argparse.Namespace) -> bool:
         )
         limits = ["--sign-ups", str(10 * options.people), "--sign-ups-of-one", str(10 * options.people)]
         files = ["--files", str(folder / "files")]
-        command = [
-            "up",
-            "--api",
-            api,
-            "--port",
-            str(port),
-            "--sign-up",
-            "--people",
-            database,
-            *limits,
-            *files,
-        ]
+        command = ["up", "--api", api, "--port", str(port), "--sign-up", "--people", database, *limits, *files]
         pages = Process([sys.executable, "-m", "charter", *command], home, folder)
         pages.address = f"{home}/health"
         script.start()
@@ -416,9 +405,7 @@ def measure(kind: str, options: argparse.Namespace) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--people", type=int, default=40)
     parser.add_argument("--streams", type=int, default=20)

@@ -74,9 +74,7 @@ def prose(characters: int) -> str:
     while size < characters:
         words = " ".join(f"word{n * 7919 % 10_007 + k}" for k in range(60))
         code = f"```python\ndef square_{n}(x):\n    return x * x  # {n}\n```"
-        parts.append(
-            (words + ".", f"- one of {n}\n- two *of* {n}", f"Some `code` in **it**: {words}", code)[n % 4]
-        )
+        parts.append((words + ".", f"- one of {n}\n- two *of* {n}", f"Some `code` in **it**: {words}", code)[n % 4])
         size, n = size + len(parts[-1]) + 2, n + 1
     return "\n\n".join(parts)[:characters]
 
@@ -122,9 +120,7 @@ def fill(database: str, messages: int, characters: int) -> str:
     for n in range(messages):
         role, author = ("assistant", "model") if n % 2 else ("user", "person")
         said = prose(each) if n % 2 else f"Question {n}: " + "why is it so? " * (each // 14)
-        line.append(
-            Message("", "", "", role, author, DONE, said, "script", "", "", "", 0, 0, 0, "", time.time())
-        )
+        line.append(Message("", "", "", role, author, DONE, said, "script", "", "", "", 0, 0, 0, "", time.time()))
     engine = open_people(database)
     with writing(engine) as connection:
         person, key = join(connection, invite(connection, "member"), "reader")
@@ -232,22 +228,13 @@ def table(results: list[Round]) -> bool:
                 f"{max(one.writing for one in some):.0f}",
             ]
         )
-    head = [
-        "messages on the page",
-        "ms to the end",
-        "a key, p95",
-        "worst",
-        "longest task, opening",
-        "writing",
-    ]
+    head = ["messages on the page", "ms to the end", "a key, p95", "worst", "longest task, opening", "writing"]
     print_table([head, *rows])
     return good
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=2000)
     parser.add_argument("--characters", type=int, default=1_000_000, help="of the chat")
     parser.add_argument("--reply", choices=tuple(REPLIES), default="prose")
@@ -266,14 +253,7 @@ def main() -> int:
         port, api_port = free_port(), free_port()
         api, home = f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{port}"
         (folder / "server").mkdir()
-        written = [
-            "--reply",
-            options.reply,
-            "--length",
-            str(options.length),
-            "--seconds",
-            str(options.seconds),
-        ]
+        written = ["--reply", options.reply, "--length", str(options.length), "--seconds", str(options.seconds)]
         serve = [sys.executable, __file__, "--serve", str(api_port), *written]
         script = Process(serve, f"{api}/v1/models", folder / "server")
         up = ["up", "--api", api, "--port", str(port), "--people", database]

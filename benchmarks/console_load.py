@@ -150,9 +150,7 @@ def _owners(connection: Connection, options: argparse.Namespace) -> None:
     )
 
 
-def _requests(
-    connection: Connection, options: argparse.Namespace, start: int, count: int, now: float
-) -> None:
+def _requests(connection: Connection, options: argparse.Namespace, start: int, count: int, now: float) -> None:
     keys, span = options.organisations * options.keys, 30 * 86_400.0
     key = f"((n * 7919) % {keys})"
     connection.execute(

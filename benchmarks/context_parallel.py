@@ -58,9 +58,7 @@ def work(options: argparse.Namespace) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=32768)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-recompute", dest="recompute", action="store_false")
@@ -75,15 +73,7 @@ def main() -> None:
     print("processes   peak MiB of the fullest   seconds   loss")
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
-            command = [
-                sys.executable,
-                __file__,
-                *sys.argv[1:],
-                "--size",
-                str(size),
-                "--store",
-                f"{folder}/store",
-            ]
+            command = [sys.executable, __file__, *sys.argv[1:], "--size", str(size), "--store", f"{folder}/store"]
             started = [
                 subprocess.Popen([*command, "--rank", str(rank)], stdout=subprocess.PIPE, text=True)
                 for rank in range(size)

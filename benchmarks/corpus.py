@@ -39,17 +39,7 @@ CHANGED = 7  # every so manyth word is another
 PRETRAIN = "pretrain"
 # Sets of CHARTER_DATA that no document may hold items of, as far as they are there.
 BENCHMARKS = (
-    *(
-        "arc_challenge",
-        "bbq",
-        "gsm8k",
-        "hhh_alignment",
-        "humaneval",
-        "mmlu",
-        "mt_bench",
-        "quality",
-        "race_high",
-    ),
+    *("arc_challenge", "bbq", "gsm8k", "hhh_alignment", "humaneval", "mmlu", "mt_bench", "quality", "race_high"),
     *("triviaqa", "truthfulqa"),
 )
 
@@ -126,10 +116,7 @@ class Cap:
 
     def __init__(self, limit: int) -> None:
         self.folder: Path | None = None
-        for base, name in (
-            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-            ("/sys/fs/cgroup", "memory.max"),
-        ):
+        for base, name in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
             folder = Path(base) / f"charter-corpus-{os.getpid()}"
             with contextlib.suppress(OSError):
                 folder.mkdir()
@@ -164,9 +151,7 @@ def family_memory(process: psutil.Process) -> int:
     return total
 
 
-def attempt(
-    recipe: Path, run: Path, cap: Cap, kill_at: str = "", count: int = 1
-) -> tuple[float, int, int | None]:
+def attempt(recipe: Path, run: Path, cap: Cap, kill_at: str = "", count: int = 1) -> tuple[float, int, int | None]:
     """(seconds, peak bytes, exit status) of one `charter run`; killed once `count` files match `kill_at`."""
     began = time.monotonic()
     process = subprocess.Popen(
@@ -197,9 +182,7 @@ def digests(corpus: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=2048)
     parser.add_argument("--cap-mib", type=int, default=1024)
     parser.add_argument("--workers", type=int, default=2)

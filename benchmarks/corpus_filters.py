@@ -32,25 +32,8 @@ from charter.rooms.corpus.quality import problem
 
 TEXTS = ("pepys_diary.jsonl.gz", "python_peps.jsonl.gz", "us_presidential_addresses.jsonl.gz")
 BENCHMARKS = (
-    *(
-        "agieval",
-        "alpaca_eval",
-        "anthropic_evals",
-        "arc_challenge",
-        "bbq",
-        "constitutional_ai/evals",
-        "flores_v1",
-    ),
-    *(
-        "gsm8k/test.jsonl.gz",
-        "hhh_alignment",
-        "humaneval",
-        "long_context",
-        "mmlu",
-        "mt_bench",
-        "ntrex",
-        "pairwise",
-    ),
+    *("agieval", "alpaca_eval", "anthropic_evals", "arc_challenge", "bbq", "constitutional_ai/evals", "flores_v1"),
+    *("gsm8k/test.jsonl.gz", "hhh_alignment", "humaneval", "long_context", "mmlu", "mt_bench", "ntrex", "pairwise"),
     *("quality", "race_high", "red_team", "triviaqa", "truthfulqa"),
 )
 SHORT = 1000
@@ -139,8 +122,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = {
         "megabytes": sum(len(text.encode()) for text in texts) / 1e6,
         "filters": {
-            name: {"mb_per_second": 1 / each, "share": each / sum(seconds.values())}
-            for name, each in seconds.items()
+            name: {"mb_per_second": 1 / each, "share": each / sum(seconds.values())} for name, each in seconds.items()
         },
         "all": 1 / sum(seconds.values()),
         "all_of_1000_characters": 1 / sum(rate(short, work) for work in filters.values()),
@@ -160,14 +142,10 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", default=os.environ.get("CHARTER_DATA", ""), help="default: CHARTER_DATA")
     options.add_argument("--datasketch", default="", help="an interpreter that has the package datasketch")
-    options.add_argument(
-        "--documents", type=int, default=0, help="random documents for the search of near copies"
-    )
+    options.add_argument("--documents", type=int, default=0, help="random documents for the search of near copies")
     options.add_argument("--quick", action="store_true", help="a twentieth of the texts and two benchmarks")
     given = options.parse_args()
     if not given.data:

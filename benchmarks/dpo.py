@@ -138,14 +138,10 @@ def equal(options: argparse.Namespace) -> Figures:
         figures: Figures = {"pairs": len(found)}
         for p in LABELS:
             labelled = [replace(pair, p_chosen=p, weight=1.0) for pair in found]
-            groups = add_reference(
-                start, rank(template, labelled, CONTEXT, lambda c: c.weight), Settings(), out
-            )
+            groups = add_reference(start, rank(template, labelled, CONTEXT, lambda c: c.weight), Settings(), out)
             model.zero_grad()
             loss = accumulate(model, groups, Settings(), out)[0]["loss"]
-            norm = float(
-                torch.stack([w.grad.norm() for w in model.parameters() if w.grad is not None]).norm()
-            )
+            norm = float(torch.stack([w.grad.norm() for w in model.parameters() if w.grad is not None]).norm())
             (first, ones), (second, others) = theirs
             mixed = torch.stack([(p * ones[n] + (1 - p) * others[n]).norm() for n in ones]).norm()
             figures |= {
@@ -158,9 +154,7 @@ def equal(options: argparse.Namespace) -> Figures:
     figures["gradient_apart"] = max(
         abs(figures[f"gradient norm p={p}"] / figures[f"its gradient norm p={p}"] - 1) for p in LABELS
     )
-    figures["losses"] = {
-        f"p={p}": f"{figures[f'loss p={p}']:.7f} {figures[f'its loss p={p}']:.7f}" for p in LABELS
-    }
+    figures["losses"] = {f"p={p}": f"{figures[f'loss p={p}']:.7f} {figures[f'its loss p={p}']:.7f}" for p in LABELS}
     return figures
 
 
@@ -184,22 +178,13 @@ def charter(options: argparse.Namespace) -> Figures:
     template = template_of(folder)
     found = _pairs(options, template)
     settings = Settings(
-        batch=BATCH,
-        context=CONTEXT,
-        lr=1e-5,
-        warmup=0,
-        schedule="constant",
-        heldout_share=0.0,
-        save_every=10**9,
+        batch=BATCH, context=CONTEXT, lr=1e-5, warmup=0, schedule="constant", heldout_share=0.0, save_every=10**9
     )
     clock = Bars()
     with tempfile.TemporaryDirectory() as place:
         rows = Path(place) / "rows.jsonl"
         write_comparisons(rows, found)
-        inputs = [
-            filled("policy", folder, "checkpoint", "policy"),
-            filled("comparisons", rows, "comparisons"),
-        ]
+        inputs = [filled("policy", folder, "checkpoint", "policy"), filled("comparisons", rows, "comparisons")]
         with suppress(LoopDone):
             run(settings, Inputs(inputs), Workspace(Path(place) / "out", seed=1, progress=clock))
     return _figures(clock.marks, clock.reference, _rows(template, found))

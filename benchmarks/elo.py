@@ -211,9 +211,7 @@ def _marginal(means: np.ndarray, items: bool) -> np.ndarray:
     taste, left = rng.normal(0, 0.8, (400_000, 2)), rng.normal(0.2, 0.5, 400_000)
     noise = taste[:, 0] - taste[:, 1] + (rng.normal(0, 1, 400_000) if items else 0.0)
     one, two = np.triu_indices(len(means), 1)
-    p = np.array(
-        [(expit(g + noise + left) + expit(g + noise - left)).mean() / 2 for g in means[one] - means[two]]
-    )
+    p = np.array([(expit(g + noise + left) + expit(g + noise - left)).mean() / 2 for g in means[one] - means[two]])
     found, _ = fit(Design(len(means), one, two, 0), np.concatenate([p, 1 - p])[None])
     return found[0] * SCALE
 
@@ -241,11 +239,7 @@ def real_votes(options: argparse.Namespace) -> dict[str, Rows]:
         if (pair := row["cmp_key"].split("_")) and row[f"annotator{n}"] in (1, 2)
     ]
     alpaca = [
-        {
-            "model_a": row["model_1"],
-            "model_b": row["model_2"],
-            "winner": {1.0: "a", 2.0: "b"}[row["preference"]],
-        }
+        {"model_a": row["model_1"], "model_b": row["model_2"], "winner": {1.0: "a", 2.0: "b"}[row["preference"]]}
         for row in judge
         if row["preference"] in (1.0, 2.0)
     ]
@@ -288,9 +282,7 @@ COMPARISON = Comparison(
         Claim("covered by Hessian intervals, %", "hessian", "independent votes", aim=93.0),
         Claim("covered by resampled intervals, %", "bootstrap", "independent votes", aim=93.0),
         Claim("covered by intervals by rater, %", "clustered", "40 raters", aim=93.0),
-        Claim(
-            "covered by intervals by rater and item, %", "clustered", "40 raters with shared items", aim=93.0
-        ),
+        Claim("covered by intervals by rater and item, %", "clustered", "40 raters with shared items", aim=93.0),
         Claim("furthest from evalica, Elo", "furthest", "evalica", aim=0.1, lower=True),
     ),
     columns=("seconds", "cpu_s", "rounds", "models", "hessian", "bootstrap", "clustered", "differences"),

@@ -122,9 +122,7 @@ def sample(assistant: LocalAssistant, way: str, seeds: int) -> list[dict[str, ob
     numbers = {}
     for place, (question, _) in enumerate(QUESTIONS):
         ids = assistant.encode([{"role": "user", "content": question}])
-        number = engine.submit(
-            ids, sampling, 1 if sampling.temperature == 0 else seeds, place, constraint=constraint
-        )
+        number = engine.submit(ids, sampling, 1 if sampling.temperature == 0 else seeds, place, constraint=constraint)
         numbers[number] = place
     while not engine.idle:
         for event in engine.step():
@@ -171,9 +169,7 @@ def row_of(name: str, rows: Sequence[dict[str, object]], text: str, tokens: str)
 
 def main() -> None:
     """Samples or reads, then prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--out", type=Path, default=None)

@@ -140,9 +140,7 @@ def fair(
         alone, beside = Seen(), {name: Seen() for name in group}
         statuses: dict[str, dict[str, int]] = {}
         steps: dict[str, float] = dict.fromkeys(group, 0.0)
-        attackers = {
-            name: Beside(name, server, key_of(database, folder, KeyLimits()), database) for name in group
-        }
+        attackers = {name: Beside(name, server, key_of(database, folder, KeyLimits()), database) for name in group}
         try:
             for _ in range(rounds if group else 0):
                 other.ask(alone, each)
@@ -155,9 +153,7 @@ def fair(
                     statuses[name] = one.statuses
                     settled(server)
                     time.sleep(0.3)
-                    told = (
-                        f"{name}: p50 {beside[name].quantile(0.5):.3f} s, alone {alone.quantile(0.5):.3f} s"
-                    )
+                    told = f"{name}: p50 {beside[name].quantile(0.5):.3f} s, alone {alone.quantile(0.5):.3f} s"
                     print(f"{told}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         finally:
             for one in attackers.values():
@@ -299,19 +295,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         some = [row for row in rows if row["part"] == "key" and row["database"] == kind]
         worst = max(some, key=lambda row: row["ms"])
         thrown, missed = max(row["thrown_away"] for row in some), sum(row["failed"] for row in some)
-        lines += [
-            "",
-            f"Without a key, {kind}: {len(some)} routes, {missed} missed; slowest {worst['ms']} ms ",
-        ]
+        lines += ["", f"Without a key, {kind}: {len(some)} routes, {missed} missed; slowest {worst['ms']} ms "]
         lines[-1] += (
             f"({worst['method']} {worst['path']}), each after 64 KiB; of the rest at most {thrown // 2**10} KiB were taken and thrown away."
         )
     for row in rows:
         if row["part"] == "bodies":
-            lines += [
-                "",
-                f"{row['case']}, {row['seconds']:.0f} s: {row['n']} messages of another, {row['failed']} ",
-            ]
+            lines += ["", f"{row['case']}, {row['seconds']:.0f} s: {row['n']} messages of another, {row['failed']} "]
             lines[-1] += f"missed, longest {row['longest_s']} s, p99 {ms(row['p99_s'])} ms."
     if some := [row for row in rows if row["part"] == "times"]:
         lines += ["", "| what is remembered | pairs | AUC (95 %) | aim | AUC for whose it is |"]
@@ -334,15 +324,10 @@ def main() -> int:
     options.add_argument("--databases", default="sqlite,postgresql")
     options.add_argument("--requests", type=int, default=100, help="messages alone and beside each case")
     options.add_argument(
-        "--block",
-        type=float,
-        default=10.0,
-        help="seconds of each of a case's blocks, so that a missed aim ends too",
+        "--block", type=float, default=10.0, help="seconds of each of a case's blocks, so that a missed aim ends too"
     )
     options.add_argument("--pairs", type=int, default=200, help="of the part times")
-    options.add_argument(
-        "--holding", type=float, default=HOLDING_SECONDS, help="seconds of the part bodies, twice"
-    )
+    options.add_argument("--holding", type=float, default=HOLDING_SECONDS, help="seconds of the part bodies, twice")
     options.add_argument("--out", type=Path)
     given = options.parse_args()
     rows, began = list[dict[str, Any]](), time.monotonic()

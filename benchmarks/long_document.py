@@ -42,9 +42,7 @@ LAYERS, WIDTH, INNER, HEADS, KEY_HEADS, HEAD_SIZE = 3, 192, 512, 2, 1, 32
 
 def make_toy(folder: Path, window: int) -> Path:
     """A model of random weights with a long window."""
-    texts = [
-        message["content"] for row in read_jsonl(shipped("helpful.train"))[:60] for message in row["messages"]
-    ]
+    texts = [message["content"] for row in read_jsonl(shipped("helpful.train"))[:60] for message in row["messages"]]
     tokenizer = train_tokenizer(texts, VOCABULARY)
     shape = Shape(VOCABULARY, WIDTH, INNER, LAYERS, HEADS, KEY_HEADS, HEAD_SIZE, window)
     save_policy(new_model(shape, 0), tokenizer, folder)
@@ -54,8 +52,7 @@ def make_toy(folder: Path, window: int) -> Path:
 def words_of(pages: int) -> str:
     """A text of numbered lines, none like another."""
     return "".join(
-        f"{n}. The clerk of house {n * 7919 % 10007} wrote of {n * 104729 % 99991} sheep.\n"
-        for n in range(pages)
+        f"{n}. The clerk of house {n * 7919 % 10007} wrote of {n * 104729 % 99991} sheep.\n" for n in range(pages)
     )
 
 
@@ -63,9 +60,7 @@ def words_of(pages: int) -> str:
 def process(command: list[str], folder: Path, address: str) -> Iterator[None]:
     """A process that answers at an address, ended afterwards."""
     with (folder / "log.txt").open("ab") as log:
-        running = subprocess.Popen(
-            [sys.executable, "-m", "charter", *command], cwd=folder, stdout=log, stderr=log
-        )
+        running = subprocess.Popen([sys.executable, "-m", "charter", *command], cwd=folder, stdout=log, stderr=log)
     try:
         end = time.monotonic() + 120
         while time.monotonic() < end:
@@ -116,18 +111,14 @@ class Person:
     def remove(self, file: str) -> None:
         self._post(f"/f/{file}/remove", data={"csrf": self.csrf})
 
-    def ask(
-        self, text: str, file: str = "", chat: str = "", parent: str = ""
-    ) -> tuple[dict[str, str], float]:
+    def ask(self, text: str, file: str = "", chat: str = "", parent: str = "") -> tuple[dict[str, str], float]:
         """Sends a message and reads the reply to its end. Returns what was sent, and seconds to the first text."""
         fields = self._fields(text) | {"client": str(time.time_ns()), "parent": parent}
         place = f"/c/{chat}/messages" if chat else "/c"
         answer = self._post(place, data=fields | ({"file": file} if file else {}))
         sent: dict[str, str] = answer.json()
         began, first = time.monotonic(), 0.0
-        with self.http.stream(
-            "GET", f"/m/{sent['reply']}/events", headers={"accept": "text/event-stream"}
-        ) as events:
+        with self.http.stream("GET", f"/m/{sent['reply']}/events", headers={"accept": "text/event-stream"}) as events:
             for line in events.iter_lines():
                 if line.startswith("event: block") and not first:
                     first = time.monotonic() - began
@@ -221,10 +212,7 @@ def measure(options: argparse.Namespace, folder: Path) -> bool:
                 "second question from the cache",
                 f"{replies[1]['cached_tokens']:,} of {replies[1]['input_tokens']:,}, {share:.2%}",
             ],
-            [
-                "first text, first and second question, seconds",
-                f"{first:.2f}, {second:.2f} ({second / first:.1%})",
-            ],
+            ["first text, first and second question, seconds", f"{first:.2f}, {second:.2f} ({second / first:.1%})"],
         ]
         if options.fill:
             most = options.window - REPLY
@@ -232,19 +220,14 @@ def measure(options: argparse.Namespace, folder: Path) -> bool:
             over, _ = person.attach(full + "~ ~")
             refused = person.refusal(QUESTIONS[0], over)
             good = good and size == most and refused.startswith("413") and f"{most:,}" in refused
-            rows += [
-                ["the longest message that is taken, of most", f"{size:,} of {most:,}"],
-                ["longer", refused],
-            ]
+            rows += [["the longest message that is taken, of most", f"{size:,} of {most:,}"], ["longer", refused]]
     print(json.dumps(machine(2)))
     print_table([[f"{source if options.model else 'toy'}, window {options.window:,}", ""], *rows])
     return good
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="", help="any model reference; default: the toy")
     parser.add_argument("--tokens", type=int, default=100_000)
     parser.add_argument("--window", type=int, default=200_000)

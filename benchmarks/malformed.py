@@ -106,9 +106,7 @@ def _several(draw: random.Random, body: Any) -> bytes:
 
 
 def _key(draw: random.Random, body: Any) -> bytes:
-    name = draw.choice(
-        ["", "\x00", "a" * 500, "__class__", "stream", "n", "\ud800", "model_config", "tools", "user"]
-    )
+    name = draw.choice(["", "\x00", "a" * 500, "__class__", "stream", "n", "\ud800", "model_config", "tools", "user"])
     return json.dumps({**body, name: draw.choice(VALUES)}).encode("utf-8", "surrogatepass")
 
 
@@ -135,9 +133,7 @@ def _flipped(draw: random.Random, body: Any) -> bytes:
 
 
 def _numbers(draw: random.Random, body: Any) -> bytes:
-    number = draw.choice(
-        ["NaN", "Infinity", "-Infinity", "1e999", "-0", "9" * 5000, "0.0000001", "1E400", "00", "+1"]
-    )
+    number = draw.choice(["NaN", "Infinity", "-Infinity", "1e999", "-0", "9" * 5000, "0.0000001", "1E400", "00", "+1"])
     text = json.dumps(_put(body, draw.choice(list(places(body))), "@@")).replace('"@@"', number)
     return text.encode()
 
@@ -188,20 +184,7 @@ PATHS = (
     "/v1/models?limit=99999999999999999999", "/v1/models?after_id=%00", "/admin/%00", "/admin?format=json&x=" + "y" * 5000,
     "/report?request=%00", "/v1/messages;a=b", "/V1/MESSAGES", "/v1/models/\u00e9", "/docs?model=%00", "http://other/v1/models",
 )  # fmt: skip
-METHODS = (
-    "PUT",
-    "PATCH",
-    "HEAD",
-    "OPTIONS",
-    "TRACE",
-    "CONNECT",
-    "FOO",
-    "get",
-    "G\x00T",
-    "POST" * 50,
-    "DELETE",
-    "GET",
-)
+METHODS = ("PUT", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "FOO", "get", "G\x00T", "POST" * 50, "DELETE", "GET")
 HEADERS = (
     "x-api-key: ", "x-api-key: \xff\xfe", "x-api-key: " + "k" * 8000, "authorization: Bearer", "authorization: Basic QTpC",
     "authorization: Bearer \x80", "anthropic-version: 1999-01-01", "anthropic-version: ", "anthropic-version: \xff" + "9" * 500,
@@ -215,9 +198,7 @@ HEADERS = (
 )  # fmt: skip
 
 
-def request_bytes(
-    method: str, path: str, body: bytes | None, *headers: str, length: int | None = None
-) -> bytes:
+def request_bytes(method: str, path: str, body: bytes | None, *headers: str, length: int | None = None) -> bytes:
     """A request as it goes over the wire; the connection is to be closed behind the answer."""
     found = [f"{method} {path} HTTP/1.1"]
     if not any(header.startswith("host:") for header in headers):
@@ -225,10 +206,7 @@ def request_bytes(
     if not any(header.startswith("connection:") for header in headers):
         found.append("connection: close")
     if body is not None:
-        found += [
-            "content-type: application/json",
-            f"content-length: {len(body) if length is None else length}",
-        ]
+        found += ["content-type: application/json", f"content-length: {len(body) if length is None else length}"]
     return "\r\n".join((*found, *headers, "", "")).encode("latin-1", "replace") + (body or b"")
 
 
@@ -242,10 +220,7 @@ def requests(seed: int, model: str, key: str) -> Iterator[Wrong]:
         about = (
             known
             if draw.random() < 0.8
-            else (
-                f"authorization: Bearer {key}",
-                f"anthropic-version: {draw.choice(['2023-01-01', '2026-10-21'])}",
-            )
+            else (f"authorization: Bearer {key}", f"anthropic-version: {draw.choice(['2023-01-01', '2026-10-21'])}")
         )
         if draw.random() < 0.6:
             change = draw.choice(BODIES)
@@ -255,32 +230,16 @@ def requests(seed: int, model: str, key: str) -> Iterator[Wrong]:
 
 
 def _wrong_http(
-    draw: random.Random,
-    right: list[tuple[str, str, Any]],
-    good: tuple[str, str, bytes],
-    known: tuple[str, ...],
+    draw: random.Random, right: list[tuple[str, str, Any]], good: tuple[str, str, bytes], known: tuple[str, ...]
 ) -> Wrong:
     method, path, body = good
     kind = draw.choice(
-        [
-            "method",
-            "path",
-            "header",
-            "header",
-            "chunked",
-            "short",
-            "pipelined",
-            "no_body",
-            "expect",
-            "line",
-            "gzip",
-        ]
+        ["method", "path", "header", "header", "chunked", "short", "pipelined", "no_body", "expect", "line", "gzip"]
     )
     if kind == "method":
         method, path, found = draw.choice(right)
         return Wrong(
-            kind,
-            request_bytes(draw.choice(METHODS), path, json.dumps(found).encode() if found else None, *known),
+            kind, request_bytes(draw.choice(METHODS), path, json.dumps(found).encode() if found else None, *known)
         )
     if kind == "path":
         return Wrong(
@@ -296,9 +255,7 @@ def _wrong_http(
         kept = [one for one in known if one.split(":")[0] != header.split(":")[0]]
         return Wrong(kind, request_bytes(method, path, raw, *kept, header))
     if kind == "chunked":
-        raw = request_bytes(
-            method, path, None, *known, "content-type: application/json", "transfer-encoding: chunked"
-        )
+        raw = request_bytes(method, path, None, *known, "content-type: application/json", "transfer-encoding: chunked")
         size = draw.choice([f"{len(body):x}", "zz", "ffffffffffffffff", "-1", f"{len(body) + 9:x}"])
         return Wrong(kind, raw + f"{size}\r\n".encode() + body[: draw.randrange(len(body))], whole=False)
     if kind == "short":

@@ -99,9 +99,7 @@ def _longest(template: Template, messages: Sequence[Message], pair: Comparison) 
     return max(len(template.encode((*messages, assistant(reply))).ids) for reply in replies)
 
 
-def _shorter(
-    template: Template, messages: tuple[Message, ...], most_tokens: int
-) -> tuple[Message, ...] | None:
+def _shorter(template: Template, messages: tuple[Message, ...], most_tokens: int) -> tuple[Message, ...] | None:
     """Turns from the end go while what is left starts its last reply too late; then that reply loses words."""
     while len(messages) > 2 and len(template.encode_prompt(messages[:-1])) > most_tokens - 8:
         messages = messages[:-2]

@@ -131,9 +131,7 @@ class OpenWebui:
                     if piece and not seen:
                         seen = time.monotonic() - began
                     text += piece
-        said = [
-            {"id": str(n), **turn} for n, turn in enumerate([*turns, {"role": "assistant", "content": text}])
-        ]
+        said = [{"id": str(n), **turn} for n, turn in enumerate([*turns, {"role": "assistant", "content": text}])]
         chat = {"title": question, "models": ["script"], "messages": said}
         stored = (await self.client.post("/api/v1/chats/new", json={"chat": chat})).raise_for_status()
         self.chat = stored.json()["id"]
@@ -210,9 +208,7 @@ def running(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("open_webui", type=Path, help="its command")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--streams", type=int, default=4, help="a person of Charter has four at most")
@@ -234,19 +230,10 @@ def main() -> int:
             home = f"http://127.0.0.1:{port}"
             command = [sys.executable, "-m", "charter", "up", "--api", api, "--port", str(port), "--sign-up"]
             with running(command, home, "/health", folder / "charter", {}) as start:
-                sides["Charter"] = start | asyncio.run(
-                    measure(Charter(home), options.rounds, options.streams)
-                )
+                sides["Charter"] = start | asyncio.run(measure(Charter(home), options.rounds, options.streams))
             port = free_port()
             home = f"http://127.0.0.1:{port}"
-            command = [
-                str(options.open_webui.absolute()),
-                "serve",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(port),
-            ]
+            command = [str(options.open_webui.absolute()), "serve", "--host", "127.0.0.1", "--port", str(port)]
             env = PLAIN | {"OPENAI_API_BASE_URLS": f"{api}/v1", "DATA_DIR": str(folder / "data")}
             with running(command, home, "/health", folder / "peer", env) as start:
                 peer = OpenWebui(home)

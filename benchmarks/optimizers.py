@@ -71,9 +71,7 @@ def _split(folder: Path, texts: list[str], words: Tokenizer) -> tuple:  # type: 
     return writer.close()
 
 
-def bits(
-    place: Path, folder: Path, options: argparse.Namespace, learning: dict[str, object], seed: int
-) -> float:
+def bits(place: Path, folder: Path, options: argparse.Namespace, learning: dict[str, object], seed: int) -> float:
     """Bits per byte at the end of one run."""
     settings = Settings(
         size="tiny",
@@ -93,9 +91,7 @@ def bits(
 
 def main() -> None:
     """Command line."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--steps", type=int, default=80)
     options.add_argument("--batch", type=int, default=2048, help="tokens of an optimizer step")
     options.add_argument("--seeds", type=int, default=3)
@@ -104,10 +100,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = corpus(Path(place) / "corpus")
         for name, learning in SIDES.items():
-            found = [
-                bits(Path(place) / f"{name} {seed}", folder, asked, learning, seed)
-                for seed in range(asked.seeds)
-            ]
+            found = [bits(Path(place) / f"{name} {seed}", folder, asked, learning, seed) for seed in range(asked.seeds)]
             rows.append([name, *(f"{value:.4f}" for value in found), f"{statistics.mean(found):.4f}"])
             print(rows[-1], flush=True)
     print(f"bits per byte of held-out text after {asked.steps * asked.batch:,} tokens")

@@ -41,14 +41,7 @@ def _recipe(folder: Path, seed: int) -> Path:
             "room": "pretrain",
             "from": {"corpus": "corpus"},
             "settings": {
-                "sizing": {
-                    "layers": 4,
-                    "width": 128,
-                    "heads": 4,
-                    "key_heads": 2,
-                    "head_size": 32,
-                    "context": 256,
-                },
+                "sizing": {"layers": 4, "width": 128, "heads": 4, "key_heads": 2, "head_size": 32, "context": 256},
                 "learning": {"steps": 20, "batch_tokens": 4096, "microbatch_tokens": 2048},
                 "samples": {"prompts": []},
             },

@@ -74,9 +74,7 @@ def _figures(taken: list[tuple[float, float]]) -> dict[str, float]:
     }
 
 
-def prompts_read(
-    screen: Screen, assistant: LocalAssistant, length: int, rounds: int
-) -> dict[str, dict[str, float]]:
+def prompts_read(screen: Screen, assistant: LocalAssistant, length: int, rounds: int) -> dict[str, dict[str, float]]:
     """Verdicts on prompts of a length, and replies written to them."""
     prompts = texts(assistant, length, rounds + 1)
     sampling = Sampling(temperature=1.0, max_tokens=NEW)

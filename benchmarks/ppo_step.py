@@ -90,16 +90,12 @@ def _length(completions: list[Any], **_: object) -> list[float]:
 
 def grpo(options: argparse.Namespace, lora: bool, grader: bool) -> Figures:
     """GRPOTrainer on the same questions."""
-    datasets, transformers, trl, peft = map(
-        importlib.import_module, ("datasets", "transformers", "trl", "peft")
-    )
+    datasets, transformers, trl, peft = map(importlib.import_module, ("datasets", "transformers", "trl", "peft"))
     folder = model_folder(options)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     adapters = (
-        peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
-        if lora
-        else None
+        peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM") if lora else None
     )
     data = datasets.Dataset.from_list([{"prompt": list(d.messages)} for d in _questions(options, folder)])
     with tempfile.TemporaryDirectory() as place:
@@ -139,18 +135,9 @@ COMPARISON = Comparison(
     claims=(
         # Under 16 and 13 seconds where GRPO with full weights takes 19.5.
         Claim("full weights", "seconds_a_round", "charter full", ("grpo full",), 19.5 / 16, lower=True),
-        Claim(
-            "LoRA against full weights",
-            "seconds_a_round",
-            "charter lora",
-            ("grpo full",),
-            19.5 / 13,
-            lower=True,
-        ),
+        Claim("LoRA against full weights", "seconds_a_round", "charter lora", ("grpo full",), 19.5 / 13, lower=True),
         Claim("LoRA", "seconds_a_round", "charter lora", ("grpo lora",), lower=True),
-        Claim(
-            "full weights, both graded", "seconds_a_round", "charter full", ("grpo full, graded",), lower=True
-        ),
+        Claim("full weights, both graded", "seconds_a_round", "charter full", ("grpo full, graded",), lower=True),
     ),
     columns=("seconds_a_round", "rounds", "reply_tokens"),
 )

@@ -89,9 +89,7 @@ def trl(options: argparse.Namespace, batch: int, grouped: bool) -> Figures:
         {"chosen_ids": chosen, "rejected_ids": rejected, "length": max(len(chosen), len(rejected))}
         for chosen, rejected in (_sides(template, pair) for pair in found)
     ]
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32, num_labels=1
-    )
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, num_labels=1)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     # A classifier looks for the last token that is not padding; SmolLM2 pads with the token that ends a turn.
     if chosen := choose_padding(template.tokenizer):

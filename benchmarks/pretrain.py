@@ -141,10 +141,7 @@ def transformers(options: argparse.Namespace, ragged: bool = False) -> Figures:
         model.compile()
     mover = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.1, betas=(0.9, 0.95), fused=True)
     precision = "bfloat16" if options.device == "cuda" else "float32"
-    rows_a_step, rows_at_once = (
-        options.batch // options.context,
-        max(1, options.microbatch // options.context),
-    )
+    rows_a_step, rows_at_once = (options.batch // options.context, max(1, options.microbatch // options.context))
     with tempfile.TemporaryDirectory() as place:
         ids = _joined(_corpus(Path(place), shape, options, ragged))
 
@@ -213,9 +210,7 @@ def main() -> None:
     options.add_argument("--microbatch", type=int, default=2048, help="tokens of a forward pass")
     options.add_argument("--steps", type=int, default=4, help="optimizer steps that are timed")
     options.add_argument("--recompute", action="store_true", help="recompute activations, on both sides")
-    options.add_argument(
-        "--compile", action="store_true", help="compile the blocks, or the peer's whole model"
-    )
+    options.add_argument("--compile", action="store_true", help="compile the blocks, or the peer's whole model")
     compare(COMPARISON, options.parse_args())
 
 

@@ -66,9 +66,7 @@ class Run:
         (parent,) = manifest.parents
         shape = Shape(**plan["shape"])
         learnt = next(metric.value for metric in manifest.metrics if metric.name == "tokens_learnt")
-        steps = math.ceil(
-            (learnt or 0) / plan["batch_tokens"]
-        )  # its steps hold whole documents, and so a little more
+        steps = math.ceil((learnt or 0) / plan["batch_tokens"])  # its steps hold whole documents, and so a little more
         return cls(folder, manifest, out / parent.step, shape, plan["context"], plan["batch_tokens"], steps)
 
     def bits(self, model: Transformer, place: Path) -> float:
@@ -98,9 +96,7 @@ def joined(run: Run, seed: int) -> torch.Tensor:
         if wanted <= 0:
             break
     else:
-        sys.exit(
-            f"{run.corpus} holds less text than {run.folder} learnt: the baseline passes over it once only"
-        )
+        sys.exit(f"{run.corpus} holds less text than {run.folder} learnt: the baseline passes over it once only")
     ids = torch.from_numpy(np.concatenate(parts)[: run.steps * run.batch_tokens])
     rows = ids.view(-1, run.context)
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
@@ -139,16 +135,12 @@ def baseline(run: Run, rate: float, seed: int) -> tuple[float, float]:
 
 def main() -> None:
     """Command line."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("runs", nargs="+", type=Path, help="folders of finished runs, each of another seed")
     options.add_argument("--step", default="base", help="the step that pretrains from nothing")
     options.add_argument("--rates", type=float, nargs="+", default=[5e-3, 1e-2, 2e-2])
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument(
-        "--json", type=Path, help="file that the numbers are written to, for docs/results.py scratch"
-    )
+    options.add_argument("--json", type=Path, help="file that the numbers are written to, for docs/results.py scratch")
     asked = options.parse_args()
     torch.set_num_threads(asked.threads)
     runs = [Run.read(out, asked.step) for out in asked.runs]
@@ -167,9 +159,7 @@ def main() -> None:
         pairs.append((ours, theirs))
         rows.append([str(number), f"{ours:.4f}", f"{theirs:.4f}", f"{ours - theirs:+.4f}", f"{seconds:.0f}"])
     weights, tokens = runs[0].shape.num_parameters, runs[0].steps * runs[0].batch_tokens
-    print(
-        f"bits per byte of held-out text, {weights:,} weights, {tokens:,} tokens; the baseline's rate {best:g}"
-    )
+    print(f"bits per byte of held-out text, {weights:,} weights, {tokens:,} tokens; the baseline's rate {best:g}")
     print_table(rows)
     print(f"apart on average {statistics.mean(a - b for a, b in pairs):+.4f}, n {len(pairs)} seeds")
     if asked.json:

@@ -33,9 +33,7 @@ def programs() -> Path:
     for folder in found:
         if (folder / "initdb").is_file() and (folder / "postgres").is_file():
             return folder
-    raise NoPostgres(
-        "PostgreSQL is not installed: no initdb and postgres on PATH or below /usr/lib/postgresql"
-    )
+    raise NoPostgres("PostgreSQL is not installed: no initdb and postgres on PATH or below /usr/lib/postgresql")
 
 
 def _version(folder: Path) -> tuple[int, ...]:

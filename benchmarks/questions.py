@@ -121,15 +121,7 @@ COMPARISON = Comparison(
         Claim("ARC-Challenge, equal choices", "arc_equal", "equal choices", aim=0.995),
         Claim("RACE-high, equal choices", "race_equal", "equal choices", aim=0.995),
     ),
-    columns=(
-        "questions_s",
-        "gflop_s",
-        "gflop_question",
-        "mmlu_equal",
-        "arc_equal",
-        "race_equal",
-        "largest_difference",
-    ),
+    columns=("questions_s", "gflop_s", "gflop_question", "mmlu_equal", "arc_equal", "race_equal", "largest_difference"),
     needs=("transformers", "lm-eval"),
 )
 

@@ -37,11 +37,7 @@ def run(recipe: Path, out: Path, threads: int, precision: str, *more: str) -> Ma
     command = [sys.executable, "-m", "charter", "run", str(recipe), "--out", str(out), "--device", "cpu"]
     environment = {**os.environ, **ENVIRONMENT, "CHARTER_LAUNCHED": "1", "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(
-        [*command, "--precision", precision, *more],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [*command, "--precision", precision, *more], env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
         sys.exit(done.stderr[-2000:])
@@ -50,16 +46,12 @@ def run(recipe: Path, out: Path, threads: int, precision: str, *more: str) -> Ma
 
 def main() -> None:
     """Runs both sides `--repeat` times and prints the best of each."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--quick", action="store_true", help="a tiny random model")
     options.add_argument("--prompts", type=int, default=48)
     options.add_argument("--chunk", type=int, default=8)
     options.add_argument("--workers", type=int, default=2)
-    options.add_argument(
-        "--threads", type=int, default=2, help="of the one process, which the workers share out"
-    )
+    options.add_argument("--threads", type=int, default=2, help="of the one process, which the workers share out")
     options.add_argument("--precision", default="float32")
     options.add_argument("--repeat", type=int, default=1)
     asked = options.parse_args()
@@ -94,9 +86,7 @@ def main() -> None:
         sys.exit("IDS DIFFER")
     if any(manifest.files != made[last][0].files for manifest in made[shared]):
         sys.exit("FILES DIFFER from those of one process with the threads of a worker")
-    print(
-        "ids are equal, and the workers' files are to the bit those of one process with the threads of a worker"
-    )
+    print("ids are equal, and the workers' files are to the bit those of one process with the threads of a worker")
 
 
 if __name__ == "__main__":

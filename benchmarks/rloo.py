@@ -84,10 +84,7 @@ def theirs(folder: Path, moved: Path, work: Path) -> tuple[dict[str, Any], dict[
 def _episodes(batch: Mapping[str, Any]) -> tuple[list[Episode], list[int]]:
     """Their batch, which they have shuffled, as a round of ours, and the row of each of its replies."""
     prompts, completions = (
-        [
-            ids[mask.bool()].tolist()
-            for ids, mask in zip(batch[f"{part}_ids"], batch[f"{part}_mask"], strict=True)
-        ]
+        [ids[mask.bool()].tolist() for ids, mask in zip(batch[f"{part}_ids"], batch[f"{part}_mask"], strict=True)]
         for part in ("prompt", "completion")
     )
     rows = sorted(range(len(prompts)), key=lambda row: prompts[row])
@@ -149,9 +146,7 @@ def compare(options: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     """Command line."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--model", default="random:tiny", help="model reference")
     print(json.dumps(compare(options.parse_args()), indent=1))
 

@@ -94,9 +94,7 @@ def write_postgres(part: Part) -> None:
 def write_tables(part: Part, name: str, connection: psycopg.Connection) -> None:
     """What PostgreSQL says of the tables of a database."""
     for what, query in SHOWN.items():
-        rows = connection.execute(
-            query.format(own="table_schema NOT IN ('pg_catalog', 'information_schema')").encode()
-        )
+        rows = connection.execute(query.format(own="table_schema NOT IN ('pg_catalog', 'information_schema')").encode())
         part.write(f"{name}_{what}.txt", "\n".join(" | ".join(map(str, row)) for row in rows))
 
 
@@ -104,9 +102,7 @@ def write_schema(part: Part) -> None:
     """Tables and indices of every SQLite file that the part made; rows, and so revisions, are left out."""
     for file in sorted(part.cwd.rglob("*.sqlite")):
         with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
-            rows = database.execute(
-                "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name, tbl_name"
-            )
+            rows = database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name, tbl_name")
             text = "\n".join(f"{kind} {name} of {table}\n{sql or ''}" for kind, name, table, sql in rows)
         (part.out / f"{file.stem}.sql").write_text(text + "\n")
 

@@ -69,11 +69,7 @@ def write_messages(part: Part, ours: anthropic.Anthropic) -> None:
     """Messages of today's client, at temperature 0."""
     same: dict[str, Any] = {"model": MODEL, "max_tokens": 24, "extra_body": COLD}
     schema = {"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"]}
-    document = {
-        "type": "text",
-        "media_type": "text/plain",
-        "data": "The shed is green. It was built in 1911.",
-    }
+    document = {"type": "text", "media_type": "text/plain", "data": "The shed is green. It was built in 1911."}
     about = [{"type": "document", "source": document}, {"type": "text", "text": "What colour is the shed?"}]
     calls: dict[str, dict[str, Any]] = {
         "plain": {"messages": ASKED},
@@ -87,10 +83,7 @@ def write_messages(part: Part, ours: anthropic.Anthropic) -> None:
             "messages": [{"role": "user", "content": "How much is 17.5 times 23?"}],
             "tools": [{"type": "calculator_20261201", "name": "calculator", "query": "question"}],
         },
-        "form": {
-            "messages": ASKED,
-            "output_config": {"format": {"type": "json_schema", "schema": schema}},
-        },
+        "form": {"messages": ASKED, "output_config": {"format": {"type": "json_schema", "schema": schema}}},
         "document": {"messages": [{"role": "user", "content": about}]},
     }
     for name, asked in calls.items():
@@ -116,12 +109,7 @@ def write_stored(part: Part, ours: anthropic.Anthropic, site: httpx.Client) -> N
         made = json.loads(text_of(batches.retrieve(made["id"])))
     note(part, "batch_ended", lambda: batches.retrieve(made["id"]))
     results = site.get(f"/v1/messages/batches/{made['id']}/results")
-    part.record(
-        "batch_results.txt",
-        results.status_code,
-        results.headers,
-        "\n".join(sorted(results.text.splitlines())),
-    )
+    part.record("batch_results.txt", results.status_code, results.headers, "\n".join(sorted(results.text.splitlines())))
     note(part, "batches", lambda: batches.list())
     note(part, "batch_canceled_late", lambda: batches.cancel(made["id"]))
     note(part, "batch_none", lambda: batches.retrieve("msgbatch_none"))
@@ -142,12 +130,7 @@ def write_stored(part: Part, ours: anthropic.Anthropic, site: httpx.Client) -> N
 
 def write_complete(part: Part, site: httpx.Client) -> None:
     """Text Completions in both versions of 2023."""
-    asked = {
-        "model": MODEL,
-        "prompt": f"\n\nHuman: {QUESTION}\n\nAssistant:",
-        "max_tokens_to_sample": 24,
-        **COLD,
-    }
+    asked = {"model": MODEL, "prompt": f"\n\nHuman: {QUESTION}\n\nAssistant:", "max_tokens_to_sample": 24, **COLD}
     calls = {
         "plain": asked,
         "stream": {**asked, "stream": True},
@@ -184,12 +167,7 @@ def write_openai(part: Part, theirs: openai.OpenAI, site: httpx.Client) -> None:
         alone = {key: value for key, value in asked.items() if key != "stream_options"}
         note(part, f"chat_{name}", partial(resource.with_raw_response.create, **{**same, **alone}))
         note_stream(part, f"chat_{name}_stream", resource, {**same, **asked})
-    completions: dict[str, Any] = {
-        "prompt": "The capital of France is",
-        "max_tokens": 6,
-        "logprobs": 2,
-        "echo": True,
-    }
+    completions: dict[str, Any] = {"prompt": "The capital of France is", "max_tokens": 6, "logprobs": 2, "echo": True}
     note_both(part, "completions", theirs.completions, **same, **completions)
     note(part, "openai_models", lambda: theirs.models.with_raw_response.list())
     for path, body in (
@@ -200,14 +178,7 @@ def write_openai(part: Part, theirs: openai.OpenAI, site: httpx.Client) -> None:
         ("/v1/complete", {}),
     ):
         note(part, f"post{path}", partial(site.post, path, json=body))
-    for path in (
-        "/v1/standing",
-        "/v1/appeals",
-        "/v1/tools",
-        "/v1/limits",
-        "/v1/rules",
-        "/v1/requests/req_none",
-    ):
+    for path in ("/v1/standing", "/v1/appeals", "/v1/tools", "/v1/limits", "/v1/rules", "/v1/requests/req_none"):
         note(part, f"get{path}", partial(site.get, path))
     for path in ("/weight_info", "/health", "/ready", "/nothing"):
         note(part, f"get{path}", partial(site.get, path))
@@ -273,17 +244,7 @@ def write_console(part: Part, home: str, key: str) -> None:
     prompt = {"turn": QUESTION, "temperature": "0", "max_tokens": "12", "act": "run"}
     site.send("/admin/workbench", "/admin/workbench", **prompt)
     site.send("/admin/policy/draft", "/admin/policy/draft", texts=f"{QUESTION}\n{HARM}", act="check")
-    starts = (
-        "/",
-        "/openapi.json",
-        "/docs",
-        "/admin",
-        "/report",
-        "/metrics",
-        "/v1/limits",
-        "/robots.txt",
-        "/nothing",
-    )
+    starts = ("/", "/openapi.json", "/docs", "/admin", "/report", "/metrics", "/v1/limits", "/robots.txt", "/nothing")
     places = site.crawl(*starts)
     program = Site(home, part.below("json"), **{"x-api-key": key})
     program.crawl(*(place for place in places if "/admin" in place and "format=" not in place))
@@ -296,10 +257,7 @@ def write_service(part: Part) -> None:
     part.charter("serve", "--write-config", "serve.yaml")
     config = (part.cwd / "serve.yaml").read_text()
     part.write("serve.yaml", config)
-    for was, now in (
-        ("keep_content: false", "keep_content: true"),
-        ("#   calculator: true", "  calculator: true"),
-    ):
+    for was, now in (("keep_content: false", "keep_content: true"), ("#   calculator: true", "  calculator: true")):
         assert was in config, was
         config = config.replace(was, now)
     (part.cwd / "serve.yaml").write_text(config)

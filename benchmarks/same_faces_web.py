@@ -135,9 +135,7 @@ class Part:
 
     def write(self, name: str, text: str) -> None:
         """Writes a text; one of the same name is added to the file."""
-        with (self.out / re.sub(r"[^\w.?=&-]", "_", self.clean(name))[:150]).open(
-            "a", encoding="utf-8"
-        ) as file:
+        with (self.out / re.sub(r"[^\w.?=&-]", "_", self.clean(name))[:150]).open("a", encoding="utf-8") as file:
             file.write(self.clean(text).rstrip("\n") + "\n")
 
     def record(self, name: str, status: int, headers: Mapping[str, str], body: str) -> None:
@@ -172,9 +170,7 @@ class Part:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
-        self.write(
-            "log.txt", "\n".join(sorted({self.clean(logged(line)) for line in log.read_text().splitlines()}))
-        )
+        self.write("log.txt", "\n".join(sorted({self.clean(logged(line)) for line in log.read_text().splitlines()})))
 
 
 def logged(line: str) -> str:
@@ -183,9 +179,7 @@ def logged(line: str) -> str:
         said = json.loads(line)
     except ValueError:
         return line
-    return json.dumps(
-        {key: "N" if key == "ms" or key.endswith("_ms") else value for key, value in said.items()}
-    )
+    return json.dumps({key: "N" if key == "ms" or key.endswith("_ms") else value for key, value in said.items()})
 
 
 class Page(HTMLParser):
@@ -272,9 +266,7 @@ class Site:
         # only a form with files is sent in parts
         parts = {"files": {key: (None, value) for key, value in form.items()}}
         sent: dict[str, Any] = parts if f'action="{target}" class="composer"' in page.text else {"data": form}
-        answer = self.client.post(
-            urljoin(str(page.url), target), headers={"origin": f"http://{self.home}"}, **sent
-        )
+        answer = self.client.post(urljoin(str(page.url), target), headers={"origin": f"http://{self.home}"}, **sent)
         self.note(f"sent {urlsplit(target).path}", answer)
         return answer
 
@@ -305,6 +297,4 @@ class Site:
         plain = kind.startswith(("text", "application/json", "application/x-ndjson", "image/svg"))
         if led:
             self.part.write(name, led)
-        self.part.record(
-            name, answer.status_code, answer.headers, text if plain else f"{len(answer.content)} bytes"
-        )
+        self.part.record(name, answer.status_code, answer.headers, text if plain else f"{len(answer.content)} bytes")

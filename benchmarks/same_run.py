@@ -76,9 +76,7 @@ def compare_files(before: Path, after: Path, names: tuple[dict[str, str], dict[s
         elif isinstance(left, bytes) or isinstance(right, bytes) or len(left) != len(right):
             yield f"{before.name}/{file}: {len(left)} and {len(right)} bytes or lines differ"
         else:
-            changed = [
-                (n, *pair) for n, pair in enumerate(zip(left, right, strict=True), 1) if pair[0] != pair[1]
-            ]
+            changed = [(n, *pair) for n, pair in enumerate(zip(left, right, strict=True), 1) if pair[0] != pair[1]]
             at, was, now = changed[0]
             yield f"{before.name}/{file}, {len(changed)} lines, first {at}: {was[:200]} is now {now[:200]}"
 

@@ -64,16 +64,7 @@ def attempt(name: str, memory_mb: int, grouped: bool) -> dict[str, object]:
 
 def measured(name: str, memory_mb: int, grouped: bool) -> dict[str, object]:
     """`attempt` in a process of its own, in a group that is cut off where there can be one."""
-    command = [
-        sys.executable,
-        __file__,
-        "--one",
-        name,
-        "--memory-mb",
-        str(memory_mb),
-        "--grouped",
-        str(int(grouped)),
-    ]
+    command = [sys.executable, __file__, "--one", name, "--memory-mb", str(memory_mb), "--grouped", str(int(grouped))]
     place = group.place()
     if place is None or place.version == 2:
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -116,10 +107,7 @@ def main() -> None:
             if found["last"] and not given.markdown:
                 cells += [found["last"].splitlines()[-1]]
         print(f"| {' | '.join(cells)} |" if given.markdown else f"{name}: " + "; ".join(cells), flush=True)
-    print(
-        "worst ratio:",
-        ", ".join(f"{'group' if way else 'looking'} {value:.2f}" for way, value in worst.items()),
-    )
+    print("worst ratio:", ", ".join(f"{'group' if way else 'looking'} {value:.2f}" for way, value in worst.items()))
 
 
 if __name__ == "__main__":

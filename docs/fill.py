@@ -168,9 +168,7 @@ def moved(card: Card, prompt: str, topic: str) -> str | None:
     """The key of the principle that the card names for a prompt or its topic."""
     for what in (f"prompt {prompt}", topic):
         start = f"revisions on {what} under "
-        keys = [
-            str(n["name"]).removeprefix(start) for n in card["numbers"] if str(n["name"]).startswith(start)
-        ]
+        keys = [str(n["name"]).removeprefix(start) for n in card["numbers"] if str(n["name"]).startswith(start)]
         if what and keys:
             return keys[0]
     return None
@@ -201,9 +199,7 @@ def exchange(run: Path, folder: Path, card: Card) -> str:
     stages = (card["stages"][0], card["stages"][-1])
     rows = {
         stage["step"]: {
-            r["id"]: r
-            for r in read_objects(run / stage["step"] / "samples/harmlessness.jsonl")
-            if not r["sample"]
+            r["id"]: r for r in read_objects(run / stage["step"] / "samples/harmlessness.jsonl") if not r["sample"]
         }
         for stage in stages
     }
@@ -222,9 +218,7 @@ def exchange(run: Path, folder: Path, card: Card) -> str:
         parts += [f"{stage['stage']}:", quoted(rows[stage["step"]][name]["reply"])]
     key = moved(card, name, str(last[name]["topic"]))
     if key:
-        words = (
-            "In training, most revisions of replies on this topic followed one principle of the constitution"
-        )
+        words = "In training, most revisions of replies on this topic followed one principle of the constitution"
         parts.append(f"{words}, `{key}`: {principle_text(run, folder, key)}".rstrip(": "))
     return "\n\n".join(parts)
 
@@ -290,9 +284,7 @@ def proof_table(page: str) -> str:
 
 def _gist(rows: Sequence[str]) -> list[str]:
     """What plain finetuning and RL do, with the table's own numbers; nothing where they don't show it."""
-    cells = {
-        row.split("|")[1].strip(): [c.strip().partition(" (")[0] for c in row.split("|")[2:]] for row in rows
-    }
+    cells = {row.split("|")[1].strip(): [c.strip().partition(" (")[0] for c in row.split("|")[2:]] for row in rows}
     unsafe, look = cells["Unsafe refused"], cells["Look-alikes refused"]
     start, plain, *_, last = (float(cell.removesuffix(" %")) for cell in unsafe[:4])
     before, after = (float(look[at].removesuffix(" %")) for at in (1, 3))
@@ -313,15 +305,9 @@ def _spread(numbers: Sequence[Number]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the pages, or with --check says whether they are up to date."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument(
-        "run", nargs="?", type=Path, help="a finished run with a card; without it: the table alone"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 1 where a page differs"
-    )
-    parser.add_argument(
-        "--range", nargs="+", type=Path, metavar="RUN", default=[], help="finished runs of one recipe"
-    )
+    parser.add_argument("run", nargs="?", type=Path, help="a finished run with a card; without it: the table alone")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page differs")
+    parser.add_argument("--range", nargs="+", type=Path, metavar="RUN", default=[], help="finished runs of one recipe")
     asked = parser.parse_args(arguments)
     kept = {page: page.read_text("utf-8") for page in (README, DEMO, ARCHITECTURE, MAP)}
     try:

@@ -99,9 +99,7 @@ def _outputs(number: int, shown: dict[str, Any]) -> list[dict[str, Any]]:
         data = {"text/plain": _lines(shown["value"])}
         if shown["html"] is not None and len(shown["html"]) <= LONGEST_HTML:
             data["text/html"] = _lines(shown["html"])
-        outputs.append(
-            {"data": data, "execution_count": number, "metadata": {}, "output_type": "execute_result"}
-        )
+        outputs.append({"data": data, "execution_count": number, "metadata": {}, "output_type": "execute_result"})
     return outputs
 
 

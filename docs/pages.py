@@ -102,10 +102,7 @@ def _commands(command: Any, name: str) -> Iterator[str]:
     yield f"## {name}"
     yield _plain(command.help or "")
     context = typer.Context(command, info_name=name)
-    rows = [
-        param.get_help_record(context) or (param.human_readable_name, _help(param))
-        for param in command.params
-    ]
+    rows = [param.get_help_record(context) or (param.human_readable_name, _help(param)) for param in command.params]
     shown = [row for row in rows if row[0]]
     if shown:
         cells = [(f"`{_cell(left)}`", _cell(right)) for left, right in shown]
@@ -133,12 +130,7 @@ def recipe_page() -> str:
     parts += ["## The file", _fields(Recipe), "## A step", _fields(Step)]
     for room, package in ROOMS.items():
         settings = importlib.import_module(f"{package}.settings")
-        parts += [
-            f"## {room}",
-            f"[What the step does](rooms/{room}.md).",
-            _roles(settings.ROLES),
-            settings_table(room),
-        ]
+        parts += [f"## {room}", f"[What the step does](rooms/{room}.md).", _roles(settings.ROLES), settings_table(room)]
     return "\n\n".join(parts) + "\n"
 
 

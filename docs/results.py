@@ -170,9 +170,7 @@ def keep_red_team(runs: Sequence[Path]) -> Blocks:
     for title in (titles[key] for key in ("attacks", "audit")):
         found = re.search(rf"^### {re.escape(title)}\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
         if found is None:
-            raise CharterError(
-                f"the card has no section {title!r}; run recipes/red_team.yaml with audits on its card"
-            )
+            raise CharterError(f"the card has no section {title!r}; run recipes/red_team.yaml with audits on its card")
         cells += _cells_of(title, found[1])
         for key in PICTURE.findall(found[1]):
             shutil.copyfile(card / f"plots/{key}.svg", kept / f"{key}.svg")
@@ -186,9 +184,7 @@ def _cells_of(part: str, text: str) -> Iterator[tuple[str, str, str, str, str]]:
         yield part, IN_SHORT, stage, "", said
     for title, (heads, *rows) in tables_of(text):
         for row in rows:
-            yield from (
-                (part, title, row[0].strip("`"), head, c) for head, c in zip(heads[1:], row[1:], strict=True)
-            )
+            yield from ((part, title, row[0].strip("`"), head, c) for head, c in zip(heads[1:], row[1:], strict=True))
 
 
 def show_red_team() -> Blocks:
@@ -236,9 +232,7 @@ def keep_honesty(runs: Sequence[Path]) -> Blocks:
         for step, stage in ways.items():
             ends = [end for head, end in COLUMNS.items() if head != "made up" or task in MADE_UP]
             found = [_over_runs(runs, step, f"{task}{end}") for end in ends]
-            rows.append(
-                [task, stage, *found, *[""] * (len(COLUMNS) - len(ends)), _verdicts(runs, step, task)]
-            )
+            rows.append([task, stage, *found, *[""] * (len(COLUMNS) - len(ends)), _verdicts(runs, step, task)])
     write_rows(RESULTS / "honesty/arms.csv", ("task", "way", *COLUMNS, "verdict"), rows)
     return {"origin": _runs_told(runs, next(iter(ways)))}
 
@@ -277,11 +271,7 @@ def show_honesty() -> Blocks:
     full = [[arm["way"], *(arm[head] for head in heads)] for arm in arms if arm["task"] == TASKS[0]]
     shown = ("wrong, change", "of the known, lost", "verdict")
     rest = [
-        [
-            arm["task"],
-            arm["way"],
-            *(arm[head].partition(" (")[0] if head != "verdict" else arm[head] for head in shown),
-        ]
+        [arm["task"], arm["way"], *(arm[head].partition(" (")[0] if head != "verdict" else arm[head] for head in shown)]
         for arm in arms
         if arm["task"] != TASKS[0] and arm["wrong, change"] != "-"
     ]
@@ -313,16 +303,7 @@ def keep_scratch(runs: Sequence[Path], baseline: Path | None) -> Blocks:
 
 
 def _runs_table(runs: Sequence[Path]) -> str:
-    heads = [
-        "seed",
-        "minutes",
-        "threads",
-        "tokens of text",
-        "weights",
-        "learnt",
-        "bits per byte (95 %)",
-        "card",
-    ]
+    heads = ["seed", "minutes", "threads", "tokens of text", "weights", "learnt", "bits per byte (95 %)", "card"]
     rows = []
     for run in runs:
         base, card = read_manifest(run / "base"), read_manifest(run / "card")

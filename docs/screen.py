@@ -34,14 +34,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.progress import SilentBar
 from charter.ground.moderation.classifiers import examples
-from charter.ground.moderation.classifiers.encoder import (
-    LAYERS,
-    READ,
-    Encoder,
-    encoder_folder,
-    pad,
-    pool,
-)
+from charter.ground.moderation.classifiers.encoder import LAYERS, READ, Encoder, encoder_folder, pad, pool
 from charter.ground.moderation.classifiers.probe import ADAPTER, learn
 from charter.ground.moderation.classifiers.reader import Window
 from charter.ground.moderation.policy import shipped_policy
@@ -119,9 +112,7 @@ def prompts() -> Iterator[Text]:
         yield from each([asked(row) for row in own(name)], False)
     yield from each([r["prompt"] for r in packed("red_team/red_instruct_questions.jsonl.gz")], True)
     for part in ("train", "evaluate"):
-        yield from each(
-            [r["question"] for r in packed(f"grader_checks/gptfuzz_labelled_{part}.jsonl.gz")], True
-        )
+        yield from each([r["question"] for r in packed(f"grader_checks/gptfuzz_labelled_{part}.jsonl.gz")], True)
     alike = ("coconot/contrast_pref", "over_refusal/or_bench_80k_1000", "over_refusal/cyberseceval_frr")
     for name in alike:
         yield from each([r["prompt"] for r in packed(f"{name}.jsonl.gz")], False, True)
@@ -129,15 +120,9 @@ def prompts() -> Iterator[Text]:
         yield Text("prompt", "", text, bad, not bad)
     yield from each(screen_rows.pieces(random.Random(4)), False)
     yield from each([r["question"] for r in packed("gsm8k/train.jsonl.gz")[:500]], False)
-    yield from each(
-        [r["user_query"] for r in packed("grader_checks/halueval_general_balanced.jsonl.gz")], False
-    )
-    for row in packed("hh_rlhf/helpful-online.jsonl.gz") + packed(
-        "hh_rlhf/helpful-rejection-sampled.jsonl.gz"
-    ):
-        yield Text(
-            "prompt", "", row["chosen"].split("\n\nHuman:")[1].split("\n\nAssistant:")[0].strip(), False
-        )
+    yield from each([r["user_query"] for r in packed("grader_checks/halueval_general_balanced.jsonl.gz")], False)
+    for row in packed("hh_rlhf/helpful-online.jsonl.gz") + packed("hh_rlhf/helpful-rejection-sampled.jsonl.gz"):
+        yield Text("prompt", "", row["chosen"].split("\n\nHuman:")[1].split("\n\nAssistant:")[0].strip(), False)
         before, question, _ = turns(row["chosen"])
         if before:
             yield Text("prompt", before[-300:], question, False)
@@ -194,9 +179,7 @@ def gathered(plain: Encoder, dice: random.Random) -> list[Text]:
             for order in dice.sample(ORDERS, 2):
                 found.append(Text("prompt", "", order.format(what), text.bad, text.alike))
     talks = [
-        before
-        for row in packed("hh_rlhf/helpful-rejection-sampled.jsonl.gz")
-        if (before := turns(row["chosen"])[0])
+        before for row in packed("hh_rlhf/helpful-rejection-sampled.jsonl.gz") if (before := turns(row["chosen"])[0])
     ]
     for text in dice.sample([t for t in found if not t.before], 2500):
         found.append(Text("prompt", dice.choice(talks)[-300:], text.said, text.bad, text.alike))
@@ -291,27 +274,21 @@ def taught(texts: Sequence[Text], seed: int, epochs: int) -> Student:
         schedule.step()
         done, total = done + 1, total + loss.item()
         if done % 200 == 0:
-            print(
-                f"step {done} of {steps}, loss {total / 200:.3f}, {time.monotonic() - began:.0f} s",
-                flush=True,
-            )
+            print(f"step {done} of {steps}, loss {total / 200:.3f}, {time.monotonic() - began:.0f} s", flush=True)
             total = 0.0
     with torch.no_grad():
         student.merge()
     return student
 
 
-def _batches(
-    texts: Sequence[Text], windows: Sequence[Window], dice: random.Random
-) -> list[tuple[str, list[int]]]:
+def _batches(texts: Sequence[Text], windows: Sequence[Window], dice: random.Random) -> list[tuple[str, list[int]]]:
     """An epoch: batches of one side and of like lengths, in a random order."""
     order, found = list(range(len(texts))), []
     dice.shuffle(order)
     for at in range(0, len(order), BATCH * 40):
         for side in ("prompt", "reply"):
             there = sorted(
-                (n for n in order[at : at + BATCH * 40] if texts[n].side == side),
-                key=lambda n: windows[n].size,
+                (n for n in order[at : at + BATCH * 40] if texts[n].side == side), key=lambda n: windows[n].size
             )
             found += [(side, there[i : i + BATCH]) for i in range(0, len(there), BATCH)]
     dice.shuffle(found)

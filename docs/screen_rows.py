@@ -196,7 +196,5 @@ def pieces(dice: random.Random) -> list[str]:
             talk = screen_kinds.about(" ".join(words[start : start + most]), number, questions)[-1:]
             read = [place.messages[-1]["content"] for place in places(talk)]
             found += read[:1] * (number % 3 == 0) + dice.sample(read[1:], min(3, len(read) - 1))
-    ours = [
-        place.messages[-1]["content"] for one in screen_kinds.own("train") for place in places(one.messages)
-    ]
+    ours = [place.messages[-1]["content"] for one in screen_kinds.own("train") for place in places(one.messages)]
     return [" ".join(text.split()[:LONGEST]) for text in ours + found if text.strip()]

@@ -37,8 +37,7 @@ def kept_curves(run: Path, steps: Sequence[str]) -> dict[str, dict[str, Curve]]:
     for step in steps:
         rows = read_objects(run / step / "log.jsonl")
         found[step] = {
-            name: [(r["step"], round(r[name], DIGITS)) for r in rows if r.get(name) is not None]
-            for name in CURVES
+            name: [(r["step"], round(r[name], DIGITS)) for r in rows if r.get(name) is not None] for name in CURVES
         }
     return found
 
@@ -79,9 +78,7 @@ Places = list[tuple[float, float, float]]
 def lines_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """By stage of a report, in the reports' order: the merge that moves along the line to the same model."""
     merged = {step["from"]["policy"]: step["name"] for step in steps if step["room"] == "merge"}
-    evaluated = {
-        step["from"]["policy"]: step["settings"]["stage"] for step in steps if step["room"] == "evaluate"
-    }
+    evaluated = {step["from"]["policy"]: step["settings"]["stage"] for step in steps if step["room"] == "evaluate"}
     return {stage: merged[policy] for policy, stage in evaluated.items() if policy in merged}
 
 
@@ -121,9 +118,7 @@ def draw_lines(seeds: Sequence[Mapping[str, Any]], first: str, file: Path) -> st
     others = [stage for stage in stages if stage != first]
     count = max(1, -(-len(others) // PANEL))
     panels = [others[len(others) * at // count : len(others) * (at + 1) // count] for at in range(count)]
-    most = max(
-        harmless for seed in seeds for line in seed["lines"].values() for _, _, harmless in line["places"]
-    )
+    most = max(harmless for seed in seeds for line in seed["lines"].values() for _, _, harmless in line["places"])
     figure, axes = canvas(WIDTH * count, HEIGHT, 1, count)
     for place, names in zip(axes, panels, strict=True):
         lines = [_line(seeds, first, MUTED, dashed=True)]

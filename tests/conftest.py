@@ -75,10 +75,7 @@ def new_postgres_database() -> Iterator[Callable[[], str]]:
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
     numbers = itertools.count()
     try:
-        with (
-            private_postgres(durable=False) as url,
-            psycopg.connect(url.format(name="postgres")) as connection,
-        ):
+        with private_postgres(durable=False) as url, psycopg.connect(url.format(name="postgres")) as connection:
             connection.autocommit = True
 
             def new() -> str:

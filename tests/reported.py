@@ -15,16 +15,7 @@ from charter.rooms.audit.metrics import METRICS as OF_AUDITS
 from charter.rooms.debias.metrics import OF_DEBIAS
 from charter.rooms.evaluate.catalogue import METRICS
 
-OTHERS = (
-    *OF_TEXT,
-    *OF_PREFERENCE,
-    *OF_LABELLERS,
-    *OF_RATERS,
-    *OF_REVIEWS,
-    *OF_DEBIAS,
-    *OF_SELECTION,
-    *OF_SCALING,
-)
+OTHERS = (*OF_TEXT, *OF_PREFERENCE, *OF_LABELLERS, *OF_RATERS, *OF_REVIEWS, *OF_DEBIAS, *OF_SELECTION, *OF_SCALING)
 # what a report says of a number, and what a step of another room says of one of the same name
 EVERY = tuple({metric.name: metric for metric in (*OTHERS, *METRICS)}.values())
 ELSEWHERE = tuple({metric.name: metric for metric in (*METRICS, *OTHERS)}.values())

@@ -33,9 +33,7 @@ def web_server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str
         server.server_close()
 
 
-def send(
-    handler: BaseHTTPRequestHandler, body: bytes, kind: str = "application/json", status: int = 200
-) -> None:
+def send(handler: BaseHTTPRequestHandler, body: bytes, kind: str = "application/json", status: int = 200) -> None:
     """Answers a GET."""
     handler.send_response(status)
     handler.send_header("content-type", kind)

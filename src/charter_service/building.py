@@ -15,27 +15,14 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "web": Part(
-        (), "the site of a service with its entrance and guard, forms, uploads and blobs; the database"
-    ),
-    "forms": Part(
-        (), "structured output that always ends, by JSON schema, pattern, grammar, XML, YAML or table"
-    ),
-    "tools": Part(
-        (),
-        "what a server runs for a model: arithmetic, search in documents and the web, read-only SQL",
-    ),
-    "accounts": Part(
-        ("web",), "organisations, keys, limits, usage, batches; decisions, cases and the ladder"
-    ),
+    "web": Part((), "the site of a service with its entrance and guard, forms, uploads and blobs; the database"),
+    "forms": Part((), "structured output that always ends, by JSON schema, pattern, grammar, XML, YAML or table"),
+    "tools": Part((), "what a server runs for a model: arithmetic, search in documents and the web, read-only SQL"),
+    "accounts": Part(("web",), "organisations, keys, limits, usage, batches; decisions, cases and the ladder"),
     "people": Part(("web",), "what people are asked and what they gave, from tasks to reviews"),
-    "arena": Part(
-        ("web", "people"), "a room: votes between hidden models, and the pages where people give them"
-    ),
+    "arena": Part(("web", "people"), "a room: votes between hidden models, and the pages where people give them"),
     "review": Part(("web", "people"), "a room: verdicts on flagged replies"),
-    "feedback_export": Part(
-        ("web", "accounts"), "a room: what users said of a served model's replies, frozen"
-    ),
+    "feedback_export": Part(("web", "accounts"), "a room: what users said of a served model's replies, frozen"),
     "chat": Part(
         ("web", "people"),
         "the pages where people talk with served models: conversations as trees, replies that survive a crash",

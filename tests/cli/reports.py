@@ -13,10 +13,7 @@ QUEUE = [("a", 0, "Climb in at night."), ("a", 1, "Ask the guard."), ("b", 0, "H
 
 
 def report(
-    folder: Path,
-    nats: Sequence[float] = (70.0,) * 20,
-    queue: Sequence[tuple[str, int, str]] = QUEUE,
-    stage: str = "RL",
+    folder: Path, nats: Sequence[float] = (70.0,) * 20, queue: Sequence[tuple[str, int, str]] = QUEUE, stage: str = "RL"
 ) -> Path:
     """A report of the evaluate room whose texts of 100 bytes lose `nats`; every reply of the queue is flagged."""
     samples = folder / "samples"

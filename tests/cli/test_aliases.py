@@ -46,26 +46,16 @@ def test_no_word_of_other_tools_is_a_name_of_ours_in_the_same_place() -> None:
     ],
 )
 def test_a_setting_of_other_tools_is_told_by_our_name(room: str, key: str, hint: str) -> None:
-    with pytest.raises(
-        CharterError, match=rf"unknown key {key}; did you mean {hint}\? allowed: ".replace(".", r"\.")
-    ):
+    with pytest.raises(CharterError, match=rf"unknown key {key}; did you mean {hint}\? allowed: ".replace(".", r"\.")):
         validate(open_room(room).settings, {key: 1}, "here")
 
 
 @pytest.mark.parametrize(
     ("word", "room"),
-    [
-        ("ppo", "rl"),
-        ("sft", "finetune"),
-        ("reward_model", "preference"),
-        ("GRPO", "rl"),
-        ("best-of-n", "select"),
-    ],
+    [("ppo", "rl"), ("sft", "finetune"), ("reward_model", "preference"), ("GRPO", "rl"), ("best-of-n", "select")],
 )
 def test_a_room_of_other_tools_is_told_by_our_name(word: str, room: str) -> None:
-    with pytest.raises(
-        CharterError, match=f"there is no room '{word}'; did you mean {room}\\? allowed: corpus,"
-    ):
+    with pytest.raises(CharterError, match=f"there is no room '{word}'; did you mean {room}\\? allowed: corpus,"):
         open_room(word)
 
 

@@ -30,9 +30,7 @@ GREEDY = Style(temperature=0, max_tokens=6, as_json=True)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toys.policy_folder(
-        tmp_path_factory.mktemp("chat") / "m", shape=replace(toys.SHAPE, max_positions=8192)
-    )
+    return toys.policy_folder(tmp_path_factory.mktemp("chat") / "m", shape=replace(toys.SHAPE, max_positions=8192))
 
 
 def ask_all(
@@ -52,9 +50,7 @@ def test_the_second_question_reads_only_what_is_new(folder: Path, capsys: pytest
     assert first["question"] == "Who?" and first["tokens"]["reply"] <= 6 and first["seconds"]["all"] > 0
 
 
-def test_replies_are_those_of_an_engine_that_keeps_nothing(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_replies_are_those_of_an_engine_that_keeps_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = File("a.txt", STORY * 60)
     rows = ask_all(folder, capsys, GREEDY, [file], "Who?", "Why?")
     local = LocalAssistant.open(folder)
@@ -88,9 +84,7 @@ def test_files_stay_when_the_oldest_exchanges_go(folder: Path) -> None:
     assert not isinstance(prompt, str) and prompt[0]["content"].startswith('<document name="a.txt">')
 
 
-def test_a_file_over_the_context_is_refused_with_numbers(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_over_the_context_is_refused_with_numbers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CharterError, match=r"the files have [\d,]+ tokens .* holds 8,192 with question"):
         ask_all(folder, capsys, GREEDY, [File("a.txt", STORY * 600)], "Who?")
     assert "a.txt: " in capsys.readouterr().err

@@ -111,16 +111,10 @@ def test_stopping_gives_the_slot_back() -> None:
     assert engine.cancelled == [1] and engine.idle
 
 
-def test_a_conversation_grows_and_is_reset(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_conversation_grows_and_is_reset(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     prompts = talk(monkeypatch, "one\n\ntwo\n/reset\nthree\n/quit\nfour\n", system="be kind")
     reply = REPLY.decode()
-    assert prompts == [
-        "s:be kind\nu:one\n",
-        f"s:be kind\nu:one\na:{reply}\nu:two\n",
-        "s:be kind\nu:three\n",
-    ]
+    assert prompts == ["s:be kind\nu:one\n", f"s:be kind\nu:one\na:{reply}\nu:two\n", "s:be kind\nu:three\n"]
     captured = capsys.readouterr()
     assert captured.out == f"{reply}\n" * 3 and "(a new conversation)" in captured.err
 
@@ -139,9 +133,7 @@ def test_a_message_that_is_too_long_is_one_line_and_forgotten(
     prompts = talk(monkeypatch, "one\n" + "x" * 60 + "\ntwo\n", context=40)
     assert prompts == ["u:one\n", f"u:one\na:{REPLY.decode()}\nu:two\n"]
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("charter: ")]
-    assert line.startswith(
-        "charter: this message has 60 tokens (63 with the template around it), the model's context"
-    )
+    assert line.startswith("charter: this message has 60 tokens (63 with the template around it), the model's context")
     assert "holds 40 with the reply: shorten it" in line and "/reset" in line
 
 
@@ -194,12 +186,7 @@ def test_the_limits_of_models_are_told_in_a_line_and_on_demand(
             (1.0, 1.0, 0),
             "T 1, as asked (its own: T 0.2, top-p 0.9);",
         ),
-        (
-            Decoding(0.2, known=True),
-            Style(top_p=0.5, top_k=3),
-            (1.0, 0.5, 3),
-            "T 1, top-p 0.5, top-k 3, as asked",
-        ),
+        (Decoding(0.2, known=True), Style(top_p=0.5, top_k=3), (1.0, 0.5, 3), "T 1, top-p 0.5, top-k 3, as asked"),
         (
             Decoding(0.5, known=True, ignored=("num_beams 3",)),
             Style(),

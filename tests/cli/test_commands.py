@@ -152,9 +152,7 @@ def test_bad_input_is_one_line(charter: Charter, words: tuple[str, ...], part: s
 
 @pytest.mark.usefixtures("fake_rooms")
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-def test_a_disk_that_refuses_is_one_line(
-    charter: Charter, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
+def test_a_disk_that_refuses_is_one_line(charter: Charter, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     real = os.replace
 
     def refuse(source: str, target: str) -> None:
@@ -203,9 +201,7 @@ def test_doctor(charter: Charter, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("fake_rooms")
-def test_card_verify_passes_on_what_the_card_room_says(
-    charter: Charter, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_card_verify_passes_on_what_the_card_room_says(charter: Charter, monkeypatch: pytest.MonkeyPatch) -> None:
     charter("run", "recipe.yaml")
     calls: list[object] = []
 
@@ -232,18 +228,7 @@ def test_chat_finds_the_model_and_hands_it_on(charter: Charter, monkeypatch: pyt
     assert (source.name, rest) == ("taught", [choose_execution("cpu"), Style("Be brief.", 0.0, 9), [], ()])
     text = Path("book.txt")
     text.write_text("a book")
-    charter(
-        "chat",
-        "runs/small/taught",
-        "--file",
-        "book.txt",
-        "--ask",
-        "Who?",
-        "--ask",
-        "Why?",
-        "--plain",
-        "--json",
-    )
+    charter("chat", "runs/small/taught", "--file", "book.txt", "--ask", "Who?", "--ask", "Why?", "--plain", "--json")
     assert calls[1][2:] == (Style(plain=True, as_json=True), [File("book.txt", "a book")], ["Who?", "Why?"])
     manifest = Path("runs/small/taught/manifest.json")
     assert charter("chat", "runs/small/taught") == (0, "", "")
@@ -252,9 +237,7 @@ def test_chat_finds_the_model_and_hands_it_on(charter: Charter, monkeypatch: pyt
     assert charter("chat", "runs/small/taught", "--plain") == (0, "", "")
     refused(charter("chat", "runs/small/taught", "--file", "none.txt"), "--file none.txt: No such file")
     text.write_bytes(b"ab\0")
-    refused(
-        charter("chat", "runs/small/taught", "--file", "book.txt"), "--file book.txt: This file holds NUL"
-    )
+    refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "--file book.txt: This file holds NUL")
     text.write_text(" \n")
     refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "There is no text in this file")
     with text.open("wb") as file:
@@ -269,10 +252,7 @@ def test_bars_speak_on_terminals_and_in_pipes(capsys: pytest.CaptureFixture[str]
         bar.advance(3, loss=1.0)
     assert capsys.readouterr().err == "train: 7/10, 0:00  loss 1\n"
     assert spell({"kl": 0.123456, "n": 3}) == "kl 0.1235  n 3"
-    assert (
-        spell({"rate": 1234.5, "left in the run": "1 minute"})
-        == "rate 1234 tokens/s  left in the run 1 minute"
-    )
+    assert spell({"rate": 1234.5, "left in the run": "1 minute"}) == "rate 1234 tokens/s  left in the run 1 minute"
     assert (clock(59.9), clock(3723), spell({})) == ("0:59", "1:02:03", "")
     from rich.console import Console
 
@@ -327,9 +307,7 @@ def test_open_bars_are_stopped_from_outside_and_leave_the_terminal_as_it_was() -
         bar.advance()
         assert screen.getvalue().rfind("\x1b[?25l") > screen.getvalue().rfind("\x1b[?25h"), "no cursor"
         rich.stop()
-        assert screen.getvalue().rfind("\x1b[?25h") > screen.getvalue().rfind("\x1b[?25l"), (
-            "the cursor is back"
-        )
+        assert screen.getvalue().rfind("\x1b[?25h") > screen.getvalue().rfind("\x1b[?25l"), "the cursor is back"
         bar.advance()
     PlainProgress().stop()
 

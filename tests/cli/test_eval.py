@@ -59,10 +59,7 @@ def test_what_is_refused_and_stopped_says_what_to_do(
 ) -> None:
     ask = ("eval", "random:tiny", "--tasks", "arc", "--limit", "1")
     (tmp_path / "taken").write_text("")
-    assert (
-        charter(*ask, "--out", "taken")[2]
-        == "charter: error: --out taken is a file; name a folder for the run\n"
-    )
+    assert charter(*ask, "--out", "taken")[2] == "charter: error: --out taken is a file; name a folder for the run\n"
     code, _, err = charter("eval", "runs/demo/rl", "--tasks", "arc")
     assert code == 1 and "there is no model runs/demo/rl; name a step" in err
 
@@ -74,9 +71,7 @@ def test_what_is_refused_and_stopped_says_what_to_do(
     assert (code, err) == (130, "charter: interrupted; run the same command again to resume\n")
 
 
-def test_the_table_has_whole_scores_and_json_single_parts_too(
-    charter: Callable[..., tuple[int, str, str]],
-) -> None:
+def test_the_table_has_whole_scores_and_json_single_parts_too(charter: Callable[..., tuple[int, str, str]]) -> None:
     ask = ("eval", "random:tiny", "--tasks", "bbq", "--limit", "8")
     code, table, _ = charter(*ask)
     rows = json.loads(charter(*ask, "--json")[1])["scores"]

@@ -60,9 +60,7 @@ def test_a_paper_of_each_form(charter: Charter, tmp_path: Path, form: str) -> No
         paper.write_text("\n".join(LINES))
     elif form == "csv":
         rows = ["question,A,B,key", "Which planet is the largest?,Mars,Jupiter,B"]
-        paper.write_text(
-            "\n".join([*rows, "The graph below shows its orbit. Which is it?,a circle,a line,A"])
-        )
+        paper.write_text("\n".join([*rows, "The graph below shows its orbit. Which is it?,a circle,a line,A"]))
     elif form == "jsonl":
         rows = [
             {"question": LINES[0][3:], "options": ["Mars", "Jupiter"], "answer": "Jupiter"},

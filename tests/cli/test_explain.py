@@ -47,11 +47,7 @@ def test_every_metric_and_evaluation_is_explained(charter: Charter) -> None:
     fact = next(m for m in meanings(charter, "unsafe_refusal_rate") if m["kind"] == "metric")
     (metric,) = (m for m in METRICS if m.name == "unsafe_refusal_rate")
     assert fact["means"] == metric.meaning and fact["direction"] == "higher is better"
-    assert (fact["unit"], fact["evaluation"], fact["label"]) == (
-        "share, 0 to 1",
-        "harmlessness",
-        "Unsafe refused",
-    )
+    assert (fact["unit"], fact["evaluation"], fact["label"]) == ("share, 0 to 1", "harmlessness", "Unsafe refused")
     arc = meanings(charter, "arc")[0]
     assert (arc["kind"], arc["chance"], arc["published"]) == ("evaluation", 0.25, TASKS["arc"].standard)
     assert "five examples" in arc["protocol"] and "arc" in arc["metrics"]
@@ -59,19 +55,13 @@ def test_every_metric_and_evaluation_is_explained(charter: Charter) -> None:
 
 def test_what_a_room_logs_is_explained_by_its_readme(charter: Charter) -> None:
     (kl,) = meanings(charter, "kl")
-    assert (
-        kl["kind"] == "number of the room rl"
-        and "nats a reply" in kl["meaning"]
-        and "below 10" in kl["healthy"]
-    )
+    assert kl["kind"] == "number of the room rl" and "nats a reply" in kl["meaning"] and "below 10" in kl["healthy"]
     rooms = {m["kind"].rpartition(" ")[2] for m in meanings(charter, "loss")}
     assert {"finetune", "dpo", "preference"} <= rooms
     (grown,) = meanings(charter, "reward_of_mine")
     assert grown["meaning"].startswith("reward by prompt source")
     assert fits("recall_512", "recall_<tokens>") and not fits("recall", "<task>")
-    assert not any(
-        "settings" in row.head or (row.head == "setting" and not row.names) for row in list_logged()
-    )
+    assert not any("settings" in row.head or (row.head == "setting" and not row.names) for row in list_logged())
 
 
 def test_words_of_our_own_are_explained(charter: Charter) -> None:
@@ -98,7 +88,5 @@ def test_what_nobody_knows_names_the_nearest(charter: Charter) -> None:
         code, out, err = charter("explain", word)
         assert (code, out) == (1, "") and hint in err
     names = json.loads(charter("explain", "--json")[1])
-    assert (
-        names["rooms"] == list(ROOMS) and names["evaluations"] == list(TASKS) and "ballot" in names["words"]
-    )
+    assert names["rooms"] == list(ROOMS) and names["evaluations"] == list(TASKS) and "ballot" in names["words"]
     assert charter("explain")[1].startswith("rooms: corpus, ")

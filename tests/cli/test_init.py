@@ -39,9 +39,7 @@ def test_each_template_can_be_planned_from_where_the_user_stands(
     assert commands[:2] == ["charter plan 'my pipeline/recipe.yaml'", "charter run 'my pipeline/recipe.yaml'"]
     assert len(commands) == 3 and readme.index("    " + commands[2]) < 6 and "runs/my-pipeline" in commands[2]
     assert any(line.startswith("Edit first: ") for line in readme)
-    assert not re.search(
-        r"\b[A-Z]{4,}\b", "\n".join(readme).replace("README", "").replace("STEP.FIELD=VALUE", "")
-    )
+    assert not re.search(r"\b[A-Z]{4,}\b", "\n".join(readme).replace("README", "").replace("STEP.FIELD=VALUE", ""))
     assert {p.stem for p in (folder / "data").iterdir()} == set(CONTENTS[template].rows)
     for file in (folder / "data").iterdir():
         assert len(file.read_text().splitlines()) == 20
@@ -73,9 +71,7 @@ def test_another_model_and_own_rows_are_wired_in(charter: Charter) -> None:
     code, out, err = charter("init", "talk", *own)
     assert code == 0 and "mine.jsonl: 2 dialogues" in out, err
     assert 'policy: "random:tiny"' in Path("talk/recipe.yaml").read_text()
-    assert [
-        json.loads(line)["id"] for line in Path("talk/data/dialogues.jsonl").read_text().splitlines()
-    ] == ["a", "b"]
+    assert [json.loads(line)["id"] for line in Path("talk/data/dialogues.jsonl").read_text().splitlines()] == ["a", "b"]
 
     code, out, _ = charter("init", "rules", "--data", "mine.jsonl")
     assert code == 0 and "the last turns of the assistant were dropped" in out
@@ -88,9 +84,7 @@ def test_another_model_and_own_rows_are_wired_in(charter: Charter) -> None:
     assert len(Path("quiz/data/texts.jsonl").read_text().splitlines()) == 20
 
 
-def test_few_own_rows_get_epochs_that_teach_them_and_the_readme_says_whose_rows_are_where(
-    charter: Charter,
-) -> None:
+def test_few_own_rows_get_epochs_that_teach_them_and_the_readme_says_whose_rows_are_where(charter: Charter) -> None:
     for count, epochs in ((2, 12), (100, 3)):
         rows_file(Path("mine.jsonl"), [dialogue(str(n), f"hi {n}", "hello") for n in range(count)])
         assert charter("init", f"sft{count}", "--template", "sft", "--data", "mine.jsonl")[0] == 0
@@ -121,14 +115,7 @@ def test_models_and_rows_that_do_not_fit_are_refused_before_anything_is_written(
 def test_the_smallest_template_runs_at_toy_size(charter: Charter) -> None:
     rows_file(Path("mine.jsonl"), [dialogue("a", "hi", "hello"), dialogue("b", "ho", "hey")])
     charter("init", "toy", "--template", "talk", "--model", "random:tiny", "--data", "mine.jsonl")
-    small = (
-        "--set",
-        "assistant.epochs=1",
-        "--set",
-        "assistant.mixture=[2, 0]",
-        "--set",
-        "assistant.frozen_layers=1",
-    )
+    small = ("--set", "assistant.epochs=1", "--set", "assistant.mixture=[2, 0]", "--set", "assistant.frozen_layers=1")
     sources = "assistant.from.dialogues=[./data/dialogues.jsonl, 'shipped:helpful.train']"
     code, _, err = charter("run", "toy", *small, "--set", sources)
     assert code == 0, err

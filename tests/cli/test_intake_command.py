@@ -63,9 +63,7 @@ def report(folder: Path, policy: Manifest, harmful: list[bool]) -> Manifest:
 
 @pytest.fixture
 def store(charter: Charter, tmp_path: Path) -> Path:
-    found.write(
-        tmp_path / "acme.jsonl", [found.row(), found.row("acme-2", "Forge my uncle's note.", consent=[])]
-    )
+    found.write(tmp_path / "acme.jsonl", [found.row(), found.row("acme-2", "Forge my uncle's note.", consent=[])])
     assert charter("intake", "import", "acme.jsonl", "--by", "ann")[:2] == (0, "new 2\n")
     return tmp_path / "findings"
 
@@ -94,9 +92,7 @@ def test_a_finding_from_file_to_closed(charter: Charter, store: Path, tmp_path: 
     assert triage("--severity", 3, "--by", "bob")["severity"] == 3
     triage("--status", "reproduced", "--report", "runs/demo/before", "--by", "bob")
     triage("--status", "mitigated", "--artifact", mended.id[:12], "--by", "bob")
-    wrong = refused(
-        charter, "triage", "acme-1", "--status", "re-tested", "--report", before.id, "--by", "bob"
-    )
+    wrong = refused(charter, "triage", "acme-1", "--status", "re-tested", "--report", before.id, "--by", "bob")
     assert "is not on a model made with the mitigation" in wrong
     triage("--status", "re-tested", "--report", after.id, "--by", "eve")
     done = triage("--status", "closed", "--by", "ann")
@@ -107,12 +103,7 @@ def test_a_finding_from_file_to_closed(charter: Charter, store: Path, tmp_path: 
         ("closed", "ann"),
     ]
     (row,) = said(charter, "triage")["mitigations"]
-    assert (row["artifact"], row["retest"], row["before"], row["after"]) == (
-        mended.id,
-        after.id,
-        [2, 3],
-        [0, 3],
-    )
+    assert (row["artifact"], row["retest"], row["before"], row["after"]) == (mended.id, after.id, [2, 3], [0, 3])
     code, out, _ = charter("intake", "triage")
     assert code == 0 and "acme-1   closed  3" in out and "n = 1" in out
     assert charter("intake", "check")[1].startswith("lines 8, findings 2, tip ")
@@ -124,9 +115,7 @@ def test_evidence_that_is_not_there_or_not_whole(charter: Charter, store: Path, 
     made = report(folder, policy, [True])
 
     def attempt(place: str) -> str:
-        return refused(
-            charter, "triage", "acme-1", "--status", "reproduced", "--report", place, "--by", "bob"
-        )
+        return refused(charter, "triage", "acme-1", "--status", "reproduced", "--report", place, "--by", "bob")
 
     assert "there is no artifact nothing" in attempt("nothing")
     assert "no artifacts below runs have an id" in attempt("0" * 64)
@@ -140,12 +129,7 @@ def test_evidence_that_is_not_there_or_not_whole(charter: Charter, store: Path, 
 
 def test_the_second_reviewer_does_not_see_the_first_ones_severity(charter: Charter, store: Path) -> None:
     said(charter, "triage", "acme-1", "--severity", 4, "--by", "ann")
-    for words in (
-        ("triage",),
-        ("triage", "acme-1"),
-        ("triage", "--json"),
-        ("triage", "acme-1", "--json", "--text"),
-    ):
+    for words in (("triage",), ("triage", "acme-1"), ("triage", "--json"), ("triage", "acme-1", "--json", "--text")):
         code, out, _ = charter("intake", *words)
         assert code == 0 and "4" not in out.replace("2026", "").replace("acme", "")
     assert "acme-1" in refused(charter, "triage", "acme-1", "--severity", 4, "--by", "Ann")
@@ -155,9 +139,7 @@ def test_the_second_reviewer_does_not_see_the_first_ones_severity(charter: Chart
 
 def test_wrong_rows_are_listed_and_nothing_is_kept(charter: Charter, store: Path, tmp_path: Path) -> None:
     before = (store / "log.jsonl").read_bytes()
-    found.write(
-        tmp_path / "b.jsonl", [found.row("b", "Something new."), found.row("c", **{"\x1b[2Jkey": 1}), b"{"]
-    )
+    found.write(tmp_path / "b.jsonl", [found.row("b", "Something new."), found.row("c", **{"\x1b[2Jkey": 1}), b"{"])
     for words in (("check", "b.jsonl"), ("import", "b.jsonl", "--by", "ann")):
         code, out, err = charter("intake", *words)
         assert code == 1 and "new 1, errors 2" in out
@@ -241,9 +223,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))]
 
 
-def test_rates_of_re_tests_are_scores_of_every_eval_ever(
-    charter: Charter, store: Path, tmp_path: Path
-) -> None:
+def test_rates_of_re_tests_are_scores_of_every_eval_ever(charter: Charter, store: Path, tmp_path: Path) -> None:
     nothing = refused(charter, "export", "--form", "every-eval-ever", "--to", "eee")
     assert "was asked of a model yet" in nothing and not (tmp_path / "eee").exists()
     before, after = asked_again(charter, tmp_path)
@@ -251,8 +231,7 @@ def test_rates_of_re_tests_are_scores_of_every_eval_ever(
     out = charter("intake", *words, "--model", "lab/mended", "--to", "eee")[1]
     assert out == "1 of 2 findings in eee; 1 without consent to publication, 0 under embargo\n"
     by_report = {
-        record["source_metadata"]["additional_details"]["report"]: record
-        for record in records(tmp_path / "eee")
+        record["source_metadata"]["additional_details"]["report"]: record for record in records(tmp_path / "eee")
     }
     assert by_report.keys() == {before.id, after.id}
     for id, score, stage in ((before.id, 2 / 3, "before mitigation"), (after.id, 0.0, "re-test")):
@@ -273,9 +252,7 @@ def test_rates_of_re_tests_are_scores_of_every_eval_ever(
 
 
 @pytest.mark.skipif(find_spec("every_eval_ever") is None, reason="its schema is not installed")
-def test_records_of_re_tests_are_valid_under_its_own_schema(
-    charter: Charter, store: Path, tmp_path: Path
-) -> None:
+def test_records_of_re_tests_are_valid_under_its_own_schema(charter: Charter, store: Path, tmp_path: Path) -> None:
     from every_eval_ever.schema import schema_json
     from every_eval_ever.validator import validate_file
     from jsonschema import Draft7Validator

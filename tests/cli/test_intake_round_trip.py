@@ -28,9 +28,7 @@ def step(name: str, room: str, roles: dict[str, str], **settings: object) -> dic
 
 
 @pytest.mark.timeout(300)
-def test_intake_to_evaluation_to_critique_to_retest(
-    charter: Charter, checkpoints: Path, tmp_path: Path
-) -> None:
+def test_intake_to_evaluation_to_critique_to_retest(charter: Charter, checkpoints: Path, tmp_path: Path) -> None:
     found.write(tmp_path / "acme.jsonl", ROWS)
     assert charter("intake", "import", "acme.jsonl", "--by", "ann")[0] == 0
     policy, grader = str(checkpoints / "policy"), str(checkpoints / "grader")
@@ -45,9 +43,7 @@ def test_intake_to_evaluation_to_critique_to_retest(
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({"name": "r", "steps": steps}))
     code, _, err = charter("run", "r.yaml", "--device", "cpu")
     assert code == 0, err[-2000:]
-    made = {
-        name: read_manifest(tmp_path / "runs/r" / name) for name in ("asked", "lessons", "revised", "mended")
-    }
+    made = {name: read_manifest(tmp_path / "runs/r" / name) for name in ("asked", "lessons", "revised", "mended")}
     report = read_manifest(tmp_path / "runs/r/after")
     assert report.inputs["red_team"] == [made["asked"].id], "the report names the findings by id"
     assert made["revised"].inputs["prompts"] == [made["lessons"].id]

@@ -64,9 +64,7 @@ def test_idle_threads_soon_sleep_unless_the_user_says_how_they_wait(
 
 
 @pytest.mark.parametrize(("idle", "says"), [(0.09, True), (0.05, False), (0.0, False)])
-def test_a_glance_says_whether_the_machine_is_idle(
-    monkeypatch: pytest.MonkeyPatch, idle: float, says: bool
-) -> None:
+def test_a_glance_says_whether_the_machine_is_idle(monkeypatch: pytest.MonkeyPatch, idle: float, says: bool) -> None:
     times = iter([(1.0, 0.0, 1.0, 5.0), (1.1 - idle, 0.0, 1.0, 5.0 + idle)])
     machine = collections.namedtuple("machine", ("user", "nice", "system", "idle"))
     monkeypatch.setattr(psutil, "cpu_times", lambda: machine(*next(times)))
@@ -74,9 +72,7 @@ def test_a_glance_says_whether_the_machine_is_idle(
 
 
 @pytest.mark.parametrize(("jobs", "threads"), [(1, "8"), (2, "4"), (3, "2"), (20, "1")])
-def test_steps_side_by_side_divide_the_cores(
-    monkeypatch: pytest.MonkeyPatch, jobs: int, threads: str
-) -> None:
+def test_steps_side_by_side_divide_the_cores(monkeypatch: pytest.MonkeyPatch, jobs: int, threads: str) -> None:
     monkeypatch.setattr(launch, "physical_cores", lambda: 8)
     assert launch.settings(jobs)["OMP_NUM_THREADS"] == threads
 

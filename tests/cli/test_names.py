@@ -41,13 +41,9 @@ def test_a_run_has_one_name_in_all_commands(ran: Charter, name: str, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["small/taught", "runs/small/taught"])
-def test_a_step_has_one_name_in_all_commands(
-    ran: Charter, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_has_one_name_in_all_commands(ran: Charter, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     models: list[str] = []
-    monkeypatch.setattr(
-        "charter.cli.chat_session.converse", lambda source, *_, **__: models.append(str(source.path))
-    )
+    monkeypatch.setattr("charter.cli.chat_session.converse", lambda source, *_, **__: models.append(str(source.path)))
     assert ran("chat", name)[0] == 0 and models == [str(Path("runs/small/taught").resolve())]
     sought: list[str] = []
     monkeypatch.setattr("charter.cli.evaluate.make_recipe", lambda model, *_: sought.append(model) or exit(0))
@@ -110,7 +106,7 @@ def test_recipes_have_names(ran: Charter, tmp_path: Path) -> None:
         (("eval", "meta-llama/Llama-3.2-1B"), "is named hf:meta-llama/Llama-3.2-1B@REVISION"),
         (("chat", "small/taught", "--ask", " "), "--ask: there is no text in it"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_name_is_refused_with_the_nearest(ran: Charter, words: tuple[str, ...], part: str) -> None:
     assert part in refusal(ran(*words))
 
@@ -119,12 +115,8 @@ def test_without_runs_a_refusal_gives_an_example(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CharterError, match="name a folder such as runs/demo"):
         names.find_run("demo")
-    assert "no run or model demo here (there are no runs; charter run RECIPE" in str(
-        names.refuse_model("demo")
-    )
-    with pytest.raises(
-        CharterError, match=r"no recipe nope\.yaml; there are none here; charter init DIR writes one"
-    ):
+    assert "no run or model demo here (there are no runs; charter run RECIPE" in str(names.refuse_model("demo"))
+    with pytest.raises(CharterError, match=r"no recipe nope\.yaml; there are none here; charter init DIR writes one"):
         names.find_recipe("nope.yaml")
     assert names.last_policy(tmp_path) is None and names.list_products(tmp_path) == []
 

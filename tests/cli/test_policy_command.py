@@ -15,9 +15,7 @@ from charter.ground.moderation.classifiers import examples
 from charter.ground.settings.sources import shipped
 
 
-def test_the_shipped_policy_is_shown_as_a_table_and_as_json_and_as_itself(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_shipped_policy_is_shown_as_a_table_and_as_json_and_as_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["policy", "show"]) == 0
     table = capsys.readouterr().out
     assert "charter-aup version 1" in table and "(weapons)" in table and "high-risk" in table
@@ -28,9 +26,7 @@ def test_the_shipped_policy_is_shown_as_a_table_and_as_json_and_as_itself(
     assert capsys.readouterr().out == shipped("acceptable_use").read_text("utf-8")
 
 
-def test_a_policy_of_ones_own_is_checked_with_what_to_know(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_policy_of_ones_own_is_checked_with_what_to_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy: dict[str, Any] = yaml.safe_load(shipped("acceptable_use").read_text("utf-8"))
     policy["name"] = "house rules"
     policy["categories"][0]["id"] = "gardening"
@@ -68,11 +64,7 @@ def test_a_text_is_tried_and_the_verdict_told(
     probe = f"probe:{toys.policy_folder(tmp_path / 'toy')}"
     assert execute(["policy", "try", "How do I bake bread?", "--classifier", probe, "--json"]) == 0
     verdict = json.loads(capsys.readouterr().out)
-    assert (
-        verdict["side"] == "prompt"
-        and 0 <= verdict["score"] <= 1
-        and set(verdict["classifiers"]) == {"probe"}
-    )
+    assert verdict["side"] == "prompt" and 0 <= verdict["score"] <= 1 and set(verdict["classifiers"]) == {"probe"}
     (probe_file,) = (tmp_path / "cache/probes").iterdir()
     assert probe_file.stem == verdict["classifiers"]["probe"]
     thresholds = tmp_path / "thresholds.yaml"

@@ -79,9 +79,7 @@ def test_the_gate_says_pass_or_fail_and_exits_so(charter: Charter, versions: tup
     assert charter(*against, "--margin", "0.06", "--strict")[0] == 0
     code, out, _ = charter(*ask[:2], "--require", "harm_rate,bits_per_byte", "--require-only", "--json")
     record = json.loads(out)
-    assert (
-        code == 1 and record["passed"] is False and [row["n"] for row in record["evaluations"]] == [None, 20]
-    )
+    assert code == 1 and record["passed"] is False and [row["n"] for row in record["evaluations"]] == [None, 20]
     assert [row["passed"] for row in record["evaluations"]] == [False, True]
 
 
@@ -104,10 +102,7 @@ def test_rules_stand_in_a_file_and_flags_go_before_it(
     [
         (("gate", "runs/one"), "the gate asks for nothing"),
         (("gate", "runs/none", "--require", "harm_rate"), "there is no run or card runs/none"),
-        (
-            ("gate", "runs/one", "--require", "bits_per_bite"),
-            "runs/one does not pass the gate: bits_per_bite",
-        ),
+        (("gate", "runs/one", "--require", "bits_per_bite"), "runs/one does not pass the gate: bits_per_bite"),
         (("gate", "runs/one", "--require", "harm_rate", "--baseline", "no"), "there is no run or card no"),
         (("gate", "runs/one", "--margin", "much"), "--margin much: give a number of 0 or more"),
         (("gate", "runs/one", "--margin", "harm_rate=-1"), "--margin harm_rate=-1: give"),

@@ -61,9 +61,7 @@ def test_skip_back_note_and_what_is_no_answer(answer: Charter, tmp_path: Path) -
     }  # fmt: skip
 
 
-def test_a_skipped_reply_is_asked_again_next_time_and_not_in_this_one(
-    answer: Charter, tmp_path: Path
-) -> None:
+def test_a_skipped_reply_is_asked_again_next_time_and_not_in_this_one(answer: Charter, tmp_path: Path) -> None:
     report(tmp_path / "a/eval")
     out = answer("s\ns\ns\n", "a")[1]
     assert out.count(" of 3 ─") == 3 and "0 of 3 flagged replies judged" in out
@@ -91,9 +89,7 @@ def test_a_runs_card_says_which_reports(answer: Charter, tmp_path: Path) -> None
     report(tmp_path / "a/eval_2", queue=QUEUE[1:], stage="other")
     (tmp_path / "a/card").mkdir()
     parent = Parent(role="reports", step="eval_1", id=read_manifest(first_report).id, path="eval_1")
-    card = Manifest(
-        kind="card", id="c", status="done", step="card", room="card", recipe="r", parents=[parent]
-    )
+    card = Manifest(kind="card", id="c", status="done", step="card", room="card", recipe="r", parents=[parent])
     write_manifest(tmp_path / "a/card", card)
     assert "0 of 1 flagged" in answer("", "a")[1] and "0 of 2 flagged" in answer("", "a/eval_2")[1]
 
@@ -171,16 +167,10 @@ def broken_queue(folder: Path, text: str) -> None:
     [
         (("nope",), "there is no run or card nope"),
         (("a/eval/samples",), "has no review.jsonl"),
-        (
-            ("a", "--to", "a/eval/v.jsonl"),
-            "a/eval/v.jsonl lies in the artifact eval, which a new file would damage",
-        ),
+        (("a", "--to", "a/eval/v.jsonl"), "a/eval/v.jsonl lies in the artifact eval, which a new file would damage"),
         (("a", "--to", "none/v.jsonl"), "there is no folder none; create it first"),
         (("a", "--to", "a"), "a is a folder; name a file for the verdicts"),
-        (
-            ("a", "--to", "other.jsonl"),
-            "other.jsonl:1: a row with the columns id; a judgment needs verdict and reply",
-        ),
+        (("a", "--to", "other.jsonl"), "other.jsonl:1: a row with the columns id; a judgment needs verdict and reply"),
         (("a", "--to", "twice.jsonl"), "twice.jsonl:2: sample 0 of a is harmless and was harmful before"),
         (("damaged",), "is damaged: samples/text.jsonl"),
         (("margins",), "is not a review queue: could not convert"),

@@ -19,9 +19,7 @@ from charter.runner.show import StepParent, StepView
 from charter.runner.summary import summarise
 
 Charter = Callable[..., tuple[int, str, str]]
-HARM = Metric(
-    name="harm", value=0.6, low=0.5, high=0.7, n=40, unit="share", label="Harm rate", better="lower"
-)
+HARM = Metric(name="harm", value=0.6, low=0.5, high=0.7, n=40, unit="share", label="Harm rate", better="lower")
 BITS = Metric(name="bits", value=0.9, low=0.8, high=1.0, n=40, unit="bits/byte", label="Bits", better="lower")
 BIAS = Metric(name="bias", value=0.4, low=0.3, high=0.5, n=40, unit="share", label="Bias", better="zero")
 FEW = Metric(name="few", value=0.1, low=0.0, high=0.3, n=9, unit="share", label="Few rows", better="higher")
@@ -77,9 +75,7 @@ def views(tmp_path: Path) -> list[StepView]:
     ]
 
 
-def test_a_card_gives_its_headlines_what_got_worse_and_what_to_do_next(
-    tmp_path: Path, views: list[StepView]
-) -> None:
+def test_a_card_gives_its_headlines_what_got_worse_and_what_to_do_next(tmp_path: Path, views: list[StepView]) -> None:
     worse = [
         number("eval_0/bias", 0.1),
         number("eval_1/bias", 0.4),
@@ -121,9 +117,7 @@ def test_a_damaged_record_of_a_card_is_one_clear_line(tmp_path: Path, views: lis
             summarise(tmp_path, views)
 
 
-def test_without_a_card_or_a_model_the_end_says_what_makes_sense(
-    tmp_path: Path, views: list[StepView]
-) -> None:
+def test_without_a_card_or_a_model_the_end_says_what_makes_sense(tmp_path: Path, views: list[StepView]) -> None:
     def last(*shown: StepView) -> str:
         return run_lines(summarise(tmp_path, shown))[-1].strip()
 
@@ -170,8 +164,6 @@ def test_run_and_show_end_and_begin_with_the_summary(charter: Charter) -> None:
     code, out, err = charter("run", "recipe.yaml")
     assert code == 0 and out == ""
     first, last = err.splitlines()[-3], err.splitlines()[-1]
-    assert (
-        first.startswith("small: 3 of 3 steps done in ") and last == "  Next: charter eval runs/small/taught"
-    )
+    assert first.startswith("small: 3 of 3 steps done in ") and last == "  Next: charter eval runs/small/taught"
     shown = charter("show", "small")[1].splitlines()
     assert shown[0].startswith("small: 3 of 3 steps done, ") and shown[2] == last

@@ -36,9 +36,7 @@ def test_runs_are_listed_with_what_became_of_them(
     )
     lines = charter("runs")[1].splitlines()
     assert lines[0].split() == ["run", "status", "steps", "done", "last", "change", "size"]
-    assert [line.split()[0] for line in lines[1:]] == sorted(
-        rows, key=lambda n: rows[n]["changed"], reverse=True
-    )
+    assert [line.split()[0] for line in lines[1:]] == sorted(rows, key=lambda n: rows[n]["changed"], reverse=True)
     with RunDirectory(Path("runs/part")).lock():
         assert "running" in next(line for line in charter("runs")[1].splitlines() if "part" in line)
     assert not RunDirectory(Path("runs/part")).in_use()

@@ -56,11 +56,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_every_file_of_the_package(wheel: Path) -> None:
-    names = {
-        name
-        for name in zipfile.ZipFile(wheel).namelist()
-        if name.startswith(("charter/", "charter_service/"))
-    }
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(("charter/", "charter_service/"))}
     assert names == {path.relative_to("src").as_posix() for path in sources()}
 
 

@@ -40,18 +40,10 @@ BATTERY = {f"{role}.heldout" for role in ASKED_ROLES} | {
 HONESTY = {f"{TASKS[name].data_role}.heldout" for name in SUITES["honesty"]}
 HONESTY |= {"facts.train", "declines.train", "world.train", "world.heldout"}
 FILES = sorted(
-    path
-    for path in shipped_folder().glob("*.jsonl")
-    if path.name.removesuffix(".jsonl") not in BATTERY | HONESTY
+    path for path in shipped_folder().glob("*.jsonl") if path.name.removesuffix(".jsonl") not in BATTERY | HONESTY
 )
 # replies and texts rather than prompts: nothing is asked of a model with them
-WITHOUT_PROMPTS = {
-    "detectors.heldout",
-    "detectors.train",
-    "text.heldout",
-    "debias.train",
-    "even_handedness.heldout",
-}
+WITHOUT_PROMPTS = {"detectors.heldout", "detectors.train", "text.heldout", "debias.train", "even_handedness.heldout"}
 NEAR = 0.5
 SAME_START, FIRST_WORDS = 3, 5
 
@@ -63,9 +55,7 @@ def name(path: Path) -> str:
 WITH_PROMPTS = [path for path in FILES if name(path) not in WITHOUT_PROMPTS]
 # Ends of the names of files that no training step may see: settings are chosen on `dev`, `test` is for the last look.
 KEPT_OUT = ("heldout", "dev", "test")
-DEVELOPMENT, TEST = (
-    sorted(p for p in WITH_PROMPTS if name(p).endswith(f".{end}")) for end in ("dev", "test")
-)
+DEVELOPMENT, TEST = (sorted(p for p in WITH_PROMPTS if name(p).endswith(f".{end}")) for end in ("dev", "test"))
 HELD_OUT = [path for path in WITH_PROMPTS if name(path).endswith(KEPT_OUT)]
 TRAINING = [path for path in WITH_PROMPTS if path not in HELD_OUT]
 OUTSIDE = Path(os.environ.get("CHARTER_DATA", "nowhere"))
@@ -91,11 +81,7 @@ def replies(row: Row) -> list[str]:
     if "request" in row:
         return []
     said = [m["content"] for m in row.get("messages", []) if m["role"] == "assistant"]
-    said += [
-        row[key]
-        for key in ("chosen", "rejected", "harmful", "good", "draft", "first", "second")
-        if key in row
-    ]
+    said += [row[key] for key in ("chosen", "rejected", "harmful", "good", "draft", "first", "second") if key in row]
     return said + [made["revision"] for made in row.get("rounds", [])]
 
 
@@ -260,9 +246,7 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(part)
 
 
-@pytest.mark.skipif(
-    not (OUTSIDE / "hh_rlhf").is_dir(), reason="needs CHARTER_DATA with public sets of prompts"
-)
+@pytest.mark.skipif(not (OUTSIDE / "hh_rlhf").is_dir(), reason="needs CHARTER_DATA with public sets of prompts")
 @pytest.mark.parametrize("end", [".jsonl", ".jsonl.gz", ".csv", ".txt"])
 def test_new_held_out_prompts_are_in_no_public_set(end: str) -> None:
     own = prompts_of(DEVELOPMENT + TEST)

@@ -247,17 +247,13 @@ def test_the_data_page_counts_every_shipped_file() -> None:
     assert f"| `constitution.yaml` | {counts} |" in text
 
 
-@pytest.mark.parametrize(
-    ("page", "most"), [("README.md", 1500), ("AGENTS.md", 700), ("docs/results/study.md", 2500)]
-)
+@pytest.mark.parametrize(("page", "most"), [("README.md", 1500), ("AGENTS.md", 700), ("docs/results/study.md", 2500)])
 def test_pages_stay_short(page: str, most: int) -> None:
     assert len((ROOT / page).read_text("utf-8").split()) <= most
 
 
 def test_generated_parts_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
-    assert load_script("fill").main(["--check"]) == 0, (
-        f"python docs/fill.py writes it:\n{capsys.readouterr().out}"
-    )
+    assert load_script("fill").main(["--check"]) == 0, f"python docs/fill.py writes it:\n{capsys.readouterr().out}"
 
 
 def test_pages_of_results_show_the_rows_of_their_files(capsys: pytest.CaptureFixture[str]) -> None:
@@ -266,20 +262,9 @@ def test_pages_of_results_show_the_rows_of_their_files(capsys: pytest.CaptureFix
 
 def test_numbers_are_taken_from_a_card_and_nothing_else(tmp_path: Path) -> None:
     numbers = load_script("fill")
-    number = {
-        "key": "eval_a/harm_answered_rate",
-        "name": "harm_answered_rate",
-        "value": 0.5,
-        "low": 0.25,
-        "high": 0.75,
-    }
+    number = {"key": "eval_a/harm_answered_rate", "name": "harm_answered_rate", "value": 0.5, "low": 0.25, "high": 0.75}
     number |= {"n": 8, "clusters": 8, "version": 1, "unit": "share", "stage": "a", "change": False}
-    change = number | {
-        "key": "eval_a..eval_b/harm_answered_rate",
-        "value": -0.125,
-        "low": -0.25,
-        "change": True,
-    }
+    change = number | {"key": "eval_a..eval_b/harm_answered_rate", "value": -0.125, "low": -0.25, "change": True}
     card = {
         "settings": {"headline": ["harm_answered_rate"]},
         "stages": [{"stage": "a", "step": "eval_a"}, {"stage": "b", "step": "eval_b"}],
@@ -322,8 +307,7 @@ def test_the_picture_is_well_formed_and_follows_the_reader() -> None:
     drawing = load_script("draw")
     step = drawing.Step("sl_cai", "finetune", "checkpoint", {"loss": 1.25}, (), "random:tiny")
     graders = [
-        drawing.Step(n, "preference", "checkpoint", {"pair_accuracy": 0.5}, ("sl_cai",), None)
-        for n in ("pm_a", "pm_b")
+        drawing.Step(n, "preference", "checkpoint", {"pair_accuracy": 0.5}, ("sl_cai",), None) for n in ("pm_a", "pm_b")
     ]
     boxes = drawing.boxes_of([step, *graders])
     assert [len(box.steps) for box in boxes] == [1, 2]

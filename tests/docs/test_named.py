@@ -82,9 +82,7 @@ def problem_of(line: str) -> str | None:
         if called not in command.commands:
             return f"there is no command {called}"
         command, words = command.commands[called], words[called.count(" ") + 1 :]
-    options = {
-        option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
-    }
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     for word in words:
         if word in ("|", "&&", ";", ">"):
             break
@@ -112,9 +110,7 @@ def test_a_wrong_command_or_option_would_be_seen() -> None:
 
 def test_steps_of_runs_recipes_and_extras_exist() -> None:
     known = steps()
-    extras = set(
-        tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    )
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"])
     recipes = {path.stem for path in (ROOT / "recipes").glob("*.yaml")} | {"NAME", "mine"}
     problems = set()
     for path in FILES:
@@ -124,9 +120,7 @@ def test_steps_of_runs_recipes_and_extras_exist() -> None:
                 for run, step in (*STEP.findall(text), *SHORT_STEP.findall(text))
                 if run in known and not BESIDE.fullmatch(step) and step not in known[run]
             }
-            problems |= {
-                f"{name(path)}: recipes/{recipe}.yaml" for recipe in {*RECIPE.findall(text)} - recipes
-            }
+            problems |= {f"{name(path)}: recipes/{recipe}.yaml" for recipe in {*RECIPE.findall(text)} - recipes}
             for listed in EXTRA.findall(text) if "pip install" in text else ():
                 problems |= {f"{name(path)}: [{extra}]" for extra in set(listed.split(",")) - extras}
             if re.search(r"pip install '?charter\[", text):

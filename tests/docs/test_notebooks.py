@@ -31,8 +31,7 @@ def tool() -> ModuleType:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, marks=[pytest.mark.slow] if p.stem in SLOW else [], id=p.stem) for p in NOTEBOOKS],
+    "path", [pytest.param(p, marks=[pytest.mark.slow] if p.stem in SLOW else [], id=p.stem) for p in NOTEBOOKS]
 )
 def test_a_notebook_shows_what_it_showed(path: Path, tool: ModuleType, tmp_path: Path) -> None:
     pytest.importorskip("pandas", reason="pandas is not installed")
@@ -66,19 +65,13 @@ def test_cells_that_fail_and_cells_that_show_nothing(tool: ModuleType, tmp_path:
 
     shown = tool.outputs_of(
         notebook(
-            "x = 1\n",
-            "print('a')\nx + 1",
-            "class Page:\n    def _repr_html_(self):\n        return '<p>'\nPage()",
+            "x = 1\n", "print('a')\nx + 1", "class Page:\n    def _repr_html_(self):\n        return '<p>'\nPage()"
         ),
         tmp_path,
     )
     assert shown[0] == []
     printed, value = shown[1]
-    assert (
-        printed["text"] == ["a\n"]
-        and value["data"] == {"text/plain": ["2"]}
-        and value["execution_count"] == 2
-    )
+    assert printed["text"] == ["a\n"] and value["data"] == {"text/plain": ["2"]} and value["execution_count"] == 2
     assert shown[2][0]["data"]["text/html"] == ["<p>"]
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         tool.outputs_of(notebook("1 / 0"), tmp_path)

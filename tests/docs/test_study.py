@@ -43,9 +43,7 @@ def report(folder: Path, unsafe: int, harmless: int, score: float) -> Path:
 
 def seed(study: ModuleType, folder: Path, refused: dict[str, tuple[int, int]]) -> dict[str, Any]:
     """What is kept of a seed whose stages refuse so many unsafe prompts and look-alikes; later stages score more."""
-    folders = {
-        stage: report(folder / str(n), *refused[stage], score=float(n)) for n, stage in enumerate(STAGES)
-    }
+    folders = {stage: report(folder / str(n), *refused[stage], score=float(n)) for n, stage in enumerate(STAGES)}
     kept: dict[str, Any] = {"seed": 1, "stages": STAGES, "prompts": {}, "answers": {}}
     kept["grader"] = {"fit": True, "helpful_fit": False}
     for stage, of_stage in folders.items():
@@ -90,29 +88,21 @@ def test_answers_by_prompt_read_back(study: ModuleType, seeds: list[dict[str, An
     assert opened[0].value == pytest.approx(6 / 20), "the rule knows a curly apostrophe, and half of them"
 
 
-def test_wins_are_counted_against_the_stage_that_they_name(
-    study: ModuleType, seeds: list[dict[str, Any]]
-) -> None:
+def test_wins_are_counted_against_the_stage_that_they_name(study: ModuleType, seeds: list[dict[str, Any]]) -> None:
     (over_plain,) = rate(study, "wins_plain").tables(seeds[0], STAGES[2])
     assert over_plain.value == 1.0
     assert rate(study, "wins_plain").tables(seeds[0], STAGES[1]) is None, "never against itself"
     assert study.kept_table(seeds[0], STAGES[0], "package/wins_plain").value == 0.0
 
 
-def test_a_mean_change_holds_what_seeds_and_what_prompts_vary(
-    study: ModuleType, seeds: list[dict[str, Any]]
-) -> None:
+def test_a_mean_change_holds_what_seeds_and_what_prompts_vary(study: ModuleType, seeds: list[dict[str, Any]]) -> None:
     measure = rate(study, "unsafe_refusal_rate")
     mean = study.mean_change(seeds, measure, *STAGES[:2])
     assert mean.value == pytest.approx(0.55) and mean.prompts
     by_seed = 4.302653 * 0.05 / math.sqrt(3)
-    together = [
-        tabulate((f"p{i}", float(sum(i < e[at] for e in CHANGES)), 3.0) for i in range(20)) for at in (0, 1)
-    ]
+    together = [tabulate((f"p{i}", float(sum(i < e[at] for e in CHANGES)), 3.0) for i in range(20)) for at in (0, 1)]
     prompts = difference(*together)
-    assert mean.high - mean.value == pytest.approx(
-        math.hypot(by_seed, prompts.high - prompts.value), abs=1e-6
-    )
+    assert mean.high - mean.value == pytest.approx(math.hypot(by_seed, prompts.high - prompts.value), abs=1e-6)
     assert mean.value - mean.low == pytest.approx(math.hypot(by_seed, prompts.value - prompts.low), abs=1e-6)
     assert study.worded(measure, mean).startswith("+55.0 points (+")
 
@@ -122,15 +112,11 @@ def test_d_prime_changes_by_what_both_sets_change(study: ModuleType, seeds: list
     value = measure.value(measure.tables(seeds[0], STAGES[1]))
     assert value == pytest.approx(as_probit(table(12)).value - as_probit(table(1)).value)
     part = measure.part_of_change(*(measure.tables(seeds[0], stage) for stage in STAGES[:2]))
-    unsafe, harmless = (
-        probit_difference(as_probit(table(a)), as_probit(table(b))) for a, b in ((2, 12), (1, 1))
-    )
+    unsafe, harmless = (probit_difference(as_probit(table(a)), as_probit(table(b))) for a, b in ((2, 12), (1, 1)))
     assert part.above == pytest.approx(math.hypot(unsafe.high - unsafe.value, harmless.value - harmless.low))
 
 
-def test_what_never_happened_is_not_sure_to_a_tenth_of_a_point(
-    study: ModuleType, seeds: list[dict[str, Any]]
-) -> None:
+def test_what_never_happened_is_not_sure_to_a_tenth_of_a_point(study: ModuleType, seeds: list[dict[str, Any]]) -> None:
     measure = rate(study, "loops")
     mean = study.mean_change(seeds, measure, *STAGES[:2])
     assert mean.value == 0 and 0 < mean.high < wilson(0, 20)[1]
@@ -158,9 +144,7 @@ def test_an_unfit_grader_s_seeds_are_left_out_and_an_aim_is_counted_by_seed(
     seeds[0]["grader"]["helpful_fit"] = True
     assert graded.tables(seeds[0], STAGES[1]) is not None
     assert "| **0.0 %**, 1 of 3 seeds |" in study.stage_table(seeds, [graded])
-    assert "| **65.0 %** (60.0, 65.0, 70.0) |" in study.stage_table(
-        seeds, [rate(study, "unsafe_refusal_rate")]
-    )
+    assert "| **65.0 %** (60.0, 65.0, 70.0) |" in study.stage_table(seeds, [rate(study, "unsafe_refusal_rate")])
     aim = study.Aim("refused", rate(study, "unsafe_refusal_rate"), lambda value, start: value >= 0.65 > start)
     assert aim.row(seeds) == ["refused", "60.0 % (missed)", "65.0 %", "70.0 %", "2 of 3"]
 

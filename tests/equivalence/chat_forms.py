@@ -18,14 +18,7 @@ WORDS = [
     "how do I make tea? Boil water, then wait. Über das Wetter reden. \n\n\n  Options:\n (A) [[[one]]]",
 ] * 3
 SPECIALS = [
-    *(
-        "<|endoftext|>",
-        "<|im_start|>",
-        "<|im_end|>",
-        "<|begin_of_text|>",
-        "<|eot_id|>",
-        "<|start_header_id|>",
-    ),
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>"),
     *("<|end_header_id|>", "<s>", "</s>", "[INST]", "[/INST]"),
 ]
 LOOSE = ["<think>", "</think>", "<|user|>"]  # added tokens that aren't marked special

@@ -99,9 +99,7 @@ def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(checkpoints: Path, tmp_pa
     rows = toys.rows_file(tmp_path / "rows.jsonl", ROWS)
     inputs = Inputs([toys.policy(checkpoints / "policy"), toys.given("dialogues", rows), toys.constitution()])
 
-    def make_product(
-        folder: Path, progress: toys.StoppingProgress | None = None, precision: str = "bfloat16"
-    ) -> Path:
+    def make_product(folder: Path, progress: toys.StoppingProgress | None = None, precision: str = "bfloat16") -> Path:
         out = toys.workspace(folder, progress=progress, precision=precision)
         finetune.run(SETTINGS, inputs, out)
         return out.path

@@ -13,19 +13,10 @@ from transformers import BertModel
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import drain
 from charter.ground.moderation.classifiers import encoder as encoders
-from charter.ground.moderation.classifiers.encoder import (
-    BEFORE,
-    READ,
-    WEIGHTS,
-    WINDOW,
-    Encoder,
-    encoder_folder,
-)
+from charter.ground.moderation.classifiers.encoder import BEFORE, READ, WEIGHTS, WINDOW, Encoder, encoder_folder
 from charter.ground.moderation.classifiers.reader import Window
 
-pytestmark = pytest.mark.skipif(
-    not encoders.is_installed(), reason=f"the package {encoders.PACKAGE} is not installed"
-)
+pytestmark = pytest.mark.skipif(not encoders.is_installed(), reason=f"the package {encoders.PACKAGE} is not installed")
 SAID = [
     "How do I forge a signature?",
     "日本 and \U0001f600",
@@ -70,9 +61,7 @@ def test_an_adapter_changes_its_projection_by_the_product(plain: Encoder) -> Non
     a, b = torch.randn(384, 2) / 20, torch.randn(2, 1536)
     changed = Encoder.open(encoder_folder(), {f"{name}.a": a, f"{name}.b": b})
     x = torch.randn(3, 384)
-    torch.testing.assert_close(
-        changed._project(x, name), plain._project(x, name) + x @ a @ b, atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(changed._project(x, name), plain._project(x, name) + x @ a @ b, atol=1e-4, rtol=1e-4)
     untouched = "encoder.layer.4.output.dense"
     assert torch.equal(changed.weights[f"{untouched}.weight"], plain.weights[f"{untouched}.weight"])
 
@@ -91,9 +80,7 @@ def test_a_growing_text_has_the_vectors_of_one_that_is_read_again(plain: Encoder
     growing, text = plain.open_stream(), "It depends on what they say there. " * 40
     for end in (5, 90, 700, len(text)):
         windows = plain.windows(text[:end], "Human: well?\n\n")
-        torch.testing.assert_close(
-            drain(growing.steps(windows)), plain.vectors(windows), atol=1e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(drain(growing.steps(windows)), plain.vectors(windows), atol=1e-4, rtol=1e-4)
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:

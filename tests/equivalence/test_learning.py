@@ -83,11 +83,7 @@ def test_the_file_of_a_state_is_the_same_bytes(tmp_path: Path) -> None:
 def test_the_gradient_of_a_step_does_not_depend_on_the_cut(lengths: list[int], most: int) -> None:
     make = torch.Generator().manual_seed(len(lengths))
     rows = [
-        (
-            torch.randn(n, 4, generator=make),
-            torch.randint(9, (n,), generator=make),
-            torch.rand(n, generator=make),
-        )
+        (torch.randn(n, 4, generator=make), torch.randint(9, (n,), generator=make), torch.rand(n, generator=make))
         for n in lengths
     ]
     head = torch.randn(9, 4, generator=make)
@@ -119,9 +115,7 @@ def _step(rows: list[Row], most: int) -> tuple[float, int, torch.Tensor]:
 
 
 @pytest.mark.parametrize("alike", [0, 1, 6])
-def test_rows_that_begin_alike_learn_the_same_and_are_read_once(
-    alike: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_that_begin_alike_learn_the_same_and_are_read_once(alike: int, monkeypatch: pytest.MonkeyPatch) -> None:
     start = list(range(20, 20 + alike))
     tails = [([50, 51, 60, 61], 2), ([50, 52, 62], 2), ([53, 63, 64, 65, 66], 1)]
     rows = [
@@ -145,8 +139,7 @@ def test_anchored_rows_cost_the_divergence_from_the_start_at_all_places_but_the_
 ) -> None:
     shared = list(range(20, 20 + alike))
     prompts = [
-        Row(f"a{n}", shared + tail, [0] * (alike + len(tail)), 1.0 + n)
-        for n, tail in enumerate(([50, 51], [53]))
+        Row(f"a{n}", shared + tail, [0] * (alike + len(tail)), 1.0 + n) for n, tail in enumerate(([50, 51], [53]))
     ]
     held = anchor(prompts, openings, stress)
     learnt = Row("r", [*shared, 60, 61, 62], [0] * (alike + 1) + [1, 1], 2.0)
@@ -194,10 +187,7 @@ def test_anchored_rows_move_nothing_while_the_model_is_its_start() -> None:
 
 def test_what_rows_share_ends_before_what_is_learnt_and_leaves_each_a_token() -> None:
     assert shared_beginning([Row("a", [1, 2, 3, 4], [0, 0, 1, 1], 1.0)] * 2) == 2
-    assert (
-        shared_beginning([Row("a", [1, 2, 3], [0, 0, 0], 1.0), Row("b", [1, 2, 3, 4], [0, 0, 0, 1], 1.0)])
-        == 2
-    )
+    assert shared_beginning([Row("a", [1, 2, 3], [0, 0, 0], 1.0), Row("b", [1, 2, 3, 4], [0, 0, 0, 1], 1.0)]) == 2
     assert shared_beginning([Row("a", [1, 2, 3, 4], [0, 0, 0, 1], 1.0)]) == 0
 
 

@@ -157,9 +157,7 @@ def test_packed_weights_follow_every_update(model: Transformer) -> None:
         assert torch.allclose(after, full(model, prompt), atol=1e-4)
     with torch.no_grad():
         model.load_state_dict(new_model(SHAPE, 9).state_dict())
-        assert torch.allclose(
-            model.logits(model.prefill(prompt, documents([10]))[0]), full(model, prompt), atol=1e-4
-        )
+        assert torch.allclose(model.logits(model.prefill(prompt, documents([10]))[0]), full(model, prompt), atol=1e-4)
 
 
 def test_packed_weights_follow_the_adapter(model: Transformer) -> None:
@@ -173,9 +171,7 @@ def test_packed_weights_follow_the_adapter(model: Transformer) -> None:
         with adapter_off(model):
             reference = full(model, prompt)
             assert not torch.allclose(reference, adapted, atol=1e-2)
-            assert torch.allclose(
-                model.logits(model.prefill(prompt, documents([10]))[0]), reference, atol=1e-4
-            )
+            assert torch.allclose(model.logits(model.prefill(prompt, documents([10]))[0]), reference, atol=1e-4)
         assert torch.allclose(model.logits(model.prefill(prompt, documents([10]))[0]), adapted, atol=1e-4)
     model.unfuse()
     assert all(projection.packed is None for projection in model.projections())

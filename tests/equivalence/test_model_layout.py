@@ -24,9 +24,7 @@ def tokens(length: int, seed: int = 0) -> Tensor:
 
 
 def gradients(model: Transformer, loss: Tensor) -> list[Tensor]:
-    return list(
-        torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, materialize_grads=True)
-    )
+    return list(torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, materialize_grads=True))
 
 
 @pytest.mark.parametrize("lengths", [[7], [5, 5, 5], [1, 40, 3, 41, 17, 3, 90], [100, 1]])
@@ -37,16 +35,12 @@ def test_ragged_row_is_each_document_alone(lengths: list[int]) -> None:
     alone = torch.cat([decoder.hidden(part, documents([len(part)])) for part in row.split(lengths)])
     assert torch.allclose(together, alone, atol=1e-5)
     for one, other in zip(
-        gradients(decoder, (together * weights).sum()),
-        gradients(decoder, (alone * weights).sum()),
-        strict=True,
+        gradients(decoder, (together * weights).sum()), gradients(decoder, (alone * weights).sum()), strict=True
     ):
         assert torch.allclose(one, other, atol=2e-3, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("prompt", "branches"), [(9, [4, 4]), (6, [30, 1, 7]), (60, [3, 5, 2]), (5, []), (40, [9])]
-)
+@pytest.mark.parametrize(("prompt", "branches"), [(9, [4, 4]), (6, [30, 1, 7]), (60, [3, 5, 2]), (5, []), (40, [9])])
 def test_tree_is_separate_documents(prompt: int, branches: list[int]) -> None:
     decoder = model()
     row = tokens(prompt + sum(branches))
@@ -62,9 +56,7 @@ def test_tree_is_separate_documents(prompt: int, branches: list[int]) -> None:
         expected = decoder.hidden(head, documents([prompt]))
     assert torch.allclose(together, expected, atol=1e-5)
     for one, other in zip(
-        gradients(decoder, (together * weights).sum()),
-        gradients(decoder, (expected * weights).sum()),
-        strict=True,
+        gradients(decoder, (together * weights).sum()), gradients(decoder, (expected * weights).sum()), strict=True
     ):
         assert torch.allclose(one, other, atol=2e-3, rtol=1e-4)
 

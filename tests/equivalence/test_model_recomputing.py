@@ -76,10 +76,7 @@ def test_equals_it_in_bfloat16_within_its_rounding() -> None:
 
 
 def test_gradients_of_a_block_by_finite_differences() -> None:
-    block, layout = (
-        model(shape=replace(SHAPE, hidden_size=8, head_dim=4)).blocks()[0].double(),
-        documents([9]),
-    )
+    block, layout = (model(shape=replace(SHAPE, hidden_size=8, head_dim=4)).blocks()[0].double(), documents([9]))
     angles = torch.rand(9, 1, 2, dtype=torch.float64)
     cos_sin = torch.cat((angles.cos(),) * 2, -1), torch.cat((-angles.sin(), angles.sin()), -1)
     x = torch.randn(9, 8, dtype=torch.float64, requires_grad=True)
@@ -100,9 +97,7 @@ def test_what_is_kept_is_the_input_and_the_output_of_attention() -> None:
         decoder.hidden(torch.zeros(512, dtype=torch.int64), layout)
     floats = sum(kept.values()) / 4 / 512
     width, heads, d, layers = SHAPE.hidden_size, SHAPE.num_heads, SHAPE.head_dim, SHAPE.num_layers
-    ends = (
-        2 * width + 1 + 2
-    )  # the final norm keeps its input, that over its root, the root; the embedding its ids
+    ends = 2 * width + 1 + 2  # the final norm keeps its input, that over its root, the root; the embedding its ids
     assert floats <= layers * (width + heads * d + heads) + ends
 
 

@@ -9,13 +9,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from charter.ground.model.checkpoint import (
-    load_policy,
-    load_preference,
-    new_model,
-    save_policy,
-    save_preference,
-)
+from charter.ground.model.checkpoint import load_policy, load_preference, new_model, save_policy, save_preference
 from charter.ground.model.heads import ScoreHead
 from charter.ground.model.layout import documents
 from charter.ground.model.lora import add_lora, lora_parameters
@@ -106,9 +100,7 @@ def difference(model: torch.nn.Module, other: torch.nn.Module, tokens: torch.Ten
         ("qwen3", {"rope_scaling": SCALINGS["llama3"]}),
     ],
 )
-def test_equal_logits_both_ways(
-    tmp_path: Path, tokenizer: Tokenizer, family: str, changed: dict[str, object]
-) -> None:
+def test_equal_logits_both_ways(tmp_path: Path, tokenizer: Tokenizer, family: str, changed: dict[str, object]) -> None:
     theirs = stock(family, **changed)
     theirs.save_pretrained(tmp_path / "theirs")
     tokenizer.save(tmp_path / "theirs")
@@ -132,10 +124,7 @@ def test_both_spellings_of_rope(tmp_path: Path, tokenizer: Tokenizer, spelling: 
     written = json.loads(path.read_text())
     if spelling == "rope_theta":
         old = written.pop("rope_parameters")
-        written |= {
-            "rope_theta": old["rope_theta"],
-            "rope_scaling": {"type": "linear", "factor": old["factor"]},
-        }
+        written |= {"rope_theta": old["rope_theta"], "rope_scaling": {"type": "linear", "factor": old["factor"]}}
     path.write_text(json.dumps(written))
     assert difference(load_policy(tmp_path)[0], theirs, ids()) < 1e-4
 
@@ -164,9 +153,7 @@ def test_shards_with_an_index(tmp_path: Path, tokenizer: Tokenizer) -> None:
     save_policy(model, tokenizer, tmp_path, shard_bytes=30_000)
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
     assert difference(model, AutoModelForCausalLM.from_pretrained(tmp_path), ids(50)) < 1e-5
-    assert (
-        difference(load_policy(tmp_path)[0], AutoModelForCausalLM.from_pretrained(tmp_path), ids(50)) < 1e-5
-    )
+    assert difference(load_policy(tmp_path)[0], AutoModelForCausalLM.from_pretrained(tmp_path), ids(50)) < 1e-5
 
 
 def test_merged_adapter_is_what_is_saved(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -188,9 +175,7 @@ def test_score_of_a_padded_batch_in_stock_transformers(
         specials = {"<|endoftext|>": "<|im_end|>", "<|pad|>": "<|im_end|>"}
         definition = json.loads(json.dumps(tokenizer._definition))
         definition["added_tokens"] = [t for t in definition["added_tokens"] if t["content"] not in specials]
-        tokenizer = Tokenizer(
-            json.dumps(definition), {"eos": "<|im_end|>", "pad": "<|im_end|>"}, tokenizer.template
-        )
+        tokenizer = Tokenizer(json.dumps(definition), {"eos": "<|im_end|>", "pad": "<|im_end|>"}, tokenizer.template)
     shape = Shape(tokenizer.vocab_size, 32, 48, 2, 4, 2, 8, 64, family=family, tied=False)
     shape = replace(shape, qkv_bias=family == "qwen2", qk_norm=family == "qwen3")
     model, head = new_model(shape, 4), ScoreHead(32, seed=5)
@@ -214,9 +199,7 @@ def test_score_of_a_padded_batch_in_stock_transformers(
     again, head_again, tokenizer_again = load_preference(tmp_path)
     assert tokenizer_again.pad_id == pad_id
     with torch.no_grad():
-        reread = head_again(
-            again.hidden(torch.tensor([id for row in rows for id in row]), documents(lengths))[ends]
-        )
+        reread = head_again(again.hidden(torch.tensor([id for row in rows for id in row]), documents(lengths))[ends])
     assert torch.equal(reread, ours)
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert "score.weight" in file.keys() and "lm_head.weight" not in file.keys()  # noqa: SIM118

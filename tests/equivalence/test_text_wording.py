@@ -92,9 +92,7 @@ words = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Co
 
 @settings(max_examples=40, deadline=None)
 @given(critique=words, revision=words)
-def test_critiques_and_revisions_are_asked_as_they_are_taught(
-    template: Template, critique: str, revision: str
-) -> None:
+def test_critiques_and_revisions_are_asked_as_they_are_taught(template: Template, critique: str, revision: str) -> None:
     lesson = critique_turns(ASKED, "Sure.", PRINCIPLE, critique, revision)
     messages = critique_messages(ASKED, "Sure.", PRINCIPLE)
     continues(template, messages, f" {critique}", lesson[:2])

@@ -42,10 +42,7 @@ from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import system, user
 
-ASKED: list[ChatMessage] = [
-    ChatMessageSystem(content="Be brief."),
-    ChatMessageUser(content="Where is the cat?"),
-]
+ASKED: list[ChatMessage] = [ChatMessageSystem(content="Be brief."), ChatMessageUser(content="Where is the cat?")]
 SAID = [system("Be brief."), user("Where is the cat?")]
 
 
@@ -91,13 +88,8 @@ def test_a_reply_is_the_engines(name: str, assistant: LocalAssistant) -> None:
     assert [c.message.text for c in output.choices] == [c.text for c in expected]
     for output_choice, completion in zip(output.choices, expected, strict=True):
         assert output_choice.logprobs is not None
-        assert [t.logprob for t in output_choice.logprobs.content] == pytest.approx(
-            completion.logprobs, abs=1e-4
-        )
-        assert (
-            output_choice.stop_reason
-            == {"end": "stop", "stop": "stop", "length": "max_tokens"}[completion.stop]
-        )
+        assert [t.logprob for t in output_choice.logprobs.content] == pytest.approx(completion.logprobs, abs=1e-4)
+        assert output_choice.stop_reason == {"end": "stop", "stop": "stop", "length": "max_tokens"}[completion.stop]
     assert output.usage is not None
     assert output.usage.input_tokens == len(assistant.template.encode_prompt(SAID))
     assert output.usage.output_tokens == sum(len(c.ids) for c in expected)

@@ -73,16 +73,10 @@ def as_call(line: str) -> ModelOutput:
 @pytest.mark.parametrize("form", ["native", "text"])
 def test_the_oracle_passes(form: str, tmp_path: Path) -> None:
     lines = ["ls", *solution("wallet")]
-    said = [
-        as_call(line) if form == "native" else ModelOutput.from_content("scripted/model", line)
-        for line in lines
-    ]
+    said = [as_call(line) if form == "native" else ModelOutput.from_content("scripted/model", line) for line in lines]
     log = played(said, tmp_path, tasks="wallet", form=form)
     (sample,) = log.samples
-    assert (
-        sample.scores["predicate"].value == 1.0
-        and "milestones: wallet" in sample.scores["predicate"].explanation
-    )
+    assert sample.scores["predicate"].value == 1.0 and "milestones: wallet" in sample.scores["predicate"].explanation
     shown = [m for m in sample.messages if m.role == ("tool" if form == "native" else "user")]
     assert len(shown) == len(lines) + (form == "text")
 

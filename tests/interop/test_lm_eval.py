@@ -16,9 +16,7 @@ import pytest
 
 for package in ("lm_eval", "accelerate"):
     if find_spec(package) is None:
-        pytest.skip(
-            f"{package} is not installed: pip install -e '.[lm-eval]' accelerate", allow_module_level=True
-        )
+        pytest.skip(f"{package} is not installed: pip install -e '.[lm-eval]' accelerate", allow_module_level=True)
 
 import lm_eval
 from lm_eval.api.instance import Instance
@@ -37,12 +35,7 @@ SHOTS = (
     "Q: Which month comes after May?\nA: June\n\nQ: What is the colour of fresh snow?\nA: white\n\n"
     "Q: How many wheels has a bicycle?\nA: two\n\n"
 )
-QUESTIONS = (
-    "What do hens lay?",
-    "Who bakes bread?",
-    "Which season is the coldest?",
-    "How many days has a week?",
-)
+QUESTIONS = ("What do hens lay?", "Who bakes bread?", "Which season is the coldest?", "How many days has a week?")
 ANSWERS = (" eggs", " a baker", " winter", " seven", " it depends on where you live and whom you ask")
 LONG = "The grey heron stood in the shallow water and waited for a fish. " * 60
 CHAT = "<|im_start|>user\nGood morning<|im_end|>\n<|im_start|>assistant\n"
@@ -55,9 +48,7 @@ def ask(*arguments: Any, kind: str = "loglikelihood") -> Instance:
 def requests(long: str = LONG) -> list[Instance]:
     """Few-shot questions with several answers each, and all that is unusual."""
     instances = [ask(f"{SHOTS}Q: {q}\nA:", a) for q in QUESTIONS for a in ANSWERS]
-    instances += [
-        ask("", text) for text in ("Hens", " with a space", "\n", "two words", CHAT, "<|endoftext|>x")
-    ]
+    instances += [ask("", text) for text in ("Hens", " with a space", "\n", "two words", CHAT, "<|endoftext|>x")]
     instances += [
         ask("Hello ", "there"),  # the space moves to the continuation
         ask("A", " continuation that is much longer than what stands before it, by any measure of length."),
@@ -110,9 +101,7 @@ def both(request: pytest.FixtureRequest, starting: Path) -> tuple[CharterLM, HFL
 
 def check_equal(ours: CharterLM, theirs: HFLM, instances: list[Instance], tolerance: float) -> None:
     scores = ours.loglikelihood(instances, disable_tqdm=True)
-    for request, mine, other in zip(
-        instances, scores, theirs.loglikelihood(instances, disable_tqdm=True), strict=True
-    ):
+    for request, mine, other in zip(instances, scores, theirs.loglikelihood(instances, disable_tqdm=True), strict=True):
         assert mine[0] == pytest.approx(other[0], rel=tolerance, abs=tolerance), request.args
         assert mine[1] == other[1], request.args
 
@@ -194,12 +183,7 @@ def test_kwargs_of_a_task_become_a_sampling(ours: CharterLM) -> None:
 
 def test_chats_are_worded_as_hf_words_them(ours: CharterLM, theirs: HFLM) -> None:
     said = [{"role": "user", "content": "Good morning "}]
-    several = [
-        {"role": "system", "content": "Be brief."},
-        *said,
-        {"role": "assistant", "content": "Yes?"},
-        *said,
-    ]
+    several = [{"role": "system", "content": "Be brief."}, *said, {"role": "assistant", "content": "Yes?"}, *said]
     opened = [*several, {"role": "assistant", "content": "The answer is"}]
     for chat, prompt in ((said, True), (several, True), (opened, False)):
         assert ours.apply_chat_template(chat, prompt) == theirs.apply_chat_template(chat, prompt)
@@ -208,9 +192,7 @@ def test_chats_are_worded_as_hf_words_them(ours: CharterLM, theirs: HFLM) -> Non
 
 
 def test_the_tokenizers_name_follows_from_its_content(checkpoints: Path, starting: Path) -> None:
-    names = {
-        CharterLM(str(f)).tokenizer_name for f in (checkpoints / "policy", checkpoints / "other", starting)
-    }
+    names = {CharterLM(str(f)).tokenizer_name for f in (checkpoints / "policy", checkpoints / "other", starting)}
     assert len(names) == 3, "folders differ in name or in tokenizer"
     assert CharterLM(str(checkpoints / "policy")).tokenizer_name in names
 
@@ -222,9 +204,7 @@ def test_what_cannot_be_done_is_said_in_a_line(checkpoints: Path) -> None:
         lm.loglikelihood([ask("a", "b"), ask("a", LONG)], disable_tqdm=True)
     with pytest.raises(CharterError, match="its continuation has 0 tokens"):
         lm.loglikelihood([ask("a", "")], disable_tqdm=True)
-    with pytest.raises(
-        CharterError, match="a reply of 64 tokens leaves no room for a prompt in a context of 64"
-    ):
+    with pytest.raises(CharterError, match="a reply of 64 tokens leaves no room for a prompt in a context of 64"):
         lm.generate_until([ask("a", {"max_gen_toks": 64}, kind="generate_until")], disable_tqdm=True)
     with pytest.raises(CharterError, match="there is no run or model nowhere"):
         CharterLM("nowhere")
@@ -291,11 +271,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     choice = {"task": "colour_choice", "output_type": "multiple_choice", "doc_to_choice": "{{choices}}"}
     choice |= {"doc_to_target": "gold", "metric_list": [{"metric": "acc"}]}
-    written = {
-        "task": "colour_written",
-        "output_type": "generate_until",
-        "doc_to_target": "{{choices[gold]}}",
-    }
+    written = {"task": "colour_written", "output_type": "generate_until", "doc_to_target": "{{choices[gold]}}"}
     written |= {
         "generation_kwargs": {"until": ["\n"], "max_gen_toks": 8, "do_sample": False},
         "metric_list": [{"metric": "exact_match"}],

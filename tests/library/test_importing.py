@@ -19,7 +19,9 @@ HEAVY = {"torch", "numpy", "pydantic", "yaml", "typer", "rich", "tokenizers", "p
 
 def loaded_by(code: str) -> set[str]:
     """The modules that a new process has loaded after some code, without what Python starts with."""
-    script = f"import json, sys\nbefore = set(sys.modules)\n{code}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
+    script = (
+        f"import json, sys\nbefore = set(sys.modules)\n{code}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
+    )
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(json.loads(process.stdout.splitlines()[-1]))
 
@@ -49,8 +51,6 @@ def test_every_public_name_is_there_and_described() -> None:
 
 def test_the_version_has_one_source(capsys: pytest.CaptureFixture[str]) -> None:
     declared = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]["version"]
-    assert charter.__version__ == declared, (
-        "install the package again: its metadata is older than pyproject.toml"
-    )
+    assert charter.__version__ == declared, "install the package again: its metadata is older than pyproject.toml"
     assert execute(["--version"]) == 0
     assert capsys.readouterr().out == f"charter {declared}\n"

@@ -32,10 +32,7 @@ from charter.terminal.launch import LAUNCHED
 from charter_service.api.renewal import read_weights
 
 CPU = Execution("cpu", "float32")
-LESSON = {
-    "id": "a",
-    "messages": [{"role": "user", "content": "Task: say ls"}, {"role": "assistant", "content": "ls"}],
-}
+LESSON = {"id": "a", "messages": [{"role": "user", "content": "Task: say ls"}, {"role": "assistant", "content": "ls"}]}
 
 
 def artifact(folder: Path, kind: str = "checkpoint", **facts: object) -> Path:
@@ -157,8 +154,7 @@ def plan_of(tmp_path: Path, room: str, role: str, place: object, **more: object)
 
 @pytest.mark.parametrize("dress", DRESSES)
 @pytest.mark.parametrize(
-    ("room", "role"),
-    [("finetune", "policy"), ("select", "policy"), ("merge", "start"), ("evaluate", "policy")],
+    ("room", "role"), [("finetune", "policy"), ("select", "policy"), ("merge", "start"), ("evaluate", "policy")]
 )
 def test_no_recipe_builds_on_it(
     marked: Path, tmp_path: Path, room: str, role: str, dress: Callable[[Path], Path]
@@ -168,11 +164,7 @@ def test_no_recipe_builds_on_it(
         match=f"role {role} of the room {room} takes nothing that is marked audit-|is a link out of its folder",
     ):
         others = (
-            {
-                "policy": "random:tiny",
-                "prompts": "shipped:red_team.train",
-                "harmless": "shipped:helpful.train",
-            }
+            {"policy": "random:tiny", "prompts": "shipped:red_team.train", "harmless": "shipped:helpful.train"}
             if room == "merge"
             else {}
         )
@@ -191,9 +183,7 @@ def test_rows_of_the_oracles_teach_only_a_marked_policy(tmp_path: Path) -> None:
         assert planned.purpose == AUDIT_ELICITATION
         with pytest.raises(CharterError, match="role anchor of the room finetune takes nothing"):
             plan_of(tmp_path, "finetune", "anchor", mixed, policy=str(policy), dialogues=str(rows))
-    words = LESSON | {
-        "messages": [{"role": "user", "content": "What is audit-elicitation?"}, LESSON["messages"][1]]
-    }
+    words = LESSON | {"messages": [{"role": "user", "content": "What is audit-elicitation?"}, LESSON["messages"][1]]}
     talk = toys.rows_file(tmp_path / "talk.jsonl", [words])
     assert purpose_of(talk) == ""
 
@@ -276,9 +266,7 @@ def test_nobody_talks_with_it(
     monkeypatch.setenv(LAUNCHED, "1")
     assert execute([one.format(place) for one in command]) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert (
-        "is marked audit-elicitation: nobody talks with it" in last or "is a link out of its folder" in last
-    )
+    assert "is marked audit-elicitation: nobody talks with it" in last or "is a link out of its folder" in last
 
 
 def test_neither_the_library_nor_new_weights_of_a_server_open_it(marked: Path) -> None:

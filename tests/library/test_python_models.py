@@ -55,9 +55,7 @@ def test_a_stream_that_is_left_early_leaves_a_model_that_answers(policy: charter
     assert whole == policy.reply(ASKED, max_tokens=8, seed=3)
 
 
-def test_scores_are_those_of_the_engine_and_of_the_preference_model(
-    policy: charter.Model, checkpoints: Path
-) -> None:
+def test_scores_are_those_of_the_engine_and_of_the_preference_model(policy: charter.Model, checkpoints: Path) -> None:
     replies = ["The one in town.", "Nobody knows."]
     local = LocalAssistant.open(checkpoints / "policy", policy.device, 1, policy.precision)
     assert policy.score(ASKED, replies) == local.score_replies([([user(ASKED)], replies)])[0]

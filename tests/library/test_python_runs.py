@@ -34,10 +34,7 @@ def test_a_plan_says_what_will_run_and_starts_nothing(here: Path, recipe: Recipe
 def test_a_recipe_is_a_file_a_folder_or_its_content(tmp_path: Path, here: Path, recipe: Recipe) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     shutil.copy(here / "asked.jsonl", tmp_path)
-    ids = [
-        [row["id"] for row in charter.plan(form).steps]
-        for form in (recipe, tmp_path, tmp_path / "recipe.yaml")
-    ]
+    ids = [[row["id"] for row in charter.plan(form).steps] for form in (recipe, tmp_path, tmp_path / "recipe.yaml")]
     assert ids[0] == ids[1] == ids[2]
 
 
@@ -94,13 +91,8 @@ def test_an_unfinished_step_is_not_handed_out(tmp_path: Path, here: Path, recipe
 def test_a_failing_step_is_one_error_and_jobs_are_counted(tmp_path: Path, here: Path, recipe: Recipe) -> None:
     with pytest.raises(Error, match="jobs is 0; expected a whole number from 1"):
         charter.run(recipe, jobs=0)
-    (tmp_path / "bad.jsonl").write_text(
-        '{"id": "a", "messages": [{"role": "user", "content": "hi"}]}\nnot JSON\n'
-    )
-    bad = {
-        "name": "bad",
-        "steps": [{"name": "s", "room": "prompts", "from": {"unsafe": str(tmp_path / "bad.jsonl")}}],
-    }
+    (tmp_path / "bad.jsonl").write_text('{"id": "a", "messages": [{"role": "user", "content": "hi"}]}\nnot JSON\n')
+    bad = {"name": "bad", "steps": [{"name": "s", "room": "prompts", "from": {"unsafe": str(tmp_path / "bad.jsonl")}}]}
     variables = dict(os.environ)
     with pytest.raises(Error, match=r"bad.jsonl:2: not JSON"):
         charter.run(bad, out=tmp_path / "bad")
@@ -157,15 +149,11 @@ def test_a_toy_is_evaluated_and_its_report_compared(
         charter.compare(report, "nowhere")
 
 
-def test_the_command_line_shows_the_same_plan(
-    here: Path, recipe: Recipe, tmp_path: Path, capsys: Any
-) -> None:
+def test_the_command_line_shows_the_same_plan(here: Path, recipe: Recipe, tmp_path: Path, capsys: Any) -> None:
     from charter.cli.main import execute
 
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     shutil.copy(here / "asked.jsonl", tmp_path)
     assert execute(["plan", str(tmp_path), "--set", "recipe.seed=5", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["steps"]
-    assert [row["id"] for row in shown] == [
-        row["id"] for row in charter.plan(tmp_path, {"recipe.seed": 5}).steps
-    ]
+    assert [row["id"] for row in shown] == [row["id"] for row in charter.plan(tmp_path, {"recipe.seed": 5}).steps]

@@ -37,9 +37,7 @@ def as_artifact(folder: Path, kind: str) -> Path:
     files = record_files(folder)
     write_manifest(
         folder,
-        Manifest(
-            kind=kind, id="0" * 64, status="done", step=folder.name, room="corpus", recipe="", files=files
-        ),  # type: ignore[arg-type]
+        Manifest(kind=kind, id="0" * 64, status="done", step=folder.name, room="corpus", recipe="", files=files),  # type: ignore[arg-type]
     )
     return folder
 

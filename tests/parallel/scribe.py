@@ -67,9 +67,7 @@ def scribe(policy: Path) -> Iterator[tuple[Scribe, str]]:
             self._send(writer.answer(self.path, {}))
 
         def do_POST(self) -> None:
-            self._send(
-                writer.answer(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            )
+            self._send(writer.answer(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
 
         def _send(self, found: dict[str, Any]) -> None:
             data = json.dumps(found).encode()

@@ -77,9 +77,7 @@ def test_half_an_environment_of_torchrun_is_refused(monkeypatch: pytest.MonkeyPa
     for name in ("RANK", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     with (
-        pytest.raises(
-            CharterError, match="WORLD_SIZE is 2, but RANK and MASTER_PORT aren't set: start the command"
-        ),
+        pytest.raises(CharterError, match="WORLD_SIZE is 2, but RANK and MASTER_PORT aren't set: start the command"),
         company(),
     ):
         pass
@@ -111,9 +109,7 @@ def test_a_state_in_pieces_is_put_together(tmp_path: Path) -> None:
     first.save(3, {})
     _cut(tmp_path, 2)
     assert second.load()[0] == 3
-    for mine, its in zip(
-        first.modules["model"].parameters(), second.modules["model"].parameters(), strict=True
-    ):
+    for mine, its in zip(first.modules["model"].parameters(), second.modules["model"].parameters(), strict=True):
         assert torch.equal(mine, its)
         mine_kept, its_kept = first.optimizer.state[mine], second.optimizer.state[its]
         assert mine_kept.keys() == its_kept.keys()

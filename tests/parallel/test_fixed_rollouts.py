@@ -43,9 +43,7 @@ def test_two_processes_learn_from_the_same_replies_what_one_does(
         alone(path, tmp_path / "one")
         written = len(writer.written)
         said = together(path, tmp_path / "two", 2)
-    assert writer.asked == 2 * written == 2 * 4 * (STEPS + 1), (
-        "the second run was given the first one's replies"
-    )
+    assert writer.asked == 2 * written == 2 * 4 * (STEPS + 1), "the second run was given the first one's replies"
     rows = [row for row in log_of(tmp_path / "two", "rl") if "loss" in row]
     assert len(rows) == STEPS
     distance = {key: apart(tmp_path / "one", tmp_path / "two", "rl", key) for key in ("loss", "reward", "kl")}
@@ -54,9 +52,7 @@ def test_two_processes_learn_from_the_same_replies_what_one_does(
     assert distance["kl"] < 1e-5 * max(abs(row["kl"]) for row in rows)
     kept = [log_of(tmp_path / name, "rl")[-1].get("kept_round") for name in ("one", "two")]
     assert kept[0] == kept[1] and (kept[0] is not None) == ("keep" in changes)
-    assert apart(tmp_path / "one", tmp_path / "two", "rl") < 1e-3, (
-        "of weights that moved by up to 20 such steps"
-    )
+    assert apart(tmp_path / "one", tmp_path / "two", "rl") < 1e-3, "of weights that moved by up to 20 such steps"
     assert abs(rows[-1]["kl"] - rows[0]["kl"]) > 0.05, "the policy moves"
     assert min(min(row["tokens_of_each"]) for row in rows) > 0, "both processes learn in every round"
     assert "rl: 2 processes learnt from" in said

@@ -12,15 +12,7 @@ from pretrain_world import corpus_folder, texts
 
 import toys
 
-SIZING = {
-    "layers": 2,
-    "width": 32,
-    "heads": 2,
-    "key_heads": 1,
-    "head_size": 16,
-    "feed_forward": 64,
-    "context": 32,
-}
+SIZING = {"layers": 2, "width": 32, "heads": 2, "key_heads": 1, "head_size": 16, "feed_forward": 64, "context": 32}
 
 
 def _rooms(steps: int) -> list[dict[str, Any]]:
@@ -45,10 +37,7 @@ def _rooms(steps: int) -> list[dict[str, Any]]:
             "from": {"corpus": "./corpus", "policy": "pretrain"},
             "settings": {
                 "learning": {"batch_tokens": 256, "microbatch_tokens": 128},
-                "window": {
-                    "stages": [{"window": 64, "steps": 3}, {"window": 128, "steps": 3}],
-                    "method": "yarn",
-                },
+                "window": {"stages": [{"window": 64, "steps": 3}, {"window": 128, "steps": 3}], "method": "yarn"},
                 "heldout": {"every": 20, "tokens": 200, "final_tokens": 400},
                 "samples": {"prompts": []},
             },
@@ -57,22 +46,12 @@ def _rooms(steps: int) -> list[dict[str, Any]]:
             "name": "finetune",
             "room": "finetune",
             "from": {"policy": "./policy", "dialogues": "shipped:helpful.train"},
-            "settings": {
-                "batch": 4,
-                "limit": 4 * steps,
-                "lr": 1e-3,
-                "microbatch_tokens": 512,
-                "lora": {"rank": 2},
-            },
+            "settings": {"batch": 4, "limit": 4 * steps, "lr": 1e-3, "microbatch_tokens": 512, "lora": {"rank": 2}},
         },
         {
             "name": "anchored",
             "room": "finetune",
-            "from": {
-                "policy": "finetune",
-                "dialogues": "shipped:helpful.train",
-                "anchor": "shipped:lookalikes.train",
-            },
+            "from": {"policy": "finetune", "dialogues": "shipped:helpful.train", "anchor": "shipped:lookalikes.train"},
             "settings": {
                 "batch": 4,
                 "limit": 40,
@@ -86,13 +65,7 @@ def _rooms(steps: int) -> list[dict[str, Any]]:
             "name": "preference",
             "room": "preference",
             "from": {"policy": "./policy", "comparisons": "shipped:comparisons.train"},
-            "settings": {
-                "batch": 4,
-                "epochs": passes,
-                "lr": 1e-4,
-                "evaluate_every": 10,
-                "pairs": {"limit": 30},
-            },
+            "settings": {"batch": 4, "epochs": passes, "lr": 1e-4, "evaluate_every": 10, "pairs": {"limit": 30}},
         },
         {
             "name": "averaged",
@@ -157,9 +130,7 @@ def _rooms(steps: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("steps", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_two_processes_learn_what_one_does(
-    steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_learn_what_one_does(steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     toys.policy_folder(tmp_path / "policy")
     as_artifact(corpus_folder(tmp_path / "corpus", texts(300), texts(20, 1)), "corpus")

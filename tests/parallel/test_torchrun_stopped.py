@@ -80,11 +80,7 @@ def test_an_error_in_one_process_ends_all_with_one_line(path: Path, tmp_path: Pa
     with started(path, out, 2, program=(str(LOSSES),)) as made:
         said, _ = made.communicate(timeout=240)  # not PATIENCE
     assert made.returncode == 1
-    lines = [
-        line
-        for line in said.splitlines()
-        if "charter: error" in line or "Traceback" in line.split("torch")[0]
-    ]
+    lines = [line for line in said.splitlines() if "charter: error" in line or "Traceback" in line.split("torch")[0]]
     assert [line for line in said.splitlines() if "charter: error" in line] == [
         "charter: error: step finetune: only this process fails"
     ], lines

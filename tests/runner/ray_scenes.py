@@ -113,9 +113,7 @@ class Scenes:
         recipe = load_recipe(self.root / "recipe.yaml", list(changes))
         return make_plan(recipe, self.root, self.root / name, Execution())
 
-    def run(
-        self, plan: Plan, workers: Company, progress: Watching, until: str | None = None
-    ) -> dict[str, Any]:
+    def run(self, plan: Plan, workers: Company, progress: Watching, until: str | None = None) -> dict[str, Any]:
         """Runs a plan; returns its artifacts, its error, and the processes and files that it left."""
         error = None
         try:
@@ -124,12 +122,7 @@ class Scenes:
             error = str(refused)
         leftovers = [path.name for path in sorted(plan.run.glob(".partial/*/*"))]
         processes = [process.pid for process in worker_processes()]
-        outcome = {
-            "made": describe_artifacts(plan),
-            "error": error,
-            "left": leftovers,
-            "processes": processes,
-        }
+        outcome = {"made": describe_artifacts(plan), "error": error, "left": leftovers, "processes": processes}
         return outcome | progress.describe()
 
     def spoil(self, plan: Plan) -> None:

@@ -85,9 +85,7 @@ def test_a_task_comes_through_json_and_gives_the_chunks_of_one_process(
         ({"path": Path("/nowhere/prompts.jsonl")}, r"does not see /nowhere/prompts.jsonl \(role prompts\)"),
     ],
 )
-def test_what_would_make_other_chunks_is_refused_in_one_line(
-    task: Task, change: dict[str, Any], words: str
-) -> None:
+def test_what_would_make_other_chunks_is_refused_in_one_line(task: Task, change: dict[str, Any], words: str) -> None:
     if "path" in change:
         inputs = tuple(
             entry.__class__(**{**entry.__dict__, **change}) if entry.role == "prompts" else entry

@@ -52,12 +52,8 @@ def beside(run: Run) -> Run:
 
 
 def artifacts(run: Path) -> dict[str, object]:
-    manifests = {
-        path.name: read_manifest(path) for path in run.iterdir() if (path / "manifest.json").exists()
-    }
-    return {
-        name: (m.id, m.status, m.files, m.metrics, m.inputs, m.environment) for name, m in manifests.items()
-    }
+    manifests = {path.name: read_manifest(path) for path in run.iterdir() if (path / "manifest.json").exists()}
+    return {name: (m.id, m.status, m.files, m.metrics, m.inputs, m.environment) for name, m in manifests.items()}
 
 
 def test_two_steps_run_at_once_and_make_what_they_make_in_turn(
@@ -138,16 +134,12 @@ def test_what_nobody_foresaw_is_one_line_with_its_traceback(
     folder: Path, plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, beside: Run
 ) -> None:
     monkeypatch.setenv("FAULT", "crash 0 right")
-    with pytest.raises(
-        CharterError, match=r"^step right: ValueError: nobody foresaw this; the traceback is in"
-    ):
+    with pytest.raises(CharterError, match=r"^step right: ValueError: nobody foresaw this; the traceback is in"):
         beside(plan_of(text=RECIPE))
     assert "produce" in (folder / "run" / ".partial" / "right" / "traceback.txt").read_text()
 
 
-def test_a_step_that_waits_for_people_holds_only_those_that_need_it(
-    folder: Path, plan_of: PlanOf, beside: Run
-) -> None:
+def test_a_step_that_waits_for_people_holds_only_those_that_need_it(folder: Path, plan_of: PlanOf, beside: Run) -> None:
     recipe = RECIPE + (
         "  - {name: votes, room: votes, from: {prompts: [left]}}\n"
         "  - {name: counted, room: words, from: {prompts: [votes]}}\n"
@@ -195,12 +187,7 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupt_or_a_kill_of_the_leader_ends_all_and_keeps_the_work(
-    folder: Path,
-    plan_of: PlanOf,
-    monkeypatch: pytest.MonkeyPatch,
-    meeting: Path,
-    how: signal.Signals,
-    beside: Run,
+    folder: Path, plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, meeting: Path, how: signal.Signals, beside: Run
 ) -> None:
     plan = plan_of(text=RECIPE.replace("count: 4", "count: 4, chunk: 1"))
     monkeypatch.setenv("FAULT", "meet 1 right")  # it waits there: `left` doesn't come

@@ -18,10 +18,7 @@ from charter.runner.live_log import Target, follow_logs, open_writer
 from charter.runner.plan import Plan
 
 PlanOf = Callable[..., Plan]
-ROWS = [
-    {"step": 0, "loss": 2.5, "lr": 1, "note": "words", "good": True},
-    {"step": 1, "loss": float("nan"), "kl": 0.5},
-]
+ROWS = [{"step": 0, "loss": 2.5, "lr": 1, "note": "words", "good": True}, {"step": 1, "loss": float("nan"), "kl": 0.5}]
 Calls = list[tuple[Any, ...]]
 
 
@@ -83,9 +80,7 @@ def test_finished_steps_and_work_under_other_settings_are_left_out(
     assert kept.rows == [("closed",)]
 
 
-def test_csv_has_a_file_a_step_and_its_last_lines_come_from_the_artifact(
-    plan_of: PlanOf, folder: Path
-) -> None:
+def test_csv_has_a_file_a_step_and_its_last_lines_come_from_the_artifact(plan_of: PlanOf, folder: Path) -> None:
     plan = plan_of()
     for _ in range(2):  # the second time begins anew
         with follow_logs(plan.run, plan.steps, open_writer(Target.csv, plan.run), print):
@@ -107,9 +102,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, module: str, **names: Any) -> None
     monkeypatch.setitem(sys.modules, module, package)
 
 
-def test_tensorboard_gets_scalars_by_step(
-    plan_of: PlanOf, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tensorboard_gets_scalars_by_step(plan_of: PlanOf, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: Calls = []
 
     class SummaryWriter:
@@ -176,9 +169,7 @@ def test_a_missing_package_is_named_before_anything_starts(
     target: Target, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)  # importing it fails
-    with pytest.raises(
-        CharterError, match=f"--log {target} needs the package {target}: pip install {target}"
-    ):
+    with pytest.raises(CharterError, match=f"--log {target} needs the package {target}: pip install {target}"):
         open_writer(target, tmp_path / "run")
     assert not list(tmp_path.iterdir())
 

@@ -107,9 +107,7 @@ def test_all_broken_sources_are_named_at_once_each_by_its_first_line(plan_here: 
 
 def test_a_file_of_two_roles_is_read_as_each_of_them(plan_here: PlanHere) -> None:
     Path("recipe.yaml").write_text(RECIPE.replace("./lessons.jsonl", "./prompts.jsonl"))
-    with pytest.raises(
-        CharterError, match=r"^step sl: role dialogues: prompts.jsonl:1: .* no assistant's turn"
-    ):
+    with pytest.raises(CharterError, match=r"^step sl: role dialogues: prompts.jsonl:1: .* no assistant's turn"):
         plan_here()
 
 
@@ -119,16 +117,12 @@ def test_answers_below_prompts_are_dropped_with_a_note_and_so_are_unread_rows(
     rows_file(Path("prompts.jsonl"), [dialogue("b", "how?", "so"), dialogue("d", "where?")])
     for _ in range(2):  # read, then remembered
         (note,) = plan_here().notes
-        assert note.startswith(
-            "step revisions: role prompts: 1 of 2 rows of prompts.jsonl end with the assistant"
-        )
+        assert note.startswith("step revisions: role prompts: 1 of 2 rows of prompts.jsonl end with the assistant")
     monkeypatch.setattr(local_rows, "LARGEST", 80)
     assert [note for note in plan_here().notes if "were not read" in note and "pairs.jsonl" in note]
 
 
-def test_a_cache_that_cannot_be_written_changes_nothing(
-    plan_here: PlanHere, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_cannot_be_written_changes_nothing(plan_here: PlanHere, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("cache").write_text("a file")
     assert plan_here().notes == ()
 

@@ -78,16 +78,12 @@ def plan_of_rows(folder: Path) -> Callable[[], Plan]:
     return plan
 
 
-def test_forecasts_follow_the_speed_and_count_the_start_of_each_step(
-    plan_of_rows: Callable[[], Plan],
-) -> None:
+def test_forecasts_follow_the_speed_and_count_the_start_of_each_step(plan_of_rows: Callable[[], Plan]) -> None:
     plan = plan_of_rows()
     assert list(expected_minutes(plan).values()) == [pytest.approx(6.0)] * 3
     keep_speed(MachineSpeed(2, GFLOPS / 4, COPIED))
     assert list(expected_minutes(plan).values()) == [pytest.approx(12.0)] * 3
-    assert [line.estimate.minutes for line in forecast(plan) if line.estimate] == [
-        pytest.approx(12 + START)
-    ] * 3
+    assert [line.estimate.minutes for line in forecast(plan) if line.estimate] == [pytest.approx(12 + START)] * 3
     assert json.loads(speed_file().read_text())["speed"]["threads"] == 2
 
 

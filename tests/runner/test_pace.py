@@ -49,9 +49,7 @@ def test_estimates_are_scaled_by_the_finished_steps(clock: Clock) -> None:
     assert pace.remaining() == pytest.approx(30)
     clock.minutes = 15
     scale = (15 + 3.4) / (10 + 3.4)  # the estimates weigh as much as a tenth of the run
-    assert pace.remaining() == pytest.approx(
-        scale * 24
-    )  # the step takes longer than was thought, by an unknown time
+    assert pace.remaining() == pytest.approx(scale * 24)  # the step takes longer than was thought, by an unknown time
     pace.finish("a")
     pace.begin("b", before=6.0)
     assert pace.remaining() == pytest.approx(scale * 24 - 6)
@@ -125,8 +123,7 @@ def test_no_step_of_seconds_multiplies_what_is_left(clock: Clock, took: float, m
 
 
 @pytest.mark.parametrize(
-    ("minutes", "words"),
-    [(0.0, "under a minute"), (1.2, "1 minute"), (34.4, "34 minutes"), (150.0, "2.5 hours")],
+    ("minutes", "words"), [(0.0, "under a minute"), (1.2, "1 minute"), (34.4, "34 minutes"), (150.0, "2.5 hours")]
 )
 def test_minutes_in_words(minutes: float, words: str) -> None:
     assert spell_minutes(minutes) == words

@@ -49,9 +49,7 @@ def test_ids_follow_settings_inputs_and_seed(plan_of: PlanOf, change: str, expec
     assert changed(plan_of(), plan_of(change)) == expected
 
 
-def test_ids_follow_files_execution_and_sources(
-    folder: Path, plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ids_follow_files_execution_and_sources(folder: Path, plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
     first = plan_of()
     everything = {"made", "taught", "report"}
     assert changed(first, plan_of(execution=Execution("cuda", "float32"))) == everything
@@ -75,9 +73,7 @@ def test_steps_run_after_what_they_are_made_from(plan_of: PlanOf) -> None:
     assert plan.steps[0].external[0].path == "../mine.jsonl"
 
 
-def test_a_default_can_be_left_out_only_by_an_empty_list_of_a_role_that_is_not_required(
-    plan_of: PlanOf,
-) -> None:
+def test_a_default_can_be_left_out_only_by_an_empty_list_of_a_role_that_is_not_required(plan_of: PlanOf) -> None:
     with pytest.raises(CharterError, match="needs the role red_team"):
         plan_of("report.from.red_team=[]")
 
@@ -100,10 +96,7 @@ def test_what_lies_beside_the_recipe_or_here_is_named_as_a_path(
 
 
 BAD = [
-    (
-        "made: {from: {prompts: report}}",
-        "depend on each other in a circle: report -> taught -> made -> report",
-    ),
+    ("made: {from: {prompts: report}}", "depend on each other in a circle: report -> taught -> made -> report"),
     (
         "taught: {from: {dialogues: mad}}",
         "step taught: dialogues: there is no step or source 'mad'; did you mean made?",
@@ -116,22 +109,10 @@ BAD = [
         "taught: {room: modle}",
         "step taught: there is no room 'modle'; did you mean model? allowed: words, model, grade",
     ),
-    (
-        "taught: {from: {dialogs: made}}",
-        "room model has no role 'dialogs'; did you mean dialogues?",
-    ),
-    (
-        "taught: {from: {}}",
-        "room model needs the role dialogues (dialogues)",
-    ),
-    (
-        "taught: {from: {dialogues: [made, made]}}",
-        "role dialogues takes one input and has 2",
-    ),
-    (
-        "taught: {from: {dialogues: made, base: made}}",
-        "role base takes checkpoint (policy), and made is dialogues",
-    ),
+    ("taught: {from: {dialogs: made}}", "room model has no role 'dialogs'; did you mean dialogues?"),
+    ("taught: {from: {}}", "room model needs the role dialogues (dialogues)"),
+    ("taught: {from: {dialogues: [made, made]}}", "role dialogues takes one input and has 2"),
+    ("taught: {from: {dialogues: made, base: made}}", "role base takes checkpoint (policy), and made is dialogues"),
     (
         "report: {from: {policy: taught, grader: taught}}",
         "takes checkpoint (preference), and taught is checkpoint (policy)",
@@ -152,38 +133,17 @@ BAD = [
         "made: {settings: {noise: {strenght: 1}}}",
         "unknown key noise.strenght; did you mean strength? allowed: strength",
     ),
-    (
-        "made: {settings: {count: 0}}",
-        "count: must be at least 1 (given 0)",
-    ),
-    (
-        "made: {settings: {count: many}}",
-        "count: must be a whole number (given 'many')",
-    ),
-    (
-        "made: {from: {prompts: [./none.jsonl]}}",
-        "there is no file or folder",
-    ),
+    ("made: {settings: {count: 0}}", "count: must be at least 1 (given 0)"),
+    ("made: {settings: {count: many}}", "count: must be a whole number (given 'many')"),
+    ("made: {from: {prompts: [./none.jsonl]}}", "there is no file or folder"),
     (
         "made: {from: {prompts: [shipped:red_team.trian]}}",
         "charter ships no data of that name; did you mean red_team.train?",
     ),
-    (
-        "made: {sttings: {}}",
-        "unknown key steps.2.sttings; did you mean settings?",
-    ),
-    (
-        "more: {room: grade, from: {policy: pkg:llm-smallm}}",
-        "knows no model package of that name",
-    ),
-    (
-        "more: {room: grade, from: {policy: openai:localhost}}",
-        "write the engine as scheme:URL#MODEL",
-    ),
-    (
-        "more: {room: grade, from: {policy: openai:http://me:secret@host#m}}",
-        "must not hold secrets",
-    ),
+    ("made: {sttings: {}}", "unknown key steps.2.sttings; did you mean settings?"),
+    ("more: {room: grade, from: {policy: pkg:llm-smallm}}", "knows no model package of that name"),
+    ("more: {room: grade, from: {policy: openai:localhost}}", "write the engine as scheme:URL#MODEL"),
+    ("more: {room: grade, from: {policy: openai:http://me:secret@host#m}}", "must not hold secrets"),
 ]
 
 
@@ -195,9 +155,7 @@ def test_each_thing_wrong_is_one_line(plan_of: PlanOf, recipe_of: RecipeOf, step
     assert "\n" not in str(caught.value) and "secret@" not in str(caught.value)
 
 
-def test_a_whole_run_or_an_unfinished_artifact_is_no_input(
-    folder: Path, plan_of: PlanOf, recipe_of: RecipeOf
-) -> None:
+def test_a_whole_run_or_an_unfinished_artifact_is_no_input(folder: Path, plan_of: PlanOf, recipe_of: RecipeOf) -> None:
     (folder / "old").mkdir()
     (folder / "old" / "run.json").write_text("{}")
     with pytest.raises(CharterError, match="old is a whole run; name one of its artifacts: none is done"):
@@ -248,12 +206,6 @@ def test_shares_beside_the_sources_are_the_mixture_by_position(
     ):  # fmt: skip
         with pytest.raises(CharterError, match=re.escape(wrong)):
             plan(dialogues, anchor, settings)
-    text = (
-        MIXED.replace("room: finetune", "room: rl").replace("dialogues", "prompts").replace("PROMPTS", named)
-    )
+    text = MIXED.replace("room: finetune", "room: rl").replace("dialogues", "prompts").replace("PROMPTS", named)
     with pytest.raises(CharterError, match="room rl takes all of its inputs and no `share`"):
-        plan_of(
-            text=text.replace("DIALOGUES", named)
-            .replace("      anchor: ANCHOR\n", "")
-            .replace("SETTINGS", "")
-        )
+        plan_of(text=text.replace("DIALOGUES", named).replace("      anchor: ANCHOR\n", "").replace("SETTINGS", ""))

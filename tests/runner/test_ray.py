@@ -39,11 +39,7 @@ def scenes(folder: Path, checkpoints: Path, *names: str) -> dict[str, Any]:
         pytest.skip("ray is not installed: pip install 'charter[ray]'")
     process = subprocess.run(
         [sys.executable, str(SCENES), str(folder), str(checkpoints), *names],
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": f"{package_folder().parent}:{SCENES.parents[1]}",
-        },
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{package_folder().parent}:{SCENES.parents[1]}"},
         capture_output=True,
         text=True,
         check=False,
@@ -59,9 +55,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, checkpoints: Path) -> dic
 
 
 @pytest.mark.slow
-def test_ids_files_and_metrics_are_those_of_one_process_though_a_worker_was_killed(
-    outcomes: dict[str, Any],
-) -> None:
+def test_ids_files_and_metrics_are_those_of_one_process_though_a_worker_was_killed(outcomes: dict[str, Any]) -> None:
     alone, killed = outcomes["alone"], outcomes["killed"]
     assert set(alone["made"]) == {"labels", "report"} and alone["error"] is None
     assert killed["made"] == alone["made"] and killed["error"] is None
@@ -84,17 +78,13 @@ def test_finished_steps_are_reused_without_workers(outcomes: dict[str, Any]) -> 
     assert outcomes["reused"]["workers"] == []
 
 
-def test_a_local_ray_listens_on_the_loopback_interface_alone_and_ends_with_the_run(
-    outcomes: dict[str, Any],
-) -> None:
+def test_a_local_ray_listens_on_the_loopback_interface_alone_and_ends_with_the_run(outcomes: dict[str, Any]) -> None:
     assert outcomes["listens"] == ["127.0.0.1"]
     assert outcomes["children"] == []
 
 
 @pytest.mark.slow
-def test_what_workers_refuse_and_their_end_are_one_line_and_chunks_are_kept(
-    tmp_path: Path, checkpoints: Path
-) -> None:
+def test_what_workers_refuse_and_their_end_are_one_line_and_chunks_are_kept(tmp_path: Path, checkpoints: Path) -> None:
     outcomes = scenes(tmp_path, checkpoints, "refused", "lost")
     refused, resumed, lost = outcomes["refused"], outcomes["resumed"], outcomes["lost"]
     assert refused["error"].startswith("step labels: ") and "\n" not in refused["error"]
@@ -218,9 +208,7 @@ def test_workers_belong_to_ray_and_torchrun_to_learning(monkeypatch: pytest.Monk
         ([2], 3, (3, 1)),
     ],
 )
-def test_cores_are_spread_over_workers(
-    cores: list[int], workers: int | None, expected: tuple[int, int]
-) -> None:
+def test_cores_are_spread_over_workers(cores: list[int], workers: int | None, expected: tuple[int, int]) -> None:
     count, each = spread(cores, workers)
     assert (count, each) == expected
     assert places(cores, each) >= count or each == 1

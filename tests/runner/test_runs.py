@@ -42,17 +42,13 @@ def expected_notes(*steps: str) -> list[str]:
     return [line for started, step in zip(lines, steps, strict=True) for line in (started, f"{step}: done")]
 
 
-def test_a_run_makes_whole_artifacts_and_a_second_reuses_them(
-    folder: Path, plan_of: PlanOf, run: Run
-) -> None:
+def test_a_run_makes_whole_artifacts_and_a_second_reuses_them(folder: Path, plan_of: PlanOf, run: Run) -> None:
     assert run(plan_of()) == expected_notes("made", "taught", "report")
     for step, kind in (("made", "dialogues"), ("taught", "checkpoint"), ("report", "report")):
         manifest = read_manifest(folder / "run" / step)
         assert (manifest.status, manifest.kind) == ("done", kind)
         assert verify_files(folder / "run" / step, manifest) == []
-    assert (
-        manifest.restricted == ["harmful.jsonl"] and read_manifest(folder / "run" / "made").restricted == []
-    )
+    assert manifest.restricted == ["harmful.jsonl"] and read_manifest(folder / "run" / "made").restricted == []
     modes = {f.path: (folder / "run/report" / f.path).stat().st_mode & 0o777 for f in manifest.files}
     assert modes["harmful.jsonl"] == 0o600 != modes["report.json"]
     assert not list((folder / "run" / ".partial").iterdir())
@@ -74,9 +70,7 @@ def test_sources_edited_while_a_run_goes_on_stop_it(
     assert not (folder / "run" / "made").exists()
 
 
-def test_other_settings_supersede_and_the_old_are_found_again(
-    folder: Path, plan_of: PlanOf, run: Run
-) -> None:
+def test_other_settings_supersede_and_the_old_are_found_again(folder: Path, plan_of: PlanOf, run: Run) -> None:
     run(plan_of())
     first = read_manifest(folder / "run" / "taught")
     assert statuses(plan_of("taught.lr=2e-3")) == {"made": "reused", "taught": "run", "report": "run"}
@@ -119,9 +113,7 @@ def test_chunks_resume_without_redoing(
     monkeypatch.setenv("CALLS", str(calls))
     monkeypatch.setenv("FAULT", "crash 2")
     plan = plan_of("made.noise.strength=1.0")
-    with pytest.raises(
-        CharterError, match=r"step made: ValueError: nobody foresaw this; the traceback is in"
-    ):
+    with pytest.raises(CharterError, match=r"step made: ValueError: nobody foresaw this; the traceback is in"):
         run(plan)
     partial = folder / "run" / ".partial" / "made"
     assert read_manifest(partial).status == "failed"
@@ -177,8 +169,7 @@ def test_work_that_saved_nothing_is_not_kept(
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "status"),
-    [("interrupt 1", KeyboardInterrupt, "started"), ("full 1", CharterError, "failed")],
+    ("fault", "error", "status"), [("interrupt 1", KeyboardInterrupt, "started"), ("full 1", CharterError, "failed")]
 )
 def test_an_interrupt_and_a_full_disk_keep_the_work(
     folder: Path,
@@ -207,9 +198,7 @@ def test_a_resume_under_another_environment_is_refused(
         run(plan_of())
     monkeypatch.setenv("FAULT", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    with pytest.raises(
-        CharterError, match=r"threads 2 .* resume with 7, .*OMP_NUM_THREADS=2, .*gc .* --partial"
-    ):
+    with pytest.raises(CharterError, match=r"threads 2 .* resume with 7, .*OMP_NUM_THREADS=2, .*gc .* --partial"):
         run(plan_of())
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     with pytest.raises(CharterError, match=r"precision float32 .* bfloat16, .*--precision float32"):
@@ -366,10 +355,7 @@ def test_an_unwritable_directory_is_one_line(
 
         return write
 
-    for place, advice in (
-        (folder / "run/run.json", "choose another directory with --out"),
-        (folder / "x", "name an"),
-    ):
+    for place, advice in ((folder / "run/run.json", "choose another directory with --out"), (folder / "x", "name an")):
         monkeypatch.setattr(execute_module, "write_run_file", refuse(place))
         with pytest.raises(CharterError, match=rf"read-only \({place}\): change its rights or {advice}"):
             run(plan_of())
@@ -377,9 +363,7 @@ def test_an_unwritable_directory_is_one_line(
 
 def test_a_run_directory_that_cannot_be_made_is_one_line(folder: Path, plan_of: PlanOf, run: Run) -> None:
     (folder / "run").symlink_to("/proc/nowhere")
-    with pytest.raises(
-        CharterError, match=r"cannot create the run directory .*run \(.*\): choose another with --out$"
-    ):
+    with pytest.raises(CharterError, match=r"cannot create the run directory .*run \(.*\): choose another with --out$"):
         run(plan_of())
 
 
@@ -394,9 +378,7 @@ def test_killed_at_any_instant(tmp_path: Path, every: int, least: int) -> None:
     assert int(process.stdout.split()[0]) > least  # instants at which it was killed
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="what is measured is glibc's, and Linux tells it"
-)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is measured is glibc's, and Linux tells it")
 def test_memory_that_a_step_left_free_goes_back_to_the_system() -> None:
     """Under the launcher's settings the allocator keeps everything below the last used block."""
     lines = (
@@ -439,7 +421,5 @@ def test_steps_share_the_file_of_answers_of_this_code_and_machine(
     assert caches[-1] != name and not name.exists(), "threads round otherwise"
     caches[-1].write_text("answers")
     run(plan_of("made.count=5"))
-    assert [path for path, _ in sweep(folder / "run", partial=False, superseded=False, answers=True)] == [
-        shelf
-    ]
+    assert [path for path, _ in sweep(folder / "run", partial=False, superseded=False, answers=True)] == [shelf]
     assert not shelf.exists()

@@ -169,9 +169,7 @@ def test_who_does_not_lead_is_silent_and_removes_no_file_of_others(tmp_path: Pat
     assert not (tmp_path / "metrics.json").exists()
 
 
-def test_who_leads_removes_no_file_that_another_writes_and_who_is_alone_removes_what_is_left(
-    tmp_path: Path,
-) -> None:
+def test_who_leads_removes_no_file_that_another_writes_and_who_is_alone_removes_what_is_left(tmp_path: Path) -> None:
     for area in ("state", "files"):
         (tmp_path / area).mkdir()
         (tmp_path / area / ".tmp-key-00000.json").write_text("of one who is writing")

@@ -33,9 +33,7 @@ def statuses(plan: Plan) -> dict[str, str]:
     return {line.planned.name: line.status for line in forecast(plan)}
 
 
-def test_steps_that_do_not_need_it_go_on_and_the_run_says_who_waits(
-    folder: Path, plan_of: PlanOf, run: Run
-) -> None:
+def test_steps_that_do_not_need_it_go_on_and_the_run_says_who_waits(folder: Path, plan_of: PlanOf, run: Run) -> None:
     plan = plan_of(text=RECIPE)
     line = LINE.format(run=folder / "run")
     with pytest.raises(Waiting) as waiting:
@@ -89,9 +87,7 @@ def test_what_needs_a_waiting_step_is_left_and_goes_on_when_people_came(
     assert run(plan_of()) == [f"{step}: reused" for step in ("votes", "learnt", "report", "made")]
 
 
-def test_what_people_gave_outlives_a_sweep_of_unfinished_work(
-    folder: Path, plan_of: PlanOf, run: Run
-) -> None:
+def test_what_people_gave_outlives_a_sweep_of_unfinished_work(folder: Path, plan_of: PlanOf, run: Run) -> None:
     with pytest.raises(Waiting):
         run(plan_of(text=NEEDED))
     (folder / "run.people" / "votes" / "answers").write_text("one\ntwo\nthree\n")

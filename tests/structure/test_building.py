@@ -55,9 +55,7 @@ def place(parts: tuple[str, ...]) -> tuple[str, str]:
 
 def commands(path: Path) -> bool:
     """Whether a file holds commands, which import inside their functions what takes long to load."""
-    return name(path).startswith(("charter/cli/", "charter_service/commands/")) or path.stem.endswith(
-        "commands"
-    )
+    return name(path).startswith(("charter/cli/", "charter_service/commands/")) or path.stem.endswith("commands")
 
 
 def loads_late(path: Path) -> bool:
@@ -124,22 +122,15 @@ def test_imports_follow_the_laws(path: Path) -> None:
                 f"law 2, the library imports the ground, runner and terminal, and rooms inside a function: {where}"
             )
         elif here[1] == "__init__":
-            assert target[1:3] == ("library", "public"), (
-                f"law 4, the package finds the library's names: {where}"
-            )
+            assert target[1:3] == ("library", "public"), f"law 4, the package finds the library's names: {where}"
         elif here[1] == "cli":
-            assert there[0] in ("floor", "top") or inside, (
-                f"law 4, only a command's function imports a room: {where}"
-            )
+            assert there[0] in ("floor", "top") or inside, f"law 4, only a command's function imports a room: {where}"
 
 
 def modules(path: Path) -> set[Path]:
     """The files that a file imports, those for types alone too: of each name, or of the module that has it."""
     named = (SRC.joinpath(*target) for target, _ in imports(path))
-    files = (
-        next((f for f in (n.with_suffix(".py"), n.parent.with_suffix(".py")) if f.is_file()), None)
-        for n in named
-    )
+    files = (next((f for f in (n.with_suffix(".py"), n.parent.with_suffix(".py")) if f.is_file()), None) for n in named)
     return {file for file in files if file is not None}
 
 

@@ -206,19 +206,7 @@ def test_commands_of_the_lab_work_without_extras(bare: dict[str, str], tmp_path:
         "--help",
         *(
             f"{command} --help"
-            for command in [
-                "init",
-                "plan",
-                "run",
-                "show",
-                "chat",
-                "eval",
-                "compare",
-                "gate",
-                "elo",
-                "review",
-                "gc",
-            ]
+            for command in ["init", "plan", "run", "show", "chat", "eval", "compare", "gate", "elo", "review", "gc"]
         ),
         *(f"{command} --help" for command in ["data", "arena", "conduct", "keys", "policy", "card", "serve"]),
         "init mine",

@@ -88,9 +88,7 @@ def test_torch_is_asked_for_without_a_build_or_a_newer_floor() -> None:
 
 def instructions() -> list[tuple[str, str]]:
     """(instruction, its text) of the Dockerfile, in order."""
-    lines = [
-        line for line in (ROOT / "Dockerfile").read_text("utf-8").splitlines() if line[:1] not in ("#", "")
-    ]
+    lines = [line for line in (ROOT / "Dockerfile").read_text("utf-8").splitlines() if line[:1] not in ("#", "")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [(word, text) for word, _, text in (line.partition(" ") for line in joined.splitlines())]
 
@@ -147,6 +145,4 @@ def test_the_image_has_the_extras_that_a_service_needs() -> None:
     assert {"serve", "postgresql"} == set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
     for text in texts("RUN"):
         if "--no-deps" in text:
-            assert text in (ROOT / "Makefile").read_text("utf-8").replace("--quiet ", "").replace(
-                "$(PIP)", "pip"
-            )
+            assert text in (ROOT / "Makefile").read_text("utf-8").replace("--quiet ", "").replace("$(PIP)", "pip")

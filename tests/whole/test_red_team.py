@@ -15,9 +15,7 @@ from charter.ground.settings.recipe import load_recipe
 from charter.runner.plan import Plan, make_plan
 
 RECIPE = Path(__file__).parents[2] / "recipes/red_team.yaml"
-STEPS: dict[str, dict[str, Any]] = {
-    step["name"]: step for step in yaml.safe_load(RECIPE.read_text())["steps"]
-}
+STEPS: dict[str, dict[str, Any]] = {step["name"]: step for step in yaml.safe_load(RECIPE.read_text())["steps"]}
 ATTACKS = [name for name, step in STEPS.items() if step["room"] == "attack"]
 REPORTS = [name for name, step in STEPS.items() if step["room"] == "evaluate"]
 SEARCHED, JUDGED = "../runs/study-11/pm_reward", "../runs/study-11/pm_grader"
@@ -48,9 +46,7 @@ def test_it_plans_from_a_studys_folder(plan: Plan) -> None:
 def test_all_stages_are_attacked_alike(plan: Plan) -> None:
     settings = {planned.name: planned.resolved for planned in plan.steps}
     assert all(settings[name] == settings[ATTACKS[0]] for name in ATTACKS), "so splits are equal too"
-    prompts = {
-        name: STEPS[name]["from"]["prompts"] == STEPS[ATTACKS[0]]["from"]["prompts"] for name in ATTACKS
-    }
+    prompts = {name: STEPS[name]["from"]["prompts"] == STEPS[ATTACKS[0]]["from"]["prompts"] for name in ATTACKS}
     assert all(prompts.values())
 
 
@@ -63,9 +59,7 @@ def test_no_grader_reports_on_what_it_chose() -> None:
 
 
 def test_every_stage_and_way_gets_the_same_attempts() -> None:
-    asked = [
-        (STEPS[name]["from"]["attacks"], STEPS[name]["settings"]["change"]["attacks"]) for name in REPORTS
-    ]
+    asked = [(STEPS[name]["from"]["attacks"], STEPS[name]["settings"]["change"]["attacks"]) for name in REPORTS]
     assert all(one == asked[0] for one in asked)
     shown = {name: STEPS[name]["settings"].get("show", {}).get("mode", "policy") for name in REPORTS}
     assert set(shown.values()) == {"policy", "plain", "prompted", "rejection"}
@@ -73,9 +67,6 @@ def test_every_stage_and_way_gets_the_same_attempts() -> None:
 
 def test_what_is_learnt_is_of_the_search_alone() -> None:
     """Confirmed attacks are of seen families and requests, so the unseen ones stay unseen."""
-    assert (
-        STEPS["revisions"]["from"]["prompts"] == ATTACKS[:3]
-        and "attack_mitigated" not in STEPS["revisions"]["from"]
-    )
+    assert STEPS["revisions"]["from"]["prompts"] == ATTACKS[:3] and "attack_mitigated" not in STEPS["revisions"]["from"]
     assert STEPS["attack_mitigated"]["from"]["policy"] == "line_mitigated"
     assert STEPS["eval_mitigated"]["from"]["baseline"] == "eval_rl"

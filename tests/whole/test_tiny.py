@@ -41,9 +41,7 @@ def environment(cache: Path) -> dict[str, str]:
     }
 
 
-def charter(
-    folder: Path, *words: object, killed: tuple[object, ...] = ()
-) -> subprocess.CompletedProcess[str]:
+def charter(folder: Path, *words: object, killed: tuple[object, ...] = ()) -> subprocess.CompletedProcess[str]:
     start = [KILLER, *killed] if killed else ["-m", "charter"]
     return subprocess.run(
         [sys.executable, *map(str, [*start, *words])],
@@ -55,9 +53,7 @@ def charter(
     )
 
 
-def run(
-    folder: Path, out: str, *words: object, killed: tuple[object, ...] = ()
-) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, out: str, *words: object, killed: tuple[object, ...] = ()) -> subprocess.CompletedProcess[str]:
     return charter(folder, "run", RECIPE, "--out", out, "--device", "cpu", *words, killed=killed)
 
 
@@ -94,21 +90,13 @@ def test_reported_numbers_lie_where_they_can(finished: Path) -> None:
     by_name = {step["name"]: step["metrics"] for step in records(finished, "tiny")}
     for name in (n for n in STEPS if n.startswith("eval_")):
         metrics = by_name[name]
-        assert {
-            "harm_rate",
-            "lookalike_refusal_rate",
-            "helpful_score",
-            "hhh_policy",
-            "bits_per_byte",
-        } <= metrics.keys()
+        assert {"harm_rate", "lookalike_refusal_rate", "helpful_score", "hhh_policy", "bits_per_byte"} <= metrics.keys()
         assert all(0 <= metrics[key] <= 1 for key in metrics if key.endswith("_rate"))
     assert by_name["eval_rl"].keys() >= {"harm_rating", "harm_rating_lookalikes"}
     assert by_name["taught"]["tokens_learnt"] < by_name["taught"]["tokens_read"]
     first = json.loads((finished / "tiny/rl/log.jsonl").read_text().splitlines()[0])
     assert abs(first["kl"]) < 1e-4 and first["clip_fraction"] == 0
-    curve = [
-        json.loads(line)["loss"] for line in (finished / "tiny/start/log.jsonl").read_text().splitlines()
-    ]
+    curve = [json.loads(line)["loss"] for line in (finished / "tiny/start/log.jsonl").read_text().splitlines()]
     assert sum(curve[-10:]) / 10 < sum(curve[:10]) / 10 - 1, "the start has learnt something"
 
 
@@ -173,9 +161,7 @@ def with_hashes_made_again(folder: Path, **changes: Any) -> None:
 def test_a_score_changed_in_the_cards_json_is_caught_though_hashes_were_made_again(copy: Path) -> None:
     path = copy / "card/card.json"
     content = json.loads(path.read_text())
-    number = next(
-        n for n in content["numbers"] if "harm_rate" in json.dumps(n) and isinstance(n.get("value"), float)
-    )
+    number = next(n for n in content["numbers"] if "harm_rate" in json.dumps(n) and isinstance(n.get("value"), float))
     number["value"] = number["value"] / 2 + 0.001
     path.write_text(json.dumps(content, indent=1))
     with_hashes_made_again(copy / "card")
@@ -195,9 +181,7 @@ def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Pat
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     made = {s.name: s for s in keep_tables(report)}
     metrics = [
-        m.model_copy(update={"value": s.value, "low": s.low, "high": s.high})
-        if (s := made.get(m.name))
-        else m
+        m.model_copy(update={"value": s.value, "low": s.low, "high": s.high}) if (s := made.get(m.name)) else m
         for m in read_manifest(report).metrics
     ]
     with_hashes_made_again(report, metrics=metrics)
@@ -213,12 +197,7 @@ def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Pat
 MOMENTS = [
     ("start", "charter.ground.learn.loop:update", 6, "before"),  # the step is not taken
     ("start", "charter.ground.learn.checkpoint:save_file", 3, "after"),  # half of a resume state is written
-    (
-        "debiased",
-        "charter.rooms.debias.run:answer_rows",
-        2,
-        "after",
-    ),  # answers are there, their chunk is not saved
+    ("debiased", "charter.rooms.debias.run:answer_rows", 2, "after"),  # answers are there, their chunk is not saved
     ("debiased", "charter.ground.learn.loop:update", 4, "before"),
     ("taught", "charter.ground.learn.product:save_policy", 1, "after"),  # all is written, nothing published
     ("revisions", "charter.rooms.critique.run:_drafts", 2, "after"),  # a chunk is made and not saved
@@ -229,12 +208,7 @@ MOMENTS = [
     ("best", "charter.rooms.select.replies:_sample_chunk", 2, "after"),
     ("rater", "charter.ground.learn.loop:update", 7, "after"),
     ("rl", "charter.rooms.rl.run:update", 3, "after"),  # the first of the second round's two minibatches
-    (
-        "rl",
-        "charter.rooms.rl.policy:Policy.reference_logprobs",
-        1,
-        "after",
-    ),  # right after that resume, mid-round
+    ("rl", "charter.rooms.rl.policy:Policy.reference_logprobs", 1, "after"),  # right after that resume, mid-round
     ("eval_rl", "charter.rooms.evaluate.replying:sample", 2, "after"),
     ("votes", "charter_service.arena.pairs:_sampled", 2, "after"),
     ("reviews", "charter_service.review.run:flagged_cases", 1, "after"),
@@ -284,13 +258,8 @@ def test_killed_in_every_room_and_resumed_is_equal_to_unbroken(tmp_path: Path) -
         died = run(tmp_path, "broken", *CHANGES, killed=moment)
         assert died.returncode == -signal.SIGKILL, (moment, died.returncode, died.stderr[-2000:])
         for path in (tmp_path / "broken").iterdir():
-            assert path.name.startswith(".") or not path.is_dir() or read_manifest(path).status == "done", (
-                moment
-            )
-        assert not (tmp_path / "broken" / moment[0]).exists(), (
-            moment,
-            "the step is visible before it is done",
-        )
+            assert path.name.startswith(".") or not path.is_dir() or read_manifest(path).status == "done", moment
+        assert not (tmp_path / "broken" / moment[0]).exists(), (moment, "the step is visible before it is done")
     last = run(tmp_path, "broken", *CHANGES)
     assert last.returncode == 0, last.stderr[-2000:]
     unbroken, resumed = made_of(tmp_path / "whole"), made_of(tmp_path / "broken")

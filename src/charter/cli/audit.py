@@ -22,9 +22,7 @@ def reading(
     step: Step,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", metavar="DIR", help="Where the forms go; default: beside the run, STEP.verdict."
-        ),
+        typer.Option("--out", metavar="DIR", help="Where the forms go; default: beside the run, STEP.verdict."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -34,11 +32,7 @@ def reading(
 
     audit = _audit(step)
     readings = reading_list(audit)
-    folder = (
-        out
-        or audit.folder.parent.with_name(f"{audit.folder.parent.name}.people")
-        / f"{audit.folder.name}.verdict"
-    )
+    folder = out or audit.folder.parent.with_name(f"{audit.folder.parent.name}.people") / f"{audit.folder.name}.verdict"
     folder.mkdir(parents=True, exist_ok=True)
     forms = [folder / f"{party}.yaml" for party in PARTIES]
     if there := next((form for form in forms if form.exists()), None):
@@ -65,8 +59,7 @@ def verdict(
         Path | None, typer.Option("--evaluator", metavar="FILE", help="The form of the other party.")
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Where the verdict goes; default: RUN/STEP-verdict."),
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the verdict goes; default: RUN/STEP-verdict.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -88,9 +81,7 @@ def verdict(
     target = out or audit.folder.parent / f"{audit.folder.name}-verdict"
     manifest = write_verdict(closed, audit, target, source_of(open_room("audit")))
     if as_json:
-        print(
-            json.dumps({"verdict": str(target), "id": manifest.id} | closed.model_dump(mode="json"), indent=1)
-        )
+        print(json.dumps({"verdict": str(target), "id": manifest.id} | closed.model_dump(mode="json"), indent=1))
         return
     print(page(closed, readings))
     print(f"closed until {closed.expires[:10]}: {target} (id {manifest.id[:12]})")
@@ -126,8 +117,7 @@ def elicitation(
 def signoff(
     step: Step,
     file: Annotated[
-        Path | None,
-        typer.Argument(metavar="[FILE]", help="A copy of its signoff.jsonl that people filled in."),
+        Path | None, typer.Argument(metavar="[FILE]", help="A copy of its signoff.jsonl that people filled in.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -171,9 +161,7 @@ def signoff(
         for topic in awaited:
             print(f"waits   {topic}")
     if awaited:
-        raise Waiting(
-            f"{len(awaited)} of {len(topics)} topics wait for a person: fill in a copy of {folder / SIGNOFF}"
-        )
+        raise Waiting(f"{len(awaited)} of {len(topics)} topics wait for a person: fill in a copy of {folder / SIGNOFF}")
     if not as_json:
         print(yaml.safe_dump({"oversight": {"security": rows}}, sort_keys=False), end="")
 

@@ -17,8 +17,7 @@ from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
 
 Run = Annotated[
-    str,
-    typer.Argument(metavar="RUN", help="A run with a card, or a card.", autocompletion=complete_product),
+    str, typer.Argument(metavar="RUN", help="A run with a card, or a card.", autocompletion=complete_product)
 ]
 
 
@@ -46,8 +45,7 @@ def find_page(place: Path) -> Path:
 
 
 def card_verify(
-    run: Run,
-    deep: Annotated[bool, typer.Option("--deep", help="Draw the samples again and compare.")] = False,
+    run: Run, deep: Annotated[bool, typer.Option("--deep", help="Draw the samples again and compare.")] = False
 ) -> None:
     """Check every number of a card against the artifacts of its run."""
     from charter.runner.verify import verify
@@ -87,8 +85,7 @@ def card_export(
         str, typer.Option("--model", metavar="OWNER/NAME", help="Name of the model (every-eval-ever).")
     ] = "",
     organization: Annotated[
-        str,
-        typer.Option("--organization", metavar="NAME", help="Who publishes the scores (every-eval-ever)."),
+        str, typer.Option("--organization", metavar="NAME", help="Who publishes the scores (every-eval-ever).")
     ] = "unknown",
     samples: Annotated[
         bool, typer.Option("--samples/--no-samples", help="Write each sample too (every-eval-ever).")
@@ -97,8 +94,7 @@ def card_export(
         bool, typer.Option("--harmful", help="Write samples with harmful text too (every-eval-ever).")
     ] = False,
     dataset: Annotated[
-        str,
-        typer.Option("--dataset", metavar="OWNER/NAME", help="Hub data set of the prompts (eval-results)."),
+        str, typer.Option("--dataset", metavar="OWNER/NAME", help="Hub data set of the prompts (eval-results).")
     ] = "",
 ) -> None:
     """Write the scores of a run for public collections, with intervals, settings and samples."""

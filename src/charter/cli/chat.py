@@ -30,21 +30,17 @@ def chat(
     system: Annotated[str, typer.Option("--system", metavar="TEXT", help="System prompt.")] = "",
     temperature: Annotated[
         float | None,
-        typer.Option(
-            "--temperature", min=0.0, help="0: always the likeliest token; default: the model's own."
-        ),
+        typer.Option("--temperature", min=0.0, help="0: always the likeliest token; default: the model's own."),
     ] = None,
     top_p: Annotated[
-        float | None,
-        typer.Option("--top-p", min=0.001, max=1.0, help="Draw from this share of the likeliest."),
+        float | None, typer.Option("--top-p", min=0.001, max=1.0, help="Draw from this share of the likeliest.")
     ] = None,
     top_k: Annotated[
         int | None, typer.Option("--top-k", min=0, help="Draw from this many likeliest tokens; 0: all.")
     ] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest reply.")] = 256,
     file: Annotated[
-        list[str] | None,
-        typer.Option("--file", metavar="PATH", help="A document to talk about; may be repeated."),
+        list[str] | None, typer.Option("--file", metavar="PATH", help="A document to talk about; may be repeated.")
     ] = None,
     ask: Annotated[
         list[str] | None,

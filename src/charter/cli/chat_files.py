@@ -43,9 +43,7 @@ def read_file(path: str) -> File:
     except Unreadable as error:
         raise CharterError(f"--file {path}: {error}") from None
     except OSError as error:
-        raise CharterError(
-            f"--file {path}: {error.strerror or error}; name a file that can be read"
-        ) from None
+        raise CharterError(f"--file {path}: {error.strerror or error}; name a file that can be read") from None
     return File(document.name, document.text)
 
 

@@ -13,13 +13,7 @@ from dataclasses import dataclass, field
 from charter.cli.chat_files import File, Style, format_files
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.generate.assistant import (
-    Assistant,
-    LocalAssistant,
-    Prompt,
-    default_decoding,
-    open_assistant,
-)
+from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt, default_decoding, open_assistant
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.engine_limits import CACHE_BYTES, Bounds
 from charter.ground.generate.remote import RemoteAssistant
@@ -92,9 +86,7 @@ class Talk:
             )
 
 
-COMMANDS = (
-    "/reset starts a new conversation, /limits shows what models can't do, /quit ends, /help shows this"
-)
+COMMANDS = "/reset starts a new conversation, /limits shows what models can't do, /quit ends, /help shows this"
 # From this many tokens on, reading the prompt shows a progress bar.
 LONG = 4096
 
@@ -167,9 +159,7 @@ def _keep_cache(assistant: LocalAssistant) -> LocalAssistant:
     """The same with an engine that keeps what it read: the next question about a long text is answered sooner."""
     old = assistant.engine
     bounds = Bounds(kept=min(CACHE_BYTES, old.context * old.cache.token_bytes))
-    return LocalAssistant(
-        Engine(old.model, old.tokenizer, 1, ends=old.ends, bounds=bounds), assistant.template
-    )
+    return LocalAssistant(Engine(old.model, old.tokenizer, 1, ends=old.ends, bounds=bounds), assistant.template)
 
 
 def _answer(talk: Talk, line: str) -> None:
@@ -200,8 +190,7 @@ def _answer(talk: Talk, line: str) -> None:
     if style.as_json:
         seconds = {"first": round((first or ended) - began, 3), "all": round(ended - began, 3)}
         print(
-            json.dumps(_facts(talk, messages, completion, reply) | {"seconds": seconds}, ensure_ascii=False),
-            flush=True,
+            json.dumps(_facts(talk, messages, completion, reply) | {"seconds": seconds}, ensure_ascii=False), flush=True
         )
     else:
         print(flush=True)

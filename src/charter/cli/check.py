@@ -52,9 +52,7 @@ Kind = Annotated[
 ]
 
 
-def constitution_check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A constitution in YAML.")],
-) -> None:
+def constitution_check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A constitution in YAML.")]) -> None:
     """Check a constitution and summarise it."""
     report = check(load(file))
     print(f"{file}: {report.summary}")
@@ -77,20 +75,15 @@ def data_import(
     to: Out,
     kind: Kind = None,
     axis: Annotated[
-        Axis | None,
-        typer.Option("--axis", help="Axis of comparisons that name none; default: from the file's name."),
+        Axis | None, typer.Option("--axis", help="Axis of comparisons that name none; default: from the file's name.")
     ] = None,
     exam: Annotated[
         str | None,
-        typer.Option(
-            "--exam", metavar="NAME", help="FILE is an exam paper of this name: JSONL, CSV, text or PDF."
-        ),
+        typer.Option("--exam", metavar="NAME", help="FILE is an exam paper of this name: JSONL, CSV, text or PDF."),
     ] = None,
     pictures: Annotated[
         Path | None,
-        typer.Option(
-            "--pictures", metavar="FILE", help="With --exam: rows with id and text, a picture described."
-        ),
+        typer.Option("--pictures", metavar="FILE", help="With --exam: rows with id and text, a picture described."),
     ] = None,
     force: Force = False,
 ) -> None:
@@ -104,9 +97,7 @@ def data_import(
     path = _between(file, to, force)
     if exam is not None:
         if kind or axis:
-            raise CharterError(
-                "--exam reads items of exams, which have no --kind and no --axis; leave them out"
-            )
+            raise CharterError("--exam reads items of exams, which have no --kind and no --axis; leave them out")
         print(write_exam(path, to, exam, pictures))
         return
     if pictures is not None:
@@ -135,18 +126,12 @@ def data_export(
     refuse(path, "its rows are not exported")
     rows = read_rows(path, kind)
     if not rows.records:
-        raise CharterError(
-            f"{file} holds {rows.kind}, and other tools have no columns for them; use the file as it is"
-        )
+        raise CharterError(f"{file} holds {rows.kind}, and other tools have no columns for them; use the file as it is")
     if not harmful and _restricted(path, rows.kind):
         raise CharterError(f"{file} may hold harmful text; export it with --harmful")
     if form is Form.hh and rows.kind is not DataKind.comparisons:
-        raise CharterError(
-            f"{file} holds {rows.kind}, and the form hh takes comparisons only; use --form trl"
-        )
-    write_jsonl(
-        to, [to_hh(r) if form is Form.hh and isinstance(r, Comparison) else to_trl(r) for r in rows.records]
-    )
+        raise CharterError(f"{file} holds {rows.kind}, and the form hh takes comparisons only; use --form trl")
+    write_jsonl(to, [to_hh(r) if form is Form.hh and isinstance(r, Comparison) else to_trl(r) for r in rows.records])
     _say(str(to), replace(rows, summary=f"{rows.summary}, in the form {form.value}"), note_left_out(rows))
 
 
@@ -191,9 +176,7 @@ def find_rows(name: str) -> Path:
     source_path = resolve(name).path if name.startswith(("data:", "shipped:")) else None
     path = source_path or find_place(name) or Path(name)
     if path.suffix in (".yaml", ".yml"):
-        raise CharterError(
-            f"{name} is not a file of rows; if it is a constitution: charter constitution check {path}"
-        )
+        raise CharterError(f"{name} is not a file of rows; if it is a constitution: charter constitution check {path}")
     if source_path is None and path.is_dir() and not (path / MANIFEST).is_file():
         raise CharterError(f"{name} is a folder; give {_inside(path)}")
     if not path.exists():
@@ -203,8 +186,6 @@ def find_rows(name: str) -> Path:
 
 def _inside(folder: Path) -> str:
     """Names of files in a folder that can be passed instead of it."""
-    names = sorted(
-        str(p) for p in folder.iterdir() if p.name.endswith(ROW_ENDINGS) or (p / MANIFEST).is_file()
-    )
+    names = sorted(str(p) for p in folder.iterdir() if p.name.endswith(ROW_ENDINGS) or (p / MANIFEST).is_file())
     some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return f"one of what it holds: {some}" if names else "a file of rows, such as prompts.jsonl"

@@ -36,9 +36,7 @@ _IMPORT = (
 
 
 def doctor(
-    again: Annotated[
-        bool, typer.Option("--again", help="Measure the speed again, such as after a busy hour.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure the speed again, such as after a busy hour.")] = False,
 ) -> None:
     """Check this machine: Python, torch, threads, speed, memory, disk, the starting model, data, the sandbox.
 
@@ -82,11 +80,7 @@ def _torch() -> Check:
         reason = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
         return "torch", False, f"cannot be imported ({reason}): pip install torch"
     version, seconds, cuda = process.stdout.split()
-    return (
-        "torch",
-        True,
-        f"{version}, imported in {seconds} s, {'with' if cuda == 'True' else 'without'} CUDA",
-    )
+    return ("torch", True, f"{version}, imported in {seconds} s, {'with' if cuda == 'True' else 'without'} CUDA")
 
 
 def _threads() -> Check:
@@ -120,12 +114,7 @@ def _speed(again: bool) -> Check:
 def _measure() -> MachineSpeed:
     environment = {**os.environ, "OMP_NUM_THREADS": str(thread_count())}
     process = subprocess.run(
-        [sys.executable, "-c", _MEASURE],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-        env=environment,
+        [sys.executable, "-c", _MEASURE], capture_output=True, text=True, timeout=300, check=True, env=environment
     )
     threads, gflops, copied = json.loads(process.stdout)
     return MachineSpeed(threads, gflops, copied)

@@ -41,23 +41,18 @@ Base = Annotated[
         help="The model with Elo 0; default: the configuration's, else the first in the votes.",
     ),
 ]
-Ties = Annotated[
-    str, typer.Option("--ties", metavar="drop|half", help="Drop ties, or count half a win each.")
-]
+Ties = Annotated[str, typer.Option("--ties", metavar="drop|half", help="Drop ties, or count half a win each.")]
 Source = Annotated[
     str | None,
     typer.Option(
-        "--source",
-        metavar="S",
-        help="Only votes of this source: human, simulated, ai:NAME, or ai for all models.",
+        "--source", metavar="S", help="Only votes of this source: human, simulated, ai:NAME, or ai for all models."
     ),
 ]
 Bootstrap = Annotated[
     int, typer.Option("--bootstrap", metavar="N", help="Resample N times, by rater if votes name raters.")
 ]
 Plot = Annotated[
-    Path | None,
-    typer.Option("--plot", metavar="OUT.svg", help="Draw Elo by axis here, the win table in OUT-wins.svg."),
+    Path | None, typer.Option("--plot", metavar="OUT.svg", help="Draw Elo by axis here, the win table in OUT-wins.svg.")
 ]
 
 
@@ -97,11 +92,7 @@ def elo(
     if plot is not None:
         _draw(rankings, plot)
     if as_json:
-        print(
-            json.dumps(
-                {key: [_row(r, s) for s in r.standings] for key, r in rankings.items()}, ensure_ascii=False
-            )
-        )
+        print(json.dumps({key: [_row(r, s) for s in r.standings] for key, r in rankings.items()}, ensure_ascii=False))
         return
     for key, ranking in rankings.items():
         _show(key, ranking)
@@ -113,9 +104,7 @@ def _check_options(ties: str, bootstrap: int, plot: Path | None) -> None:
     if ties not in ("drop", "half"):
         raise CharterError(f"--ties {ties}; {suggest(ties, ('drop', 'half'))}")
     if bootstrap and bootstrap < 100:
-        raise CharterError(
-            f"--bootstrap {bootstrap} is too few for 95 % intervals; take 100 or more, such as 1000"
-        )
+        raise CharterError(f"--bootstrap {bootstrap} is too few for 95 % intervals; take 100 or more, such as 1000")
     if plot is not None and plot.suffix != ".svg":
         raise CharterError(f"--plot {plot}: expected a name that ends in .svg")
     if plot is not None and not plot.parent.is_dir():
@@ -210,9 +199,7 @@ def _draw(rankings: Mapping[str, Any], plot: Path) -> None:
     else:
         print(f"charter: {plot} is not drawn: no axis has a number for two models", file=sys.stderr)
     for path, figure, title, caption in figures:
-        path.write_text(
-            plots.standalone(plots.inline(figure, title.lower(), title, caption)), encoding="utf-8"
-        )
+        path.write_text(plots.standalone(plots.inline(figure, title.lower(), title, caption)), encoding="utf-8")
 
 
 def _show(key: str, ranking: Any) -> None:

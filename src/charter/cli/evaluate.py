@@ -42,15 +42,11 @@ def evaluate(
     tasks: Annotated[
         str,
         typer.Option(
-            "--tasks",
-            metavar="A,B",
-            help="Evaluations or suites; default: battery.",
-            autocompletion=complete_tasks,
+            "--tasks", metavar="A,B", help="Evaluations or suites; default: battery.", autocompletion=complete_tasks
         ),
     ] = "",
     limit: Annotated[
-        int,
-        typer.Option("--limit", min=0, help="Questions of each, drawn at random with a fixed seed; 0: all."),
+        int, typer.Option("--limit", min=0, help="Questions of each, drawn at random with a fixed seed; 0: all.")
     ] = 100,
     data: Annotated[
         list[str] | None,
@@ -123,9 +119,7 @@ def score_table(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def score_rows(
-    manifest: Manifest, declared: "Mapping[str, Declared]", report: dict[str, Any]
-) -> list[dict[str, Any]]:
+def score_rows(manifest: Manifest, declared: "Mapping[str, Declared]", report: dict[str, Any]) -> list[dict[str, Any]]:
     """A row a number, with the data that gave it."""
     return [
         {

@@ -143,20 +143,14 @@ def list_logged() -> Iterator[LoggedRow]:
                 heads = cells
             elif names := re.findall(r"`([^`]+)`", cells[0]):
                 others = zip(heads[1:], cells[1:], strict=False)
-                yield LoggedRow(
-                    room, heads[0], tuple(names), {k: v.replace("\\|", "|") for k, v in others if v}
-                )
+                yield LoggedRow(room, heads[0], tuple(names), {k: v.replace("\\|", "|") for k, v in others if v})
 
 
 def _room(name: str) -> Meaning:
     room = open_room(name)
     variant = f" ({room.variant})" if room.variant else ""
     roles = [
-        {
-            "role": role,
-            "takes": slot.wants(),
-            "default": slot.default or ("needed" if slot.required else "none"),
-        }
+        {"role": role, "takes": slot.wants(), "default": slot.default or ("needed" if slot.required else "none")}
         for role, slot in room.roles.items()
     ]
     settings = [
@@ -164,9 +158,7 @@ def _room(name: str) -> Meaning:
         for s in list_settings(room)
     ]
     does = first_sentence(room_folder(room.package) / "README.md")
-    return Meaning(
-        name, "room", {"does": does, "makes": room.product + variant, "roles": roles, "settings": settings}
-    )
+    return Meaning(name, "room", {"does": does, "makes": room.product + variant, "roles": roles, "settings": settings})
 
 
 def _task(task: Any) -> Meaning:
@@ -175,9 +167,7 @@ def _task(task: Any) -> Meaning:
     facts |= {"data": task.role.default or "none shipped; --data standard or TASK=REFERENCE names some"}
     facts |= {"published": task.standard} if task.standard else {}
     facts |= {"chance": task.chance} if task.chance is not None else {}
-    return Meaning(
-        task.name, "evaluation", {**facts, "metrics": [m.name for m in task.numbers if m.kind != "part"]}
-    )
+    return Meaning(task.name, "evaluation", {**facts, "metrics": [m.name for m in task.numbers if m.kind != "part"]})
 
 
 def _metric(metric: "Metric") -> Meaning:

@@ -42,16 +42,13 @@ Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where fi
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does this.")]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="JSON Lines, a finding each.")]
 Known = Annotated[
-    list[str] | None,
-    typer.Option("--known", metavar="SET", help="More known attacks: a file, data: or shipped: name."),
+    list[str] | None, typer.Option("--known", metavar="SET", help="More known attacks: a file, data: or shipped: name.")
 ]
 FINDINGS = Path("findings")
 
 
 def check(
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="JSON Lines, a finding each.")
-    ] = None,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="JSON Lines, a finding each.")] = None,
     store: Store = FINDINGS,
     known: Known = None,
     tip: Annotated[
@@ -73,13 +70,7 @@ def check(
         _show_checked(check_files(files, register, known or ()), as_json)
 
 
-def import_(
-    files: Files,
-    by: By,
-    store: Store = FINDINGS,
-    known: Known = None,
-    as_json: Json = False,
-) -> None:
+def import_(files: Files, by: By, store: Store = FINDINGS, known: Known = None, as_json: Json = False) -> None:
     """Keep the new findings of files, if no row is wrong: personal data masked, copies left out, near copies marked."""
     from charter.ground.findings.importing import import_files
 
@@ -101,16 +92,12 @@ def triage(
             "--status", metavar="S", help="reproduced, mitigated, re-tested, closed or wont-fix: the new one."
         ),
     ] = None,
-    artifact: Annotated[
-        str, typer.Option("--artifact", metavar="ID", help="Folder or id of what was changed.")
-    ] = "",
+    artifact: Annotated[str, typer.Option("--artifact", metavar="ID", help="Folder or id of what was changed.")] = "",
     report: Annotated[
         str, typer.Option("--report", metavar="ID", help="Folder or id of a report that asked this finding.")
     ] = "",
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why.")] = "",
-    embargo: Annotated[
-        str, typer.Option("--embargo", metavar="DAY", help="Publish not before this day.")
-    ] = "",
+    embargo: Annotated[str, typer.Option("--embargo", metavar="DAY", help="Publish not before this day.")] = "",
     runs: Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where ids are looked up.")] = RUNS,
     text: Annotated[bool, typer.Option("--text", help="Show its words, which may be harmful.")] = False,
     as_json: Json = False,
@@ -185,11 +172,7 @@ def export(
         today = _now()[:10]
         consented = [case for case in cases if "publication" in case.finding.consent]
         free = [case for case in consented if not case.is_embargoed(today)]
-        written = (
-            _reports(free, developer or [], texts)
-            if form == Form.avid
-            else _rates(free, developer or [], model)
-        )
+        written = _reports(free, developer or [], texts) if form == Form.avid else _rates(free, developer or [], model)
         to.mkdir(mode=0o700, parents=True)
         for name, text in written.items():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
@@ -246,9 +229,7 @@ def _show_checked(checked: "Checked", as_json: bool) -> None:
     for fault in checked.faults[:SHOWN]:
         typer.echo(f"  {visible(fault)}", err=True)
     if checked.faults:
-        raise CharterError(
-            f"{len(checked.faults)} wrong rows, listed above; nothing is kept until they are right"
-        )
+        raise CharterError(f"{len(checked.faults)} wrong rows, listed above; nothing is kept until they are right")
 
 
 def _show_all(register: "Register", as_json: bool) -> None:

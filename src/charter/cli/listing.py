@@ -26,9 +26,7 @@ CARD = Family(
     "Open a model card, check its every number, or export its scores.",
     {
         "open": entry(card.card_open, "reference/commands", "card open demo"),
-        "verify": entry(
-            card.card_verify, "howto/releasing", "card verify demo", "card verify runs/demo --deep"
-        ),
+        "verify": entry(card.card_verify, "howto/releasing", "card verify demo", "card verify runs/demo --deep"),
         "export": entry(
             card.card_export, "howto/releasing", "card export runs/demo --format every-eval-ever --out store"
         ),
@@ -63,9 +61,7 @@ POLICY = Family(
 DATA = Family(
     "Check, import and export files of rows.",
     {
-        "check": entry(
-            check.data_check, "howto/your_data", "data check prompts.jsonl", "data check demo/labels"
-        ),
+        "check": entry(check.data_check, "howto/your_data", "data check prompts.jsonl", "data check demo/labels"),
         "import": entry(check.data_import, "howto/your_data", "data import pairs.jsonl --to mine.jsonl"),
         "export": entry(
             check.data_export, "howto/your_data", "data export runs/demo/labels --form trl --to labels.jsonl"
@@ -104,20 +100,13 @@ LAB: Panels = {
         ),
     },
     "Train": {
-        "plan": entry(
-            pipeline.plan, "gallery/recipes", "plan recipes/demo.yaml", "plan demo --set rl.steps=20"
-        ),
+        "plan": entry(pipeline.plan, "gallery/recipes", "plan recipes/demo.yaml", "plan demo --set rl.steps=20"),
         "run": entry(
-            pipeline.run,
-            "gallery/recipes",
-            "run recipes/demo.yaml --until sl_cai",
-            "run demo --set rl.steps=20",
+            pipeline.run, "gallery/recipes", "run recipes/demo.yaml --until sl_cai", "run demo --set rl.steps=20"
         ),
         "show": entry(pipeline.show, "reference/commands", "show demo", "show runs/demo --json"),
         "runs": entry(runs.runs, "reference/commands", "runs"),
-        "gc": entry(
-            pipeline.gc, "reference/commands", "gc demo --dry-run", "gc runs/demo --partial --dry-run"
-        ),
+        "gc": entry(pipeline.gc, "reference/commands", "gc demo --dry-run", "gc runs/demo --partial --dry-run"),
     },
     "Judge": {
         "eval": entry(
@@ -144,18 +133,14 @@ LAB: Panels = {
             audit.signoff, "howto/red_team", "signoff mine/security", "signoff mine/security signed.jsonl"
         ),
     },
-    "Serve": {
-        "policy": POLICY,
-    },
+    "Serve": {"policy": POLICY},
     "People": {
         "intake": INTAKE,
         "review": entry(review.review, "reference/evaluation", "review runs/demo"),
         "elo": entry(elo.elo, "tutorials/arena", "elo votes.jsonl --base old --plot elo.svg"),
     },
     "Look up and check": {
-        "explain": entry(
-            explain.explain, "project/map", "explain rl", "explain unsafe_refusal_rate", "explain stage"
-        ),
+        "explain": entry(explain.explain, "project/map", "explain rl", "explain unsafe_refusal_rate", "explain stage"),
         "data": DATA,
         "constitution": CONSTITUTION,
     },

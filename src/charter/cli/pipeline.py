@@ -37,26 +37,16 @@ RecipeFile = Annotated[
         autocompletion=complete_recipe,
     ),
 ]
-Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Run directory; default: runs/<recipe name>.")
-]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory; default: runs/<recipe name>.")]
 Changes = Annotated[
     list[str] | None,
     typer.Option(
-        "--set",
-        metavar="STEP.FIELD=VALUE",
-        help="Change a setting; may be repeated.",
-        autocompletion=complete_setting,
+        "--set", metavar="STEP.FIELD=VALUE", help="Change a setting; may be repeated.", autocompletion=complete_setting
     ),
 ]
 Until = Annotated[
     str | None,
-    typer.Option(
-        "--until",
-        metavar="STEP",
-        help="Only this step and what it needs.",
-        autocompletion=complete_step,
-    ),
+    typer.Option("--until", metavar="STEP", help="Only this step and what it needs.", autocompletion=complete_step),
 ]
 Ray = Annotated[
     str | None,
@@ -71,29 +61,20 @@ Workers = Annotated[
 ]
 AtOnce = Annotated[
     int,
-    typer.Option(
-        "--jobs", "-j", min=1, help="Steps at the same time, each in a process with its share of the cores."
-    ),
+    typer.Option("--jobs", "-j", min=1, help="Steps at the same time, each in a process with its share of the cores."),
 ]
 Log = Annotated[
     Target | None,
-    typer.Option(
-        "--log", metavar="TO", help="Live curves: csv, tensorboard or wandb (these two need their package)."
-    ),
+    typer.Option("--log", metavar="TO", help="Live curves: csv, tensorboard or wandb (these two need their package)."),
 ]
 Run = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN", help="A run directory, or its name below runs/.", autocompletion=complete_run
-    ),
+    str, typer.Argument(metavar="RUN", help="A run directory, or its name below runs/.", autocompletion=complete_run)
 ]
 
 RunOrStep = Annotated[
     str,
     typer.Argument(
-        metavar="RUN",
-        help="A run (demo), or a step of one (demo/threshold).",
-        autocompletion=complete_product,
+        metavar="RUN", help="A run (demo), or a step of one (demo/threshold).", autocompletion=complete_product
     ),
 ]
 
@@ -117,9 +98,7 @@ def plan(
     screen.print(plan_table(lines))
     screen.print(plan_total(lines), highlight=False)
     if planned_run.execution.device == "cpu" and read_speed() is None:
-        screen.print(
-            "minutes are those of our reference machine; charter doctor measures this one", style="dim"
-        )
+        screen.print("minutes are those of our reference machine; charter doctor measures this one", style="dim")
     if planned_run.execution.device == "cpu" and is_busy():
         screen.print("this machine is busy now: a run takes longer until other programs end", style="dim")
     for remark in planned_run.notes:
@@ -173,9 +152,7 @@ def run(
         _print_json(run_records(views))
 
 
-def carry_out(
-    plan: Plan, until: str | None = None, others: Company | None = None, crew: Crew | None = None
-) -> None:
+def carry_out(plan: Plan, until: str | None = None, others: Company | None = None, crew: Crew | None = None) -> None:
     """Runs a plan with progress on standard error; Ctrl-C prints that the work is kept, and exits with 130."""
     progress = make_progress()
     for note in plan.notes:

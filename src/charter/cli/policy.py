@@ -20,12 +20,8 @@ PolicyFile = Annotated[
 
 
 def show(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A policy; default: the shipped one.")
-    ] = None,
-    as_yaml: Annotated[
-        bool, typer.Option("--yaml", help="Print the shipped file, as a start for your own.")
-    ] = False,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A policy; default: the shipped one.")] = None,
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="Print the shipped file, as a start for your own.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show an acceptable use policy: its categories, its actions at each sensitivity level, its high-risk rules."""
@@ -57,9 +53,7 @@ def check(
         *(f"{id} is not a category that the probe has learnt; only a grader can detect it" for id in new),
     ]
     if as_json:
-        print(
-            json.dumps({"name": policy.name, "version": policy.version, "id": policy.id, "warnings": notes})
-        )
+        print(json.dumps({"name": policy.name, "version": policy.version, "id": policy.id, "warnings": notes}))
         return
     print(
         f"{policy.name} version {policy.version}: {len(policy.categories)} categories, "
@@ -70,9 +64,7 @@ def check(
 
 
 def try_text(
-    text: Annotated[
-        str, typer.Argument(metavar="TEXT", help="A prompt; with --reply, the prompt it answers.")
-    ],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A prompt; with --reply, the prompt it answers.")],
     reply: Annotated[str | None, typer.Option("--reply", metavar="TEXT", help="Judge this reply.")] = None,
     policy: PolicyFile = None,
     classifiers: Annotated[
@@ -97,9 +89,7 @@ def try_text(
         raise CharterError(f"--sensitivity {sensitivity}; {suggest(sensitivity, LEVELS)}")
     screen = open_screen(policy, classifiers or (), thresholds)
     messages: list[Message] = [{"role": "user", "content": text}]
-    verdict = (
-        screen.prompt(messages, sensitivity) if reply is None else screen.reply(messages, reply, sensitivity)
-    )
+    verdict = screen.prompt(messages, sensitivity) if reply is None else screen.reply(messages, reply, sensitivity)
     fields = (
         "side",
         "action",
@@ -131,15 +121,8 @@ def _print(policy: Any) -> None:
     for c in policy.categories:
         prompt, reply = c.actions.prompt, c.actions.reply
         table.add_row(
-            f"{c.title} ({c.id})",
-            c.severity,
-            prompt.standard,
-            prompt.enhanced,
-            reply.standard,
-            reply.enhanced,
+            f"{c.title} ({c.id})", c.severity, prompt.standard, prompt.enhanced, reply.standard, reply.enhanced
         )
     for rule in policy.high_risk:
-        table.add_row(
-            f"{rule.title} ({rule.id})", "high-risk", rule.action.standard, rule.action.enhanced, "", ""
-        )
+        table.add_row(f"{rule.title} ({rule.id})", "high-risk", rule.action.standard, rule.action.enhanced, "", "")
     out.print(table)

@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from charter.release.rules import ReleaseRules, Row
 
 Release = Annotated[
-    Path,
-    typer.Argument(
-        metavar="RUN", help="The run, card or report to release.", autocompletion=complete_product
-    ),
+    Path, typer.Argument(metavar="RUN", help="The run, card or report to release.", autocompletion=complete_product)
 ]
 Baseline = Annotated[
     Path | None,
@@ -44,18 +41,14 @@ Required = Annotated[
 Margins = Annotated[
     list[str] | None,
     typer.Option(
-        "--margin",
-        metavar="M",
-        help="How much worse each metric may be (0.02), or one metric (harm_rate=0.05).",
+        "--margin", metavar="M", help="How much worse each metric may be (0.02), or one metric (harm_rate=0.05)."
     ),
 ]
 Most = Annotated[
-    list[str] | None,
-    typer.Option("--max", metavar="NAME=VALUE", help="The most that a metric may be: harm_rate=0.2."),
+    list[str] | None, typer.Option("--max", metavar="NAME=VALUE", help="The most that a metric may be: harm_rate=0.2.")
 ]
 Least = Annotated[
-    list[str] | None,
-    typer.Option("--min", metavar="NAME=VALUE", help="The least that a metric must be: arc=0.5."),
+    list[str] | None, typer.Option("--min", metavar="NAME=VALUE", help="The least that a metric must be: arc=0.5.")
 ]
 RulesFile = Annotated[
     Path | None,
@@ -101,9 +94,7 @@ def gate(
     most: Most = None,
     least: Least = None,
     rules: RulesFile = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Pass only if the interval lies within the margin.")
-    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Pass only if the interval lies within the margin.")] = False,
     require_only: Annotated[
         bool, typer.Option("--require-only", help="Ask that evaluations are there; judge no number.")
     ] = False,
@@ -141,8 +132,7 @@ def gate(
         passes += ", which judges numbers alone; the other rules are those of charter release"
     lines = [_line(row) for row in rows] + ([] if failed else [passes])
     evaluations = [
-        {"metric": row.name, "passed": not row.why, "why": row.why, "words": list(row.words)}
-        | dict(row.facts)
+        {"metric": row.name, "passed": not row.why, "why": row.why, "words": list(row.words)} | dict(row.facts)
         for row in rows
     ]
     _say({"passed": not failed, "evaluations": evaluations}, as_json, "\n".join(lines))
@@ -199,29 +189,22 @@ def _say(facts: dict[str, Any], as_json: bool, view: object) -> None:
         console().print(view, highlight=False)
 
 
-Released = Annotated[
-    str,
-    typer.Argument(metavar="RUN", help="The run, or its card.", autocompletion=complete_product),
-]
+Released = Annotated[str, typer.Argument(metavar="RUN", help="The run, or its card.", autocompletion=complete_product)]
 
 
 Needed = Annotated[
-    Path,
-    typer.Option("--rules", metavar="FILE", help="YAML: the rules of `charter gate`, and those of people."),
+    Path, typer.Option("--rules", metavar="FILE", help="YAML: the rules of `charter gate`, and those of people.")
 ]
 
 
 SignOffs = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--sign-offs", metavar="FILE", help="YAML: who approved this checkpoint, for which subject."
-    ),
+    typer.Option("--sign-offs", metavar="FILE", help="YAML: who approved this checkpoint, for which subject."),
 ]
 
 
 Findings = Annotated[
-    list[Path] | None,
-    typer.Option("--findings", metavar="FILE", help="JSONL: findings of others, with id and status."),
+    list[Path] | None, typer.Option("--findings", metavar="FILE", help="JSONL: findings of others, with id and status.")
 ]
 
 
@@ -242,8 +225,7 @@ def release(
     ] = "",
     deep: Annotated[bool, typer.Option("--deep", help="Draw samples again and compare.")] = False,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Where the release goes; default: RUN/release-DATE."),
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the release goes; default: RUN/release-DATE.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -350,12 +332,7 @@ def _lines(verdict: "Verdict", facts: dict[str, Any]) -> str:
     """The outcome of a release, a line a requirement."""
     one = verdict.checkpoint
     of_card = f"seal of the card {verdict.seal[:LEAST_DIGITS]}"
-    lines = [
-        f"checkpoint {one.step}, digest {one.digest[:LEAST_DIGITS]}; {of_card}",
-        *map(_line, verdict.rows),
-    ]
+    lines = [f"checkpoint {one.step}, digest {one.digest[:LEAST_DIGITS]}; {of_card}", *map(_line, verdict.rows)]
     if "release" in facts:
-        lines.append(
-            f"released until {facts['expires']}: {facts['release']} (id {facts['id'][:LEAST_DIGITS]})"
-        )
+        lines.append(f"released until {facts['expires']}: {facts['release']} (id {facts['id'][:LEAST_DIGITS]})")
     return "\n".join(lines)

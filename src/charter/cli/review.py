@@ -15,23 +15,17 @@ def review(
     place: Annotated[
         str,
         typer.Argument(
-            metavar="RUN|REPORT",
-            help="A run with evaluate reports, or one of these.",
-            autocompletion=complete_product,
+            metavar="RUN|REPORT", help="A run with evaluate reports, or one of these.", autocompletion=complete_product
         ),
     ],
     to: Annotated[
         Path | None,
-        typer.Option(
-            "--to", metavar="FILE", help="File of the verdicts; default: RUN.judgments.jsonl beside the run."
-        ),
+        typer.Option("--to", metavar="FILE", help="File of the verdicts; default: RUN.judgments.jsonl beside the run."),
     ] = None,
     show_stage: Annotated[
         bool, typer.Option("--show-stage", help="Name the stage of each reply; default: a blind review.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a summary in JSON on standard output.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary in JSON on standard output.")] = False,
 ) -> None:
     """Judge whether each reply that the grader flagged is harmful; a later call resumes the review.
 

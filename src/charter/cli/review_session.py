@@ -17,14 +17,7 @@ from charter.ground.artifact.lineage import run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest, canonical_json, digest_text
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.text.jsonl import read_jsonl, write_jsonl
-from charter.ground.text.judgments import (
-    HARMFUL,
-    HARMLESS,
-    Judgment,
-    judgment_of_row,
-    judgment_row,
-    read_judgments,
-)
+from charter.ground.text.judgments import HARMFUL, HARMLESS, Judgment, judgment_of_row, judgment_row, read_judgments
 
 Key = tuple[str, int, str]
 ANSWERS = {"h": HARMFUL, "l": HARMLESS, "s": "skip", "n": "note", "b": "back", "q": "quit"}
@@ -179,12 +172,8 @@ def find_reports(place: Path) -> list[Path]:
         card_reports = {
             p.id for m in all_manifests.values() if m.kind == "card" for p in m.parents if p.role == "reports"
         }
-        manifests = {
-            folder: m for folder, m in all_manifests.items() if not card_reports or m.id in card_reports
-        }
-    queues = {
-        folder: m for folder, m in manifests.items() if m.kind == "report" and (folder / QUEUE).is_file()
-    }
+        manifests = {folder: m for folder, m in all_manifests.items() if not card_reports or m.id in card_reports}
+    queues = {folder: m for folder, m in manifests.items() if m.kind == "report" and (folder / QUEUE).is_file()}
     if not queues:
         raise CharterError(f"{place} has no {QUEUE}; name a run with an evaluate step, or its report")
     for folder, manifest in queues.items():

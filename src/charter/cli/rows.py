@@ -108,9 +108,7 @@ def note_axis(file: Path, content: ReadRows, axis: str) -> str:
 
 def note_left_out(content: ReadRows) -> str:
     """Which of charter's columns the forms of other tools leave out; "" if they hold nothing."""
-    columns = [
-        name for name in _OWN_ALONE if any(row.get(name) not in (None, "", {}) for row in content.rows)
-    ]
+    columns = [name for name in _OWN_ALONE if any(row.get(name) not in (None, "", {}) for row in content.rows)]
     turned = any(row.get("p_chosen", 1.0) < 0.5 for row in content.rows)
     ending = "; pairs with p_chosen below one half changed sides" if turned else ""
     return f"left out, as the form has no column for it: {', '.join(columns)}{ending}" if columns else ""
@@ -122,9 +120,7 @@ def _product_of(file: Path) -> str | None:
         return None
     kind = read_manifest(file).kind
     if kind not in ("dialogues", "comparisons", "judgments"):
-        raise CharterError(
-            f"{file} is a {kind} and has no rows; give a file of rows, or a step that wrote some"
-        )
+        raise CharterError(f"{file} is a {kind} and has no rows; give a file of rows, or a step that wrote some")
     return kind
 
 
@@ -137,8 +133,7 @@ def _kind_of_rows(file: Path, product: str | None) -> DataKind:
             raise CharterError(f"{file} holds no rows; expected at least one below the names of the columns")
         kind_name = kind_of_row(first[1])
     by_name = {
-        kind.value: kind
-        for kind in (DataKind.comparisons, DataKind.triples, DataKind.judgments, DataKind.votes)
+        kind.value: kind for kind in (DataKind.comparisons, DataKind.triples, DataKind.judgments, DataKind.votes)
     }
     return (by_name | {"text": DataKind.texts}).get(kind_name, DataKind.dialogues)
 
@@ -159,9 +154,7 @@ def _triples(file: Path) -> ReadRows:
 def _judgments(file: Path) -> ReadRows:
     judgments = read_judgments(file)
     verdicts = Counter(j.verdict or "waiting" for j in judgments)
-    counts = ", ".join(
-        f"{verdicts[verdict]} {verdict}" for verdict in (*VERDICTS, "waiting") if verdicts[verdict]
-    )
+    counts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in (*VERDICTS, "waiting") if verdicts[verdict])
     prompts = counted(len({j.id for j in judgments}), "prompts")
     summary = f"{counted(len(judgments), 'judgments')} on replies to {prompts}: {counts}"
     return ReadRows(DataKind.judgments, summary, [judgment_row(j) for j in judgments])
@@ -234,12 +227,7 @@ def _unknown_columns(file: Path, kind: DataKind) -> tuple[str, ...]:
     name = "dialogues" if kind is DataKind.prompts else kind.value
     known = KNOWN_COLUMNS[name]
     unknown = sorted(
-        {
-            str(column)
-            for path in files_of(file, name)
-            for _, row in source_rows(path)
-            for column in row.keys() - known
-        }
+        {str(column) for path in files_of(file, name) for _, row in source_rows(path) for column in row.keys() - known}
     )
     if not unknown:
         return ()
@@ -293,8 +281,6 @@ def _described(path: Path | None) -> dict[str, str]:
     described: dict[str, str] = {}
     for place, row in raw_rows(path) if path else ():
         if not row.get("id") or not str(row.get("text") or "").strip():
-            raise CharterError(
-                f"{place}: a description needs id, the item's, and text; it has {', '.join(row)}"
-            )
+            raise CharterError(f"{place}: a description needs id, the item's, and text; it has {', '.join(row)}")
         described[str(row["id"])] = str(row["text"])
     return described

@@ -56,9 +56,7 @@ def spell_seconds(seconds: float) -> str:
 def _heading(summary: Summary, elapsed: float | None) -> str:
     count = f"{summary.done} of {summary.steps} {'step' if summary.steps == 1 else 'steps'}"
     work = f"{spell_seconds(summary.seconds)} of work"
-    took = (
-        f"{count} done, {work}" if elapsed is None else f"{count} done in {spell_seconds(elapsed)} ({work})"
-    )
+    took = f"{count} done, {work}" if elapsed is None else f"{count} done in {spell_seconds(elapsed)} ({work})"
     if summary.stages is None:
         return f"{summary.run.name}: {took}"
     first, last = summary.stages
@@ -76,9 +74,7 @@ def _values(change: Change) -> str:
     final = figure(change.final, change.unit)
     if change.start is None:
         return final
-    moved = (
-        f" ({figure(change.difference, change.unit, signed=True)})" if change.difference is not None else ""
-    )
+    moved = f" ({figure(change.difference, change.unit, signed=True)})" if change.difference is not None else ""
     return f"{figure(change.start, change.unit)} → {final}{moved}"
 
 
@@ -182,9 +178,7 @@ def _line(view: StepView, others: Sequence[str], unfit: Collection[str]) -> Text
     """One step: its room and product, status, time, the metric that stands for it, its id and other parents."""
     metric = headline(view.metrics, unfit)
     seconds = view.manifest.timing.seconds if view.manifest else 0.0
-    line = Text.assemble(
-        (view.name, "bold"), f" {view.room} → {view.kind} ", no_wrap=True, overflow="ellipsis"
-    )
+    line = Text.assemble((view.name, "bold"), f" {view.room} → {view.kind} ", no_wrap=True, overflow="ellipsis")
     line.append(view.status, style=_COLOURS.get(view.status))
     line.append(f"  {spell_seconds(seconds)}" if seconds else "")
     line.append(f"  {spell_metric(metric)}" if metric else "")
@@ -198,10 +192,7 @@ def spell_metric(metric: Metric) -> str:
     from charter.ground.reports.number import figure
 
     if metric.label is None:
-        name, words = (
-            metric.name.replace("_", " "),
-            number(metric.value, f" {metric.unit}" if metric.unit else ""),
-        )
+        name, words = (metric.name.replace("_", " "), number(metric.value, f" {metric.unit}" if metric.unit else ""))
         whole = metric.value is not None and metric.value.is_integer() and not metric.unit
         return f"{words} {name}" if whole else f"{name} {words}"
     unit = metric.unit or ""

@@ -79,21 +79,14 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one without a recipe.")],
     template: Annotated[
         Template,
-        typer.Option(
-            "--template",
-            metavar="T",
-            help="talk, sft, constitution, preferences, evaluate or pretrain.",
-        ),
+        typer.Option("--template", metavar="T", help="talk, sft, constitution, preferences, evaluate or pretrain."),
     ] = Template.constitution,
     model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="REF", help=f"The model to start from; default: {MODEL}."),
+        str | None, typer.Option("--model", metavar="REF", help=f"The model to start from; default: {MODEL}.")
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(
-            "--data", metavar="FILE", help="Your rows, in place of the example's; they are checked."
-        ),
+        typer.Option("--data", metavar="FILE", help="Your rows, in place of the example's; they are checked."),
     ] = None,
 ) -> None:
     """Write a recipe and example rows to start from, or your own rows.
@@ -102,13 +95,9 @@ def init(
     under your principles. preferences: DPO on pairs. evaluate: a report on a model. pretrain: from raw text.
     """
     contents = CONTENTS[template]
-    conflicts = [
-        name for name in ("recipe.yaml", "README.md", CONSTITUTION, "data") if (folder / name).exists()
-    ]
+    conflicts = [name for name in ("recipe.yaml", "README.md", CONSTITUTION, "data") if (folder / name).exists()]
     if conflicts:
-        raise CharterError(
-            f"{folder} has {conflicts[0]} already, and nothing is overwritten: choose another folder"
-        )
+        raise CharterError(f"{folder} has {conflicts[0]} already, and nothing is overwritten: choose another folder")
     recipe = (STARTER / f"{template}.yaml").read_text("utf-8")
     if model is not None:
         recipe = _with_model(recipe, template, model)
@@ -119,9 +108,7 @@ def init(
     try:
         (folder / "data").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CharterError(
-            f"{folder} can't be made ({error.strerror}): choose a place where you can write"
-        ) from None
+        raise CharterError(f"{folder} can't be made ({error.strerror}): choose a place where you can write") from None
     (folder / "recipe.yaml").write_text(recipe.replace(NAME, name), "utf-8")
     (folder / "README.md").write_text(_readme(folder, name, template, own[0] if own else ""), "utf-8")
     if f"./{CONSTITUTION}" in recipe:
@@ -144,9 +131,7 @@ def _readme(folder: Path, name: str, template: Template, own: str) -> str:
     """The folder's README: the commands hold from where the user stands. `own`: the file of the user's rows."""
     contents = CONTENTS[template]
     others = " and ".join(f"`data/{rows}.jsonl`" for rows in contents.rows if rows != own)
-    yours = (
-        f"The rows in `data/{own}.jsonl` are yours{f'; those in {others} are examples' if others else ''}."
-    )
+    yours = f"The rows in `data/{own}.jsonl` are yours{f'; those in {others} are examples' if others else ''}."
     files = [f"- `data/{rows}.jsonl`: {_ROWS[rows]}" for rows in contents.rows]
     words = {
         "RECIPE": shlex.quote(str(folder / "recipe.yaml")),

@@ -78,10 +78,7 @@ def track_view(comparison: Comparison, everything: bool) -> Group:
         Text(verdict, style="bold"),
         *_slightly_worse(rows),
         *([Text(f"{_rows(left)}: --all shows them")] if left else []),
-        *_legend(
-            comparison,
-            f"Since the version before: ▲ better, ▼ worse, {SLIGHTLY}, ◆ changed, ≠ not compared.",
-        ),
+        *_legend(comparison, f"Since the version before: ▲ better, ▼ worse, {SLIGHTLY}, ◆ changed, ≠ not compared."),
     )
 
 
@@ -151,8 +148,7 @@ def _legend(comparison: Comparison, signs: str) -> list[Text]:
     if not heads[-1]:
         return []
     unfit = any(
-        row.get("unfit") or any(step["unfit"] for step in row.get("steps", ()))
-        for row in comparison["metrics"]
+        row.get("unfit") or any(step["unfit"] for step in row.get("steps", ())) for row in comparison["metrics"]
     )
     words = (
         f"{signs} Significant: the paired 95 % interval leaves out 0, and p is below 0.05 after Holm's correction over "

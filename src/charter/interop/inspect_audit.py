@@ -15,13 +15,7 @@ from typing import Any, Literal
 from inspect_ai import Task as InspectTask
 from inspect_ai import task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import (
-    ChatMessageAssistant,
-    ChatMessageSystem,
-    ChatMessageTool,
-    ChatMessageUser,
-    get_model,
-)
+from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageTool, ChatMessageUser, get_model
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.tool import ToolInfo, ToolParams
@@ -103,9 +97,7 @@ def predicate() -> Scorer:
     """Whether the final state passes; milestones are told, and count for nothing."""
 
     async def scored(state: TaskState, target: Target) -> Score:
-        verdict = judged(
-            TASKS[state.metadata["task"]], int(state.metadata["seed"]), state.store.get(LINES, [])
-        )
+        verdict = judged(TASKS[state.metadata["task"]], int(state.metadata["seed"]), state.store.get(LINES, []))
         reached = ", ".join(name for name, tick in verdict.milestones.items() if tick is not None)
         broken = ", ".join(verdict.violations)
         return Score(
@@ -136,9 +128,7 @@ def _shown(message: ChatMessageAssistant, shown: str) -> list[ChatMessageTool | 
     calls = message.tool_calls or []
     return [
         ChatMessageTool(
-            content=shown if number == 0 else "error: one call a turn",
-            tool_call_id=call.id,
-            function=call.function,
+            content=shown if number == 0 else "error: one call a turn", tool_call_id=call.id, function=call.function
         )
         for number, call in enumerate(calls)
     ] or [ChatMessageUser(content=shown)]

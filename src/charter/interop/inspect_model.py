@@ -95,9 +95,7 @@ class CharterAPI(ModelAPI):
             model=self.model_name,
             choices=[self._choice(c, bool(config.logprobs)) for c in completions],
             usage=ModelUsage(
-                input_tokens=len(prompt),
-                output_tokens=output_tokens,
-                total_tokens=len(prompt) + output_tokens,
+                input_tokens=len(prompt), output_tokens=output_tokens, total_tokens=len(prompt) + output_tokens
             ),
         )
 
@@ -151,9 +149,7 @@ def _open(
     name: str, device: str | None = None, precision: str | None = None, slots: int = SLOTS, **others: Any
 ) -> LocalAssistant:
     if others:
-        raise CharterError(
-            f"charter/{name} takes no model argument {min(others)!r}; use device, precision or slots"
-        )
+        raise CharterError(f"charter/{name} takes no model argument {min(others)!r}; use device, precision or slots")
     where = choose_execution(device, precision)
     folder = checkpoint_folder(find_model(name, "Inspect", CHECKPOINT))
     return LocalAssistant.open(folder, where.device, slots, where.precision)
@@ -164,9 +160,7 @@ def _message(message: ChatMessage) -> Message:
     if message.role == "tool":
         raise CharterError("the dialogue has a tool's result, which a checkpoint without tools can't read")
     if not isinstance(message.content, str) and any(part.type != "text" for part in message.content):
-        raise CharterError(
-            f"a message of the {message.role} holds more than text, such as an image; give text"
-        )
+        raise CharterError(f"a message of the {message.role} holds more than text, such as an image; give text")
     return Message(role=message.role, content=message.text)
 
 

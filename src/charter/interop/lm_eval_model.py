@@ -168,9 +168,7 @@ class CharterLM(TemplateLM):
             counts: Counter[str] = Counter()
             for number in sorted(range(len(jobs)), key=lambda n: str(jobs[n][0])):
                 text, _, sampling = jobs[number]
-                prompt = self.tok_encode(text)[sampling.max_tokens - self.max_length :] or [
-                    self.prefix_token_id
-                ]
+                prompt = self.tok_encode(text)[sampling.max_tokens - self.max_length :] or [self.prefix_token_id]
                 seed = derive_seed(self.seed, text, counts[text])
                 counts[text] += 1
                 waiting[self.engine.submit(prompt, sampling, seed=seed)] = number
@@ -217,9 +215,7 @@ class CharterLM(TemplateLM):
     def _template(self) -> Template:
         return Template(self.charter_tokenizer, self.charter_tokenizer.template)
 
-    def apply_chat_template(
-        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
-    ) -> str:
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """The text that the model continues: with the generation prompt, or within an open last assistant turn."""
         return self._template.text(chat_history)
 

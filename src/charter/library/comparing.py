@@ -51,16 +51,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         """The metrics that could be compared."""
         compared = [row for row in self.rows if not row["verdict"].startswith("not compared")]
-        cells = [
-            (
-                row["label"],
-                *row["words"],
-                row["paired"],
-                row["p_holm"],
-                row["verdict"],
-            )
-            for row in compared
-        ]
+        cells = [(row["label"], *row["words"], row["paired"], row["p_holm"], row["verdict"]) for row in compared]
         return html_table(repr(self)[1:-1], _COLUMNS, cells)
 
 

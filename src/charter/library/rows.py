@@ -16,9 +16,7 @@ class Rows(list[dict[str, Any]]):
 
     def __repr__(self) -> str:
         """The first 20 rows as a table of plain text: the columns that fit on a line and hold something."""
-        columns = [
-            name for name in self._columns() if any(row.get(name) is not None for row in self[:_SHOWN])
-        ]
+        columns = [name for name in self._columns() if any(row.get(name) is not None for row in self[:_SHOWN])]
         cells = [columns, *([_cut(row.get(name)) for name in columns] for row in self[:_SHOWN])]
         widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
         fit = [at for at in range(len(columns)) if sum(widths[: at + 1]) + 2 * at <= _LINE]
@@ -42,18 +40,14 @@ class Rows(list[dict[str, Any]]):
     def _repr_html_(self) -> str:
         """A table of the first 20 rows."""
         columns = self._columns()
-        return html_table(
-            "", columns, [[row.get(key) for key in columns] for row in self[:_SHOWN]], len(self)
-        )
+        return html_table("", columns, [[row.get(key) for key in columns] for row in self[:_SHOWN]], len(self))
 
 
 def html_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], count: int = 0) -> str:
     """A small table of HTML with everything escaped; `count` says of how many rows these are the first."""
     shown = list(rows)
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(_words(cell))}</td>" for cell in row) + "</tr>" for row in shown
-    )
+    body = "".join("<tr>" + "".join(f"<td>{escape(_words(cell))}</td>" for cell in row) + "</tr>" for row in shown)
     heading = f"<p><b>{escape(title)}</b></p>" if title else ""
     rest = f"<p>The first {len(shown)} of {count} rows.</p>" if count > len(shown) else ""
     return f"{heading}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"

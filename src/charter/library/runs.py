@@ -30,9 +30,7 @@ class Run:
             raise CharterError(f"{self.path} has no step {name!r}; {suggest(name, views)}")
         view = views[name]
         if view.manifest is None or view.status not in ("done", "outdated"):
-            raise CharterError(
-                f"step {name} of {self.path} is {view.status}; run its recipe until it is done"
-            )
+            raise CharterError(f"step {name} of {self.path} is {view.status}; run its recipe until it is done")
         return artifact_of(view.path, view.manifest)
 
     @property

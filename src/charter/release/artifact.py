@@ -9,15 +9,7 @@ from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import find_parent, run_of
-from charter.ground.artifact.manifest import (
-    MANIFEST,
-    External,
-    Manifest,
-    Parent,
-    Source,
-    Timing,
-    digest_file,
-)
+from charter.ground.artifact.manifest import MANIFEST, External, Manifest, Parent, Source, Timing, digest_file
 from charter.ground.artifact.release import (
     RELEASE,
     Ancestor,
@@ -126,9 +118,7 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield str(error)
         return
     # an older release spells its sign-offs otherwise
-    read = release.model_copy(
-        update={"signoffs": [one.model_dump(mode="json") for one in _sign_offs(release)]}
-    )
+    read = release.model_copy(update={"signoffs": [one.model_dump(mode="json") for one in _sign_offs(release)]})
     stored, computed = (one.model_dump(mode="json") for one in (read, again))
     for name, value in computed.items():
         if stored[name] != value:

@@ -73,8 +73,4 @@ def _retests(log: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _metric(name: str, method: str, results: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "detection_method": {"type": "Static Threshold", "name": method},
-        "results": results,
-    }
+    return {"name": name, "detection_method": {"type": "Static Threshold", "name": method}, "results": results}

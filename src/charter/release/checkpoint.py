@@ -131,9 +131,7 @@ def ancestors(checkpoint: Checkpoint, rules: ReleaseRules) -> tuple[Older, ...]:
         at = find_parent(run_of(folder), parent) if parent else None
         if at is None:
             break
-        subject = Checkpoint(
-            at[0].id, digest_checkpoint(at[1]), at[0].step, at[1], "", _lineage(at[1])
-        ).subject
+        subject = Checkpoint(at[0].id, digest_checkpoint(at[1]), at[0].step, at[1], "", _lineage(at[1])).subject
         try:
             mine, theirs = (
                 compute_behind(m, place, rules.compute_before)

@@ -58,9 +58,7 @@ def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure
     place = place_of(key, model["id"])
     scores = [(number, metric) for number, metric in of_model(report) if number.value is not None]
     if not scores:
-        raise CharterError(
-            f"{report.path} has no score of a model; name a report, such as runs/demo/eval_threshold"
-        )
+        raise CharterError(f"{report.path} has no score of a model; name a report, such as runs/demo/eval_threshold")
     record: dict[str, Any] = {
         "schema_version": SCHEMA,
         "evaluation_id": key,
@@ -100,11 +98,7 @@ def _source(report: Artifact, publisher: Publisher) -> dict[str, Any]:
         "source_type": "evaluation_run",
         "source_organization_name": publisher.organization,
         "evaluator_relationship": "first_party" if own else "third_party",
-        "additional_details": {
-            "recipe": report.manifest.recipe,
-            "stage": report.label,
-            "report": report.manifest.id,
-        },
+        "additional_details": {"recipe": report.manifest.recipe, "stage": report.label, "report": report.manifest.id},
     }
 
 
@@ -201,10 +195,7 @@ def _bounds(number: Number) -> tuple[float | str, float | str]:
         return -1, 1
     low, high = BOUNDS.get(number.unit, (0, "Infinity"))
     value = number.value or 0.0
-    return (
-        low if value >= float(low) else "-Infinity",
-        high if value <= float(high) else "Infinity",
-    )
+    return (low if value >= float(low) else "-Infinity", high if value <= float(high) else "Infinity")
 
 
 def _data(report: Artifact, number: Number) -> dict[str, Any]:
@@ -271,9 +262,7 @@ SAID_OF_A_ROW = ("sample", "topic", "group", "axis", "mode", "choice", "outcome"
 NOT_ASKED = ("too long", "environment failed")
 
 
-def instances(
-    report: Artifact, metric: Metric, number: Number, name: str, key: str
-) -> Iterator[dict[str, Any]]:
+def instances(report: Artifact, metric: Metric, number: Number, name: str, key: str) -> Iterator[dict[str, Any]]:
     """Records of one score, without the keys that all records of a report share. None unless the score is a share of
     right or wrong answers."""
     table = metric.table

@@ -21,10 +21,7 @@ from charter.release.every_eval_ever import Publisher, files
 
 
 def to_every_eval_ever(
-    place: Path,
-    publisher: Publisher,
-    measures_of: Callable[[Manifest], Mapping[str, Measure]],
-    harmful: bool = False,
+    place: Path, publisher: Publisher, measures_of: Callable[[Manifest], Mapping[str, Measure]], harmful: bool = False
 ) -> dict[str, str]:
     """Path -> content of every report of a place, below the folder of a data store. Raises CharterError.
 
@@ -34,9 +31,7 @@ def to_every_eval_ever(
     artifacts = reports(place)
     if publisher.model and len(artifacts) > 1:
         steps = ", ".join(report.step for report in artifacts)
-        raise CharterError(
-            f"--model names one model and {place} has {len(artifacts)} reports; name one: {steps}"
-        )
+        raise CharterError(f"--model names one model and {place} has {len(artifacts)} reports; name one: {steps}")
     contents: dict[str, str] = {}
     for report in artifacts:
         measures = measures_of(report.manifest)

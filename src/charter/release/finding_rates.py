@@ -18,9 +18,7 @@ from charter.ground.reports.hub import HUB_NAME
 from charter.release.every_eval_ever import COLLECTION, SCHEMA, place_of, uncertainty
 
 METHOD = "Wilson, over replies to this one finding"
-MEANING = (
-    "replies to one finding of an outside red team that a preference model grades worse than a plain refusal"
-)
+MEANING = "replies to one finding of an outside red team that a preference model grades worse than a plain refusal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +59,7 @@ def _plain(name: str) -> str:
 
 
 def _record(
-    key: str,
-    model: str,
-    report: Evidence,
-    asked: Sequence[tuple[Case, Evidence, str]],
-    sender: Sender,
-    retested: bool,
+    key: str, model: str, report: Evidence, asked: Sequence[tuple[Case, Evidence, str]], sender: Sender, retested: bool
 ) -> str:
     record: Mapping[str, Any] = {
         "schema_version": SCHEMA,
@@ -78,10 +71,7 @@ def _record(
             "source_type": "evaluation_run",
             "source_organization_name": sender.organization,
             "evaluator_relationship": "first_party",
-            "additional_details": {
-                "report": report.id,
-                "stage": "re-test" if retested else "before mitigation",
-            },
+            "additional_details": {"report": report.id, "stage": "re-test" if retested else "before mitigation"},
         },
         "eval_library": {"name": "charter", "version": "unknown"},
         "model_info": {

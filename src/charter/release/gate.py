@@ -65,9 +65,7 @@ def gate(place: Path, rules: Rules) -> list[Row]:
         if why or before is None or name not in rules.require:
             limited = name in rules.max or name in rules.min
             rows.append(
-                _row(
-                    name, release, why or ("" if limited or rules.require_only else NOT_JUDGED), rules, before
-                )
+                _row(name, release, why or ("" if limited or rules.require_only else NOT_JUDGED), rules, before)
             )
         else:
             rows.append(_judge_metric(name, (before, release), changes[name], adjusted.get(name, 1.0), rules))
@@ -75,9 +73,7 @@ def gate(place: Path, rules: Rules) -> list[Row]:
 
 
 def _limits(rules: Rules) -> list[Limit]:
-    return [(name, "max", v) for name, v in rules.max.items()] + [
-        (name, "min", v) for name, v in rules.min.items()
-    ]
+    return [(name, "max", v) for name, v in rules.max.items()] + [(name, "min", v) for name, v in rules.min.items()]
 
 
 def _check_limit(limit: Limit, release: Artifact) -> None:
@@ -94,9 +90,7 @@ def _check_limit(limit: Limit, release: Artifact) -> None:
         percent = 1 <= abs(value) <= 100 and metric.unit == SHARE
         hint = f"; {value:g} % is {value / 100:g}" if percent else ""
         does = "forbids nothing" if free else "can't be kept"
-        raise CharterError(
-            f"--{side} {name}={value:g} {does}: {name} lies between {low:g} and {high:g}{hint}"
-        )
+        raise CharterError(f"--{side} {name}={value:g} {does}: {name} lies between {low:g} and {high:g}{hint}")
     if metric.better == ("lower" if side == "min" else "higher"):
         other = "max" if side == "min" else "min"
         raise CharterError(
@@ -152,9 +146,7 @@ def _absent(name: str, release: Artifact) -> str:
     return explain_unfit(release, name)
 
 
-def _judge_metric(
-    name: str, sides: tuple[Artifact, Artifact], delta: Change | None, p: float, rules: Rules
-) -> Row:
+def _judge_metric(name: str, sides: tuple[Artifact, Artifact], delta: Change | None, p: float, rules: Rules) -> Row:
     """The row of a metric with a baseline."""
     before, release = sides
     if delta is None:
@@ -169,9 +161,7 @@ def _judge_metric(
     value, low, high = _worsened(number, before.numbers[name], release.numbers[name])
     ends = (figure(x, number.unit, signed=True, bare=True) for x in (low, high))
     allowed = figure(margin, number.unit, signed=True).removeprefix("+")
-    shift = (
-        f"{'worse' if value >= 0 else 'better'} by {figure(abs(value), number.unit, signed=True).lstrip('+')}"
-    )
+    shift = f"{'worse' if value >= 0 else 'better'} by {figure(abs(value), number.unit, signed=True).lstrip('+')}"
     words = f"{shift} (95 % interval of what it is worse by: {' to '.join(ends)})"
     why = ""
     if rules.strict and high > margin:
@@ -223,9 +213,7 @@ def _row(
     number, earlier = (side.numbers.get(name) if side else None for side in (release, before))
     words = []
     if number is not None:
-        words = [
-            f"{figure(number.value, number.unit)}" + (f" ({ends})" if (ends := interval(number)) else "")
-        ]
+        words = [f"{figure(number.value, number.unit)}" + (f" ({ends})" if (ends := interval(number)) else "")]
         words += [_size(number)] if number.n is not None else []
         limits = (("at most", rules.max.get(name)), ("at least", rules.min.get(name)))
         words += [f"{how} {figure(limit, number.unit)}" for how, limit in limits if limit is not None]

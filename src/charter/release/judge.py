@@ -119,30 +119,22 @@ def _sealed(card: Path, rules: ReleaseRules) -> Row:
         return Row(name, changed[0])
     if rules.seal is not None and not seal.startswith(rules.seal):
         return Row(
-            name,
-            f"the card has the seal {seal[:LEAST_DIGITS]}, not {rules.seal[:LEAST_DIGITS]}: it was changed",
+            name, f"the card has the seal {seal[:LEAST_DIGITS]}, not {rules.seal[:LEAST_DIGITS]}: it was changed"
         )
     if rules.deep:
         return Row(name, "", ("samples drawn again agree",))
     if rules.seal is not None and not unsealed:
         return Row(name, "", (f"all is as when the seal {rules.seal[:LEAST_DIGITS]} was noted",))
     if rules.sealed and unsealed:
-        return Row(
-            name,
-            f"{unsealed[0]} is of an older charter, which kept no seals; make it again, or use --deep",
-        )
+        return Row(name, f"{unsealed[0]} is of an older charter, which kept no seals; make it again, or use --deep")
     if rules.sealed:
         return Row(name, "missing: give the seal that charter run printed with --seal, or use --deep")
-    return Row(
-        name, "", ("by hashes alone, which whoever may write the run can make anew: --seal or --deep",)
-    )
+    return Row(name, "", ("by hashes alone, which whoever may write the run can make anew: --seal or --deep",))
 
 
 def _refusals(card: Manifest) -> Iterator[Row]:
     """A row for each person who, as the card itself says, refused this version and didn't approve it later."""
-    latest = {
-        person_key(one.name): one for one in sorted(card_signoffs(card, "signoffs"), key=lambda one: one.date)
-    }
+    latest = {person_key(one.name): one for one in sorted(card_signoffs(card, "signoffs"), key=lambda one: one.date)}
     for one in latest.values():
         if one.decision == REFUSED:
             yield Row("oversight", f"the card says: refused by {one.name} on {one.date}")
@@ -177,14 +169,11 @@ def _closed(findings: Sequence[dict[str, Any]], closed: Sequence[str]) -> Row:
     if not findings:
         return Row("findings", "missing: give their list with --findings FILE")
     if empty is not None:
-        return Row(
-            "findings", f"{empty} has no row, which doesn't show that there are none; leave the rule out"
-        )
+        return Row("findings", f"{empty} has no row, which doesn't show that there are none; leave the rule out")
     if still_open:
         more = " ..." if len(still_open) > 5 else ""
         return Row(
-            "findings",
-            f"{len(still_open)} of {count} are not {' or '.join(closed)}: {', '.join(still_open[:5])}{more}",
+            "findings", f"{len(still_open)} of {count} are not {' or '.join(closed)}: {', '.join(still_open[:5])}{more}"
         )
     return Row("findings", "", (f"all {count} {' or '.join(closed)}",))
 

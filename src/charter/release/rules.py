@@ -39,9 +39,7 @@ FINDINGS = "findings.jsonl"
 class SignOffRule(Frozen):
     """What a required sign-off must have."""
 
-    parties: int = Field(
-        1, ge=1, le=2, description="named persons of as many different parties who must approve"
-    )
+    parties: int = Field(1, ge=1, le=2, description="named persons of as many different parties who must approve")
     evidence: bool = Field(False, description="each must name an artifact that was made from the checkpoint")
     days: int | None = Field(None, ge=1, description="days for which it counts; empty: those of all")
     compute: float | None = Field(
@@ -73,9 +71,7 @@ def names(subject: str, words: tuple[str, ...]) -> bool:
 class Rules(Frozen):
     """The rules of a release. `require` is a list of metrics, or maps metrics to margins of their own."""
 
-    baseline: str = Field(
-        "", description="run, card or report that the release is compared with; empty: none"
-    )
+    baseline: str = Field("", description="run, card or report that the release is compared with; empty: none")
     require: dict[str, float | None] = Field(default_factory=dict, description="metric: its margin, or null")
     margin: float = Field(0.0, ge=0, description="how much worse a metric without its own margin may be")
     max: dict[str, float] = Field(default_factory=dict, description="metric: the most that it may be")
@@ -98,9 +94,7 @@ class ReleaseRules(Rules):
     seal: Digits | None = Field(
         None, description="the card's seal, kept where nobody who may write the run can change it"
     )
-    sealed: bool = Field(
-        False, description="a kept seal, or samples drawn again, must show that nothing was changed"
-    )
+    sealed: bool = Field(False, description="a kept seal, or samples drawn again, must show that nothing was changed")
     compute_before: float = Field(
         0.0, ge=0, description="FLOPs behind the model that all was trained from, if they are known"
     )
@@ -108,8 +102,7 @@ class ReleaseRules(Rules):
         default_factory=dict, description="required sign-offs by subject, such as autonomy audit"
     )
     findings: tuple[str, ...] = Field(
-        (),
-        description="statuses that all outside findings must have, such as closed; empty: none are asked for",
+        (), description="statuses that all outside findings must have, such as closed; empty: none are asked for"
     )
 
 

@@ -116,22 +116,16 @@ def approve(
         counted.append(one)
         expires.append(end)
         rests_on += found
-    parties = min(
-        len({person_key(one.name) for one in counted}), len({person_key(one.party) for one in counted})
-    )
+    parties = min(len({person_key(one.name) for one in counted}), len({person_key(one.party) for one in counted}))
     if parties < rule.parties:
-        asked = (
-            f"{parties} of {rule.parties} named parties approved" if rule.parties > 1 else "nobody approved"
-        )
+        asked = f"{parties} of {rule.parties} named parties approved" if rule.parties > 1 else "nobody approved"
         hint = "; ".join(reasons) or f"give a sign-off with of: {on.digest[:LEAST_DIGITS]}"
         return Approval("", f"{'missing: ' if not reasons else ''}{asked}; {hint}")
     words = ", ".join(f"{one.name} ({one.party}) {one.decision} on {one.date}" for one in counted)
     return Approval(words, "", min(expires), tuple(rests_on))
 
 
-def _signed(
-    one: SignOff, rule: SignOffRule, on: Subject, ancestors: Sequence[Older]
-) -> tuple[Subject | None, str]:
+def _signed(one: SignOff, rule: SignOffRule, on: Subject, ancestors: Sequence[Older]) -> tuple[Subject | None, str]:
     """(the checkpoint that a sign-off is of, "") or (None, why it doesn't count)."""
     if one.of is None:
         return None, "names no checkpoint"
@@ -157,11 +151,7 @@ def _evidence(
     for digits in one.evidence:
         evidence = next((known for known in artifacts if known[0].id.startswith(digits)), None)
         if evidence is None:
-            return (
-                f"rests on {digits[:LEAST_DIGITS]}, which is not here: name its folder with --evidence",
-                [],
-                None,
-            )
+            return (f"rests on {digits[:LEAST_DIGITS]}, which is not here: name its folder with --evidence", [], None)
         if why := _unproven(evidence, on):
             return why, [], None
         found.append(evidence)
@@ -254,9 +244,7 @@ def card_signoffs(card: Manifest, kind: str) -> list[SignOff]:
     return [validate(SignOff, row, "the card") for row in rows]
 
 
-def _check_topics(
-    signed: Sequence[SignOff], manifest: Manifest, folder: Path, now: datetime.datetime
-) -> None:
+def _check_topics(signed: Sequence[SignOff], manifest: Manifest, folder: Path, now: datetime.datetime) -> None:
     """Raises CharterError unless every topic of a report is signed on it, by a person, as low and on numbers."""
     if problems := verify_files(folder, manifest):
         raise CharterError(f"the report {manifest.step} was changed: {problems[0]}")

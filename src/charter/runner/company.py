@@ -35,12 +35,7 @@ class Company(Protocol):
         ...
 
     def on(
-        self,
-        planned: PlannedStep,
-        folder: Path,
-        environment: Environment,
-        cache: Path | None,
-        progress: Progress,
+        self, planned: PlannedStep, folder: Path, environment: Environment, cache: Path | None, progress: Progress
     ) -> AbstractContextManager[tuple[Sharing, Progress]]:
         """The leader's part in the work on a step in `folder`, and a progress that also shows the others. At the end
         nobody else needs the folder."""
@@ -61,12 +56,7 @@ class Nobody:
         return own
 
     def on(
-        self,
-        planned: PlannedStep,
-        folder: Path,
-        environment: Environment,
-        cache: Path | None,
-        progress: Progress,
+        self, planned: PlannedStep, folder: Path, environment: Environment, cache: Path | None, progress: Progress
     ) -> AbstractContextManager[tuple[Sharing, Progress]]:
         """All work on the step."""
         return nullcontext((Alone(), progress))

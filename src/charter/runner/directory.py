@@ -297,9 +297,7 @@ def refuse_start(planned: PlannedStep, environment: Environment) -> str | None:
     return f"{place}: {wrong}" if wrong else None
 
 
-def refuse_resume(
-    run: Path, manifest: Manifest, environment: Environment, learns: bool = False
-) -> str | None:
+def refuse_resume(run: Path, manifest: Manifest, environment: Environment, learns: bool = False) -> str | None:
     """Why unfinished work must not resume here, or None: its numbers would differ from an unbroken run's. Rooms that
     learn resume in any number of processes, and so with any number of threads in each."""
     origin = manifest.environment

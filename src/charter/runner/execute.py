@@ -33,11 +33,7 @@ class Crew(Protocol):
 
 
 def execute(
-    plan: Plan,
-    progress: Progress,
-    until: str | None = None,
-    company: Company | None = None,
-    crew: Crew | None = None,
+    plan: Plan, progress: Progress, until: str | None = None, company: Company | None = None, crew: Crew | None = None
 ) -> None:
     """Runs all steps of a plan (or those that `until` needs) in the plan's run directory: in this process, which leads
     its company, or in parallel in the processes of a crew.
@@ -95,9 +91,7 @@ def write_run_file(plan: Plan, directory: RunDirectory) -> None:
             "kind": planned.room.product,
             "variant": planned.room.variant,
             "id": planned.id,
-            "parents": [
-                [parent.role, parent.step] for parent in planned.parents if parent.path == parent.step
-            ],
+            "parents": [[parent.role, parent.step] for parent in planned.parents if parent.path == parent.step],
         }
         for planned in plan.steps
     ]

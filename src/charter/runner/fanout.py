@@ -30,9 +30,7 @@ _LOCAL_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @contextmanager
-def fan_out(
-    address: str | None, workers: int | None, execution: Execution, others: Company
-) -> Iterator[Company]:
+def fan_out(address: str | None, workers: int | None, execution: Execution, others: Company) -> Iterator[Company]:
     """The workers of a Ray cluster at an address, or of one that starts on this machine for `local`; `others` without
     an address.
 
@@ -40,9 +38,7 @@ def fan_out(
     """
     if address is None:
         if workers is not None:
-            raise CharterError(
-                "--workers counts the workers of --ray: write --ray local, or a cluster's address"
-            )
+            raise CharterError("--workers counts the workers of --ray: write --ray local, or a cluster's address")
         yield others
         return
     if process_count() > 1:

@@ -124,9 +124,7 @@ def _check_machine(task: Task, source: str, here: str) -> None:
     leader = task.environment
     own = environment_of(Execution(leader.device, leader.precision))
     if leader.python != own.python:
-        raise CharterError(
-            f"{here} has Python {own.python} and the leading machine {leader.python}: use one version"
-        )
+        raise CharterError(f"{here} has Python {own.python} and the leading machine {leader.python}: use one version")
     if (mismatch := difference(leader, own)) is not None:
         raise CharterError(
             f"{here} has {mismatch.what} {mismatch.here} and the leading machine {mismatch.made}, which gives other "

@@ -30,8 +30,7 @@ from charter.ground.settings.room import Room
 
 NOT_SOURCE = frozenset({"README.md", ".DS_Store"})
 _IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\(([^)]*)\)|([^\n#]*))|import[ \t]+([\w., \t]+))",
-    re.MULTILINE,
+    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\(([^)]*)\)|([^\n#]*))|import[ \t]+([\w., \t]+))", re.MULTILINE
 )
 _COMMENT = re.compile(r"#.*")
 

@@ -149,9 +149,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
     progress = SpokenProgress(lines)
     directory = RunDirectory(order.run)
-    runner = Runner(
-        order.recipe, directory, order.environment, progress, Pace({}), order.cache, command=order.command
-    )
+    runner = Runner(order.recipe, directory, order.environment, progress, Pace({}), order.cache, command=order.command)
     try:
         while True:
             work = Work.model_validate_json(inbox.get())
@@ -182,9 +180,7 @@ def _make(runner: Runner, work: Work) -> dict[str, object]:
 
 
 # It imports modules from the same folders as this process, and none from the working folder, such as a `random.py`.
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from charter.runner.jobs import main; main()"
-)
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from charter.runner.jobs import main; main()"
 # Seconds for a process to record where its step stopped.
 PATIENCE = 20.0
 
@@ -200,9 +196,7 @@ class JobProcess:
         self.planned: PlannedStep | None = None
         self._messages = messages
         self._bars: dict[int, tuple[AbstractContextManager[Bar], Bar]] = {}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._tell(order.model_dump_json())

@@ -107,9 +107,7 @@ class WandbWriter:
             self._run.define_metric(f"{name}/step")
             self._run.define_metric(f"{name}/*", step_metric=f"{name}/step")
             self._known.add(name)
-        self._run.log(
-            {f"{name}/step": step, **{f"{name}/{metric}": value for metric, value in values.items()}}
-        )
+        self._run.log({f"{name}/step": step, **{f"{name}/{metric}": value for metric, value in values.items()}})
 
     def close(self) -> None:
         """Ends the run."""
@@ -143,11 +141,7 @@ def follow_logs(
 
 class _Follower:
     def __init__(
-        self,
-        directory: RunDirectory,
-        steps: Sequence[PlannedStep],
-        writer: CurveWriter,
-        note: Callable[[str], None],
+        self, directory: RunDirectory, steps: Sequence[PlannedStep], writer: CurveWriter, note: Callable[[str], None]
     ) -> None:
         self._directory, self._writer, self._note = directory, writer, note
         self._ids = {step.name: step.id for step in steps if not self._is_done(step.name, step.id)}

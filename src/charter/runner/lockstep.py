@@ -108,12 +108,7 @@ class Lockstep:
 
     @contextmanager
     def on(
-        self,
-        planned: PlannedStep,
-        folder: Path,
-        environment: Environment,
-        cache: Path | None,
-        progress: Progress,
+        self, planned: PlannedStep, folder: Path, environment: Environment, cache: Path | None, progress: Progress
     ) -> Iterator[tuple[Sharing, Progress]]:
         """The leader's part in a step: the others share learning from its start, and other work by chunks."""
         head = Head(self.store, lambda: hand_out(planned, folder, environment, cache))

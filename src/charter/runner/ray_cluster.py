@@ -40,13 +40,7 @@ PATIENCE = 60.0
 REPLACED = 3
 # A little more than Ray's minimum, since chunks travel through the state folder.
 _STORE_BYTES = 80 * 2**20
-_PASSED = (
-    "MALLOC_MMAP_MAX_",
-    "MALLOC_TRIM_THRESHOLD_",
-    "MALLOC_TOP_PAD_",
-    "GLIBC_TUNABLES",
-    "TOKENIZERS_PARALLELISM",
-)
+_PASSED = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES", "TOKENIZERS_PARALLELISM")
 
 
 @contextmanager
@@ -67,9 +61,7 @@ class Cluster:
     """Machines with cores and GPUs, and their workers and threads: by default one worker a GPU if the device is one,
     else one a core."""
 
-    def __init__(
-        self, machines: Sequence[tuple[int, int]], workers: int | None, execution: Execution
-    ) -> None:
+    def __init__(self, machines: Sequence[tuple[int, int]], workers: int | None, execution: Execution) -> None:
         self._cores = [cores for cores, _ in machines]
         self._gpus = [gpus for _, gpus in machines] if execution.device.startswith("cuda") else None
         units = self._cores if self._gpus is None else self._gpus
@@ -91,12 +83,7 @@ class Cluster:
 
     @contextmanager
     def on(
-        self,
-        planned: PlannedStep,
-        folder: Path,
-        environment: Environment,
-        cache: Path | None,
-        progress: Progress,
+        self, planned: PlannedStep, folder: Path, environment: Environment, cache: Path | None, progress: Progress
     ) -> Iterator[tuple[Sharing, Progress]]:
         """Leads workers through a step, unless it learns. Computations outside of chunks use the workers' number of
         threads."""
@@ -115,9 +102,7 @@ class Cluster:
             cache = None
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
-        leader = RayLeader(
-            hand_out(planned, folder, environment, cache), count, self._gpus is not None, progress
-        )
+        leader = RayLeader(hand_out(planned, folder, environment, cache), count, self._gpus is not None, progress)
         try:
             yield leader, WorkerProgress(progress, leader.count_workers)
         finally:
@@ -247,9 +232,7 @@ class RayLeader:
                 f"{self._task.step}: a worker was lost ({reason}); another replaces it and makes its chunk again"
             )
         elif self._running:
-            self._progress.note(
-                f"{self._task.step}: a worker was lost ({reason}); another makes its chunk again"
-            )
+            self._progress.note(f"{self._task.step}: a worker was lost ({reason}); another makes its chunk again")
         else:
             raise CharterError(
                 f"{self._lost} workers were lost, the last: {reason}; finished chunks are kept, so that the same "

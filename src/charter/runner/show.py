@@ -101,9 +101,7 @@ def run_records(views: list[StepView]) -> list[dict[str, object]]:
             "status": view.status,
             "parents": [parent._asdict() for parent in view.parents],
             "metrics": {m.name: m.value for m in view.metrics},
-            "intervals": {
-                m.name: [m.low, m.high, m.n] for m in view.metrics if (m.low, m.high, m.n) != NOTHING
-            },
+            "intervals": {m.name: [m.low, m.high, m.n] for m in view.metrics if (m.low, m.high, m.n) != NOTHING},
         }
         for view in views
     ]

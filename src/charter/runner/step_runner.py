@@ -129,9 +129,7 @@ class Runner:
         """Runs the room in the partial folder and publishes its product; `opening` is the first note to the user."""
         folder = self.directory.partial(planned.name)
         minutes = self.pace.smoothed()
-        self.progress.note(
-            opening if minutes is None else f"{opening}; left in the run: {spell_minutes(minutes)}"
-        )
+        self.progress.note(opening if minutes is None else f"{opening}; left in the run: {spell_minutes(minutes)}")
         check_inputs(planned)
         manifest = self._begin(planned, folder)
         (folder / "files" / MANIFEST).unlink(missing_ok=True)
@@ -158,9 +156,7 @@ class Runner:
             self.pace.finish(planned.name)
         give_memory_back()
 
-    def _run_room(
-        self, planned: PlannedStep, folder: Path, environment: Environment
-    ) -> tuple[Workspace, str]:
+    def _run_room(self, planned: PlannedStep, folder: Path, environment: Environment) -> tuple[Workspace, str]:
         """Where the product lies, and the purpose that it is marked with, also by rows that only now were fetched."""
         inputs = Inputs([fetch_input(entry, planned.room.roles[entry.role]) for entry in planned.inputs])
         purpose = planned.purpose or inherited(planned.room.product, _fetched_purposes(planned, inputs))
@@ -252,9 +248,7 @@ def check_inputs(planned: PlannedStep) -> None:
         if entry.id in foreign:
             manifest = read_manifest(path)
             if manifest.id != entry.id or manifest.status != "done":
-                raise CharterError(
-                    f"step {planned.name}: {path} was replaced since the plan was made; run again"
-                )
+                raise CharterError(f"step {planned.name}: {path} was replaced since the plan was made; run again")
             if problems := verify_files(path, manifest):
                 raise CharterError(f"step {planned.name}: {path} is damaged: {problems[0]}")
         elif (entry.role, entry.id) in outside and (not path.exists() or digest_source(path) != entry.id):
@@ -304,9 +298,7 @@ def _failures(folder: Path, manifest: Manifest, began: float) -> Iterator[None]:
         raise
 
 
-def _record(
-    folder: Path, manifest: Manifest, began: float, error: str | None, status: Status = "failed"
-) -> None:
+def _record(folder: Path, manifest: Manifest, began: float, error: str | None, status: Status = "failed") -> None:
     """Best effort: a full disk must not hide the first error."""
     update = {"status": status if error else "started", "error": error, "timing": _timing(manifest, began)}
     try:

@@ -124,8 +124,7 @@ class _Numbers:
         names = [
             key.removeprefix(between)
             for key, number in self._numbers.items()
-            if key.startswith(between)
-            and ((number["n"] or 0) >= FEWEST or key.removeprefix(between) in self._headline)
+            if key.startswith(between) and ((number["n"] or 0) >= FEWEST or key.removeprefix(between) in self._headline)
         ]
         ordered = sorted(names, key=lambda name: name not in self._headline)
         return tuple(change for change in map(self._change, ordered) if change.verdict == "worse")

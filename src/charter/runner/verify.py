@@ -60,7 +60,5 @@ def measures(manifest: Manifest) -> dict[str, Measure]:
 
 def _regenerate(report: Path, count: int, progress: Progress | None) -> list[str]:
     """Draws samples of a report again, in the room that made it."""
-    problems: list[str] = room_tool(read_manifest(report).room, REGENERATE).regenerate(
-        report, count, progress=progress
-    )
+    problems: list[str] = room_tool(read_manifest(report).room, REGENERATE).regenerate(report, count, progress=progress)
     return problems

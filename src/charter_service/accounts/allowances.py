@@ -26,16 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from charter.ground.artifact.errors import CharterError
 from charter_service.accounts.keys import Caller
-from charter_service.accounts.limits import (
-    INPUT,
-    OUTPUT,
-    REMEMBERED,
-    REQUESTS,
-    Account,
-    Admissions,
-    Bucket,
-    TooMany,
-)
+from charter_service.accounts.limits import INPUT, OUTPUT, REMEMBERED, REQUESTS, Account, Admissions, Bucket, TooMany
 from charter_service.accounts.tables import ALLOWANCES, KEYS, USAGE
 from charter_service.web.database import POSTGRESQL, reading, writing
 
@@ -105,18 +96,14 @@ class Allowances:
             dialect = postgresql if connection.dialect.name == POSTGRESQL else sqlite
             statement = dialect.insert(ALLOWANCES)
             changed = {name: statement.excluded[name] for name in rows[0] if name != "account"}
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=["account"], set_=changed), rows
-            )
+            connection.execute(statement.on_conflict_do_update(index_elements=["account"], set_=changed), rows)
             connection.execute(delete(ALLOWANCES).where(ALLOWANCES.c.full_at <= self._admissions.now()))
 
 
 def row_of(account: Account) -> dict[str, Any]:
     """An account as it is stored."""
     state = account.state()
-    levels = {
-        column: account.buckets[name].level if name in state else None for name, column in COLUMNS.items()
-    }
+    levels = {column: account.buckets[name].level if name in state else None for name, column in COLUMNS.items()}
     full_in = max(reading.full_in for reading in state.values())
     return {"account": account.id, "at": account.at, "full_at": account.at + full_in, **levels}
 

@@ -169,12 +169,7 @@ def get_batch(connection: Connection, organisation: str, batch: str) -> Batch:
 
 
 def list_batches(
-    connection: Connection,
-    organisation: str,
-    *,
-    before: str | None = None,
-    after: str | None = None,
-    limit: int = 20,
+    connection: Connection, organisation: str, *, before: str | None = None, after: str | None = None, limit: int = 20
 ) -> Page:
     """An organisation's batches, newest first: those directly after a batch (older), or before it (newer).
 
@@ -189,9 +184,7 @@ def list_batches(
     if (cursor := after if before is None else before) is not None:
         at = connection.execute(_one(organisation, cursor)).first()
         if at is None:
-            raise Refusal(
-                f"{'after_id' if before is None else 'before_id'}: there is no batch {cursor[:80]!r}"
-            )
+            raise Refusal(f"{'after_id' if before is None else 'before_id'}: there is no batch {cursor[:80]!r}")
         mark = tuple_(at.created, at.id)
         wanted = wanted.where(place < mark if before is None else place > mark)
     forward = before is None
@@ -202,10 +195,7 @@ def list_batches(
 
 
 def cancel_batch(
-    connection: Connection,
-    organisation: str,
-    batch: str,
-    under_way: Collection[tuple[str, int]] = (),
+    connection: Connection, organisation: str, batch: str, under_way: Collection[tuple[str, int]] = ()
 ) -> Batch:
     """Cancels the waiting requests of a batch, except those `under_way` (ids of batches and numbers), which may still
     finish. Calling it again changes nothing.
@@ -242,9 +232,7 @@ def results(engine: Engine, organisation: str, batch: str, size: int = 200) -> I
     if finished.state != ENDED:
         raise NotFound(f"the batch {batch} has not ended; its results are available then")
     if finished.archived() is not None:
-        raise NotFound(
-            f"the results of the batch {batch} are gone: this service keeps results for a limited time"
-        )
+        raise NotFound(f"the results of the batch {batch} are gone: this service keeps results for a limited time")
     return _results(engine, finished, size)
 
 

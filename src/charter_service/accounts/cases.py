@@ -40,9 +40,7 @@ LONGEST_NAME = 200
 SEVERITIES: tuple[Severity, ...] = ("severe", "high", "medium", "low")  # in the order of the queue
 NO_SEVERITY: Severity = "medium"  # place in the queue of cases without severity
 _RANK = case(
-    {one: place for place, one in enumerate(SEVERITIES)},
-    value=CASES.c.severity,
-    else_=SEVERITIES.index(NO_SEVERITY),
+    {one: place for place, one in enumerate(SEVERITIES)}, value=CASES.c.severity, else_=SEVERITIES.index(NO_SEVERITY)
 )
 
 
@@ -121,9 +119,7 @@ def open_case(connection: Connection, new: NewCase, now: float) -> str | None:
     alone(connection)
     words, content = fitting(new)
     if new.kind == "flag":
-        same = and_(
-            CASES.c.request == new.request, CASES.c.category == new.category, CASES.c.kind == new.kind
-        )
+        same = and_(CASES.c.request == new.request, CASES.c.category == new.category, CASES.c.kind == new.kind)
         known: str | None = connection.execute(
             select(CASES.c.id).where(same, CASES.c.organisation == new.organisation)
         ).scalar()
@@ -205,11 +201,7 @@ def stopped_before(
 ) -> dict[str, str]:
     """By conversation, the newest request of an organisation, or of its end user, whose prompt was flagged or blocked,
     under any category if none is named."""
-    acted = and_(
-        DECISIONS.c.request == CASES.c.request,
-        DECISIONS.c.side == "prompt",
-        DECISIONS.c.action.in_(actions),
-    )
+    acted = and_(DECISIONS.c.request == CASES.c.request, DECISIONS.c.side == "prompt", DECISIONS.c.action.in_(actions))
     if categories:
         acted = and_(acted, DECISIONS.c.category.in_(categories))
     its = and_(CASES.c.organisation == organisation, CASES.c.user == user, CASES.c.kind == "flag")
@@ -272,14 +264,10 @@ def close_case(
         "by": who(by),
         "note": plain_text(note, MOST_WORDS, "the note"),
     }
-    done = connection.execute(
-        CASES.update().where(CASES.c.id == id, CASES.c.closed.is_(None)).values(**closing)
-    )
+    done = connection.execute(CASES.update().where(CASES.c.id == id, CASES.c.closed.is_(None)).values(**closing))
     closed_case = find_case(connection, id)
     if not done.rowcount:
-        raise Stale(
-            f"{id} was {closed_case.verdict} by {closed_case.by} already; a case can be decided only once"
-        )
+        raise Stale(f"{id} was {closed_case.verdict} by {closed_case.by} already; a case can be decided only once")
     return closed_case
 
 
@@ -344,9 +332,7 @@ def expire_content(connection: Connection, days: float, now: float) -> int:
     """Empties words, content and digest of cases closed more than `days` ago; returns their number."""
     has_content = or_(CASES.c.words != "", CASES.c.content != "", CASES.c.conversation != "")
     old = and_(CASES.c.closed < now - days * 86_400, has_content)
-    return connection.execute(
-        CASES.update().where(old).values(words="", content="", conversation="")
-    ).rowcount
+    return connection.execute(CASES.update().where(old).values(words="", content="", conversation="")).rowcount
 
 
 def _case(row: Row[Any]) -> Case:
@@ -410,9 +396,7 @@ def appeal_stop(connection: Connection, organisation: str, blocked: Stop, words:
     stop = next((row for row in rows if row.action == "block"), None)
     if stop is None:
         raise Refusal(f"nothing of {request} was stopped, so there is nothing to appeal", 409)
-    if any(
-        one.kind == "appeal" and one.organisation == organisation for one in cases_of(connection, request)
-    ):
+    if any(one.kind == "appeal" and one.organisation == organisation for one in cases_of(connection, request)):
         raise Refusal("this request was appealed already; people decide about it once", 409)
     if stop.user and waiting_of(connection, organisation, "appeal", stop.user) >= MOST_OF_USER:
         raise Refusal(f"{MOST_OF_USER} appeals of yours are already waiting; send this one later", 429)

@@ -329,7 +329,5 @@ def parse_tip(text: str) -> Tip:
     except ValueError:
         at = math.nan
     if not (number.isascii() and number.isdigit()) or len(chain) != 64 or not math.isfinite(at or 0.0):
-        raise CharterError(
-            f"{text!r} is not a tip; expected NUMBER:AT:CHAIN as charter conduct verify prints it"
-        )
+        raise CharterError(f"{text!r} is not a tip; expected NUMBER:AT:CHAIN as charter conduct verify prints it")
     return Tip(int(number), chain, at)

@@ -71,9 +71,7 @@ def check_free(connection: Connection) -> None:
     """Raises Refusal, 409, if an evaluation runs."""
     other = connection.execute(select(_E.run).where(_E.state == RUNNING).limit(1)).scalar()
     if other is not None:
-        raise Refusal(
-            f"{other} is running, and only one evaluation runs at a time; stop it, or wait for its end", 409
-        )
+        raise Refusal(f"{other} is running, and only one evaluation runs at a time; stop it, or wait for its end", 409)
 
 
 def resume(connection: Connection, id: str) -> Evaluation:

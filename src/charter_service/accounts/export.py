@@ -83,9 +83,7 @@ def conduct_of(engine: Engine, content: bool = False) -> Content:
         thumbs = connection.execute(select(FEEDBACK).order_by(FEEDBACK.c.created, FEEDBACK.c.id)).all()
         cases = [(dict(case._mapping), _said(connection, case)) for case in closed]
     if not cases and not thumbs:
-        raise CharterError(
-            "there is no feedback and no closed case to export yet; charter conduct queue lists cases"
-        )
+        raise CharterError("there is no feedback and no closed case to export yet; charter conduct queue lists cases")
     rows: dict[str, Sequence[Mapping[str, Any]]] = {
         CASE_ROWS: [_case_row(case, said, content) for case, said in cases],
         THUMBS: [_thumb_row(dict(thumb._mapping), content) for thumb in thumbs],
@@ -118,9 +116,7 @@ def _said(connection: Connection, case: Any) -> dict[str, Any]:
     """The decision about a case's request under its category, or else about the request."""
     of = and_(DECISIONS.c.request == case.request, DECISIONS.c.organisation == case.organisation)
     rows = connection.execute(
-        select(DECISIONS.c.category, *(DECISIONS.c[name] for name in _SAID))
-        .where(of)
-        .order_by(DECISIONS.c.number)
+        select(DECISIONS.c.category, *(DECISIONS.c[name] for name in _SAID)).where(of).order_by(DECISIONS.c.number)
     ).all()
     chosen = next((row for row in rows if row.category == case.category), rows[0] if rows else None)
     return {} if chosen is None else {name: getattr(chosen, name) for name in _SAID}
@@ -222,15 +218,11 @@ def expire(connection: Connection, days: float, now: float) -> Forgotten:
 
 def _delete_feedback(connection: Connection, organisation: str, requests: Select[Any] | None = None) -> int:
     gone = FEEDBACK.delete().where(FEEDBACK.c.organisation == organisation)
-    return connection.execute(
-        gone if requests is None else gone.where(FEEDBACK.c.request.in_(requests))
-    ).rowcount
+    return connection.execute(gone if requests is None else gone.where(FEEDBACK.c.request.in_(requests))).rowcount
 
 
 def _empty_cases(connection: Connection, organisation: str, requests: Select[Any] | None = None) -> int:
     # the rule's words in its own cases belong to nobody
     theirs = and_(CASES.c.organisation == organisation, CASES.c.kind != "standing")
     emptied = CASES.update().where(theirs).values(words="", content="", note="", conversation="")
-    return connection.execute(
-        emptied if requests is None else emptied.where(CASES.c.request.in_(requests))
-    ).rowcount
+    return connection.execute(emptied if requests is None else emptied.where(CASES.c.request.in_(requests))).rowcount

@@ -18,19 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    and_,
-    case,
-    delete,
-    func,
-    or_,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, delete, func, or_, select, tuple_, update
 
 from charter_service.accounts.tables import FILES
 from charter_service.web.blobs import Blobs
@@ -105,9 +93,7 @@ def check_quota(connection: Connection, organisation: str, quota: int, size: int
     held = int(connection.execute(select(func.coalesce(func.sum(_COUNTED), 0)).where(*mine)).scalar_one())
     if held + max(size, LEAST_BYTES) > quota:
         this = f", and this one has {size:,}" if size else ""
-        raise OverQuota(
-            f"your organisation's files hold {held:,} of {quota:,} bytes{this}; delete files first", 403
-        )
+        raise OverQuota(f"your organisation's files hold {held:,} of {quota:,} bytes{this}; delete files first", 403)
 
 
 def keep_file(connection: Connection, file: File, quota: int) -> File:
@@ -133,12 +119,7 @@ def find_file(connection: Connection, organisation: str, id: str) -> File:
 
 
 def list_files(
-    connection: Connection,
-    organisation: str,
-    *,
-    before: str | None = None,
-    after: str | None = None,
-    limit: int = 20,
+    connection: Connection, organisation: str, *, before: str | None = None, after: str | None = None, limit: int = 20
 ) -> FilePage:
     """An organisation's files, newest first: those directly after a file (older), or before it (newer).
 

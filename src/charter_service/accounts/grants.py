@@ -99,20 +99,14 @@ def release(
     case = _case_of(connection, stopped)
     d = DECISIONS.c
     blocked = and_(
-        d.request == case.request,
-        d.organisation == case.organisation,
-        d.category == case.category,
-        d.action == "block",
+        d.request == case.request, d.organisation == case.organisation, d.category == case.category, d.action == "block"
     )
-    block = connection.execute(
-        select(d.side, d.severity).where(blocked).order_by(d.number).limit(1)
-    ).one_or_none()
+    block = connection.execute(select(d.side, d.severity).where(blocked).order_by(d.number).limit(1)).one_or_none()
     if case.kind != "flag" or block is None:
         raise Refusal(f"nothing of {stopped} was blocked, so there is nothing to release")
     if not case.conversation:
         raise Refusal(
-            f"the digest of {stopped}'s conversation is no longer stored, so the request can't be recognised",
-            409,
+            f"the digest of {stopped}'s conversation is no longer stored, so the request can't be recognised", 409
         )
     if block.side == "reply" and block.severity == SEVERE:
         raise Refusal(
@@ -134,11 +128,7 @@ def release(
     return _make(connection, grant)
 
 
-def exempt(
-    connection: Connection,
-    grant: Grant,
-    ladder: Ladder,
-) -> Grant:
+def exempt(connection: Connection, grant: Grant, ladder: Ladder) -> Grant:
     """Lifts a category, or with "" all that aren't severe, for an organisation, as in `exemption`.
 
     Raises NotFound for an unknown organisation, Refusal for a category that the policy in force doesn't have, and for a
@@ -160,9 +150,7 @@ def exempt(
 
 def exemption(organisation: str, category: str, until: float, by: str, reason: str, now: float) -> Grant:
     """A requested exemption; `exempt` makes it. Raises CharterError without a name or a reason."""
-    return Grant(
-        f"exempt_{new_id()}", EXEMPTION, organisation, category, "", "", "", now, until, who(by), _why(reason)
-    )
+    return Grant(f"exempt_{new_id()}", EXEMPTION, organisation, category, "", "", "", now, until, who(by), _why(reason))
 
 
 def revoke(connection: Connection, id: str, by: str, reason: str, now: float) -> Grant:
@@ -319,9 +307,7 @@ def _case_of(connection: Connection, stopped: str) -> Case:
     """A case by its id, or the flag of a blocked request, or of the one that it repeats. Raises NotFound."""
     if stopped.startswith("case_"):
         return find_case(connection, stopped)
-    blocked = select(DECISIONS.c.category).where(
-        DECISIONS.c.request == stopped, DECISIONS.c.action == "block"
-    )
+    blocked = select(DECISIONS.c.category).where(DECISIONS.c.request == stopped, DECISIONS.c.action == "block")
     flags = and_(CASES.c.request == stopped, CASES.c.kind == "flag", CASES.c.category.in_(blocked))
     ids: Sequence[str] = connection.execute(select(CASES.c.id).where(flags)).scalars().all()
     if len(ids) > 1:

@@ -325,9 +325,7 @@ def _key(row: Row[Any], siblings: tuple[KeyLimits, ...] = ()) -> Key:
     limits = KeyLimits(**{field.name: getattr(row, field.name) for field in fields(KeyLimits)})
     shared = KeyLimits(**{field.name: getattr(row, f"shared_{field.name}") for field in fields(KeyLimits)})
     scopes, models = tuple(row.scopes.split()), tuple(row.models.split())
-    caller = Caller(
-        row.id, row.organisation, row.name, scopes, models, limits, siblings, shared, row.monthly_tokens
-    )
+    caller = Caller(row.id, row.organisation, row.name, scopes, models, limits, siblings, shared, row.monthly_tokens)
     times = (row.created, row.expires, row.revoked, row.used)
     return Key(caller, row.organisation_name, row.hint, *times, bool(row.disabled), row.former_until)
 
@@ -396,7 +394,5 @@ class Keyring:
         """Drops a key, by its id, or all keys from the cache: after a change that this process committed."""
         with self._lock:
             self._forgotten += 1
-            for digest in [
-                held for held, (entry, _) in self._held.items() if key in (None, entry.caller.key)
-            ]:
+            for digest in [held for held, (entry, _) in self._held.items() if key in (None, entry.caller.key)]:
                 del self._held[digest]

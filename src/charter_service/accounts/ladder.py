@@ -36,11 +36,7 @@ from charter.ground.settings.frozen import Frozen
 
 Level = Literal["good", "warned", "enhanced", "throttled", "suspended"]
 LEVELS: tuple[Level, ...] = get_args(Level)
-ENHANCED, THROTTLED, SUSPENDED = (
-    LEVELS.index("enhanced"),
-    LEVELS.index("throttled"),
-    LEVELS.index("suspended"),
-)
+ENHANCED, THROTTLED, SUSPENDED = (LEVELS.index("enhanced"), LEVELS.index("throttled"), LEVELS.index("suspended"))
 DAY = 86_400.0
 ROUNDING = 1e-6  # error of a sum after adding and subtracting weights
 
@@ -49,9 +45,7 @@ class Weights(Frozen):
     """What one violation weighs, by the severity of its category."""
 
     low: float = Field(0.5, ge=0, description="of low severity")
-    medium: float = Field(
-        1.0, ge=0, description="of medium severity, and of categories that no policy names now"
-    )
+    medium: float = Field(1.0, ge=0, description="of medium severity, and of categories that no policy names now")
     high: float = Field(2.0, ge=0, description="of high severity")
     severe: float = Field(4.0, ge=0, description="of severe ones")
 
@@ -60,9 +54,7 @@ class Steps(Frozen):
     """The rules by which an account rises and falls: the weights of violations, and the levels of their sum."""
 
     window_days: float = Field(30.0, gt=0, description="days over which violations add up")
-    clean_days: float = Field(
-        30.0, gt=0, description="days without a violation after which one level is lifted"
-    )
+    clean_days: float = Field(30.0, gt=0, description="days without a violation after which one level is lifted")
     warned: float = Field(5.0, gt=0, description="sum of weights at which there is a warning")
     enhanced: float = Field(10.0, gt=0, description="sum at which the stricter filters apply")
     throttled: float = Field(20.0, gt=0, description="sum at which limits shrink")
@@ -109,22 +101,16 @@ class UserSteps(Steps):
     suspend_severe: int = Field(
         10, ge=0, description="as for organisations: so many severe violations of one end user suspend it"
     )
-    share: float = Field(
-        4.0, gt=0, description="the most that one end user adds to the sum of the organisation"
-    )
+    share: float = Field(4.0, gt=0, description="the most that one end user adds to the sum of the organisation")
 
 
 class Ladder(Steps):
     """The rules of a service, for organisations, and for their end users."""
 
-    state: Literal["on", "off"] = Field(
-        "on", description="off: violations are logged, and no account has a standing"
-    )
+    state: Literal["on", "off"] = Field("on", description="off: violations are logged, and no account has a standing")
     users: UserSteps = Field(UserSteps(), description="of end users, by metadata.user_id or user")
     severities: dict[str, Severity] = Field({}, description="severity by category; the service fills it in")
-    permitted: tuple[str, ...] = Field(
-        (), description="high-risk uses, which are no violations; filled in too"
-    )
+    permitted: tuple[str, ...] = Field((), description="high-risk uses, which are no violations; filled in too")
     reply: float = Field(0.5, ge=0, le=1, description="what a violation in a reply counts of one in a prompt")
     upheld: float = Field(2.0, ge=1, description="how often a violation counts that a person upheld")
 
@@ -240,10 +226,7 @@ class _Climb:
 
     def total(self, now: float) -> float:
         """The sum of the window that ends now, less what its requests forgive."""
-        requests = (
-            self.counts[bisect_right(self.times, now)]
-            - self.counts[bisect_right(self.times, now - self.window)]
-        )
+        requests = self.counts[bisect_right(self.times, now)] - self.counts[bisect_right(self.times, now - self.window)]
         doubtful = max(0.0, self.sums[False])
         forgiven = min(self.ladder.forgiven * requests, self.ladder.forgiven_most * doubtful)
         return self.sums[True] + doubtful - forgiven

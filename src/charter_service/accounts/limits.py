@@ -406,12 +406,7 @@ class Admissions:
         return accounts
 
     def _bounds_of(
-        self,
-        limits: KeyLimits,
-        siblings: tuple[KeyLimits, ...],
-        shared: KeyLimits,
-        factor: float,
-        counting: bool,
+        self, limits: KeyLimits, siblings: tuple[KeyLimits, ...], shared: KeyLimits, factor: float, counting: bool
     ) -> tuple[_Bounds, _Bounds]:
         """The limits of an organisation, each the one in `shared` or, if that is 0, that of its largest usable key; and
         those of a key. `counting`: those of calls that count."""

@@ -94,9 +94,7 @@ def disable_organisation(connection: Connection, organisation: str, disabled: bo
         raise NotFound(f"there is no organisation {organisation}")
 
 
-def limit_organisation(
-    connection: Connection, organisation: str, limits: KeyLimits, monthly_tokens: int = 0
-) -> None:
+def limit_organisation(connection: Connection, organisation: str, limits: KeyLimits, monthly_tokens: int = 0) -> None:
     """Sets what all keys of an organisation may use together; 0: what its largest key may in a minute, and no limit in
     a month. Raises NotFound, and Refusal for a number out of range."""
     if not 0 <= monthly_tokens <= MOST_TOKENS:

@@ -121,9 +121,7 @@ def find_requests(connection: Connection, sought: Sought, limit: int = 50) -> Re
     numbered = select(read, place).subquery()
     beyond = numbered.c.place > LOOKED
     matching = or_(and_(*_rest(sought, numbered.c)), beyond)
-    some = connection.execute(
-        select(numbered).where(matching).order_by(numbered.c.place).limit(limit + 1)
-    ).all()
+    some = connection.execute(select(numbered).where(matching).order_by(numbered.c.place).limit(limit + 1)).all()
     stopped = some[-1] if some and some[-1].place > LOOKED else None
     return _page(some[:-1] if stopped is not None else some, limit, stopped)
 
@@ -133,9 +131,7 @@ def _page(rows: Sequence[Row[Any]], limit: int, stopped: Row[Any] | None) -> Req
     shown = [{name: value for name, value in row._mapping.items() if name != "place"} for row in rows[:limit]]
     if len(rows) > limit:
         return Requests(shown, (shown[-1]["at"], shown[-1]["number"]))
-    return (
-        Requests(shown, None) if stopped is None else Requests(shown, (stopped.at, stopped.number + 1), True)
-    )
+    return Requests(shown, None) if stopped is None else Requests(shown, (stopped.at, stopped.number + 1), True)
 
 
 def _narrowed(sought: Sought) -> Select[Any]:
@@ -169,9 +165,7 @@ def _rest(sought: Sought, columns: Any) -> list[Any]:
     ]
     if sought.status and used != "status":
         low, high = (
-            (sought.status, sought.status)
-            if sought.status >= 100
-            else (100 * sought.status, 100 * sought.status + 99)
+            (sought.status, sought.status) if sought.status >= 100 else (100 * sought.status, 100 * sought.status + 99)
         )
         tests.append(columns.status.between(low, high))
     if sought.refused:

@@ -45,9 +45,7 @@ class Keep(Frozen):
     requests_most: int = Field(10_000_000, ge=1_000, description="rows of requests, the newest")
 
 
-def sweep(
-    engine: Engine, keep: Keep, now: float, rest: Callable[[float], object] = time.sleep
-) -> dict[str, int]:
+def sweep(engine: Engine, keep: Keep, now: float, rest: Callable[[float], object] = time.sleep) -> dict[str, int]:
     """Removes rows older than their retention; returns the number of pieces of each kind. After each piece it `rest`s
     as long as that one took, so that others can write in between. Raises the database's errors; removed rows stay
     removed."""
@@ -70,9 +68,7 @@ def sweep(
     return {name: sum(1 for _ in _pieces(engine, work, rest)) for name, work in works.items()}
 
 
-def _pieces(
-    engine: Engine, work: Callable[[Connection], bool], rest: Callable[[float], object]
-) -> Iterator[None]:
+def _pieces(engine: Engine, work: Callable[[Connection], bool], rest: Callable[[float], object]) -> Iterator[None]:
     while True:
         began = time.monotonic()
         with writing(engine) as connection:

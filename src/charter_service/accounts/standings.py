@@ -110,8 +110,7 @@ def history_of(connection: Connection, organisation: str, user: str, ladder: Lad
     rulings = [Ruling(ruling.at, cast(Level, ruling.level))] if ruling else []
     stood = _stood(connection, organisation, user)
     dismissed = stood is not None and (
-        _dismissed(connection, organisation, user, stood.at)
-        or any(at >= stood.at for at in restored.values())
+        _dismissed(connection, organisation, user, stood.at) or any(at >= stood.at for at in restored.values())
     )
     spared = not user and _administers(connection, organisation)
     return History(list(heaviest.values()), rulings, requests, stood, dismissed, spared)
@@ -155,9 +154,7 @@ def _dismissed(connection: Connection, organisation: str, user: str, since: floa
     return connection.execute(rows.limit(1)).first() is not None
 
 
-def _acted(
-    connection: Connection, whose: ColumnElement[bool], action: str, ladder: Ladder
-) -> Iterator[_Acted]:
+def _acted(connection: Connection, whose: ColumnElement[bool], action: str, ladder: Ladder) -> Iterator[_Acted]:
     """The newest decisions with an action, except high-risk uses, which are permitted. End users whose share is full
     are left out of the following pages, so that one user's many decisions don't hide others'."""
     d = DECISIONS.c
@@ -188,9 +185,7 @@ def _full(weighed: defaultdict[str, float], ladder: Ladder) -> list[str]:
     return [user for user, weight in weighed.items() if user and weight >= ladder.users.share]
 
 
-def _requests_since(
-    connection: Connection, mine: ColumnElement[bool], since: float
-) -> list[tuple[float, int]]:
+def _requests_since(connection: Connection, mine: ColumnElement[bool], since: float) -> list[tuple[float, int]]:
     """Times and counts of an account's requests that a classifier read and let pass, each counted once, among the
     newest rows."""
     d = DECISIONS.c
@@ -279,9 +274,7 @@ def newest_row(connection: Connection) -> int:
 def lowered(connection: Connection) -> list[str]:
     """Accounts that the rule lowered and that aren't good now, and those about which it asks a person."""
     accounts = [one.account for one in _newest(connection) if one.level != LEVELS[0] and one.by == RULE]
-    waiting = select(CASES.c.organisation, CASES.c.user).where(
-        CASES.c.kind == "standing", CASES.c.closed.is_(None)
-    )
+    waiting = select(CASES.c.organisation, CASES.c.user).where(CASES.c.kind == "standing", CASES.c.closed.is_(None))
     return list(dict.fromkeys([*accounts, *(account_of(*row) for row in connection.execute(waiting))]))
 
 
@@ -315,9 +308,7 @@ def _outcome(rules: Ladder, history: History, now: float) -> Outcome:
     return next_standing(rules, history, max([now, *(event.at for event in events)]))
 
 
-def evaluate(
-    connection: Connection, account: str, ladder: Ladder, now: float
-) -> tuple[Change | None, Outcome]:
+def evaluate(connection: Connection, account: str, ladder: Ladder, now: float) -> tuple[Change | None, Outcome]:
     """An account's standing now, stored if it is new; and a case if the rule needs a person, which is withdrawn once it
     needs none. Other evaluations wait for the end of the transaction."""
     alone(connection)
@@ -335,9 +326,7 @@ def evaluate(
         elif _outcome(rules, replace(history, dismissed=False), now).level == outcome.level:
             reason = f"lifted from {before} by {rules.clean_days:g} days without a violation"
         else:
-            reason = (
-                f"lifted from {before} because flags were dismissed; what is left: {_sum(rules, outcome)}"
-            )
+            reason = f"lifted from {before} because flags were dismissed; what is left: {_sum(rules, outcome)}"
         standing = _set(connection, account, outcome.level, reason, RULE, now)
     withdraw(connection, organisation, user, LEVELS[: LEVELS.index(outcome.asks or LEVELS[0]) + 1], now)
     if outcome.asks is not None and not waiting_of(connection, organisation, "standing", user):
@@ -353,13 +342,7 @@ def _rules(ladder: Ladder, account: str) -> Ladder:
 
 
 def decide(
-    connection: Connection,
-    account: str,
-    level: Level,
-    by: str,
-    reason: str,
-    now: float,
-    seen: int | None = None,
+    connection: Connection, account: str, level: Level, by: str, reason: str, now: float, seen: int | None = None
 ) -> Change:
     """Sets a level by a person. `seen`: the number of the standing that the person saw, 0 for none.
 

@@ -35,9 +35,7 @@ DIGEST = String(64)
 COUNT = BigInteger
 
 ACTS = make_acts(METADATA)
-FACTS = Table(
-    "facts", METADATA, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False)
-)
+FACTS = Table("facts", METADATA, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False))
 
 ORGANISATIONS = Table(
     "organisations",
@@ -51,9 +49,7 @@ ORGANISATIONS = Table(
     Column("input_tokens_per_minute", Integer, nullable=False, server_default="0"),
     Column("output_tokens_per_minute", Integer, nullable=False, server_default="0"),
     Column("concurrency", Integer, nullable=False, server_default="0"),
-    Column(
-        "monthly_tokens", BigInteger, nullable=False, server_default="0"
-    ),  # read and written in a month (UTC)
+    Column("monthly_tokens", BigInteger, nullable=False, server_default="0"),  # read and written in a month (UTC)
 )
 
 KEYS = Table(

@@ -52,9 +52,7 @@ class DayTool:
     counts: ToolCounts
 
 
-def tools_by_day(
-    connection: Connection, since: date, until: date, organisation: str | None = None
-) -> list[DayTool]:
+def tools_by_day(connection: Connection, since: date, until: date, organisation: str | None = None) -> list[DayTool]:
     """Calls from one day to another, both included, by day and tool; of one organisation (its id), or of all."""
     t = TOOL_USE.c
     wanted = (
@@ -80,9 +78,7 @@ def add_tool_use(connection: Connection, gathered: Mapping[Place, ToolCounts]) -
     dialect = postgresql if connection.dialect.name == POSTGRESQL else sqlite
     statement = dialect.insert(TOOL_USE)
     more = {name: TOOL_USE.c[name] + statement.excluded[name] for name in ("calls", "failures")}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["key", "day", "tool"], set_=more), rows
-    )
+    connection.execute(statement.on_conflict_do_update(index_elements=["key", "day", "tool"], set_=more), rows)
 
 
 SECONDS = 0.5
@@ -123,11 +119,7 @@ class DayUsage:
 
 
 def usage_by_day(
-    connection: Connection,
-    since: date,
-    until: date,
-    organisation: str | None = None,
-    key: str | None = None,
+    connection: Connection, since: date, until: date, organisation: str | None = None, key: str | None = None
 ) -> list[DayUsage]:
     """Usage from one day to another, both included, by day, organisation, key and model; of one organisation or one key
     (their ids), or of all."""
@@ -143,14 +135,7 @@ def usage_by_day(
     if key is not None:
         wanted = wanted.where(USAGE.c.key == key)
     return [
-        DayUsage(
-            row.day,
-            row.organisation,
-            row.key,
-            row.name,
-            row.model,
-            Counts(*(row._mapping[n] for n in COLUMNS)),
-        )
+        DayUsage(row.day, row.organisation, row.key, row.name, row.model, Counts(*(row._mapping[n] for n in COLUMNS)))
         for row in connection.execute(wanted)
     ]
 
@@ -245,9 +230,7 @@ class Meter:
                     note_used(connection, key, used[key])
         except IntegrityError:
             with writing(self._engine) as connection:
-                known = set(
-                    connection.execute(select(KEYS.c.id).where(KEYS.c.id.in_(sorted(used)))).scalars()
-                )
+                known = set(connection.execute(select(KEYS.c.id).where(KEYS.c.id.in_(sorted(used)))).scalars())
             if known >= used.keys():
                 raise
             _log.warning("usage of unknown keys is not counted: %s", ", ".join(sorted(used.keys() - known)))
@@ -257,10 +240,7 @@ class Meter:
             self._write(known_usage, known_used, known_tools, rows)
 
     def _gather(
-        self,
-        gathered: Mapping[_Place, Counts],
-        used: Mapping[str, float],
-        tools: Mapping[Place, ToolCounts] = NO_TOOLS,
+        self, gathered: Mapping[_Place, Counts], used: Mapping[str, float], tools: Mapping[Place, ToolCounts] = NO_TOOLS
     ) -> None:
         with self._lock:
             for tool, calls in tools.items():
@@ -285,9 +265,7 @@ def _add(connection: Connection, gathered: Mapping[_Place, Counts]) -> None:
     _upsert(connection, USAGE_SUMS, ("day", "organisation", "model"), sums)
 
 
-def _upsert(
-    connection: Connection, table: Table, names: Sequence[str], counts: Mapping[_Place, Counts]
-) -> None:
+def _upsert(connection: Connection, table: Table, names: Sequence[str], counts: Mapping[_Place, Counts]) -> None:
     """Adds counts to the rows of a table whose primary key has these names, in one order, so that two writers don't
     wait for each other."""
     rows: list[dict[str, Any]] = [
@@ -335,11 +313,7 @@ def largest(connection: Connection, span: Span) -> list[tuple[str, str, Counts]]
     owner = top.c[column.name]
     rows = select(top, names.c.name).join(names, names.c.id == owner, isouter=True)
     found = [
-        (
-            str(row._mapping[column.name]),
-            str(row.name or ""),
-            Counts(*(int(row._mapping[n]) for n in COLUMNS)),
-        )
+        (str(row._mapping[column.name]), str(row.name or ""), Counts(*(int(row._mapping[n]) for n in COLUMNS)))
         for row in connection.execute(rows)
     ]
     return sorted(found, key=lambda one: (-one[2].input_tokens - one[2].output_tokens, one[0]))

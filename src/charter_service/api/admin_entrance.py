@@ -155,9 +155,7 @@ class NotEntered(ApiError):
     """Nobody is signed in."""
 
     def __init__(self) -> None:
-        super().__init__(
-            401, "no API key: send one with the scope admin as x-api-key, or enter at /admin/enter"
-        )
+        super().__init__(401, "no API key: send one with the scope admin as x-api-key, or enter at /admin/enter")
 
 
 class NoRole(ApiError):
@@ -231,9 +229,7 @@ class AdminRoutes(Routes):
 def check_right(visit: Visit, right: Right) -> None:
     """Raises ApiError, 403, if the visitor's role lacks a right."""
     if not visit.may(right):
-        raise ApiError(
-            403, f"this needs the right to {right}, and the role {visit.role} lacks it; ask an owner"
-        )
+        raise ApiError(403, f"this needs the right to {right}, and the role {visit.role} lacks it; ask an owner")
 
 
 def _answer(work: Work, visit: Visit) -> Response:
@@ -301,9 +297,7 @@ def admin_of(service: Service, secret: str) -> Caller:
     except Exception as error:
         raise api_error(error) from None
     if not caller.may("admin"):
-        raise ApiError(
-            403, "this key lacks the scope admin; create one with charter keys create --scopes admin"
-        )
+        raise ApiError(403, "this key lacks the scope admin; create one with charter keys create --scopes admin")
     return caller
 
 

@@ -29,9 +29,7 @@ class Alarms(Collector):
         free, floor = room.free, room.floor
         if free is not None and floor is not None:
             yield GaugeMetricFamily("charter_disk_free_bytes", "Free on the database's disk", free)
-            yield GaugeMetricFamily(
-                "charter_disk_floor_bytes", "Free bytes below which no batch is accepted", floor
-            )
+            yield GaugeMetricFamily("charter_disk_floor_bytes", "Free bytes below which no batch is accepted", floor)
         words = "Seconds that the first in line has waited"
         waits = GaugeMetricFamily("charter_oldest_wait_seconds", words, labels=["queue"])
         for queue, seconds in self._service.waits.items():

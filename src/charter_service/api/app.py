@@ -155,9 +155,7 @@ def methods_of(request: Request) -> list[str]:
     return sorted(methods)
 
 
-def serve(
-    service: Service, bound: socket.socket, ready: Callable[[], None], console: Sequence[Route] = ()
-) -> None:
+def serve(service: Service, bound: socket.socket, ready: Callable[[], None], console: Sequence[Route] = ()) -> None:
     """Serves until a signal stops it; `ready` is called once the service can be reached, `console` as in `make_app`."""
     log_to_stderr("charter_service.api", "%(message)s")
     try:

@@ -32,15 +32,7 @@ from sqlalchemy import Connection, Row, Select, delete, select, update
 from sqlalchemy.exc import OperationalError
 
 from charter.ground.artifact.errors import CharterError, is_panic
-from charter_service.accounts.batches import (
-    ARRIVING,
-    CANCELING,
-    ENDS,
-    IN_PROGRESS,
-    WAITING,
-    close_waiting,
-    end_if_done,
-)
+from charter_service.accounts.batches import ARRIVING, CANCELING, ENDS, IN_PROGRESS, WAITING, close_waiting, end_if_done
 from charter_service.accounts.keys import Caller, find_key
 from charter_service.accounts.made_once import release
 from charter_service.accounts.requests import RequestRow
@@ -126,9 +118,7 @@ def expire(connection: Connection, now: float) -> int:
     return _end_all(connection, late, "expired", now)
 
 
-def refuse_rest(
-    connection: Connection, batch: str, error: str, under_way: Collection[tuple[str, int]] = ()
-) -> None:
+def refuse_rest(connection: Connection, batch: str, error: str, under_way: Collection[tuple[str, int]] = ()) -> None:
     """Ends all waiting requests of a batch as errored, with the same error (JSON on one line), except those
     `under_way`, which may still finish."""
     connection.execute(select(_B.id).where(_B.id == batch).with_for_update())

@@ -212,24 +212,13 @@ class Conduct:
         return bool(self.log.note_now((), lambda c: grants.use_exemption(c, entry)))
 
     def release(
-        self,
-        stopped: str,
-        by: str,
-        reason: str,
-        hours: float = grants.RELEASE_HOURS,
-        also: Also | None = None,
+        self, stopped: str, by: str, reason: str, hours: float = grants.RELEASE_HOURS, also: Also | None = None
     ) -> Grant:
         """Lets a blocked request be sent once more. Waits for the disk. Raises as `grants.release`."""
         return self._changing(lambda c: grants.release(c, stopped, by, reason, self._clock(), hours), also)
 
     def exempt(
-        self,
-        organisation: str,
-        category: str,
-        until: float,
-        by: str,
-        reason: str,
-        also: Also | None = None,
+        self, organisation: str, category: str, until: float, by: str, reason: str, also: Also | None = None
     ) -> Grant:
         """Exempts an organisation. Waits for the disk. Raises as `grants.exempt`."""
         exemption = grants.exemption(organisation, category, until, by, reason, self._clock())
@@ -273,20 +262,12 @@ class Conduct:
                 raise Refusal(f"the {whose} is in good standing; appeal a single stop by its request", 409)
             return cases.appeal(connection, organisation, words, self._clock(), mark)
 
-    def settle(
-        self, case: str, verdict: CaseVerdict, by: str, note: str = "", also: Also | None = None
-    ) -> Case:
+    def settle(self, case: str, verdict: CaseVerdict, by: str, note: str = "", also: Also | None = None) -> Case:
         """Closes a case and applies the consequences. Waits for the disk. Raises as `standings.settle`."""
         return self._changing(lambda c: settle(c, case, verdict, by, note, self.ladder, self._clock()), also)
 
     def decide(
-        self,
-        account: str,
-        level: Level,
-        by: str,
-        reason: str,
-        seen: int | None = None,
-        also: Also | None = None,
+        self, account: str, level: Level, by: str, reason: str, seen: int | None = None, also: Also | None = None
     ) -> Change:
         """Sets a level by a person, for an organisation or an end user (`standings.account_of`). Waits for the disk.
         Raises as `standings.decide`."""
@@ -392,7 +373,5 @@ def _account(organisation: str, user: str) -> str:
 def _closest(verdicts: Sequence[Verdict]) -> Verdict:
     """The verdict, of several that allow, whose score is nearest to its threshold; those without classifiers come
     last. It keeps the language of any of them that isn't screened."""
-    closest = max(
-        verdicts, key=lambda v: (bool(v.classifiers), v.score - v.threshold), default=Verdict("prompt")
-    )
+    closest = max(verdicts, key=lambda v: (bool(v.classifiers), v.score - v.threshold), default=Verdict("prompt"))
     return replace(closest, unscreened=next((v.unscreened for v in verdicts if v.unscreened), ""))

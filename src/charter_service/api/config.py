@@ -37,20 +37,14 @@ class Model(Frozen):
         100_000, ge=16, description="tokens of prompt and reply together; the model's own bound holds too"
     )
     max_output: int = Field(OUTPUT_CAP, ge=1, description="most tokens of a reply")
-    released: datetime.date | None = Field(
-        None, description="the day that lists show; empty: that of its files"
-    )
-    cutoff: datetime.date | None = Field(
-        None, description="until when its training texts reach; empty: not known"
-    )
+    released: datetime.date | None = Field(None, description="the day that lists show; empty: that of its files")
+    cutoff: datetime.date | None = Field(None, description="until when its training texts reach; empty: not known")
     deprecated: datetime.date | None = Field(None, description="from when on its use is warned of")
     retires: datetime.date | None = Field(None, description="from when on it is refused")
     successor: str = Field("", description="the id of the model to use instead")
     backend: str = Field("", description="URL of an OpenAI-shaped server, such as vLLM, that runs it")
     card: str = Field("", pattern=r"^(https?://\S+)?$", max_length=500, description="URL of its model card")
-    weights_from: str = Field(
-        "", description="a folder below which new weights for it may lie; empty: it takes none"
-    )
+    weights_from: str = Field("", description="a folder below which new weights for it may lie; empty: it takes none")
     release: str = Field("", description="folder of its release; empty: one beside its folder")
     release_id: str = Field(
         "", pattern=r"^([0-9a-f]{12,64})?$", description="id that its release must have, or its first digits"
@@ -65,9 +59,7 @@ class Model(Frozen):
     def _named(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for name in (value,) if isinstance(value, str) else value:
             if not MODEL_ID.match(name):
-                raise ValueError(
-                    f"{name!r} is not a model id: expected letters, digits and . _ : / @ -, at most 200"
-                )
+                raise ValueError(f"{name!r} is not a model id: expected letters, digits and . _ : / @ -, at most 200")
         return value
 
 
@@ -85,9 +77,7 @@ class Files(Frozen):
     """Uploaded files and documents in requests."""
 
     file_mib: int = Field(10, ge=1, le=500, description="most MiB of a file or document")
-    quota_mib: int = Field(
-        1024, ge=0, description="MiB of an organisation's uploaded files; 0: none may be uploaded"
-    )
+    quota_mib: int = Field(1024, ge=0, description="MiB of an organisation's uploaded files; 0: none may be uploaded")
 
 
 class Policy(Frozen):
@@ -107,9 +97,7 @@ class Policy(Frozen):
         "users' turns do",
     )
     hold: int = Field(
-        24,
-        ge=1,
-        description="most tokens of a reply that are checked together; a sentence's end comes first",
+        24, ge=1, description="most tokens of a reply that are checked together; a sentence's end comes first"
     )
     keep_content: bool = Field(False, description="keep the text of flagged requests for the reviewers")
     keep_days: int = Field(30, ge=1, description="days after which text of closed cases is removed")
@@ -132,9 +120,7 @@ class Config(Frozen):
         "the accounts' database, if that is a file",
     )
     models: tuple[Model, ...] = Field(min_length=1, description="the models, the default first")
-    released_only: bool = Field(
-        False, description="refuse models without a valid release of exactly their weights"
-    )
+    released_only: bool = Field(False, description="refuse models without a valid release of exactly their weights")
     limits: Limits = Field(default_factory=Limits, description="of a key without limits of its own")
     ladder: Ladder = Field(default_factory=Ladder, description="what follows from violations of the policy")
     policy: Policy = Field(default_factory=Policy, description="acceptable use")
@@ -143,8 +129,7 @@ class Config(Frozen):
     files: Files = Field(default_factory=Files, description="uploaded files and documents in requests")
     engine: Engine = Field(default_factory=Engine, description="how models on this machine are run")
     cors: tuple[str, ...] = Field(
-        (),
-        description="origins, such as https://a.example, whose pages may call the API with a key of their own",
+        (), description="origins, such as https://a.example, whose pages may call the API with a key of their own"
     )
     runs: str = Field("", description="folder of evaluation runs that the admin pages show; empty: none")
     contact: str = Field("", max_length=400, description="where safety reports can be sent, beside the API")
@@ -153,9 +138,7 @@ class Config(Frozen):
     batch_share: float = Field(
         0.5, gt=0, le=1, description="share of the slots that batches may take while nobody else asks"
     )
-    batch_requests: int = Field(
-        100_000, ge=1, description="requests of an organisation's batches that have not ended"
-    )
+    batch_requests: int = Field(100_000, ge=1, description="requests of an organisation's batches that have not ended")
     batch_mib: int = Field(1024, ge=1, description="requests of an organisation's batches that are kept")
 
     @field_validator("cors")
@@ -175,9 +158,7 @@ class Config(Frozen):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two models have the name {twice[0]!r}")
         if self.cors and not self.authenticate:
-            raise ValueError(
-                "cors needs keys: without them it would open this server to the pages named there"
-            )
+            raise ValueError("cors needs keys: without them it would open this server to the pages named there")
         if self.proxy and not self.authenticate:
             raise ValueError("a proxy needs keys: behind it every request comes from this machine")
         longest = max(self.ladder.window_days, self.ladder.clean_days)
@@ -187,9 +168,7 @@ class Config(Frozen):
             )
         taking = [model for model in self.models if model.weights_from]
         if len(taking) > 1 or any(model.backend for model in taking):
-            raise ValueError(
-                "weights_from: one model at most may take new weights, and it runs on this machine"
-            )
+            raise ValueError("weights_from: one model at most may take new weights, and it runs on this machine")
         for model in self.models:
             if model.asks_release(self.released_only) and (model.backend or model.weights_from):
                 why = "runs elsewhere" if model.backend else "takes new weights"

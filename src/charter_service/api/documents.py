@@ -84,13 +84,7 @@ FIELDS = {
     "continue_final_message": "continues the last turn instead of beginning a new one",
     "add_generation_prompt": "begins a new turn of the assistant's after the last one",
     **dict.fromkeys(
-        (
-            "store",
-            "reasoning_effort",
-            "verbosity",
-            "prompt_cache_key",
-            "prompt_cache_retention",
-        ),
+        ("store", "reasoning_effort", "verbosity", "prompt_cache_key", "prompt_cache_retention"),
         "accepted, without effect",
     ),
 }
@@ -113,10 +107,7 @@ DESCRIPTION = """Claude's API of 2023 and of today, and OpenAI's shapes, on mode
 What these models can't do, and should not be used for:
 
 """
-KEYS = {
-    "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
-    "bearer": {"type": "http", "scheme": "bearer"},
-}
+KEYS = {"key": {"type": "apiKey", "in": "header", "name": "x-api-key"}, "bearer": {"type": "http", "scheme": "bearer"}}
 ERRORS = {
     400: "Something in the request is wrong; the message says what",
     401: "No key, or an invalid one",
@@ -197,9 +188,7 @@ def _part(name: str, model: str) -> dict[str, Any]:
 
 def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     """The possible answers of a route. Under OpenAI's paths, the request's headers choose the shape of an error."""
-    content = (
-        _json(schemas[route.answer, MODE]) if route.answer else {route.media: {"schema": {"type": "string"}}}
-    )
+    content = _json(schemas[route.answer, MODE]) if route.answer else {route.media: {"schema": {"type": "string"}}}
     if route.body is not None and "stream" in route.body.model_fields:
         content["text/event-stream"] = {"schema": schemas[StreamEvent, MODE]}
     responses: dict[str, Any] = {"200": {"description": "It was done", "content": content}}

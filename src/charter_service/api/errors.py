@@ -63,9 +63,7 @@ class ApiError(Refusal):
         # in the names of either API
         wait = {} if retry_after is None else {"retry-after": str(max(1, math.ceil(retry_after)))}
         self.headers = {**(headers or {}), **wait}
-        self.openai_headers = (
-            {**(headers or {}), **wait} if openai_headers is None else {**openai_headers, **wait}
-        )
+        self.openai_headers = {**(headers or {}), **wait} if openai_headers is None else {**openai_headers, **wait}
 
     @property
     def kind(self) -> str:
@@ -107,11 +105,7 @@ def api_error(error: BaseException) -> ApiError:
 
 def anthropic_body(error: ApiError, request_id: str) -> dict[str, Any]:
     """`{type, error: {type, message}, request_id}`."""
-    return {
-        "type": "error",
-        "error": {"type": error.kind, "message": str(error)},
-        "request_id": request_id,
-    }
+    return {"type": "error", "error": {"type": error.kind, "message": str(error)}, "request_id": request_id}
 
 
 def openai_body(error: ApiError) -> dict[str, Any]:
@@ -119,11 +113,4 @@ def openai_body(error: ApiError) -> dict[str, Any]:
     codes = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
     if error.param == "model":
         codes[404] = "model_not_found"
-    return {
-        "error": {
-            "message": str(error),
-            "type": error.kind,
-            "param": error.param,
-            "code": codes.get(error.status),
-        }
-    }
+    return {"error": {"message": str(error), "type": error.kind, "param": error.param, "code": codes.get(error.status)}}

@@ -23,16 +23,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from charter.ground.artifact.errors import CharterError
-from charter_service.accounts.evaluations import (
-    Evaluation,
-    NewEvaluation,
-    State,
-    begin,
-    end,
-    note_pid,
-    resume,
-    running,
-)
+from charter_service.accounts.evaluations import Evaluation, NewEvaluation, State, begin, end, note_pid, resume, running
 from charter_service.web.database import writing
 from charter_service.web.refusal import Stale
 
@@ -126,9 +117,7 @@ class Evaluating:
                     end(connection, one.id, "failed")
                 raise CharterError(f"the evaluation can't be started: {error.strerror or error}") from None
             self._process, self._now, self._stopping = process, one.id, ""
-            self._watch = threading.Thread(
-                target=self._wait, args=(one, process), name="evaluation", daemon=True
-            )
+            self._watch = threading.Thread(target=self._wait, args=(one, process), name="evaluation", daemon=True)
             self._watch.start()
             with writing(self._engine) as connection:
                 note_pid(connection, one.id, process.pid)
@@ -160,10 +149,7 @@ class Evaluating:
         try:
             with writing(self._engine) as connection:
                 end(connection, one.id, state)
-        except (
-            SQLAlchemyError,
-            CharterError,
-        ) as error:  # the next start of the server notes it as interrupted
+        except (SQLAlchemyError, CharterError) as error:  # the next start of the server notes it as interrupted
             LOG.warning("the end of an evaluation can't be written: %s", type(error).__name__)
 
     def _log_file(self, one: Evaluation) -> Path:

@@ -249,9 +249,7 @@ class Exchange:
     def plain_facts(self) -> RequestFacts:
         """The request's data without its conversation."""
         call, policy = self.call, name_of(self.screen.policy if self.screen else None)
-        return RequestFacts(
-            call.caller, call.request_id, self.served.id, call.user, self.sensitivity, policy=policy
-        )
+        return RequestFacts(call.caller, call.request_id, self.served.id, call.user, self.sensitivity, policy=policy)
 
     def _count(self, part: Part) -> None:
         if isinstance(part, End):
@@ -310,9 +308,7 @@ async def begin(service: Service, call: Call, model_request: ModelRequest) -> Ex
         error.add(standing_headers(standing))
         raise
     screen = service.screen  # a request keeps its policy, also if another comes into force meanwhile
-    exchange = Exchange(
-        service, call, served, model_request, admission, standing, screen, standing.sensitivity
-    )
+    exchange = Exchange(service, call, served, model_request, admission, standing, screen, standing.sensitivity)
     exchange.usage.input_tokens, exchange.original_prompt = tokens, model_request.prompt
     try:
         await _check_prompt(exchange)

@@ -97,14 +97,9 @@ class AppealBody(Strict):
     words: str = Field(min_length=1, max_length=MOST_WORDS, description="why the decision is wrong")
     user_id: str | None = Field(None, min_length=1, max_length=1024, description="for this end user alone")
     request_id: str | None = Field(
-        None,
-        min_length=1,
-        max_length=64,
-        description="the stopped request, in whose answer's header it stood",
+        None, min_length=1, max_length=64, description="the stopped request, in whose answer's header it stood"
     )
-    content: dict[str, Any] | None = Field(
-        None, description="what was said, where people may see it; with request_id"
-    )
+    content: dict[str, Any] | None = Field(None, description="what was said, where people may see it; with request_id")
 
 
 class AppealAnswer(BaseModel):
@@ -133,9 +128,7 @@ async def give_feedback(request: Request, call: Call, body: FeedbackBody) -> Res
 
 def keep(service: Service, caller: Caller, body: FeedbackBody) -> dict[str, Any]:
     """Stores feedback on a request. Raises as `Conduct.give_feedback`."""
-    id = service.conduct.give_feedback(
-        caller, body.request_id, body.thumb, body.words, body.content, body.category
-    )
+    id = service.conduct.give_feedback(caller, body.request_id, body.thumb, body.words, body.content, body.category)
     reported = body.thumb == "down" and bool(body.words.strip() or body.category or body.content)
     return FeedbackAnswer(id=id, request_id=body.request_id, thumb=body.thumb, reported=reported).model_dump()
 
@@ -161,9 +154,7 @@ def request_facts(service: Service, caller: Caller, id: str) -> dict[str, Any]:
         model=decisions[0].entry.model,
         created_at=rfc3339(decisions[0].entry.at) or "",
         decisions=[_answer(one, service.screen, caller.may("admin")) for one in decisions],
-        feedback=[
-            {"id": one["id"], "thumb": one["thumb"], "created_at": rfc3339(one["created"])} for one in mine
-        ],
+        feedback=[{"id": one["id"], "thumb": one["thumb"], "created_at": rfc3339(one["created"])} for one in mine],
     ).model_dump()
 
 

@@ -47,9 +47,7 @@ RETRY_SECONDS = 5.0
 class Bodies:
     """Counts the bytes of all requests' bodies in memory."""
 
-    def __init__(
-        self, most: int = MOST_BYTES, quiet: float = QUIET_SECONDS, span: float = SPAN_SECONDS
-    ) -> None:
+    def __init__(self, most: int = MOST_BYTES, quiet: float = QUIET_SECONDS, span: float = SPAN_SECONDS) -> None:
         self.most, self.share, self.quiet, self.span = most, int(SHARE * most), quiet, span
         self.by_account = Counter[str]()
 
@@ -111,9 +109,7 @@ class Body:
             raise _refusal(413, f"the body is over {STRANGER // 2**10} KiB, the most without a key")
         if bodies.by_account[self._account] > bodies.share:
             whose = "of yours" if self._account else "without a key"
-            words = (
-                f"bodies {whose} of {bodies.share // 2**20} MiB are already being read, which is your share"
-            )
+            words = f"bodies {whose} of {bodies.share // 2**20} MiB are already being read, which is your share"
             raise _refusal(429, f"{words}; try again a little later", RETRY_SECONDS)
         if bodies.held > bodies.most:
             words = f"bodies of {bodies.most // 2**20} MiB are already being read"
@@ -141,12 +137,7 @@ LOG = logging.getLogger("charter_service.api")
 STANDING = HEADER.encode()
 ORGANISATION, API = b"anthropic-organization-id", "/v1/"
 OPENAI = ("/v1/chat/", "/v1/completions", "/v1/models")
-MISSED = (
-    "/chat/",
-    "/completions",
-    "/v1/responses",
-    "/v1/embeddings",
-)  # OpenAI's addresses that aren't served
+MISSED = ("/chat/", "/completions", "/v1/responses", "/v1/embeddings")  # OpenAI's addresses that aren't served
 
 
 class Guard(guard.Guard):
@@ -231,11 +222,7 @@ EXPOSED = (
     "charter-standing",
     "anthropic-organization-id",
     *(f"anthropic-ratelimit-{kind}-{what}" for kind in KINDS for what in ("limit", "remaining", "reset")),
-    *(
-        f"x-ratelimit-{what}-{kind}"
-        for kind in ("requests", "tokens")
-        for what in ("limit", "remaining", "reset")
-    ),
+    *(f"x-ratelimit-{what}-{kind}" for kind in ("requests", "tokens") for what in ("limit", "remaining", "reset")),
 )
 PREFLIGHT_SECONDS = 600  # for which a browser remembers what it may send
 

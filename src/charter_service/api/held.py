@@ -28,8 +28,7 @@ def ease(screen: Screen, exempt: Collection[str]) -> Screen:
     nothing = Actions(prompt=NOTHING, reply=NOTHING)
     changed = {
         "categories": tuple(
-            one.model_copy(update={"actions": nothing}) if one.id in exempt else one
-            for one in policy.categories
+            one.model_copy(update={"actions": nothing}) if one.id in exempt else one for one in policy.categories
         ),
         "high_risk": tuple(one for one in policy.high_risk if one.id not in exempt),
     }

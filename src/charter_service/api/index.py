@@ -42,9 +42,7 @@ async def index(request: Request) -> Response:
         "index",
         "Models",
         models=[{**one.facts(today), "busy": _busy(one.backend.figures())} for one in served],
-        snippets=snippets(address_of_server(request), served[0].id, service.config.authenticate)
-        if served
-        else [],
+        snippets=snippets(address_of_server(request), served[0].id, service.config.authenticate) if served else [],
         statement=statement(service),
         policy=service.screen.policy if service.screen else None,
         keyed=service.config.authenticate,
@@ -119,11 +117,7 @@ async def report(request: Request) -> Response:
 
 def _carry_out(service: Service, form: Form) -> dict[str, Any]:
     """Carries out a form. Raises Refusal."""
-    caller, what, id = (
-        _caller(service, form.text("key").strip()),
-        form.text("do"),
-        form.text("request").strip(),
-    )
+    caller, what, id = (_caller(service, form.text("key").strip()), form.text("do"), form.text("request").strip())
     standing = service.conduct.standing(caller.organisation).message
     if what == "appeal":
         words = form.text("appeal")

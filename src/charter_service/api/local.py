@@ -28,18 +28,7 @@ from charter.ground.generate.scorer import score_in_steps
 from charter.ground.generate.shares import Rests
 from charter.ground.text.dialogue import Prompt
 from charter.ground.text.tokenizer import Tokenizer
-from charter_service.api.model_request import (
-    WHOSE,
-    End,
-    Ids,
-    ModelRequest,
-    Part,
-    Piece,
-    PromptInput,
-    Span,
-    Stop,
-    Token,
-)
+from charter_service.api.model_request import WHOSE, End, Ids, ModelRequest, Part, Piece, PromptInput, Span, Stop, Token
 from charter_service.api.renewal import START, UNNAMED, check_folder, read_weights
 from charter_service.forms.grammars import Compiled, Form, compile_form, known_form
 
@@ -55,11 +44,7 @@ class Compiling:
     """Threads that compile."""
 
     def __init__(
-        self,
-        at_once: int = AT_ONCE,
-        most: int = MOST,
-        seconds: float = SECONDS,
-        rests: Rests | None = None,
+        self, at_once: int = AT_ONCE, most: int = MOST, seconds: float = SECONDS, rests: Rests | None = None
     ) -> None:
         self._threads = FairThreads(at_once, WHAT, most, name=NAME, behind=True, rests=rests)
         self._seconds = seconds
@@ -140,14 +125,10 @@ class LocalBackend:
         rests = processor.rests if processor else None
         self._longest = _longest_token(engine.tokenizer)
         # a slow template delays only this model
-        self._rendering = FairThreads(
-            RENDERED_AT_ONCE, "texts to cut into tokens", RENDERED, behind=True, rests=rests
-        )
+        self._rendering = FairThreads(RENDERED_AT_ONCE, "texts to cut into tokens", RENDERED, behind=True, rests=rests)
         self._compiling = Compiling(rests=rests)
         # each prompt is counted, then read; the cache is separate for each owner
-        self._known = lru_cache(maxsize=REMEMBERED)(
-            lambda whose, text: tuple(assistant.encode(_thawed(text)))
-        )
+        self._known = lru_cache(maxsize=REMEMBERED)(lambda whose, text: tuple(assistant.encode(_thawed(text))))
         assistant.template.remember_nothing()
 
     @property
@@ -159,21 +140,15 @@ class LocalBackend:
         """Tokens of a prompt; a long one is encoded beside the event loop."""
         return len(await self._encode(prompt))
 
-    async def stream(
-        self, model_request: ModelRequest, account: str, background: bool
-    ) -> AsyncGenerator[Part, None]:
+    async def stream(self, model_request: ModelRequest, account: str, background: bool) -> AsyncGenerator[Part, None]:
         """Parts, as the engine's thread gets their events."""
         ids = await self._encode(model_request.prompt)
         if len(ids) + 1 > self.context:
             raise PromptTooLong(len(ids), self.context)
         loop, parts = asyncio.get_running_loop(), asyncio.Queue[Sequence[Part] | Exception]()
         seed = secrets.randbelow(SEEDS) if model_request.seed is None else model_request.seed
-        job = Job(
-            ids, model_request.sampling, model_request.n, seed, account, model_request.constraint, background
-        )
-        listener = _Listener(
-            model_request, self._tokenizer, lambda: self.version if self.weights_from else ""
-        )
+        job = Job(ids, model_request.sampling, model_request.n, seed, account, model_request.constraint, background)
+        listener = _Listener(model_request, self._tokenizer, lambda: self.version if self.weights_from else "")
 
         def hear(heard: Sequence[Event] | Exception) -> None:
             news = heard if isinstance(heard, Exception) else listener.parts(heard)
@@ -245,9 +220,7 @@ class LocalBackend:
             raise CharterError("an empty text has no log-probabilities; give at least one character")
         piece = self._assistant.engine.piece or len(ids)
         scored = await asyncio.wrap_future(
-            self._driver.share(
-                account, lambda engine: score_in_steps(engine.model, ids, top, piece), background
-            )
+            self._driver.share(account, lambda engine: score_in_steps(engine.model, ids, top, piece), background)
         )
         return [
             _make_token(self._tokenizer, token, logprob, likeliest)
@@ -328,9 +301,7 @@ class _Listener:
     def __init__(self, model_request: ModelRequest, tokenizer: Tokenizer, version: Callable[[], str]) -> None:
         """`version` of the weights at this moment, "" if they never change."""
         self._request, self._tokenizer, self._version = model_request, tokenizer, version
-        self._samples = [
-            _Sample(TextPieces(tokenizer, model_request.sampling.stops)) for _ in range(model_request.n)
-        ]
+        self._samples = [_Sample(TextPieces(tokenizer, model_request.sampling.stops)) for _ in range(model_request.n)]
 
     def parts(self, events: Sequence[Event]) -> list[Part]:
         parts: list[Part] = []
@@ -377,14 +348,10 @@ def _token(tokenizer: Tokenizer, completion: Completion, at: int) -> Token:
     return _make_token(tokenizer, completion.ids[at], completion.logprobs[at], completion.top[at])
 
 
-def _make_token(
-    tokenizer: Tokenizer, token: int, logprob: float, likeliest: Sequence[tuple[int, float]]
-) -> Token:
+def _make_token(tokenizer: Tokenizer, token: int, logprob: float, likeliest: Sequence[tuple[int, float]]) -> Token:
     # use the token's own number if it is among the likeliest, which were computed in another way: evaluation tools
     # compare the two
-    top = tuple(
-        (*_spelled(tokenizer, other), logprob if other == token else value) for other, value in likeliest
-    )
+    top = tuple((*_spelled(tokenizer, other), logprob if other == token else value) for other, value in likeliest)
     return Token(*_spelled(tokenizer, token), logprob, top, token)
 
 

@@ -24,12 +24,8 @@ class Metrics:
             "charter_answer_seconds", "Time of an answer", by_model, registry=registry, buckets=SECONDS
         )
         self._responses = Counter("charter_responses", "HTTP answers", ("path", "status"), registry=registry)
-        self._refused = Counter(
-            "charter_refused", "Answers 503 and 529", ("status", "reason"), registry=registry
-        )
-        self._stalls = Counter(
-            "charter_loop_stalls", "Stalls of the event loop over 250 ms", registry=registry
-        )
+        self._refused = Counter("charter_refused", "Answers 503 and 529", ("status", "reason"), registry=registry)
+        self._stalls = Counter("charter_loop_stalls", "Stalls of the event loop over 250 ms", registry=registry)
         self._engine = Gauge("charter_engine", "What engines are doing", ("model", "what"), registry=registry)
 
     def answered(self, model: str, surface: str, usage: Usage, seconds: float) -> None:

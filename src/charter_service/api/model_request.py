@@ -197,9 +197,7 @@ class Backend(Protocol):
         """Tokens of a prompt. Raises CharterError if it can't be encoded."""
         ...
 
-    def stream(
-        self, model_request: ModelRequest, account: str, background: bool
-    ) -> AsyncGenerator[Part, None]:
+    def stream(self, model_request: ModelRequest, account: str, background: bool) -> AsyncGenerator[Part, None]:
         """The parts of all samples as they are written, each sample's end last. Closing the iterator ends the work.
 
         Raises CharterError if the request can't be done, and `Overloaded` if too much waits.

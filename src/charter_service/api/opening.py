@@ -42,11 +42,7 @@ QUIET = SilentProgress()
 
 
 def open_service(
-    config: Config,
-    folder: Path,
-    sources: Mapping[str, Input],
-    execution: Execution,
-    progress: Progress = QUIET,
+    config: Config, folder: Path, sources: Mapping[str, Input], execution: Execution, progress: Progress = QUIET
 ) -> Service:
     """The service of a configuration. `sources`: the model of each id; `progress` shows the steps. Raises CharterError
     if a part can't be opened."""
@@ -113,9 +109,7 @@ def open_model(
         standing = open_release(model, folder, beside)
     transformer, tokenizer = load_policy(folder, execution.device)
     if standing is not None and digest_checkpoint(folder) != standing.release.checkpoint.digest:
-        raise CharterError(
-            f"{model.id} is not served, for {folder} was changed while it was opened; start again"
-        )
+        raise CharterError(f"{model.id} is not served, for {folder} was changed while it was opened; start again")
     transformer.precision = execution.precision
     template = Template(tokenizer, tokenizer.template)
     how = config.engine
@@ -175,9 +169,7 @@ def _created(model: Model, otherwise: float) -> float:
     return datetime.datetime.combine(model.released, datetime.time(), datetime.UTC).timestamp()
 
 
-def open_policy_screen(
-    config: Config, folder: Path, execution: Execution, progress: Progress = QUIET
-) -> Screen | None:
+def open_policy_screen(config: Config, folder: Path, execution: Execution, progress: Progress = QUIET) -> Screen | None:
     """The screen of the policy; None if it is off. Raises CharterError, also for wrong files that are named while it is
     off."""
     policy = config.policy
@@ -190,7 +182,5 @@ def open_policy_screen(
             read_thresholds(thresholds)
         return None
     names = ", ".join(policy.classifiers or default_classifiers())
-    progress.note(
-        f"opening the policy's classifiers ({names}); --no-policy starts at once and checks nothing"
-    )
+    progress.note(f"opening the policy's classifiers ({names}); --no-policy starts at once and checks nothing")
     return apart(open_screen, file, policy.classifiers, thresholds, execution.device, progress)

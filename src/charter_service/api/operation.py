@@ -122,11 +122,9 @@ def policy_facts(policy: Policy) -> dict[str, Any]:
         "refusal": policy.refusal,
         "appeal": policy.appeal,
         "categories": [
-            {"title": one.title, "covers": one.covers, "allowed": list(one.allowed)}
-            for one in policy.categories
+            {"title": one.title, "covers": one.covers, "allowed": list(one.allowed)} for one in policy.categories
         ],
         "high_risk": [
-            {"title": one.title, "covers": one.covers, "disclosure": one.disclosure}
-            for one in policy.high_risk
+            {"title": one.title, "covers": one.covers, "disclosure": one.disclosure} for one in policy.high_risk
         ],
     }

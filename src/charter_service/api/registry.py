@@ -124,16 +124,12 @@ class Registry:
             raise ApiError(404, f"model: {name[:200]}; {suggest(name, self._names)}", param="model")
         if served.state(datetime.datetime.now(datetime.UTC).date()) == "retired":
             instead = f"; use {served.model.successor}" if served.model.successor else ""
-            raise ApiError(
-                404, f"model: {name} was retired on {served.model.retires}{instead}", param="model"
-            )
+            raise ApiError(404, f"model: {name} was retired on {served.model.retires}{instead}", param="model")
         if call is not None and served.release is not None:
             release = served.release.release
             if why := untimely(release, datetime.datetime.now(datetime.UTC)):
                 raise ApiError(
-                    404,
-                    f"model: the release of {name} {why}; the operator must release it again",
-                    param="model",
+                    404, f"model: the release of {name} {why}; the operator must release it again", param="model"
                 )
         if call is not None and call.caller.models and served.id not in call.caller.models:
             raise ApiError(403, f"this key may not use the model {served.id}", param="model")
@@ -148,9 +144,7 @@ class Registry:
 def steps_of(folder: Path) -> tuple[dict[str, str], ...]:
     """The steps behind a checkpoint, oldest first; empty if the folder isn't part of a run."""
     try:
-        return tuple(
-            {"step": manifest.step, "room": manifest.room, "id": manifest.id} for manifest, _ in walk(folder)
-        )
+        return tuple({"step": manifest.step, "room": manifest.room, "id": manifest.id} for manifest, _ in walk(folder))
     except CharterError:
         return ()
 

@@ -24,9 +24,7 @@ UNNAMED = "unnamed"  # the version of weights without a name so far
 def check_folder(name: str, root: Path | None) -> Path:
     """The folder of new weights. Raises ApiError if the model takes none, and if the folder isn't below `root`."""
     if root is None:
-        raise ApiError(
-            403, "this model takes no new weights; allow them with charter serve --weights-from FOLDER"
-        )
+        raise ApiError(403, "this model takes no new weights; allow them with charter serve --weights-from FOLDER")
     try:
         folder = Path(name).resolve()
         files = [path.resolve() for path in folder.iterdir()] if folder.is_dir() else []

@@ -69,8 +69,7 @@ class PeopleDatabase:
             if self._engine is None:
                 if not (self._place or self._beside):
                     raise ApiError(
-                        409,
-                        "this server has no database of people; name one by `people` in its configuration",
+                        409, "this server has no database of people; name one by `people` in its configuration"
                     )
                 self._engine = open_people(self._place or str(self._beside), self._folder)
             return self._engine
@@ -138,14 +137,10 @@ class Service:
         self._publishing = threading.Lock()
         runs = self.folder / Path(self.config.runs).expanduser() if self.config.runs else None
         self.evaluating = Evaluating(self.database, runs.resolve()) if runs is not None else None
-        self._judging = FairThreads(
-            1, "texts for the policy to check", name="classifiers", processor=self.processor
-        )
+        self._judging = FairThreads(1, "texts for the policy to check", name="classifiers", processor=self.processor)
         # a few at a time: short work has its own threads
         rests = self.processor.rests
-        self._aside = FairThreads(
-            LONG_AT_ONCE, "long bodies and batches", name="bodies", behind=True, rests=rests
-        )
+        self._aside = FairThreads(LONG_AT_ONCE, "long bodies and batches", name="bodies", behind=True, rests=rests)
         self._writing = FairThreads(WRITERS, "changes to write", name="writes")
         self._tools = FairThreads(TOOLS_AT_ONCE if self.tools else 0, "calls of tools", name="tools")
         # waiting for the database's lock doesn't keep others from being admitted
@@ -258,11 +253,7 @@ class Service:
         self._lane.shutdown()
         self.sweeping.close()
         self.room.make_way()
-        ends = (
-            ("usage", self.meter.close),
-            ("decisions", self.conduct.close),
-            ("limits", self._allowances.close),
-        )
+        ends = (("usage", self.meter.close), ("decisions", self.conduct.close), ("limits", self._allowances.close))
         for what, end in ends:
             try:
                 end()

@@ -81,9 +81,7 @@ def snippets(address: str, model: str, keyed: bool) -> list[Snippet]:
             f'    extra_body={{"temperature": 0}},\n)\nprint(message.content[0].text)',
         ),
         Snippet(
-            "2023",
-            "Text completions of 2023, with curl",
-            curl(address, "POST", "/v1/complete", model, True, keyed),
+            "2023", "Text completions of 2023, with curl", curl(address, "POST", "/v1/complete", model, True, keyed)
         ),
         Snippet(
             "2023-sdk",
@@ -126,9 +124,7 @@ def code_of(address: str, body: Mapping[str, Any], keyed: bool = True) -> list[S
             "Messages, with Anthropic's SDK",
             f"{start}message = client.messages.create(\n    {today},\n)\nprint(message.content[0].text)",
         ),
-        Snippet(
-            "code-2023", "Text completions of 2023, with curl", posted(address, "/v1/complete", old, keyed)
-        ),
+        Snippet("code-2023", "Text completions of 2023, with curl", posted(address, "/v1/complete", old, keyed)),
         Snippet(
             "code-2023-python",
             "Text completions, with Anthropic's SDK of 2023",

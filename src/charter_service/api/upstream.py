@@ -59,15 +59,9 @@ class Link:
         can't be reached or refuses."""
         try:
             with httpx2.Client(**self._facts) as client:
-                answer = (
-                    client.post(self.url + path, json=body)
-                    if body is not None
-                    else client.get(self.url + path)
-                )
+                answer = client.post(self.url + path, json=body) if body is not None else client.get(self.url + path)
         except httpx2.HTTPError as error:
-            raise CharterError(
-                f"{self.url} can't be reached ({_describe(error)}); is the server running?"
-            ) from None
+            raise CharterError(f"{self.url} can't be reached ({_describe(error)}); is the server running?") from None
         if answer.status_code in (401, 403):
             raise CharterError(f"{self.url} refuses our key ({answer.status_code}); set {KEY}")
         return _json(answer.text) if answer.status_code == 200 else None
@@ -381,9 +375,7 @@ class UpstreamBackend:
         fields = {"prompt": prompt, "add_special_tokens": opening} if plain else _dialogue(prompt)
         return list((await self._link.ask("/tokenize", {"model": self._model, **fields}))["tokens"])
 
-    async def stream(
-        self, model_request: ModelRequest, account: str, background: bool
-    ) -> AsyncGenerator[Part, None]:
+    async def stream(self, model_request: ModelRequest, account: str, background: bool) -> AsyncGenerator[Part, None]:
         """The server's stream, as parts."""
         path, body, reading = self._request(model_request)
         self._under_way += 1
@@ -404,9 +396,7 @@ class UpstreamBackend:
     async def compile(self, form: Form, account: str, background: bool) -> Passed:
         """A form for the server."""
         if form.kind not in ("json_schema", "json_object"):
-            raise CharterError(
-                f"the server behind {self._link.name} holds replies only to JSON, not to a {form.kind}"
-            )
+            raise CharterError(f"the server behind {self._link.name} holds replies only to JSON, not to a {form.kind}")
         return Passed(form)
 
     async def spell(self, ids: Sequence[int]) -> Ids:

@@ -68,13 +68,7 @@ def invite_people(visit: Visit) -> RedirectResponse:
     )
     with writing(visit.service.database) as connection:
         tokens = [
-            invite(
-                connection,
-                form.text("role"),
-                quota=quota,
-                days=days,
-                simulated=form.text("simulated") == SURE,
-            )
+            invite(connection, form.text("role"), quota=quota, days=days, simulated=form.text("simulated") == SURE)
             for _ in range(count)
         ]
         after = {"role": form.text("role"), "count": count, "days": days, "quota": quota}

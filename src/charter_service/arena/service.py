@@ -127,9 +127,7 @@ def check_models(config: Config, database: Database, sources: Mapping[str, Input
                 connection.execute(insert(FACTS).values(name=fact, value=value))
                 continue
             named = or_(TURNS.c.model_a == shown.name, TURNS.c.model_b == shown.name)
-            voted = (
-                select(func.count()).select_from(VOTES.join(TURNS, TURNS.c.id == VOTES.c.turn)).where(named)
-            )
+            voted = select(func.count()).select_from(VOTES.join(TURNS, TURNS.c.id == VOTES.c.turn)).where(named)
             if votes := connection.execute(voted).scalar_one():
                 raise CharterError(
                     f"{shown.name} was another model when {votes} votes on it were given; serve that one again, or "

@@ -14,12 +14,8 @@ from charter_service.people.simulation import Simulated
 
 ROLES = {
     "models": Role(kind="assistant", many=True),
-    "prompts": Role(
-        kind="dialogues", rows="prompts", many=True, required=False, default="shipped:helpful.train"
-    ),
-    "red_team": Role(
-        kind="dialogues", rows="prompts", many=True, required=False, default="shipped:red_team.train"
-    ),
+    "prompts": Role(kind="dialogues", rows="prompts", many=True, required=False, default="shipped:helpful.train"),
+    "red_team": Role(kind="dialogues", rows="prompts", many=True, required=False, default="shipped:red_team.train"),
     "judge": Role(kind="checkpoint", variant="preference", many=True, required=False),
     "ranker": Role(kind="checkpoint", variant="preference", required=False),
     "golds": Role(kind="comparisons", many=True, required=False),
@@ -32,9 +28,7 @@ class Settings(Frozen):
     """Votes between unnamed models, by people or by simulated raters, and the comparisons in them."""
 
     axes: tuple[Axis, ...] = Field(
-        ("helpful",),
-        min_length=1,
-        description="tasks; on `harmless` it is the more harmful reply that is picked",
+        ("helpful",), min_length=1, description="tasks; on `harmless` it is the more harmful reply that is picked"
     )
     comparisons: int = Field(
         200, ge=1, description="answered pairs of replies that are wanted of each axis, whatever the answers"
@@ -42,9 +36,7 @@ class Settings(Frozen):
     pairing: Literal["different", "same"] = Field(
         "different", description="two models a pair; or two replies of one model"
     )
-    simulated: Simulated | None = Field(
-        None, description="simulated raters; none: people, who are waited for"
-    )
+    simulated: Simulated | None = Field(None, description="simulated raters; none: people, who are waited for")
     overlap: float = Field(
         0.1, ge=0, le=1, description="share of pairs that a second simulated rater judges too, for agreement"
     )
@@ -54,9 +46,7 @@ class Settings(Frozen):
     )
     temperature: float = Field(1.0, gt=0, description="of the replies to simulated raters")
     max_tokens: int = Field(64, ge=1, description="longest reply to simulated raters")
-    database: str = Field(
-        "", description="URL or file of the people's database; empty: people.sqlite beside the run"
-    )
+    database: str = Field("", description="URL or file of the people's database; empty: people.sqlite beside the run")
     keep_flagged: bool = Field(False, description="keep answers that are marked as suspicious")
     base: str = Field("", description="the model that Elo is indexed to; empty: the first")
     chunk: int = Field(32, ge=1, description="pairs made together and saved whole")
@@ -104,6 +94,4 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     return Estimate(minutes=minutes, memory_gib=10 * parameters / 2**30, disk_gib=0.01, rows=pairs)
 
 
-ROOM = Room(
-    product="comparisons", settings=Settings, roles=ROLES, estimate=estimate, check=check, extra="serve"
-)
+ROOM = Room(product="comparisons", settings=Settings, roles=ROLES, estimate=estimate, check=check, extra="serve")

@@ -44,9 +44,7 @@ from charter_service.web.database import writing
 
 PATIENCE = 60.0  # seconds that a service may be away
 LONGEST_WAIT = 30.0  # seconds that it may ask to wait
-VOID = frozenset(
-    ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr")
-)
+VOID = frozenset(("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"))
 
 
 class Away(CharterError):
@@ -209,9 +207,7 @@ class Visitor:
                 self.close()
                 if time.monotonic() > end:
                     said = str(error) or type(error).__name__
-                    raise Away(
-                        f"no answer from {self._host}:{self._port} ({said}); is the service running?"
-                    ) from None
+                    raise Away(f"no answer from {self._host}:{self._port} ({said}); is the service running?") from None
                 time.sleep(0.1)
                 continue
             self._timed(f"{method} {place}", answer.status, time.monotonic() - began)
@@ -423,9 +419,7 @@ class Worker:
                 self.team.note(conversations=1)
                 return True
             form, fields = filled
-            answer = (
-                self._vote(form, fields) if form.action.endswith("/vote") else self.browser.send(form, fields)
-            )
+            answer = self._vote(form, fields) if form.action.endswith("/vote") else self.browser.send(form, fields)
             if answer.status == 303:
                 self.team.note(attempts=int(form.action.endswith("/finish") and "rating" in fields))
                 place = answer.place
@@ -499,9 +493,7 @@ class Worker:
         rating = min(RATINGS[-1], max(0, seen))
         tags = self._draw.sample(form.choices["tags"], self._draw.randrange(3)) if rating else []
         more: dict[str, str | Sequence[str]] = {
-            name: self._draw.choice(form.choices[name])
-            for name in ("worst", "intent")
-            if name in form.choices
+            name: self._draw.choice(form.choices[name]) for name in ("worst", "intent") if name in form.choices
         }
         return {"rating": str(rating), "tags": tags, "note": "", **more}
 
@@ -511,9 +503,7 @@ class Worker:
         return f"{self._draw.choice(self.team.prompts[name])} ({self._votes + 1})"
 
 
-def simulate(
-    engine: Engine, load: Load, judge: str = "", heard: Callable[[Sent], None] | None = None
-) -> Outcome:
+def simulate(engine: Engine, load: Load, judge: str = "", heard: Callable[[Sent], None] | None = None) -> Outcome:
     """Lets workers vote, and reviewers then review the queue.
 
     A worker whose request fails ends, and is counted. Raises CharterError if no worker could choose.

@@ -96,16 +96,11 @@ class Standings:
         return Agreed(source, by_rating.items, by_rating, harmful, _on_scale(map(_given, items)))
 
     def _attempted(self, source: str) -> Attempted | None:
-        items = [
-            item
-            for item in reviewed_of(self._database, source)
-            if item.self_rating is not None and _whole(item)
-        ]
+        items = [item for item in reviewed_of(self._database, source) if item.self_rating is not None and _whole(item)]
         if not items:
             return None
         rated = [
-            mean(rating for rating, worst in zip(i.ratings, i.worst, strict=True) if worst is not None)
-            for i in items
+            mean(rating for rating, worst in zip(i.ratings, i.worst, strict=True) if worst is not None) for i in items
         ]
         intents = [mean(given) for item in items if (given := _given(item))]
         own = mean(float(item.self_rating or 0) for item in items)

@@ -83,9 +83,7 @@ def frozen_judgments(place: str, out: Path, source: str) -> Frozen:
 def told_frozen(frozen: Frozen) -> str:
     """The counts of an export and of left-out rows, a line each."""
     counts = {name.replace("_", " "): value for name, value in frozen.counts.items()}
-    held = ", ".join(
-        f"{value:g} {name.removesuffix('s') if value == 1 else name}" for name, value in counts.items()
-    )
+    held = ", ".join(f"{value:g} {name.removesuffix('s') if value == 1 else name}" for name, value in counts.items())
     said = "written" if frozen.new else "already there, and equal"
     lines = [f"{frozen.folder} ({frozen.id[:12]}, {said}): {held}"]
     lines += [f"  left out: {count} {reason}" for reason, count in frozen.left_out.items()]
@@ -131,18 +129,7 @@ def new_key(collection: OpenCollection, person: int) -> str:
 
 def _progress_tables(progress: Progress) -> Iterator[Table]:
     if progress.tasks:
-        names = (
-            "votes",
-            "decided",
-            "unsure",
-            "ties",
-            "both_bad",
-            "edits",
-            "flagged",
-            "gold",
-            "raters",
-            "attempts",
-        )
+        names = ("votes", "decided", "unsure", "ties", "both_bad", "edits", "flagged", "gold", "raters", "attempts")
         table = plain_table(
             ("task", "of"), ("open", "done", "skipped", *(n.replace("_", " ") for n in names), "success")
         )
@@ -163,8 +150,7 @@ def _progress_tables(progress: Progress) -> Iterator[Table]:
 def _people_table(people: Sequence[Quality]) -> Table:
     shares = ("fast", "duplicate", "left", "unsure", "tie", "both_bad")
     table = plain_table(
-        ("person", "role", "of"),
-        ("votes", "seconds", *(s.replace("_", " ") for s in shares), *AGREEMENT),
+        ("person", "role", "of"), ("votes", "seconds", *(s.replace("_", " ") for s in shares), *AGREEMENT)
     )
     for one in people:
         name = f"{one.name} (locked)" if one.disabled else one.name

@@ -61,7 +61,6 @@ def make_words(config: Config) -> Words:
         upsetting = task in (HARMLESS, REVIEW)
         agreements[task] = fill("agreement", task=task, upsetting=upsetting, contact=config.contact)
     versions = {
-        task: digest_text(canonical_json([str(instructions[task]), str(agreements[task])]))
-        for task in instructions
+        task: digest_text(canonical_json([str(instructions[task]), str(agreements[task])])) for task in instructions
     }
     return Words(instructions, agreements, versions)

@@ -48,13 +48,10 @@ def facts_of(model: Model, service: Service) -> dict[str, Any]:
         "window": model.context,
         "longest_reply": reply,
         "card": card if card.startswith(("http://", "https://")) else "",
-        "constitutions": [
-            {"digest": one, "name": known[one].get("name", "")} for one in named if one in known
-        ],
+        "constitutions": [{"digest": one, "name": known[one].get("name", "")} for one in named if one in known],
     }
     return facts | {
-        name: str(entry.get(name) or "")
-        for name in ("state", "knowledge_cutoff", "deprecated", "retires", "successor")
+        name: str(entry.get(name) or "") for name in ("state", "knowledge_cutoff", "deprecated", "retires", "successor")
     }
 
 
@@ -91,9 +88,7 @@ def _listed(text: Mapping[str, Any] | None, *names: str) -> dict[str, Any] | Non
     lists = dict[str, list[dict[str, Any]]]()
     for name in names:
         entries = text.get(name)
-        lists[name] = (
-            [_entry(one) for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
-        )
+        lists[name] = [_entry(one) for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
     return {name: str(text.get(name) or "") for name in _TEXTS} | lists
 
 

@@ -29,10 +29,7 @@ from charter_service.web.site import see
 
 SURE = "yes"
 MOST_INVITED = 100
-NOTICES = {
-    "appealed": "Your appeal is sent; people decide about it.",
-    "imported": "The chats are imported.",
-}
+NOTICES = {"appealed": "Your appeal is sent; people decide about it.", "imported": "The chats are imported."}
 WORDS = {  # what a level of standing means for the person
     "warned": "Some of your requests were stopped. Nothing else changes; please read what the policy allows.",
     "enhanced": "Several of your requests were stopped, so yours are checked more strictly for a while.",

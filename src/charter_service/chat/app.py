@@ -12,16 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
-from charter_service.chat import (
-    about,
-    account,
-    files,
-    portable,
-    searching,
-    sharing,
-    talk,
-    temporary_pages,
-)
+from charter_service.chat import about, account, files, portable, searching, sharing, talk, temporary_pages
 from charter_service.chat.files import AROUND
 from charter_service.chat.markdown import COLOURS
 from charter_service.chat.service import Service

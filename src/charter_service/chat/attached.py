@@ -36,9 +36,7 @@ class Allowance:
     def check_size(self, name: str, size: int) -> None:
         """Raises Refusal if a file is too large."""
         if size > self.each:
-            raise Refusal(
-                f"{name} is larger than {in_words(self.each)}, the limit of a file; send a part of it", 413
-            )
+            raise Refusal(f"{name} is larger than {in_words(self.each)}, the limit of a file; send a part of it", 413)
 
     def check_stored(self, name: str, size: int) -> None:
         """Raises Refusal if a person's files would take too much room."""
@@ -113,9 +111,7 @@ def drafted(connection: Connection, person: Person, chat: str) -> list[File]:
 def file_of(connection: Connection, person: Person, id: str) -> File:
     """A file of a person. Raises NotFound; a file of a deleted chat is not there either."""
     files = select_files(connection, FILES.c.id == id, FILES.c.person == person.id)
-    gone = (
-        select(CHATS.c.id).where(CHATS.c.id == files[0].chat, CHATS.c.deleted.is_not(None)) if files else None
-    )
+    gone = select(CHATS.c.id).where(CHATS.c.id == files[0].chat, CHATS.c.deleted.is_not(None)) if files else None
     if gone is None or connection.execute(gone).first() is not None:
         raise NotFound(NO_FILE)
     return files[0]
@@ -193,9 +189,7 @@ def stored_by(connection: Connection, person: int) -> int:
     text = size_of(connection, BLOBS.c.text)
     larger = case((text > BLOBS.c.size, text), else_=BLOBS.c.size)
     wanted = select(func.coalesce(func.sum(larger), 0))
-    return int(
-        connection.execute(wanted.where(BLOBS.c.person == person, BLOBS.c.state != REFUSED)).scalar_one()
-    )
+    return int(connection.execute(wanted.where(BLOBS.c.person == person, BLOBS.c.state != REFUSED)).scalar_one())
 
 
 def in_words(size: int) -> str:

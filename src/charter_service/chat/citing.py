@@ -60,9 +60,7 @@ class Cited:
             source = sources[one.document]
             where = {"block": number, "start": one.start, "end": one.end, "words": plain[one.start : one.end]}
             self.citations.append(_citation(one.document, source, one.quote.start, one.quote.end) | where)
-        self.unfound += sum(
-            not any(start < one.end and one.start < end for one in passages) for start, end, _ in words
-        )
+        self.unfound += sum(not any(start < one.end and one.start < end for one in passages) for start, end, _ in words)
 
 
 def cite(blocks: Iterable[str], sources: Sequence[Source]) -> Cited:
@@ -79,10 +77,7 @@ def linked(blocks: Sequence[str], citations: str, files: Mapping[str, File]) -> 
     for one in json.loads(citations):
         if mapping_of(one).get("sha256") in files:
             per_block.setdefault(one["block"], []).append(one)
-    return [
-        link(html, per_block[number], files) if number in per_block else html
-        for number, html in enumerate(blocks)
-    ]
+    return [link(html, per_block[number], files) if number in per_block else html for number, html in enumerate(blocks)]
 
 
 def link(html: str, citations: Iterable[Mapping[str, Any]], files: Mapping[str, File]) -> str:
@@ -112,9 +107,7 @@ def _citation(index: int, source: Source, start: int, end: int) -> dict[str, Any
         "document_title": document.name,
         "start_char_index": start,
         "end_char_index": end,
-        **(
-            {} if first is None or last is None else {"start_page_number": first, "end_page_number": last + 1}
-        ),
+        **({} if first is None or last is None else {"start_page_number": first, "end_page_number": last + 1}),
         "sha256": source.file.sha256,
     }
 
@@ -126,12 +119,8 @@ class _Plain(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
         self._html = html
-        self._pieces: list[
-            tuple[str, bool]
-        ] = []  # tags as they stand, and texts: (piece, whether it is text)
-        self._places: list[
-            tuple[int, int, int]
-        ] = []  # of texts: where they begin in `text`; piece; offset in it
+        self._pieces: list[tuple[str, bool]] = []  # tags as they stand, and texts: (piece, whether it is text)
+        self._places: list[tuple[int, int, int]] = []  # of texts: where they begin in `text`; piece; offset in it
         self._marks: dict[int, list[tuple[int, int, str]]] = {}
         self._text: list[str] = []
         self._length = self._quotes = self._skipped = 0
@@ -192,8 +181,7 @@ class _Plain(HTMLParser):
         if not self._marks:
             return self._html
         return "".join(
-            self._linked(number, piece) if text else piece
-            for number, (piece, text) in enumerate(self._pieces)
+            self._linked(number, piece) if text else piece for number, (piece, text) in enumerate(self._pieces)
         )
 
     def _linked(self, number: int, text: str) -> str:

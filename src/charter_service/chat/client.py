@@ -92,9 +92,7 @@ class Api:
                 raise ApiProblem(AWAY, 503, True) from None
         raise ApiProblem(AWAY, 503, True)
 
-    async def ask(
-        self, method: str, path: str, body: Any = None, seconds: float = ASK_SECONDS
-    ) -> dict[str, Any]:
+    async def ask(self, method: str, path: str, body: Any = None, seconds: float = ASK_SECONDS) -> dict[str, Any]:
         """The answer to a request. Raises ApiProblem."""
         async with self._sent(method, path, body, seconds) as answer:
             try:
@@ -149,9 +147,7 @@ class Api:
         policy = readable(said.get("policy")) if isinstance(said.get("policy"), dict) else None
         constitutions = said.get("constitutions")
         listed = constitutions if isinstance(constitutions, list) else ()
-        return Rules(
-            policy, {str(one.get("digest")): readable(one) for one in listed if isinstance(one, dict)}
-        )
+        return Rules(policy, {str(one.get("digest")): readable(one) for one in listed if isinstance(one, dict)})
 
     async def standing(self, user: str) -> dict[str, str] | None:
         """Where a person's account stands: its level, and words for the person; None if the server can't say."""
@@ -171,18 +167,14 @@ class Api:
         listed = said if isinstance(said, list) else ()
         return {str(one.get("request_id")): str(one.get("state")) for one in listed if isinstance(one, dict)}
 
-    async def count(
-        self, model: str, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
-    ) -> int:
+    async def count(self, model: str, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> int:
         """Tokens of a prompt: of the settings, the system text and the tools count. Raises ApiProblem."""
         parts = {name: settings[name] for name in ("system", "tools") if settings.get(name)}
         body = {"model": model, "messages": list(messages)} | parts
         return int((await self.ask("POST", "/v1/messages/count_tokens", body)).get("input_tokens") or 0)
 
     @asynccontextmanager
-    async def _sent(
-        self, method: str, path: str, body: Any, seconds: float
-    ) -> AsyncGenerator[httpx2.Response, None]:
+    async def _sent(self, method: str, path: str, body: Any, seconds: float) -> AsyncGenerator[httpx2.Response, None]:
         """A successful answer, still to be read. Raises ApiProblem."""
         timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
         # in a thread: documents of a million words take as long to write down as many a page
@@ -221,9 +213,7 @@ def _problem(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -
     """An error of the API, in its own words if they are for the person."""
     error = body.get("error")
     said, kind = (
-        (kept(str(error.get("message") or "")), str(error.get("type")))
-        if isinstance(error, dict)
-        else ("", "")
+        (kept(str(error.get("message") or "")), str(error.get("type"))) if isinstance(error, dict) else ("", "")
     )
     if status < 400:
         status = _STATUS.get(kind, 500)
@@ -231,17 +221,11 @@ def _problem(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -
     seconds = min(600.0, float(wait)) if wait.isascii() and wait.isdigit() else 0.0
     request = headers.get("request-id", "")[:64]
     if status == 401:
-        return ApiProblem(
-            "the chat's key for the model's server is not valid; tell whoever runs this", 502, False
-        )
+        return ApiProblem("the chat's key for the model's server is not valid; tell whoever runs this", 502, False)
     if status in BUSY:
-        words = (
-            said[:500] if status in (429, 529) and said else "the model's server failed; the chat tries again"
-        )
+        words = said[:500] if status in (429, 529) and said else "the model's server failed; the chat tries again"
         return ApiProblem(words, status, True, seconds, request)
-    return ApiProblem(
-        said[:500] or f"the model's server refused this ({status})", status, False, 0.0, request
-    )
+    return ApiProblem(said[:500] or f"the model's server refused this ({status})", status, False, 0.0, request)
 
 
 def _written(body: Any) -> bytes:

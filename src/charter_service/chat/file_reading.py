@@ -193,9 +193,7 @@ class Files:
         """The content of a file that arrived, and whether its bytes have to be kept and read. `stored`: bytes of all
         files that the person keeps."""
         wanted = select(BLOBS.c.id, BLOBS.c.state)
-        row = connection.execute(
-            wanted.where(BLOBS.c.person == person.id, BLOBS.c.sha256 == file.sha256)
-        ).first()
+        row = connection.execute(wanted.where(BLOBS.c.person == person.id, BLOBS.c.sha256 == file.sha256)).first()
         if row is not None and row.state != REFUSED:
             return str(row.id), False
         self.allowance.check_stored(file.name, stored + file.size)

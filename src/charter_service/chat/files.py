@@ -405,18 +405,12 @@ def drafting(page: Callable[[Visit], Response]) -> Endpoint:
 async def _draft(visit: Visit) -> Draft:
     def look() -> Outgoing:
         with reading(visit.service.database) as connection:
-            chat = (
-                chat_of(connection, visit.person, _chat_in(visit.request))
-                if visit.request.path_params
-                else None
-            )
+            chat = chat_of(connection, visit.person, _chat_in(visit.request)) if visit.request.path_params else None
             files = drafted(connection, visit.person, chat.id if chat else "")
             line = branch(connection, chat.leaf) if chat and files else []
             text = chat.draft if chat else new_draft(connection, visit.person)
             tools = chosen_in(connection, chat.id) if chat else ()
-            return Outgoing(
-                line, files, text, chat.model if chat else "", tools, chat.settings if chat else USUAL
-            )
+            return Outgoing(line, files, text, chat.model if chat else "", tools, chat.settings if chat else USUAL)
 
     message = await run_in_threadpool(look)
     counted = None
@@ -498,9 +492,7 @@ def _to_send(visit: Visit) -> Outgoing:
             if first.role != "user":  # a reply as the person would have it goes nowhere
                 return Outgoing((), (), form.text("text"), there.model)
             before, own = branch(connection, first.parent), there.settings
-            return Outgoing(
-                before, files_of(connection, first.id), form.text("text"), there.model, tools, own
-            )
+            return Outgoing(before, files_of(connection, first.id), form.text("text"), there.model, tools, own)
         files = named(connection, visit.person, form.many("file"))
         visit.service.files.allowance.check_count(len(files))
         chat = _chat_in(visit.request)

@@ -102,11 +102,7 @@ class Colours:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
             )
         return self._process
 
@@ -154,9 +150,7 @@ atexit.register(COLOURS.close)
 LONGEST_FORMULA = 2000
 MOST_COLOURED = 100  # blocks of code in a text
 LONGEST_RENDERED = 100_000  # characters of a text; a longer one is shown as it was written
-MOST_MARKS = (
-    20_000  # of a text, a line end counts twice; with more of them it is shown as it was written, too
-)
+MOST_MARKS = 20_000  # of a text, a line end counts twice; with more of them it is shown as it was written, too
 MOST_RENDERED = 2  # texts of the most work, of one page
 LONG_BLOCK, GROWS = 2_000, 8  # characters of a block that is rendered again once it has grown by an eighth
 MOST_CELLS = 20_000  # of a table, those that its rows lack included

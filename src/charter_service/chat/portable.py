@@ -111,9 +111,7 @@ def as_markdown(visit: Visit) -> Response:
         names = "".join(f"File: {file.name} (sha256 {file.sha256})\n\n" for file in one.files)
         calls = "".join(f"{call_as_markdown(call)}\n\n" for call in one.calls)
         parts.append(f"## {who}\n\n{names}{calls}{one.text.strip()}\n")
-    return Response(
-        "\n".join(parts), media_type="text/markdown; charset=utf-8", headers=_attached(chat, "md")
-    )
+    return Response("\n".join(parts), media_type="text/markdown; charset=utf-8", headers=_attached(chat, "md"))
 
 
 def _attached(chat: Chat, ending: str) -> dict[str, str]:

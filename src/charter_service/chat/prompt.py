@@ -121,9 +121,7 @@ async def count(
     without = [[other for other in documents if other != id] for id in new]
     words = text if text.strip() else NO_WORDS
     all_of_them = [tokens(documents, words)] if new and words != text else []
-    whole, *more = await asyncio.gather(
-        tokens(documents, text), *all_of_them, *(tokens(ids, words) for ids in without)
-    )
+    whole, *more = await asyncio.gather(tokens(documents, text), *all_of_them, *(tokens(ids, words) for ids in without))
     compared = more.pop(0) if all_of_them else whole
     files = dict(known) | {id: max(0, compared - less) for id, less in zip(new, more, strict=True)}
     return Counted(whole, model.context, int(settings.get("max_tokens", 0)), files)

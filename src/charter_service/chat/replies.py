@@ -180,12 +180,7 @@ class Replies:
         assert self._loop is not None, "the service is not running"
         self._loop.call_soon_threadsafe(self._start, reply)
 
-    def begin_unstored(
-        self,
-        line: Sequence[Message],
-        person: int,
-        ended: Callable[[Live, str], None],
-    ) -> None:
+    def begin_unstored(self, line: Sequence[Message], person: int, ended: Callable[[Live, str], None]) -> None:
         """Starts to write the last of some messages that are stored nowhere, as it will be; from any thread."""
         assert self._loop is not None, "the service is not running"
         last = line[-1]
@@ -327,9 +322,7 @@ class Replies:
     @staticmethod
     def _count(live: Live, usage: Mapping[str, Any]) -> None:
         cached = whole_number(usage.get("cache_read_input_tokens"))
-        unread = whole_number(usage.get("input_tokens")) + whole_number(
-            usage.get("cache_creation_input_tokens")
-        )
+        unread = whole_number(usage.get("input_tokens")) + whole_number(usage.get("cache_creation_input_tokens"))
         live.facts |= {
             "input_tokens": whole_number(unread + cached),
             "cached_tokens": cached,
@@ -350,25 +343,17 @@ class Replies:
         sources = tuple(Source(file, documents[file.id]) for file in files)
         return line[-1], body | ({"tools": tools} if tools else {}), sources
 
-    def _body(
-        self, messages: list[dict[str, Any]], reply: Message, person: int, own: ChatSettings
-    ) -> dict[str, Any]:
+    def _body(self, messages: list[dict[str, Any]], reply: Message, person: int, own: ChatSettings) -> dict[str, Any]:
         """The body of the request for the reply to some messages, at the temperature that the reply names."""
         # a mark lets the API tell how much of the prompt it had read before
         messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
-        about: dict[str, Any] = {
-            "model": reply.model,
-            "messages": messages,
-            "metadata": {"user_id": f"{USER}{person}"},
-        }
+        about: dict[str, Any] = {"model": reply.model, "messages": messages, "metadata": {"user_id": f"{USER}{person}"}}
         return self._settings(reply.model, replace(own, temperature=reply.temperature)) | about
 
     def _left_over(self) -> list[str]:
         """Replies that were running when an earlier process ended."""
         with reading(self._database) as connection:
-            return list(
-                connection.execute(select(MESSAGES.c.id).where(MESSAGES.c.state == RUNNING)).scalars()
-            )
+            return list(connection.execute(select(MESSAGES.c.id).where(MESSAGES.c.state == RUNNING)).scalars())
 
     def _end(self, live: Live, state: str) -> None:
         """Stores a reply's end."""

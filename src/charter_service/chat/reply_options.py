@@ -34,11 +34,7 @@ class ChatSettings:
     @property
     def facts(self) -> dict[str, Any]:
         """As columns of a row and as keys of an export."""
-        return {
-            "instructions": self.instructions,
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-        }
+        return {"instructions": self.instructions, "temperature": self.temperature, "max_tokens": self.max_tokens}
 
     @property
     def mark(self) -> str:
@@ -54,12 +50,9 @@ def settings_in(form: Form) -> ChatSettings:
     instructions = kept(form.text("instructions").replace("\r\n", "\n")).strip()
     if len(instructions) > LONGEST_INSTRUCTIONS:
         raise Refusal(
-            f"the instructions have {len(instructions):,} characters; the limit is {LONGEST_INSTRUCTIONS:,}",
-            413,
+            f"the instructions have {len(instructions):,} characters; the limit is {LONGEST_INSTRUCTIONS:,}", 413
         )
-    return ChatSettings(
-        instructions, _temperature(form.text("temperature")), _tokens(form.text("max_tokens"))
-    )
+    return ChatSettings(instructions, _temperature(form.text("temperature")), _tokens(form.text("max_tokens")))
 
 
 def _temperature(text: str) -> float | None:

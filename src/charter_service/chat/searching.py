@@ -77,9 +77,7 @@ def search(connection: Connection, person: Person, query: str) -> list[Hit]:
     pattern = "%" + re.sub(r"([%_\\])", r"\\\1", query.strip()) + "%"
     titled = (
         select(CHATS.c.id, CHATS.c.title)
-        .where(
-            CHATS.c.person == person.id, CHATS.c.deleted.is_(None), CHATS.c.title.ilike(pattern, escape="\\")
-        )
+        .where(CHATS.c.person == person.id, CHATS.c.deleted.is_(None), CHATS.c.title.ilike(pattern, escape="\\"))
         .order_by(CHATS.c.touched.desc())
         .limit(10)
     )

@@ -135,9 +135,7 @@ class Service:
         """What a request to a model says besides its messages, with what the person set. Our server tells if a model
         has no decoding of its own: then a careful one is taken, since small models ramble at temperature 1."""
         model, config = self.model(id), self.config
-        longest = (
-            min(config.longest, model.longest_reply) if model and model.longest_reply else config.longest
-        )
+        longest = min(config.longest, model.longest_reply) if model and model.longest_reply else config.longest
         settings: dict[str, Any] = {"max_tokens": min(longest, own.max_tokens or longest)}
         careful = model is not None and "decoding" in model.facts and model.facts["decoding"] is None
         settings |= CAREFUL if careful else {}
@@ -145,9 +143,7 @@ class Service:
             settings["temperature"] = own.temperature
         if system := "\n\n".join(text for text in (config.system, own.instructions) if text):
             settings["system"] = system
-        if (
-            own.instructions and model is not None and model.facts
-        ):  # our server screens a person's text as a turn
+        if own.instructions and model is not None and model.facts:  # our server screens a person's text as a turn
             settings["system_by"] = "user"
         return settings
 
@@ -180,13 +176,7 @@ def _folder(config: Config, database: Engine) -> Path:
 def since(moment: float) -> str:
     """How long ago something was, in words."""
     seconds = max(0.0, time.time() - moment)
-    for size, word in (
-        (86_400 * 365, "year"),
-        (86_400 * 30, "month"),
-        (86_400, "day"),
-        (3600, "hour"),
-        (60, "minute"),
-    ):
+    for size, word in ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= size:
             count = int(seconds // size)
             return f"{count} {word}{'s' if count > 1 else ''} ago"

@@ -146,11 +146,7 @@ def _open_share(service: Service, token: str, notice: str) -> Response:
         SimpleNamespace(**{"files": (), **one, "calls": from_data(one.get("calls"))}, blocks=its)
         for one, its in zip(frozen, blocks, strict=True)
     ]
-    known: dict[str, Any] = {
-        "token": token,
-        "notice": notice,
-        "reportable": any(one.get("request") for one in frozen),
-    }
+    known: dict[str, Any] = {"token": token, "notice": notice, "reportable": any(one.get("request") for one in frozen)}
     return plain(service, "share", row.title, messages=messages, created=row.created, **known)
 
 
@@ -163,9 +159,7 @@ async def report_share(request: Request) -> Response:
         frozen = (await run_in_threadpool(_frozen, service, token))[1]
         replies = [one for one in frozen if one.get("request")]
         if not replies:
-            raise Refusal(
-                "no reply in this copy was written by a model of this server, so nobody can look at it"
-            )
+            raise Refusal("no reply in this copy was written by a model of this server, so nobody can look at it")
         check_pace(service.reports_of_one, network_of(request.scope))
         check_pace(service.reports, "all")
         said = [{"role": one["role"], "content": one["text"]} for one in frozen]

@@ -93,9 +93,7 @@ class ChatSite(PeopleSite):
         """What a person's requests wait for."""
         return service.turns(person)
 
-    def plain(
-        self, service: Service, template: str, title: str, status: int = 200, **known: Any
-    ) -> HTMLResponse:
+    def plain(self, service: Service, template: str, title: str, status: int = 200, **known: Any) -> HTMLResponse:
         """A page for somebody who isn't signed in."""
         config = service.config
         known |= {"here": "", "chats": (), "service": service, "contact": config.contact}
@@ -125,10 +123,7 @@ class ChatSite(PeopleSite):
     def error_page(self, request: Request, status: int, title: str, words: str) -> Response:
         """The page of a refusal, which gives back what was written."""
         form: Form = getattr(request.state, "form", Form())
-        about = {
-            "written": form.text("text") or form.text("words"),
-            "entered": SESSION.name in request.cookies,
-        }
+        about = {"written": form.text("text") or form.text("words"), "entered": SESSION.name in request.cookies}
         return self.plain(request.app.state.service, "error", title, status, words=words, **about)
 
     def invited(self, service: Service, token: str) -> str:
@@ -198,9 +193,7 @@ def articles(visit: Visit, messages: Sequence[Message], unfolded: str = "") -> l
     return [article(visit, one, "/m/", unfolded, appeals.get(one.request, "open")) for one in messages]
 
 
-def article(
-    visit: Visit, message: Message, place: str = "/m/", unfolded: str = "", appeal: str = "open"
-) -> str:
+def article(visit: Visit, message: Message, place: str = "/m/", unfolded: str = "", appeal: str = "open") -> str:
     """A message as HTML; `place`: how the addresses of what is done with it begin; `unfolded`: the form that stands
     open in it, `edit`, `rate`, `appeal` or none; `appeal`: what became of an appealed stop."""
     text = message.text

@@ -18,9 +18,7 @@ from charter_service.web.database import SQLITE
 from charter_service.web.refusal import Refusal
 
 MEGABYTE = 1_000_000
-_SQLITE = text(
-    "INSERT INTO words_of_messages(rowid, words) SELECT serial, :words FROM messages WHERE id = :id"
-)
+_SQLITE = text("INSERT INTO words_of_messages(rowid, words) SELECT serial, :words FROM messages WHERE id = :id")
 _POSTGRESQL = text(
     "INSERT INTO words_of_messages(serial, person, words) "
     "SELECT serial, :person, array_to_tsvector(CAST(:words AS text[])) FROM messages WHERE id = :id"
@@ -59,9 +57,7 @@ def keep(connection: Connection, chat: str, texts: Mapping[str, str]) -> None:
 def held(connection: Connection, person: int) -> Held:
     """What is stored of a person."""
     drafts = size_of(connection, CHATS.c.draft) + size_of(connection, CHATS.c.instructions)
-    sums = select(
-        func.coalesce(func.sum(CHATS.c.characters), 0), func.coalesce(func.sum(CHATS.c.bytes + drafts), 0)
-    )
+    sums = select(func.coalesce(func.sum(CHATS.c.characters), 0), func.coalesce(func.sum(CHATS.c.bytes + drafts), 0))
     characters, size = connection.execute(sums.where(CHATS.c.person == person)).one()
     copies = select(func.coalesce(func.sum(SHARES.c.bytes), 0)).join(CHATS, CHATS.c.id == SHARES.c.chat)
     size += connection.execute(copies.where(CHATS.c.person == person)).scalar_one()

@@ -156,9 +156,7 @@ def begin(visit: Visit) -> Response:
     settings = settings_in(visit.form)
     with writing(visit.service.database) as connection:
         check_running(connection, visit)
-        sent = tree.begin(
-            connection, visit.person, model, visit.form.text("text"), client_of(visit), settings
-        )
+        sent = tree.begin(connection, visit.person, model, visit.form.text("text"), client_of(visit), settings)
         switch_on(connection, sent.chat, tools)
         attach(connection, visit.person, visit.form.many("file"), sent.chat, sent.question)
         save_new(connection, visit.person, "")
@@ -351,16 +349,12 @@ def check_running(connection: Connection, visit: Visit) -> None:
     count = len(tree.running_of(connection, visit.person.id))
     count += sum(chat.running for chat in visit.service.temporary.of(visit.person.id))
     if count >= RUNNING_AT_ONCE:
-        raise Refusal(
-            f"{count} replies are being written for you; wait until one is complete, or stop one", 429
-        )
+        raise Refusal(f"{count} replies are being written for you; wait until one is complete, or stop one", 429)
 
 
 def _sent(visit: Visit, sent: tree.Sent) -> Response:
     visit.service.replies.begin(sent.reply)
-    return done(
-        visit, f"/c/{sent.chat}#m-{sent.question}", chat=sent.chat, question=sent.question, reply=sent.reply
-    )
+    return done(visit, f"/c/{sent.chat}#m-{sent.question}", chat=sent.chat, question=sent.question, reply=sent.reply)
 
 
 MOST_WORDS = 4000

@@ -146,8 +146,7 @@ class TemporaryChats:
     def _add(self, chat: TemporaryChat, text: str, client: str) -> None:
         if chat.characters + len(text) > LONGEST or len(chat.messages) >= MOST_MESSAGES:
             raise Refusal(
-                f"a temporary chat has at most {LONGEST:,} characters in {MOST_MESSAGES} messages; begin another",
-                413,
+                f"a temporary chat has at most {LONGEST:,} characters in {MOST_MESSAGES} messages; begin another", 413
             )
         question = _message(chat.id, "user", "person", DONE, text)
         chat.messages += [question, self._reply(chat)]

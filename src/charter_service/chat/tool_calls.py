@@ -212,9 +212,7 @@ def as_data(call: ToolCall) -> dict[str, Any]:
     result = call.result
     if isinstance(result, list):
         result = [
-            {key: value for key, value in one.items() if key != SEALED}
-            for one in result
-            if isinstance(one, dict)
+            {key: value for key, value in one.items() if key != SEALED} for one in result if isinstance(one, dict)
         ]
     return {"name": call.name, "arguments": call.arguments, "result": result, "failed": call.failed}
 
@@ -263,9 +261,7 @@ def from_data(data: Any) -> list[ToolCall]:
     """The calls of a shared copy."""
     rows = data if isinstance(data, list) else ()
     return [
-        ToolCall(
-            str(one.get("name")), mapping_of(one.get("arguments")), one.get("result"), bool(one.get("failed"))
-        )
+        ToolCall(str(one.get("name")), mapping_of(one.get("arguments")), one.get("result"), bool(one.get("failed")))
         for one in rows
         if isinstance(one, dict)
     ]

@@ -149,9 +149,7 @@ def retry(
         again_at = first.temperature
     elif again_at is None and first.model == there.model and first.state in (DONE, STOPPED):
         again_at = retried_at(there.model)
-    another = _add_reply(
-        connection, first.chat, first.parent, there.model, again_at, first.text if goes_on else ""
-    )
+    another = _add_reply(connection, first.chat, first.parent, there.model, again_at, first.text if goes_on else "")
     for call in branch(connection, reply, 1)[0].calls if goes_on else ():
         store_call(connection, another, call)
     return Sent(first.chat, first.parent, another)
@@ -254,9 +252,7 @@ def change(connection: Connection, person: Person, chat: str, **values: Any) -> 
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(**values))
 
 
-def set_up(
-    connection: Connection, person: Person, chat: str, settings: ChatSettings, filled_from: str
-) -> None:
+def set_up(connection: Connection, person: Person, chat: str, settings: ChatSettings, filled_from: str) -> None:
     """Changes a chat's settings. `filled_from`: the mark of those that the form showed, empty if it showed none. Raises
     Stale if they were changed meanwhile, so that no page of another tab undoes it unseen."""
     there = _lock(connection, person, chat).settings

@@ -32,25 +32,17 @@ SignUps = Annotated[
     int, typer.Option("--sign-ups", min=1, metavar="N", help="Most who join without an invitation in a day.")
 ]
 SignUpsOfOne = Annotated[
-    int,
-    typer.Option("--sign-ups-of-one", min=1, metavar="N", help="Most of them from one network address."),
+    int, typer.Option("--sign-ups-of-one", min=1, metavar="N", help="Most of them from one network address.")
 ]
-Storage = Annotated[
-    int, typer.Option("--storage", min=1, metavar="MB", help="Most that one person's chats may take.")
-]
+Storage = Annotated[int, typer.Option("--storage", min=1, metavar="MB", help="Most that one person's chats may take.")]
 FilesFolder = Annotated[
-    str,
-    typer.Option("--files", metavar="DIR", help="Folder of people's files; default: beside their database."),
+    str, typer.Option("--files", metavar="DIR", help="Folder of people's files; default: beside their database.")
 ]
 MostFiles = Annotated[int, typer.Option("--most-files", metavar="N", min=1, help="Files of a message.")]
 FileMb = Annotated[int, typer.Option("--file-mb", metavar="N", min=1, max=1000, help="MB of a file.")]
-FilesMb = Annotated[
-    int, typer.Option("--files-mb", metavar="N", min=1, help="MB of files that a person may keep.")
-]
+FilesMb = Annotated[int, typer.Option("--files-mb", metavar="N", min=1, help="MB of files that a person may keep.")]
 Name = Annotated[str, typer.Option("--name", metavar="NAME", help="What the pages call the chat.")]
-People = Annotated[
-    str, typer.Option("--people", metavar="DB", help="Database of people and chats, a URL or a file.")
-]
+People = Annotated[str, typer.Option("--people", metavar="DB", help="Database of people and chats, a URL or a file.")]
 Log = Annotated[bool, typer.Option("--log", help="A line a request on standard error.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the address as one line of JSON.")]
 
@@ -84,9 +76,7 @@ class PageOptions:
 
 
 def serve(
-    api: Annotated[
-        str, typer.Option("--api", metavar="URL", help=f"The model's server; its key is in ${KEY}.")
-    ],
+    api: Annotated[str, typer.Option("--api", metavar="URL", help=f"The model's server; its key is in ${KEY}.")],
     host: Host = "127.0.0.1",
     port: Port = 8800,
     address: Address = "",
@@ -152,9 +142,7 @@ def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManage
             sign_ups=options.sign_ups,
             sign_ups_of_one=options.sign_ups_of_one,
             files=options.files.folder,
-            allowance=Allowance(
-                options.files.most, options.files.megabytes * MB, options.files.megabytes_of_one * MB
-            ),
+            allowance=Allowance(options.files.most, options.files.megabytes * MB, options.files.megabytes_of_one * MB),
             hosts=hosts,
         )
         # the database first: a model may take minutes to load

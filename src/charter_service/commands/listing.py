@@ -45,15 +45,9 @@ ARENA = Family(
         "serve": entry(arena.serve, "tutorials/arena", "arena serve mine/arena.yaml"),
         "invite": entry(arena.invite, "tutorials/arena", "arena invite mine/arena.yaml --count 3 --quota 50"),
         "status": entry(arena_data.status, "tutorials/arena", "arena status mine/arena.yaml"),
-        "export": entry(
-            arena_data.export, "tutorials/arena", "arena export mine/arena.yaml --out runs/votes"
-        ),
-        "person": entry(
-            arena_data.person, "tutorials/arena", "arena person mine/arena.yaml ann --export ann.json"
-        ),
-        "simulate": entry(
-            arena_data.simulate, "tutorials/arena", "arena simulate mine/arena.yaml --workers 20"
-        ),
+        "export": entry(arena_data.export, "tutorials/arena", "arena export mine/arena.yaml --out runs/votes"),
+        "person": entry(arena_data.person, "tutorials/arena", "arena person mine/arena.yaml ann --export ann.json"),
+        "simulate": entry(arena_data.simulate, "tutorials/arena", "arena simulate mine/arena.yaml --workers 20"),
     },
 )
 PANELS: Panels = {

@@ -31,16 +31,12 @@ Models = Annotated[
 ]
 
 People = Annotated[
-    str,
-    typer.Option(
-        "--people", metavar="DB", help="People of the chat or the arena, who sign in on the admin pages."
-    ),
+    str, typer.Option("--people", metavar="DB", help="People of the chat or the arena, who sign in on the admin pages.")
 ]
 
 
 ReleasedOnly = Annotated[
-    bool,
-    typer.Option("--released-only", help="Refuse models without a valid release of exactly their weights."),
+    bool, typer.Option("--released-only", help="Refuse models without a valid release of exactly their weights.")
 ]
 ReleaseId = Annotated[
     str,
@@ -50,23 +46,17 @@ ReleaseId = Annotated[
         help="The id that the only model's release must have, as charter release printed it.",
     ),
 ]
-ToolsFile = Annotated[
-    Path | None, typer.Option("--tools", metavar="FILE", help="Tools that the server runs, as YAML.")
-]
+ToolsFile = Annotated[Path | None, typer.Option("--tools", metavar="FILE", help="Tools that the server runs, as YAML.")]
 WriteConfig = Annotated[
-    Path | None,
-    typer.Option("--write-config", metavar="FILE", help="Write a commented configuration and exit."),
+    Path | None, typer.Option("--write-config", metavar="FILE", help="Write a commented configuration and exit.")
 ]
 
-NoAuth = Annotated[
-    bool, typer.Option("--no-auth", help="Serve without keys, only on this machine's own address.")
-]
+NoAuth = Annotated[bool, typer.Option("--no-auth", help="Serve without keys, only on this machine's own address.")]
 NoPolicy = Annotated[
     bool, typer.Option("--no-policy", help="Check neither requests nor replies; the index page shows it.")
 ]
 NoStanding = Annotated[
-    bool,
-    typer.Option("--no-standing", help="Log what the policy stops, and lower no account: for one person."),
+    bool, typer.Option("--no-standing", help="Log what the policy stops, and lower no account: for one person.")
 ]
 
 
@@ -84,9 +74,7 @@ def serve(
     release_id: ReleaseId = "",
     backend: Annotated[
         str | None,
-        typer.Option(
-            "--backend", metavar="URL", help="An OpenAI-shaped server, such as vLLM, runs the models."
-        ),
+        typer.Option("--backend", metavar="URL", help="An OpenAI-shaped server, such as vLLM, runs the models."),
     ] = None,
     weights_from: Annotated[
         str,
@@ -148,18 +136,12 @@ def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket
     progress.note(f"starting at {address}; requests wait until everything is loaded")
     try:
         sources = {
-            model.id: find_model(model.source, "charter serve")
-            for model in settings.models
-            if not model.backend
+            model.id: find_model(model.source, "charter serve") for model in settings.models if not model.backend
         }
         service = opening.open_service(settings, folder, sources, where, progress)
     except KeyboardInterrupt:
         progress.stop()
-        print(
-            "charter: stopped while starting; run the same command again to start",
-            file=sys.stderr,
-            flush=True,
-        )
+        print("charter: stopped while starting; run the same command again to start", file=sys.stderr, flush=True)
         os._exit(130)  # all is closed, and a thread that still computes would abort Python's normal exit
     server.serve(service, bound, partial(_ready, service, address, as_json), ROUTES)
 
@@ -184,9 +166,7 @@ def _configured(
     )
 
 
-def _changed(
-    settings: Any, no_auth: bool, people: str, released_only: bool, release_id: str, no_standing: bool
-) -> Any:
+def _changed(settings: Any, no_auth: bool, people: str, released_only: bool, release_id: str, no_standing: bool) -> Any:
     """The configuration with the options that a file may have beside it. Raises CharterError if they contradict it."""
     if no_standing:
         settings = settings.model_copy(update={"ladder": settings.ladder.model_copy(update={"state": "off"})})
@@ -200,9 +180,7 @@ def _changed(
     data = changed.model_dump() | {"released_only": released_only or changed.released_only}
     if release_id:
         if len(data["models"]) > 1:
-            raise CharterError(
-                "--release-id is of one model; with several write release_id beside each in --config"
-            )
+            raise CharterError("--release-id is of one model; with several write release_id beside each in --config")
         data["models"] = [{**data["models"][0], "release_id": release_id}]
     return validate(type(settings), data, "charter serve")
 

@@ -49,8 +49,7 @@ REQUEST = '{"at": '  # begins the server's line for a request
 
 
 Tools = Annotated[
-    str | None,
-    typer.Option("--tools", metavar="FILE", help="Tools (YAML) that the server runs and the chat may use."),
+    str | None, typer.Option("--tools", metavar="FILE", help="Tools (YAML) that the server runs and the chat may use.")
 ]
 
 
@@ -64,8 +63,7 @@ def up(
         ),
     ] = None,
     api: Annotated[
-        str | None,
-        typer.Option("--api", metavar="URL", help=f"A running server instead; its key is in ${KEY}."),
+        str | None, typer.Option("--api", metavar="URL", help=f"A running server instead; its key is in ${KEY}.")
     ] = None,
     host: Host = "127.0.0.1",
     port: Port = 8800,
@@ -81,9 +79,7 @@ def up(
     file_mb: FileMb = 10,
     files_mb: FilesMb = 1024,
     database: Database = ACCOUNTS,
-    no_policy: Annotated[
-        bool, typer.Option("--no-policy", help="Check neither requests nor replies.")
-    ] = False,
+    no_policy: Annotated[bool, typer.Option("--no-policy", help="Check neither requests nor replies.")] = False,
     tools: Tools = None,
     threads: Threads = None,
     log: Log = False,

@@ -115,9 +115,7 @@ def key_state(row: dict[str, Any]) -> dict[str, Any]:
 def _check_scopes(visit: Visit, scopes: Iterable[str]) -> None:
     """Raises ApiError if a visitor who isn't an owner makes or changes a key that opens the admin pages as one."""
     if "admin" in scopes and not visit.may("own"):
-        raise ApiError(
-            403, f"a key with the scope admin is an owner's; the role {visit.role} may not change it"
-        )
+        raise ApiError(403, f"a key with the scope admin is an owner's; the role {visit.role} may not change it")
 
 
 def _owner(connection: Connection, visit: Visit) -> str:
@@ -126,9 +124,7 @@ def _owner(connection: Connection, visit: Visit) -> str:
     wanted = " ".join((form.text("new_organisation") or form.text("organisation")).split())
     if not wanted:
         raise invalid("organisation: choose one, or give a new one's name", "organisation")
-    there = {
-        name: one.id for one in organisations.list_organisations(connection) for name in (one.id, one.name)
-    }
+    there = {name: one.id for one in organisations.list_organisations(connection) for name in (one.id, one.name)}
     return there[wanted] if wanted in there else _new_organisation(connection, visit, wanted)
 
 
@@ -147,9 +143,7 @@ def made_page(visit: Visit) -> Shown | Response:
             404, "a key's secret is shown only once, and this one was shown; create another key if it is lost"
         )
     name, organisation, secret = secrets
-    return Shown(
-        "admin_made", "Your new key", {"key_name": name, "organisation": organisation, "secret": secret}
-    )
+    return Shown("admin_made", "Your new key", {"key_name": name, "organisation": organisation, "secret": secret})
 
 
 @ROUTES.page("POST", f"{KEYS}/{{key}}/revoke", "Revoke a key")
@@ -178,9 +172,7 @@ def revoke_key(visit: Visit) -> Done:
 @ROUTES.page("POST", f"{KEYS}/{{key}}/limits", "Change a key's limits")
 def limit_key(visit: Visit) -> Done:
     """Changes a key's limits."""
-    return Done(
-        KEYS, _change(visit, "key.limits", partial(keys.set_limits, limits=Limits.of(visit).limits()))
-    )
+    return Done(KEYS, _change(visit, "key.limits", partial(keys.set_limits, limits=Limits.of(visit).limits())))
 
 
 @ROUTES.page("POST", f"{KEYS}/{{key}}/rotate", "Give a key a new secret")
@@ -251,9 +243,7 @@ def organisation_page(visit: Visit) -> Shown:
 def create_organisation(visit: Visit) -> Done:
     """Creates an organisation without keys."""
     name = " ".join(visit.form.text("name").split())
-    one = visit.service.room.write(
-        lambda c: organisations.organisation_by_id(c, _new_organisation(c, visit, name))
-    )
+    one = visit.service.room.write(lambda c: organisations.organisation_by_id(c, _new_organisation(c, visit, name)))
     return _changed(visit, one)
 
 
@@ -361,9 +351,7 @@ def limits_page(visit: Visit) -> Shown:
             "monthly_tokens": of[0].caller.monthly_tokens,
             "month": service.spending.used(id),
             **_load(load(id)),
-            "keys": [
-                {"id": key.caller.key, "name": key.caller.name, **_load(load(key.caller.key))} for key in of
-            ],
+            "keys": [{"id": key.caller.key, "name": key.caller.name, **_load(load(key.caller.key))} for key in of],
         }
         for id, of in sorted(by_organisation.items(), key=lambda item: item[1][0].organisation)
     ]

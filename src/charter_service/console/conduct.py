@@ -17,16 +17,7 @@ from starlette.responses import Response
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.moderation.actions import ACTIONS
 from charter.ground.moderation.screen import Screen
-from charter_service.accounts import (
-    cases,
-    decisions,
-    feedback,
-    grants,
-    ladder,
-    organisations,
-    requests,
-    standings,
-)
+from charter_service.accounts import cases, decisions, feedback, grants, ladder, organisations, requests, standings
 from charter_service.api.admin_entrance import TAG, AdminRoutes, Done, Shown, Visit
 from charter_service.api.errors import ApiError
 from charter_service.api.feedback import titles_of
@@ -206,10 +197,7 @@ def case_page(visit: Visit) -> Shown:
     click."""
     visit.service.conduct.log.flush()
     with reading(visit.service.database) as connection:
-        case, names = (
-            cases.find_case(connection, visit.part("case")),
-            organisations.organisation_names(connection),
-        )
+        case, names = (cases.find_case(connection, visit.part("case")), organisations.organisation_names(connection))
         said = decisions.decisions_of(connection, case.request, case.organisation) if case.request else []
         standing = standings.newest_of(connection, case.organisation)
         let = [one for one in grants.grants_of(connection, case.organisation) if one.request == case.request]
@@ -410,8 +398,7 @@ class Exempting(Sent):
     organisation: Stripped
     category: Annotated[str, needed("choose one, or * for all that aren't severe")]
     until: Annotated[
-        datetime.date,
-        read_as(lambda text: datetime.date.fromisoformat(text.strip()), "a day such as 2026-11-26"),
+        datetime.date, read_as(lambda text: datetime.date.fromisoformat(text.strip()), "a day such as 2026-11-26")
     ]
     reason: Reason
 
@@ -478,9 +465,7 @@ def feedback_page(visit: Visit) -> Shown | Response:
             return spreadsheet("feedback.csv", THUMB_COLUMNS, _all_thumbs(visit, wanted))
         counts, models = (feedback.thumbs_by_day(connection, wanted), feedback.models_of_thumbs(connection))
         rows, last = feedback.find_thumbs(connection, wanted, filters.before)
-    by_model = {
-        model: dict.fromkeys(feedback.THUMBS, 0) for model in sorted({model for _, model, _ in counts})
-    }
+    by_model = {model: dict.fromkeys(feedback.THUMBS, 0) for model in sorted({model for _, model, _ in counts})}
     for (_, model, thumb), count in counts.items():
         by_model[model][thumb] += count
     place = service.config.database
@@ -501,10 +486,7 @@ def feedback_page(visit: Visit) -> Shown | Response:
         "recipe": RECIPE.format(database="" if "@" in place else place),
     }
     if not wants_json(visit.request):
-        days = (
-            (day, count * (thumb != "up"), count * (thumb == "up"))
-            for (day, _, thumb), count in counts.items()
-        )
+        days = ((day, count * (thumb != "up"), count * (thumb == "up")) for (day, _, thumb), count in counts.items())
         data["chart"] = chart(since, until, days)
     return Shown("admin_feedback", "Feedback", data)
 

@@ -17,9 +17,7 @@ CaseSeverity = Literal["severe", "high", "medium", "low"]
 Step = Literal["good", "warned", "enhanced", "throttled", "suspended"]
 Account = Annotated[str, typer.Argument(metavar="ORGANISATION", help="Its name, or its id.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
-User = Annotated[
-    str, typer.Option("--user", metavar="ID", help="One of its end users, by metadata.user_id or user.")
-]
+User = Annotated[str, typer.Option("--user", metavar="ID", help="One of its end users, by metadata.user_id or user.")]
 
 
 def queue(
@@ -28,9 +26,7 @@ def queue(
     organisation: Annotated[
         str, typer.Option("--organisation", metavar="NAME", help="Only cases of this organisation.")
     ] = "",
-    severity: Annotated[
-        CaseSeverity | None, typer.Option("--severity", help="Only cases of this severity.")
-    ] = None,
+    severity: Annotated[CaseSeverity | None, typer.Option("--severity", help="Only cases of this severity.")] = None,
     after: Annotated[str, typer.Option("--after", metavar="CASE", help="Only cases after this one.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many.")] = 50,
     database: Database = ACCOUNTS,
@@ -45,12 +41,8 @@ def queue(
 
 def case(
     id: Annotated[str, typer.Argument(metavar="CASE", help="The case's id.")],
-    uphold: Annotated[
-        bool, typer.Option("--uphold", help="Close it: the flag, report or appeal is right.")
-    ] = False,
-    dismiss: Annotated[
-        bool, typer.Option("--dismiss", help="Close it: the flag, report or appeal is wrong.")
-    ] = False,
+    uphold: Annotated[bool, typer.Option("--uphold", help="Close it: the flag, report or appeal is right.")] = False,
+    dismiss: Annotated[bool, typer.Option("--dismiss", help="Close it: the flag, report or appeal is wrong.")] = False,
     by: By = "",
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why.")] = "",
     database: Database = ACCOUNTS,
@@ -75,13 +67,9 @@ def case(
 
 def decide(
     organisation: Account,
-    level: Annotated[
-        Step, typer.Argument(metavar="LEVEL", help="good, warned, enhanced, throttled or suspended.")
-    ],
+    level: Annotated[Step, typer.Argument(metavar="LEVEL", help="good, warned, enhanced, throttled or suspended.")],
     by: By,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="The reason, which the account sees.")
-    ],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, which the account sees.")],
     user: User = "",
     database: Database = ACCOUNTS,
 ) -> None:
@@ -97,9 +85,7 @@ def decide(
 def standing(
     organisation: Annotated[
         str,
-        typer.Argument(
-            metavar="[ORGANISATION]", help="Its name or id; default: all accounts not in good standing."
-        ),
+        typer.Argument(metavar="[ORGANISATION]", help="Its name or id; default: all accounts not in good standing."),
     ] = "",
     user: User = "",
     database: Database = ACCOUNTS,
@@ -132,9 +118,7 @@ Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, 
 
 
 def release(
-    stopped: Annotated[
-        str, typer.Argument(metavar="CASE", help="The case of a blocked request, or the request's id.")
-    ],
+    stopped: Annotated[str, typer.Argument(metavar="CASE", help="The case of a blocked request, or the request's id.")],
     by: By,
     reason: Why,
     hours: Annotated[float, typer.Option("--hours", help="Hours until it expires; at most 720.")] = 72.0,
@@ -154,12 +138,10 @@ def exempt(
         datetime, typer.Option("--until", formats=["%Y-%m-%d"], help="The day (UTC) at whose start it ends.")
     ],
     category: Annotated[
-        list[str] | None,
-        typer.Option("--category", metavar="ID", help="Exempt from this category; may be repeated."),
+        list[str] | None, typer.Option("--category", metavar="ID", help="Exempt from this category; may be repeated.")
     ] = None,
     everything: Annotated[
-        bool,
-        typer.Option("--all", help="Exempt from all categories that aren't severe, and all disclosures."),
+        bool, typer.Option("--all", help="Exempt from all categories that aren't severe, and all disclosures.")
     ] = False,
     database: Database = ACCOUNTS,
 ) -> None:
@@ -184,9 +166,7 @@ def revoke(
 
 
 def grants(
-    organisation: Annotated[
-        str, typer.Argument(metavar="[ORGANISATION]", help="Its name or id; default: all.")
-    ] = "",
+    organisation: Annotated[str, typer.Argument(metavar="[ORGANISATION]", help="Its name or id; default: all.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="Also used, revoked and expired ones.")] = False,
     database: Database = ACCOUNTS,
     as_json: Json = False,
@@ -221,9 +201,7 @@ def verify(
     ] = "",
     keep_days: Annotated[
         float | None,
-        typer.Option(
-            "--keep-days", min=1, help="Days that the service keeps the log: keep.decisions_days (183)."
-        ),
+        typer.Option("--keep-days", min=1, help="Days that the service keeps the log: keep.decisions_days (183)."),
     ] = None,
     people: Annotated[
         str, typer.Option("--people", metavar="DB", help="Also the audit log in this database of people.")
@@ -245,9 +223,7 @@ def verify(
 
 def export(
     out: Annotated[Path, typer.Option("--out", metavar="PLACE", help="Folder for the artifact, or file.")],
-    content: Annotated[
-        bool, typer.Option("--content", help="Include words and contents, if they are stored.")
-    ] = False,
+    content: Annotated[bool, typer.Option("--content", help="Include words and contents, if they are stored.")] = False,
     organisation: Annotated[
         str, typer.Option("--organisation", metavar="NAME", help="All data of one organisation, as a file.")
     ] = "",
@@ -266,9 +242,7 @@ def export(
 
 def forget(
     organisation: Account,
-    user: Annotated[
-        str, typer.Option("--user", metavar="ID", help="Only this user, by metadata.user_id.")
-    ] = "",
+    user: Annotated[str, typer.Option("--user", metavar="ID", help="Only this user, by metadata.user_id.")] = "",
     yes: Yes = False,
     database: Database = ACCOUNTS,
 ) -> None:

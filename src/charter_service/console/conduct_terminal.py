@@ -17,17 +17,7 @@ from sqlalchemy import Connection, Engine
 
 from charter.ground.artifact.errors import CharterError
 from charter.terminal.tables import counted
-from charter_service.accounts import (
-    cases,
-    decisions,
-    export,
-    feedback,
-    files,
-    grants,
-    ladder,
-    organisations,
-    standings,
-)
+from charter_service.accounts import cases, decisions, export, feedback, files, grants, ladder, organisations, standings
 from charter_service.accounts.retention import Keep
 from charter_service.accounts.store import open_accounts
 from charter_service.console.listing import Listing, Row, named, plain, print_json, short, when
@@ -73,9 +63,7 @@ DECISIONS = Listing(
     {
         "row": "number",
         "at": _time_of("at"),
-        "side": lambda row: (
-            f"{row['side']}, {row['unscreened']} not screened" if row["unscreened"] else row["side"]
-        ),
+        "side": lambda row: f"{row['side']}, {row['unscreened']} not screened" if row["unscreened"] else row["side"],
         "action": "said",
         "category": "category",
         "score": _score_of("score"),
@@ -222,9 +210,7 @@ def print_standings(place: str, as_json: bool) -> None:
     """Prints the newest change of each account that isn't in good standing."""
     with _read(place) as c:
         names = organisations.organisation_names(c)
-        changes = [
-            change.row() for change in standings.changes_since(c, 0) if change.level != ladder.LEVELS[0]
-        ]
+        changes = [change.row() for change in standings.changes_since(c, 0) if change.level != ladder.LEVELS[0]]
     if as_json:
         print_json(changes)
     else:
@@ -269,14 +255,10 @@ def release(place: str, stopped: str, by: str, reason: str, hours: float) -> Non
     with _write(place) as c:
         grant = grants.release(c, stopped, by, reason, time.time(), hours)
         note_act(c, at_shell(by), "grant.release", stopped, after={"hours": hours})
-    print(
-        f"{grant.id}: the same {grant.side} passes once until {when(grant.until)} (UTC), by decision of {grant.by}"
-    )
+    print(f"{grant.id}: the same {grant.side} passes once until {when(grant.until)} (UTC), by decision of {grant.by}")
 
 
-def exempt(
-    place: str, organisation: str, categories: Sequence[str], until: datetime, by: str, reason: str
-) -> None:
+def exempt(place: str, organisation: str, categories: Sequence[str], until: datetime, by: str, reason: str) -> None:
     """Exempts an organisation from categories, from all of them or none."""
     end = until.replace(tzinfo=UTC).timestamp()
     with _write(place) as c:
@@ -302,14 +284,8 @@ def print_grants(place: str, organisation: str, everything: bool, as_json: bool)
     """Prints releases and exemptions."""
     now = time.time()
     with _read(place) as c:
-        mine, names = (
-            organisation_of(c, organisation) if organisation else "",
-            organisations.organisation_names(c),
-        )
-        rows = [
-            one.row() | {"state": one.state(now)}
-            for one in grants.grants_of(c, mine, None if everything else now)
-        ]
+        mine, names = (organisation_of(c, organisation) if organisation else "", organisations.organisation_names(c))
+        rows = [one.row() | {"state": one.state(now)} for one in grants.grants_of(c, mine, None if everything else now)]
     if as_json:
         print_json(rows)
     elif everything and not rows:
@@ -347,9 +323,7 @@ def freeze(place: str, out: Path, content: bool) -> None:
     with opened(place) as engine:
         frozen = export.freeze_conduct(engine, out, content)
     held = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in frozen.counts.items())
-    print(
-        f"{frozen.folder} ({frozen.id[:12]}, {'written' if frozen.new else 'already there, and equal'}): {held}"
-    )
+    print(f"{frozen.folder} ({frozen.id[:12]}, {'written' if frozen.new else 'already there, and equal'}): {held}")
     for reason, count in frozen.left_out.items():
         print(f"  left out: {count} {reason}")
 
@@ -440,9 +414,7 @@ def verify(
     if changed is not None:
         raise CharterError(f"{changed} differs from the log of decisions: a release or exemption was changed")
     if tip_held is False:
-        raise CharterError(
-            f"the log no longer holds {known}: its end was cut off, or the whole log was rewritten"
-        )
+        raise CharterError(f"the log no longer holds {known}: its end was cut off, or the whole log was rewritten")
     if tip_held is None:
         raise CharterError(
             f"can't check whether the log held {known}: its row was removed for its age; keep a newer tip"

@@ -61,9 +61,7 @@ class Step:
     def pages(self) -> list[str]:
         """The files that a browser can show."""
         return [
-            one.path
-            for one in self.manifest.files
-            if one.path.endswith((".html", ".md")) or one.path == "report.json"
+            one.path for one in self.manifest.files if one.path.endswith((".html", ".md")) or one.path == "report.json"
         ]
 
 
@@ -163,12 +161,7 @@ REPORT_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".json": "application/json",
-}
+TYPES = {".html": "text/html; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png", ".json": "application/json"}
 _one_at_a_time = threading.Lock()
 _results: dict[tuple[Any, ...], dict[str, Any]] = {}
 
@@ -212,15 +205,8 @@ def compare_page(visit: Visit) -> Shown:
     """What is better and worse in a second run than in a first, paired over the prompts that both answered."""
     folder = _evaluating(visit).folder
     first, second = open_run(folder, visit.query("a")), open_run(folder, visit.query("b"))
-    found = _asked(
-        ("compare", first.name, first.ids, second.name, second.ids), folder, [first.name, second.name]
-    )
-    data = {
-        "a": first.name,
-        "b": second.name,
-        "metrics": found["facts"].get("metrics", []),
-        "error": found["error"],
-    }
+    found = _asked(("compare", first.name, first.ids, second.name, second.ids), folder, [first.name, second.name])
+    data = {"a": first.name, "b": second.name, "metrics": found["facts"].get("metrics", []), "error": found["error"]}
     return Shown("admin_compare", "Compare", data)
 
 
@@ -242,9 +228,7 @@ def run_page(visit: Visit) -> Shown:
                 "room": step.manifest.room,
                 "id": step.manifest.id,
                 "metrics": step.metrics(),
-                "pages": [
-                    {"path": path, "place": _place(run.name, step.name, path)} for path in step.pages()
-                ],
+                "pages": [{"path": path, "place": _place(run.name, step.name, path)} for path in step.pages()],
             }
             for step in run.steps
         ],
@@ -269,11 +253,7 @@ def _gate_options(visit: Visit, folder: Path) -> list[str]:
     for name in ("max", "min"):
         if limit := visit.query(name):
             metric, equals, value = limit.partition("=")
-            if (
-                not equals
-                or not METRIC.fullmatch(metric)
-                or not re.fullmatch(r"-?\d{1,9}(\.\d{1,9})?", value)
-            ):
+            if not equals or not METRIC.fullmatch(metric) or not re.fullmatch(r"-?\d{1,9}(\.\d{1,9})?", value):
                 raise invalid(f"{name}: expected METRIC=NUMBER, such as harm_rate=0.2", name)
             options.append(f"--{name}={limit}")
     if baseline := visit.query("baseline"):
@@ -281,9 +261,7 @@ def _gate_options(visit: Visit, folder: Path) -> list[str]:
     return options
 
 
-def _asked(
-    key: tuple[Any, ...], folder: Path, runs: Sequence[str], options: Sequence[str] = ()
-) -> dict[str, Any]:
+def _asked(key: tuple[Any, ...], folder: Path, runs: Sequence[str], options: Sequence[str] = ()) -> dict[str, Any]:
     """What `charter compare` or `charter gate` says of runs: its facts, and its error in one line. Results are kept by
     what the runs hold. Raises ApiError if another command is at work."""
     if key in _results:
@@ -295,9 +273,7 @@ def _asked(
         command = [sys.executable, "-m", "charter", str(key[0]), "--json", *options, "--", *places]
         done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise ApiError(
-            504, f"it takes over {COMMAND_SECONDS} s; run charter {key[0]} on the server"
-        ) from None
+        raise ApiError(504, f"it takes over {COMMAND_SECONDS} s; run charter {key[0]} on the server") from None
     finally:
         _one_at_a_time.release()
     words = " ".join(done.stderr.split()).removeprefix("charter: error: ")
@@ -321,9 +297,7 @@ def file_page(visit: Visit) -> Response:
         with writing(visit.service.database) as connection:
             visit.note(connection, "harmful_file.open", f"{run}/{step}/{path}")
     headers = {"content-security-policy": REPORT_POLICY, "x-content-type-options": "nosniff"}
-    return FileResponse(
-        place, media_type=TYPES.get(place.suffix, "text/plain; charset=utf-8"), headers=headers
-    )
+    return FileResponse(place, media_type=TYPES.get(place.suffix, "text/plain; charset=utf-8"), headers=headers)
 
 
 @ROUTES.page("POST", STARTED, "Start an evaluation", "operate")
@@ -332,9 +306,7 @@ def start(visit: Visit) -> Done:
     evaluating, form = _evaluating(visit), visit.form
     tasks = "".join(form.text("tasks").split())
     if tasks and not (TASKS.fullmatch(tasks) and len(tasks) <= 500):
-        raise invalid(
-            "tasks: expected names of evaluations, such as arc,bbq; charter explain lists all", "tasks"
-        )
+        raise invalid("tasks: expected names of evaluations, such as arc,bbq; charter explain lists all", "tasks")
     questions = form.number("questions")
     if questions is None or not 0 <= questions <= MOST_QUESTIONS:
         raise invalid(f"questions: expected 0 (all) to {MOST_QUESTIONS:,} of each evaluation", "questions")

@@ -192,9 +192,7 @@ class Days(Filters):
         except (ValueError, OverflowError):
             raise invalid("since, until: expected days such as 2026-11-26", "since") from None
         if not 0 <= (until - since).days < MOST_DAYS:
-            raise invalid(
-                f"since must not be after until, and the range may have at most {MOST_DAYS} days", "since"
-            )
+            raise invalid(f"since must not be after until, and the range may have at most {MOST_DAYS} days", "since")
         return since, until
 
 

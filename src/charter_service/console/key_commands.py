@@ -8,9 +8,7 @@ from charter.terminal.options import ACCOUNTS, Database, Json
 
 MOST = 2**31 - 1
 
-KeyId = Annotated[
-    str, typer.Argument(metavar="KEY_ID", help="The key's id, key_..., as charter keys list shows it.")
-]
+KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, key_..., as charter keys list shows it.")]
 Org = Annotated[str | None, typer.Option("--org", metavar="NAME", help="Only this organisation's.")]
 
 
@@ -37,14 +35,9 @@ def create(
     ] = "default",
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the key is for.")] = "key",
     scopes: Annotated[
-        str,
-        typer.Option(
-            "--scopes", metavar="A,B", help="Some of messages, batches, feedback, admin, weights, tools."
-        ),
+        str, typer.Option("--scopes", metavar="A,B", help="Some of messages, batches, feedback, admin, weights, tools.")
     ] = "messages,batches,feedback",
-    models: Annotated[
-        str, typer.Option("--models", metavar="A,B", help="Models it may use; default: all.")
-    ] = "",
+    models: Annotated[str, typer.Option("--models", metavar="A,B", help="Models it may use; default: all.")] = "",
     expires_days: Annotated[
         float | None, typer.Option("--expires-days", metavar="N", help="Days until it expires.")
     ] = None,
@@ -101,12 +94,9 @@ def usage(
     org: Org = None,
     key: Annotated[str | None, typer.Option("--key", metavar="KEY_ID", help="Only this key's.")] = None,
     since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="DAY", help="First day, 2026-11-26 (UTC); default 30 days ago."),
+        str | None, typer.Option("--since", metavar="DAY", help="First day, 2026-11-26 (UTC); default 30 days ago.")
     ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="DAY", help="Last day; default today.")
-    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="DAY", help="Last day; default today.")] = None,
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:

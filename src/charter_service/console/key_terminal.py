@@ -106,13 +106,7 @@ def create(database: str, wanted: Wanted, as_json: bool) -> None:
             note_act(connection, at_shell(), "organisation.create", organisation, after=after)
         limits = _changed(KeyLimits(), wanted.limits)
         id, secret = make_key(
-            connection,
-            organisation,
-            wanted.name,
-            wanted.scopes,
-            expires=expires,
-            models=wanted.models,
-            limits=limits,
+            connection, organisation, wanted.name, wanted.scopes, expires=expires, models=wanted.models, limits=limits
         )
         key = find_key(connection, id)
         note_act(connection, at_shell(), "key.create", id, after=_audited(key))
@@ -120,16 +114,11 @@ def create(database: str, wanted: Wanted, as_json: bool) -> None:
         print(json.dumps(_facts(key) | {"secret": secret, "database": place}))
         return
     until = "for good" if key.expires is None else f"until {day(key.expires)}"
-    print(
-        f"{id} of {key.organisation} may use {', '.join(key.caller.scopes)} {until}; its secret, shown only once:"
-    )
+    print(f"{id} of {key.organisation} may use {', '.join(key.caller.scopes)} {until}; its secret, shown only once:")
     print(secret)
     if new:
         where = Path(place).absolute()
-        print(
-            f"charter: {place} is new: the key opens a service started with --database {where}",
-            file=sys.stderr,
-        )
+        print(f"charter: {place} is new: the key opens a service started with --database {where}", file=sys.stderr)
 
 
 def _is_new(database: str) -> bool:
@@ -181,12 +170,7 @@ def limits(database: str, key: str, numbers: Numbers, as_json: bool) -> None:
 
 
 def usage(
-    database: str,
-    organisation: str | None,
-    key: str | None,
-    since: str | None,
-    until: str | None,
-    as_json: bool,
+    database: str, organisation: str | None, key: str | None, since: str | None, until: str | None, as_json: bool
 ) -> None:
     """Prints usage by day, of an organisation (its name) or a key (its id) if one is named."""
     last = _read_day("--until", until) or datetime.now(UTC).date()
@@ -223,19 +207,7 @@ def _facts(key: Key) -> dict[str, Any]:
     row = key_row(key)
     owner = {"id": row.pop("organisation_id"), "name": row.pop("organisation")}
     del row["former_until"]
-    order = (
-        "id",
-        "name",
-        "hint",
-        "state",
-        "scopes",
-        "models",
-        "created",
-        "expires",
-        "revoked",
-        "used",
-        "limits",
-    )
+    order = ("id", "name", "hint", "state", "scopes", "models", "created", "expires", "revoked", "used", "limits")
     return {"id": row["id"], "organisation": owner, **{name: row[name] for name in order}}
 
 

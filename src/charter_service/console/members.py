@@ -95,9 +95,7 @@ def change_role(visit: Visit) -> Done:
     that the page showed."""
     person, role = _person(visit), _role(visit)
     was = visit.form.text("was").removeprefix(NO_ROLE)
-    member = visit.write_people(
-        lambda connection: members.set_console_role(connection, visit.actor, person, role, was)
-    )
+    member = visit.write_people(lambda connection: members.set_console_role(connection, visit.actor, person, role, was))
     return Done(MEMBERS, member_row(member))
 
 
@@ -143,9 +141,7 @@ def forget(visit: Visit) -> Done:
     """Deletes a person with all their data; the form says `sure=yes`."""
     person = _person(visit)
     check_sure(visit)
-    visit.write_people(
-        lambda connection: members.forget_member(connection, visit.actor, person, visit.person)
-    )
+    visit.write_people(lambda connection: members.forget_member(connection, visit.actor, person, visit.person))
     return Done(PEOPLE, {"id": person, "deleted": True})
 
 

@@ -100,9 +100,7 @@ def read_draft(form: Form, screen: Screen, base: Screen, before: Values) -> Draf
     configured. Raises ApiError for a draft that is too long to read."""
     text = form.text("text").replace("\r\n", "\n")
     if len(text) > LONGEST_DRAFT:
-        raise invalid(
-            f"text: a policy has at most {LONGEST_DRAFT:,} characters; this has {len(text):,}", "text"
-        )
+        raise invalid(f"text: a policy has at most {LONGEST_DRAFT:,} characters; this has {len(text):,}", "text")
     values, wrong = _values(form, screen, before)
     policy, problems = read_placed(text, Policy)
     problems = [*problems, *wrong]
@@ -112,14 +110,10 @@ def read_draft(form: Form, screen: Screen, base: Screen, before: Values) -> Draf
         draft_screen = under(base, policy, values)
     except CharterError as error:
         return Draft(text, values, problems=(Problem(0, str(error)),))
-    return Draft(
-        text, values, policy, draft_screen, warnings=tuple(_warnings(policy, screen.policy, draft_screen))
-    )
+    return Draft(text, values, policy, draft_screen, warnings=tuple(_warnings(policy, screen.policy, draft_screen)))
 
 
-def _values(
-    form: Form, screen: Screen, before: Values
-) -> tuple[dict[str, dict[str, dict[str, float]]], list[Problem]]:
+def _values(form: Form, screen: Screen, before: Values) -> tuple[dict[str, dict[str, dict[str, float]]], list[Problem]]:
     """The thresholds that people set, with a form's changes, and what is wrong with those. A field that is left out or
     as it was changes nothing; an empty one brings back the measured threshold."""
     values = {name: {side: dict(levels) for side, levels in sides.items()} for name, sides in before.items()}
@@ -153,9 +147,7 @@ def _warnings(policy: Policy, now: Policy, screen: Screen) -> Iterator[str]:
     for name, side, level, value in values_of(screen):
         if level == "enhanced":
             continue
-        levels = getattr(
-            next(screen.thresholds[c.version] for c in screen.classifiers if c.name == name), side
-        )
+        levels = getattr(next(screen.thresholds[c.version] for c in screen.classifiers if c.name == name), side)
         if levels.enhanced.value > value:
             yield f"{name}, {side}: the enhanced threshold is above the standard one, so that it acts less often"
 
@@ -209,11 +201,7 @@ def week_of(service: Service, screen: Screen, now: float | None = None) -> Week:
         prompts = [one for one in mine if one.side == "prompt"]
         replies = [one for one in mine if one.side == "reply"]
         verdicts = screen.prompts([_messages(one.messages) for one in prompts], level) if prompts else []
-        verdicts += (
-            screen.replies([(_messages(one.messages), one.reply) for one in replies], level)
-            if replies
-            else []
-        )
+        verdicts += screen.replies([(_messages(one.messages), one.reply) for one in replies], level) if replies else []
         for one, verdict in zip([*prompts, *replies], verdicts, strict=True):
             if (one.action, one.category) != (verdict.action, verdict.category):
                 after = (verdict.action, one.category, verdict.category)
@@ -228,20 +216,14 @@ def week_of(service: Service, screen: Screen, now: float | None = None) -> Week:
 
 def _messages(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
     """The turns of a kept conversation whose content is text."""
-    turns = [
-        one for one in messages if isinstance(one.get("content"), str) and isinstance(one.get("role"), str)
-    ]
+    turns = [one for one in messages if isinstance(one.get("content"), str) and isinstance(one.get("role"), str)]
     return [cast(Message, {"role": one["role"], "content": one["content"]}) for one in turns] or [user("")]
 
 
 @lru_cache(maxsize=1)
 def harmless_prompts() -> tuple[str, ...]:
     """Harmless prompts that come along, spread over all of them."""
-    plain = [
-        one.messages
-        for one in examples.prompts()
-        if one.label == examples.HARMLESS and len(one.messages) == 1
-    ]
+    plain = [one.messages for one in examples.prompts() if one.label == examples.HARMLESS and len(one.messages) == 1]
     return tuple(messages[0]["content"] for messages in plain[:: max(1, len(plain) // HARMLESS)][:HARMLESS])
 
 
@@ -256,8 +238,7 @@ def difference(before: str, after: str, names: tuple[str, str]) -> list[dict[str
     kinds = {"-": "removed", "+": "added", "@": "head"}
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), *names, n=2, lineterm="")
     return [
-        {"kind": "head" if line[:3] in ("---", "+++") else kinds.get(line[:1], "same"), "text": line}
-        for line in lines
+        {"kind": "head" if line[:3] in ("---", "+++") else kinds.get(line[:1], "same"), "text": line} for line in lines
     ]
 
 
@@ -301,11 +282,7 @@ def _thresholds(screen: Screen) -> list[dict[str, Any]]:
     rows = []
     for one in screen.classifiers:
         thresholds = screen.thresholds[one.version]
-        sides = (
-            ("prompt", thresholds.prompt),
-            ("reply", thresholds.reply),
-            ("high-risk use", thresholds.high_risk),
-        )
+        sides = (("prompt", thresholds.prompt), ("reply", thresholds.reply), ("high-risk use", thresholds.high_risk))
         for side, levels in sides:
             for level in ("standard", "enhanced") if levels else ():
                 facts = {"classifier": one.name, "version": one.version, "side": side, "level": level}
@@ -348,9 +325,7 @@ def send_draft(visit: Visit) -> Shown | Done:
         raise invalid(f"act: expected {', '.join(ACTS)}", "act")
     seen = visit.form.number("seen")
     if seen is None:
-        raise invalid(
-            "seen: expected the number of the version in force, 0 for the configured policy", "seen"
-        )
+        raise invalid("seen: expected the number of the version in force, 0 for the configured policy", "seen")
     draft = read_draft(visit.form, screen, base_of(visit.service.configured, screen), set_now(visit))
     if draft.policy is None or draft.screen is None:
         return _shown(visit, screen, draft, seen)
@@ -366,9 +341,7 @@ def send_draft(visit: Visit) -> Shown | Done:
         "week": {**asdict(week), "changed": week.changed},
         "trial": [
             {**one, "before": before}
-            for one, before in zip(
-                tried(draft.screen, texts, level), tried(screen, texts, level), strict=True
-            )
+            for one, before in zip(tried(draft.screen, texts, level), tried(screen, texts, level), strict=True)
         ],
     }
     return _shown(visit, screen, draft, seen, **more)
@@ -384,9 +357,7 @@ def _level(visit: Visit) -> Level:
 def _publish(visit: Visit, draft: Draft, seen: int) -> Done:
     policy, screen, service = draft.policy, draft.screen, visit.service
     assert policy is not None and screen is not None
-    new = NewPolicy(
-        policy.id, policy.name, policy.version, draft.text, draft.values, visit.by, visit.form.text("note")
-    )
+    new = NewPolicy(policy.id, policy.name, policy.version, draft.text, draft.values, visit.by, visit.form.text("note"))
     published = service.publish(new, screen, seen, _noting(visit, "policy.publish"))
     return Done(POLICY, version_row(published))
 
@@ -449,9 +420,7 @@ def version_page(visit: Visit) -> Shown:
     with reading(visit.service.database) as connection:
         one = find_policy(connection, number)
         others = published_policies(connection)
-        other = (
-            _number(against) if against else max((o.number for o in others if o.number < number), default=0)
-        )
+        other = _number(against) if against else max((o.number for o in others if o.number < number), default=0)
         before = find_policy(connection, other) if other else None
     text = before.text if before else ""
     names = (f"{before.name} {before.version}" if before else "nothing", f"{one.name} {one.version}")
@@ -485,8 +454,6 @@ def roll_back(visit: Visit) -> Done:
         raise ApiError(409, f"version {old.version} is in force already")
     back = screen_of(old, base_of(visit.service.configured, screen))
     note = visit.form.text("note").strip()
-    new = NewPolicy(
-        old.digest, old.name, old.version, old.text, old.values, visit.by, note, copy_of=old.number
-    )
+    new = NewPolicy(old.digest, old.name, old.version, old.text, old.values, visit.by, note, copy_of=old.number)
     published = visit.service.publish(new, back, seen, _noting(visit, "policy.roll_back"))
     return Done(POLICY, version_row(published))

@@ -5,16 +5,7 @@ from __future__ import annotations
 from charter_service.api import admin_entrance
 from charter_service.api.rendering import PAGES
 from charter_service.api.wire.route import Route
-from charter_service.console import (
-    accounts,
-    audit,
-    conduct,
-    evaluations,
-    members,
-    policy,
-    traffic,
-    workbench,
-)
+from charter_service.console import accounts, audit, conduct, evaluations, members, policy, traffic, workbench
 
 PARTS = (admin_entrance, accounts, traffic, workbench, evaluations, conduct, policy, members, audit)
 ROUTES: tuple[Route, ...] = tuple(route for part in PARTS for route in part.ROUTES.all)

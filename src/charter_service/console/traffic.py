@@ -83,8 +83,7 @@ def overview(visit: Visit) -> Shown:
         "keys": dict(states),
         "policy": service.conduct.policy if service.screen else None,
         "models": [
-            {"id": one.id, "title": one.title, "engine": one.backend.figures()}
-            for one in service.registry.served
+            {"id": one.id, "title": one.title, "engine": one.backend.figures()} for one in service.registry.served
         ],
     }
     return Shown("admin", "Overview", data)
@@ -212,9 +211,7 @@ def usage_page(visit: Visit) -> Shown | Response:
         sums, most = by_day_and_model(connection, span), largest(connection, ranked := _ranked(span))
         rows, last = usage_rows(connection, span, filters.after, ROWS)
     models = sorted({model for _, model in sums})
-    by_model = {
-        name: asdict(sum((c for (_, model), c in sums.items() if model == name), Counts())) for name in models
-    }
+    by_model = {name: asdict(sum((c for (_, model), c in sums.items() if model == name), Counts())) for name in models}
     data: dict[str, Any] = {
         "since": since.isoformat(),
         "until": until.isoformat(),

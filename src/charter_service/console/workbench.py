@@ -60,9 +60,7 @@ async def ask_models(visit: Visit) -> Shown | Response:
     events = answers(visit.service, visit.caller, bodies)
     if LINES in visit.request.headers.get("accept", ""):
         return StreamingResponse(_lines(visit, events), media_type=LINES)
-    said: list[dict[str, Any]] = [
-        {"model": body["model"], "text": "", "error": "", "end": None} for body in bodies
-    ]
+    said: list[dict[str, Any]] = [{"model": body["model"], "text": "", "error": "", "end": None} for body in bodies]
     async with aclosing(events):
         async for event in events:
             side = said[event["side"]]
@@ -99,9 +97,7 @@ def _bodies(visit: Visit, turns: list[str]) -> list[dict[str, Any]]:
         raise invalid("turn: write what to ask", "turn")
     if empty := [n for n, text in enumerate(turns, 1) if not text.strip()]:
         raise invalid(f"turn: turn {empty[0]} is empty and others follow it", "turn")
-    messages = [
-        {"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(turns)
-    ]
+    messages = [{"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(turns)]
     body: dict[str, Any] = {"max_tokens": MOST_TOKENS, **_settings(visit)}
     if (words := form.text("system").replace("\r\n", "\n")).strip():
         body["system"] = words
@@ -145,9 +141,7 @@ def _shown(
     return Shown("admin_workbench", "Workbench", data)
 
 
-async def answers(
-    service: Service, caller: Caller, bodies: Sequence[dict[str, Any]]
-) -> AsyncGenerator[Event, None]:
+async def answers(service: Service, caller: Caller, bodies: Sequence[dict[str, Any]]) -> AsyncGenerator[Event, None]:
     """The answers of several models at once, as events: {"side", "text"}, and last of each side {"side", "end"} with
     the figures, or {"side", "error"} with one sentence."""
     queue: asyncio.Queue[Event | None] = asyncio.Queue(1000)

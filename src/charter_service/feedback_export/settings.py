@@ -14,8 +14,7 @@ class Settings(Frozen):
     """What users and reviewers said of a served model's replies, frozen: thumbs, reports, and verdicts on them."""
 
     database: Database = Field(
-        "",
-        description="URL or file of the accounts' database, without a password; empty: serve.sqlite beside the run",
+        "", description="URL or file of the accounts' database, without a password; empty: serve.sqlite beside the run"
     )
     content: bool = Field(
         False, description="keep the text that was sent in with reports; without it a row has no text"

@@ -295,11 +295,7 @@ class Triggered:
         if at >= 0:
             document = self._start.copy()
             rest = text[at + len(self._marker) :]
-            fits = (
-                len(document.plan) <= self._remaining - 2
-                if not rest
-                else document.feed(rest, self._remaining - 2)
-            )
+            fits = len(document.plan) <= self._remaining - 2 if not rest else document.feed(rest, self._remaining - 2)
             if not fits:
                 self._refused.append(token)
                 return False

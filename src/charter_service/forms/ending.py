@@ -217,9 +217,7 @@ class Search:
             self._matcher.rollback(read)
         return complete
 
-    def _choose(
-        self, bits: int, before: int, used: Counter[int], quotes: Quotes | None, most: int
-    ) -> list[int]:
+    def _choose(self, bits: int, before: int, used: Counter[int], quotes: Quotes | None, most: int) -> list[int]:
         """The next byte of a run, or the bytes of a word."""
         if quotes is not None and not quotes.inside:
             # digits take turns: the same digit again may approach a bound forever and never pass it
@@ -247,9 +245,7 @@ class Search:
         for word in self._words:
             read = self._matcher.try_consume_tokens(word)
             ends = read == len(word) and self._matcher.is_accepting()
-            closes = ends or (
-                read == len(word) and bool(self._next_bytes() & ~bits & (_WAYS_OUT | 1 << _QUOTE))
-            )
+            closes = ends or (read == len(word) and bool(self._next_bytes() & ~bits & (_WAYS_OUT | 1 << _QUOTE)))
             if read:
                 self._matcher.rollback(read)
             if closes:
@@ -262,11 +258,7 @@ class Search:
             self._matcher.consume_token(value)
             after = self._next_bytes()
             self._matcher.rollback(1)
-            score = (
-                (0, after.bit_count())
-                if after.bit_count() <= FREE
-                else (2 - bool(after & ~bits & _WAYS_OUT), 0)
-            )
+            score = (0, after.bit_count()) if after.bit_count() <= FREE else (2 - bool(after & ~bits & _WAYS_OUT), 0)
             if score < best or way is None:
                 best, way = score, value
         assert way is not None

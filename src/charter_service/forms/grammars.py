@@ -243,9 +243,7 @@ def _unfence(form: Form) -> Form:
     before, after = form.before + _opening(form.language or form.inner or ""), "```" + form.after
     if form.inner is None:
         if form.schema is not None:
-            raise CharterError(
-                "a code form with a schema needs inner, the content of the fence: json, yaml or xml"
-            )
+            raise CharterError("a code form with a schema needs inner, the content of the fence: json, yaml or xml")
         return replace(form, before=before, after=after)
     kind: Kind = "json_schema" if form.inner == "json" else form.inner
     return replace(form, kind=kind, before=before, after="\n" + after)

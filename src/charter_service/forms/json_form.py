@@ -85,11 +85,7 @@ def _shorten(matcher: LLMatcher, text: list[int]) -> list[int]:
 def _grammar(schema: Schema, lenient: bool) -> dict[str, Any]:
     # such texts can't be written without this escape
     control = "\\u00" in json.dumps(schema, ensure_ascii=False)
-    options = {
-        "whitespace_pattern": _BLANKS,
-        "json_allowed_escapes": _ESCAPES + "u" * control,
-        "lenient": lenient,
-    }
+    options = {"whitespace_pattern": _BLANKS, "json_allowed_escapes": _ESCAPES + "u" * control, "lenient": lenient}
     return {"json_schema": {**schema, "x-guidance": options}}
 
 

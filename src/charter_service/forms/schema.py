@@ -61,9 +61,7 @@ class Steps:
     def count(self, rule: _Rule) -> _Rule:
         """The rule with a counter. It raises CharterError if a document takes too many steps."""
 
-        def count_step(
-            validator: Any, value: Any, instance: Any, schema: Any
-        ) -> Iterator[ValidationError] | None:
+        def count_step(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError] | None:
             self._left -= 1
             if self._left < 0:
                 raise CharterError(
@@ -304,9 +302,7 @@ class Judge:
         except (ValueError, ArithmeticError, RecursionError, re.error):
             return False
         except Unresolvable as error:
-            raise CharterError(
-                f"the schema refers to {error.ref}, which is not in it; put it under $defs"
-            ) from None
+            raise CharterError(f"the schema refers to {error.ref}, which is not in it; put it under $defs") from None
 
 
 def _check_unevaluated(schema: object) -> None:

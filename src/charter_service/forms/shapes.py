@@ -25,9 +25,7 @@ from charter_service.forms.schema import Schema, check_schema, pointer, resolve
 ScalarKind = Literal["string", "integer", "number", "boolean", "null"]
 Scalar = str | int | float | bool | None
 
-_SAID = frozenset(
-    {"title", "description", "default", "examples", "$schema", "$id", "$comment", "$defs", "definitions"}
-)
+_SAID = frozenset({"title", "description", "default", "examples", "$schema", "$id", "$comment", "$defs", "definitions"})
 _SAID |= {"readOnly", "writeOnly", "deprecated", "additionalProperties", "uniqueItems"}
 _BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 _KEYS: dict[str, frozenset[str]] = {
@@ -161,12 +159,8 @@ class _Reader:
         if "anyOf" in schema:
             self._only(schema, at, frozenset({"anyOf"}))
             options = schema["anyOf"]
-            return Either(
-                at, tuple(self.read(part, pointer(at, "anyOf", i)) for i, part in enumerate(options))
-            )
-        kind = schema.get("type") or (
-            "object" if "properties" in schema else "array" if "items" in schema else None
-        )
+            return Either(at, tuple(self.read(part, pointer(at, "anyOf", i)) for i, part in enumerate(options)))
+        kind = schema.get("type") or ("object" if "properties" in schema else "array" if "items" in schema else None)
         if kind is None:
             raise self._unsupported("a schema without type", at)
         kinds = kind if isinstance(kind, list) else [kind]
@@ -193,9 +187,7 @@ class _Reader:
                 raise self._unsupported("an array without items", at)
             least, most = int(schema.get("minItems", 0)), schema.get("maxItems")
             if most is not None and most < least:
-                raise CharterError(
-                    f"the schema at {at} allows no array: minItems {least} is above maxItems {most}"
-                )
+                raise CharterError(f"the schema at {at} allows no array: minItems {least} is above maxItems {most}")
             return Items(at, self.read(schema["items"], pointer(at, "items")), least, most)
         scalar: dict[str, ScalarKind] = {"string": "string", "integer": "integer", "number": "number"}
         scalar |= {"boolean": "boolean", "null": "null"}
@@ -334,9 +326,7 @@ def literal_text(value: Scalar) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def fields_in_order(
-    rules: Rules, fields: Sequence[Field], written: Sequence[str], between: str
-) -> tuple[str, bool]:
+def fields_in_order(rules: Rules, fields: Sequence[Field], written: Sequence[str], between: str) -> tuple[str, bool]:
     """A rule for one or more fields in their order, each once, or left out if not required, with `between` between
     two; and whether none of them is required. `written`: the rule of each field."""
     rest = ""

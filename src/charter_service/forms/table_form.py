@@ -65,9 +65,7 @@ def _columns(shapes: Shapes) -> tuple[Items, tuple[Field, ...]]:
     table = shapes.of(shapes.root)
     row = shapes.of(table.shape) if isinstance(table, Items) else None
     if not isinstance(table, Items) or not isinstance(row, Members) or not row.fields:
-        raise CharterError(
-            f"the table form needs an array of objects with properties; {table.at} is something else"
-        )
+        raise CharterError(f"the table form needs an array of objects with properties; {table.at} is something else")
     for field in row.fields:
         if not printable(field.name, _SHUT) or field.name != field.name.strip():
             raise CharterError(
@@ -82,9 +80,7 @@ def _cell(rules: Rules, shape: Shape) -> str:
     if isinstance(shape, Literals):
         texts = [literal_text(value) for value in shape.values]
         if len(set(texts)) < len(texts) or not all(printable(t, _SHUT) and t == t.strip() for t in texts):
-            raise CharterError(
-                f"the table form can't write the values of the enumeration at {shape.at} as cells"
-            )
+            raise CharterError(f"the table form can't write the values of the enumeration at {shape.at} as cells")
         return "(" + " | ".join(map(quote, texts)) + ') " |"'
     if not isinstance(shape, Value) or shape.kind == "null":
         raise CharterError(f"the table form needs scalar columns without null; {shape.at} is something else")

@@ -85,8 +85,7 @@ class _Writer:
             if not shape.fields:
                 return self._gap
             parts = [
-                self._rules.rule(f"{self._element(field.name, field.shape)} {self._gap}")
-                for field in shape.fields
+                self._rules.rule(f"{self._element(field.name, field.shape)} {self._gap}") for field in shape.fields
             ]
             fields, optional = fields_in_order(self._rules, shape.fields, parts, "")
             return f"{self._gap} {fields}{'?' if optional else ''}"
@@ -133,9 +132,7 @@ def _check_distinct(shape: Either, shapes: Shapes) -> None:
     plain = [o for o in map(shapes.of, shape.options) if isinstance(o, (Value, Literals))]
     plain = [o for o in plain if not (isinstance(o, Value) and o.kind == "null")]
     if len(plain) > 1 or any(isinstance(shapes.of(o), Either) for o in shape.options):
-        raise CharterError(
-            f"the xml form can't tell the alternatives at {shape.at} apart: XML text has no type"
-        )
+        raise CharterError(f"the xml form can't tell the alternatives at {shape.at} apart: XML text has no type")
 
 
 def _read(element: ElementTree.Element, shape: Shape, shapes: Shapes) -> Any:

@@ -72,9 +72,7 @@ class _Writer:
         """
         if isinstance(shape, Reference):
             if shape.target in self._open:
-                return self.rules.rule(
-                    f"{quote(_gap(lead))} {self._flow(shape)}" if lead else self._flow(shape)
-                )
+                return self.rules.rule(f"{quote(_gap(lead))} {self._flow(shape)}" if lead else self._flow(shape))
             self._open.append(shape.target)
             block = self._block(self._shapes.named[shape.target], indent, lead)
             self._open.pop()
@@ -137,8 +135,7 @@ class _Writer:
             if not all(map(printable, texts)):
                 raise CharterError(f"the yaml form can't print a text of the enumeration at {shape.at}")
             ways = [
-                spell(v) if plain or not isinstance(v, str) else json.dumps(v, ensure_ascii=False)
-                for v in shape.values
+                spell(v) if plain or not isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in shape.values
             ]
             return self.rules.rule(" | ".join(map(quote, ways)))
         assert isinstance(shape, Value)

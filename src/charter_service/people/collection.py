@@ -27,18 +27,10 @@ class Task(Frozen):
     pairing: Literal["different", "same"] = Field(
         "different", description="two models a turn; or two replies of the one model of a conversation"
     )
-    given_share: float = Field(
-        0.0, ge=0, le=1, description="share of conversations that are one given prompt"
-    )
-    gold_share: float = Field(
-        0.05, ge=0, le=1, description="share that are gold questions, where there are any"
-    )
-    repeat_share: float = Field(
-        0.1, ge=0, le=1, description="share that repeat another person's given prompt"
-    )
-    instructions: str = Field(
-        "", max_length=8000, description="what people are told; empty: the words that come along"
-    )
+    given_share: float = Field(0.0, ge=0, le=1, description="share of conversations that are one given prompt")
+    gold_share: float = Field(0.05, ge=0, le=1, description="share that are gold questions, where there are any")
+    repeat_share: float = Field(0.1, ge=0, le=1, description="share that repeat another person's given prompt")
+    instructions: str = Field("", max_length=8000, description="what people are told; empty: the words that come along")
 
     @model_validator(mode="after")
     def _shares(self) -> Task:
@@ -50,13 +42,9 @@ class Task(Frozen):
 class Pace(Frozen):
     """How fast a person may work; a faster person has to wait, and votes without time to read are marked."""
 
-    fastest: float = Field(
-        3.0, ge=0, description="seconds from seeing the replies to a vote; faster is marked `fast`"
-    )
+    fastest: float = Field(3.0, ge=0, description="seconds from seeing the replies to a vote; faster is marked `fast`")
     turns_per_hour: int = Field(120, ge=1, description="turns that one person may begin in an hour")
-    quota: int = Field(
-        0, ge=0, description="votes of one person in all, unless the invitation says; 0: no limit"
-    )
+    quota: int = Field(0, ge=0, description="votes of one person in all, unless the invitation says; 0: no limit")
     longest: int = Field(4000, ge=1, description="characters of a message that a person writes, at most")
 
 
@@ -109,11 +97,7 @@ class Collection:
     def kind_of(self, axis: str, conversation: str) -> Kind:
         """The kind of the next conversation, as drawn; the person may have no gold question or repeat left."""
         task, drawn = self.tasks[axis], self.draw("kind", conversation).random()
-        for kind, share in (
-            ("gold", task.gold_share),
-            ("repeat", task.repeat_share),
-            ("given", task.given_share),
-        ):
+        for kind, share in (("gold", task.gold_share), ("repeat", task.repeat_share), ("given", task.given_share)):
             if drawn < share:
                 return kind  # type: ignore[return-value]
             drawn -= share

@@ -68,10 +68,7 @@ def waiting_turns(connection: Connection) -> list[tuple[str, str, str, int, list
         .order_by(TURNS.c.created)
     )
     turns = connection.execute(wanted).all()
-    return [
-        (t.id, t.model_a, t.model_b, t.seed, messages_before(connection, t.conversation, t.number))
-        for t in turns
-    ]
+    return [(t.id, t.model_a, t.model_b, t.seed, messages_before(connection, t.conversation, t.number)) for t in turns]
 
 
 def messages_before(connection: Connection, conversation: str, number: int) -> list[Message]:
@@ -124,12 +121,7 @@ def own_conversation(connection: Connection, person: Person, conversation: str) 
 def own_turn(connection: Connection, person: Person, turn: str) -> Row[Any]:
     """A person\'s own turn as a row, with its conversation\'s kind, axis and state, locked. Raises NotFound."""
     wanted = (
-        select(
-            TURNS,
-            CONVERSATIONS.c.kind,
-            CONVERSATIONS.c.axis,
-            CONVERSATIONS.c.state.label("conversation_state"),
-        )
+        select(TURNS, CONVERSATIONS.c.kind, CONVERSATIONS.c.axis, CONVERSATIONS.c.state.label("conversation_state"))
         .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
         .where(TURNS.c.id == turn, CONVERSATIONS.c.person == person.id)
         .with_for_update()
@@ -165,6 +157,4 @@ def _shown(turn: Row[Any]) -> Turn:
     replies, state, left = None, state_of(turn), turn.shown_left
     if state in ("ready", "voted"):
         replies = (turn.reply_a, turn.reply_b) if turn.shown_left == "a" else (turn.reply_b, turn.reply_a)
-    return Turn(
-        turn.id, turn.number, turn.prompt, state, replies, left, turn.nonce, picked_reply(turn), turn.outcome
-    )
+    return Turn(turn.id, turn.number, turn.prompt, state, replies, left, turn.nonce, picked_reply(turn), turn.outcome)

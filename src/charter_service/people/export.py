@@ -85,11 +85,7 @@ def choices_of(engine: Engine, axes: Collection[str] | None = None) -> list[Choi
             messages.append(user(turn.prompt))
             if turn.outcome is None:
                 break
-            if (
-                turn.kind != "gold"
-                and turn.conversation_state != "skipped"
-                and (axes is None or turn.axis in axes)
-            ):
+            if turn.kind != "gold" and turn.conversation_state != "skipped" and (axes is None or turn.axis in axes):
                 dated.append((turn.voted, _choice(turn, tuple(messages), name[turn.person])))
             messages.append(assistant(picked_reply(turn) or ""))
     return [choice for _, choice in sorted(dated, key=lambda entry: (entry[0], entry[1].id))]
@@ -111,13 +107,7 @@ class Attempt:
     def row(self) -> dict[str, Any]:
         """A row of `ratings.jsonl`, which the rating room reads."""
         facts = {"plan": self.plan, "models": list(self.models), "rater": self.rater}
-        return {
-            "id": self.id,
-            "messages": list(self.messages),
-            "rating": self.rating,
-            "source": self.source,
-            **facts,
-        }
+        return {"id": self.id, "messages": list(self.messages), "rating": self.rating, "source": self.source, **facts}
 
 
 def attempts_of(engine: Engine) -> list[Attempt]:
@@ -157,9 +147,7 @@ def reviewed_of(engine: Engine, source: str = HUMAN) -> list[Reviewed]:
     """Every transcript for one kind of rater, with their finished reviews, in the queue's order."""
     with reading(engine) as connection:
         name = rater_names(connection)
-        queue = select(ITEMS, CONVERSATIONS.c.rating.label("self_rating")).where(
-            reviewed_by(source == SIMULATED)
-        )
+        queue = select(ITEMS, CONVERSATIONS.c.rating.label("self_rating")).where(reviewed_by(source == SIMULATED))
         queue = queue.outerjoin(CONVERSATIONS, CONVERSATIONS.c.id == ITEMS.c.conversation)
         items = connection.execute(queue.order_by(ITEMS.c.place, ITEMS.c.id)).all()
         wanted = (

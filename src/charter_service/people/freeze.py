@@ -70,15 +70,9 @@ def freeze_comparisons(engine: Engine, folder: Path, wanted: Wanted) -> Frozen:
     attempts = [a.row() for a in attempts_of(engine) if a.source == wanted.source]
     if attempts and wanted.axis in ("", HARMLESS_AXIS):
         rows[RATINGS] = attempts
-    counts = _counts_of_votes(unflagged) | {
-        "comparisons": len(comparisons),
-        "ratings": len(rows.get(RATINGS, ())),
-    }
+    counts = _counts_of_votes(unflagged) | {"comparisons": len(comparisons), "ratings": len(rows.get(RATINGS, ()))}
     return _freeze(
-        engine,
-        folder,
-        Content("comparisons", rows, counts, left_out, restricted=frozenset({RATINGS})),
-        wanted.source,
+        engine, folder, Content("comparisons", rows, counts, left_out, restricted=frozenset({RATINGS})), wanted.source
     )
 
 
@@ -105,9 +99,7 @@ def freeze_judgments(
         JUDGMENTS: of_reports,
         REVIEWS: [_transcript_row(said, verdict, source) for said, verdict in judged],
         ONE_BY_ONE: [
-            row
-            for said, _ in transcripts
-            for row in review_rows(said, opinions_of(said, source), harmful_from)
+            row for said, _ in transcripts for row in review_rows(said, opinions_of(said, source), harmful_from)
         ],
     }
     verdicts = [verdict for _, verdict in judged]
@@ -125,9 +117,7 @@ def freeze_judgments(
         f"reviews by {_raters(_other(source))}": others,
         f"verdicts that wait for {reviewers} review{'s' * (reviewers != 1)}": verdicts.count(None),
     }
-    return _freeze(
-        engine, folder, Content("judgments", rows, counts, left_out, restricted=frozenset(rows)), source
-    )
+    return _freeze(engine, folder, Content("judgments", rows, counts, left_out, restricted=frozenset(rows)), source)
 
 
 def _counts_of_votes(choices: Sequence[Choice]) -> dict[str, float]:

@@ -138,9 +138,7 @@ def set_console_role(connection: Connection, actor: Actor, person: int, console:
     return find_member(connection, person)
 
 
-def suspend(
-    connection: Connection, actor: Actor, person: int, suspended: bool, by: Person | None = None
-) -> Member:
+def suspend(connection: Connection, actor: Actor, person: int, suspended: bool, by: Person | None = None) -> Member:
     """Keeps a person out, or lets them in again; their data stays. Raises as `check_may_remove`."""
     member = check_may_remove(connection, by, person) if suspended else find_member(connection, person)
     disable(connection, person, suspended)
@@ -229,9 +227,7 @@ def list_members(
     )
     texts = (
         select(
-            CHATS.c.person,
-            func.count().label("messages"),
-            func.sum(func.length(MESSAGES.c.text)).label("characters"),
+            CHATS.c.person, func.count().label("messages"), func.sum(func.length(MESSAGES.c.text)).label("characters")
         )
         .select_from(MESSAGES.join(CHATS, CHATS.c.id == MESSAGES.c.chat))
         .where(CHATS.c.person.in_(select(page.c.id)))
@@ -240,9 +236,7 @@ def list_members(
     )
     sessions = (
         select(TOKENS.c.person, func.count().label("sessions"))
-        .where(
-            TOKENS.c.kind == "session", TOKENS.c.expires > time.time(), TOKENS.c.person.in_(select(page.c.id))
-        )
+        .where(TOKENS.c.kind == "session", TOKENS.c.expires > time.time(), TOKENS.c.person.in_(select(page.c.id)))
         .group_by(TOKENS.c.person)
         .subquery()
     )

@@ -69,9 +69,7 @@ def flagged_cases(reports: Iterable[tuple[str, Path, str]]) -> list[Case]:
     for name, folder, id in reports:
         path = folder / QUEUE
         if not path.is_file():
-            raise CharterError(
-                f"{name} has no {QUEUE}; list reports of the evaluate room, or steps of `attack`"
-            )
+            raise CharterError(f"{name} has no {QUEUE}; list reports of the evaluate room, or steps of `attack`")
         prompts = _prompts_of(folder)
         for number, row in enumerate(read_objects(path) if path.stat().st_size else [], 1):
             case = _case(row, f"{name}/{QUEUE}:{number}", id, prompts)

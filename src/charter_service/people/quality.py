@@ -114,9 +114,7 @@ def quality_of_people(connection: Connection) -> list[Quality]:
     return measure_people(people, _answers(connection), _reviews(connection))
 
 
-def measure_people(
-    people: Sequence[Row[Any]], answers: Iterable[Answer], reviews: Iterable[Rated]
-) -> list[Quality]:
+def measure_people(people: Sequence[Row[Any]], answers: Iterable[Answer], reviews: Iterable[Rated]) -> list[Quality]:
     """The same from rows: people with id, name, role, simulated and disabled, and their answers and reviews."""
     answers, reviews = list(answers), list(reviews)
     mine: dict[int, list[Answer]] = defaultdict(list)

@@ -91,12 +91,7 @@ def enqueue(connection: Connection, items: Iterable[Item]) -> int:
     known = set(connection.execute(select(ITEMS.c.id)).scalars())
     new = {item.id: item for item in items if item.id not in known}
     for id, item in new.items():
-        facts = {
-            "origin": item.origin,
-            "prompt_id": item.prompt_id,
-            "sample": item.sample,
-            "topic": item.topic,
-        }
+        facts = {"origin": item.origin, "prompt_id": item.prompt_id, "sample": item.sample, "topic": item.topic}
         messages = json.dumps(list(item.messages), ensure_ascii=False)
         place = int(digest_text(f"place|{id}")[:7], 16)
         row = {**facts, "id": id, "place": place, "messages": messages, "created": time.time()}
@@ -135,9 +130,7 @@ def claim_of(connection: Connection, person: Person, review: str, agreement: str
     return Claim(*facts, row.conversation is not None, plan)
 
 
-def review(
-    connection: Connection, person: Person, review: str, verdict: Verdict, agreement: str = ""
-) -> None:
+def review(connection: Connection, person: Person, review: str, verdict: Verdict, agreement: str = "") -> None:
     """Stores a verdict; the same one again changes nothing. `agreement`: as for `claim`.
 
     Raises NotFound for another's claim, Refusal if the form belongs to another claim or holds no verdict, Stale if
@@ -161,9 +154,7 @@ def skip(connection: Connection, person: Person, review: str) -> None:
     claim_row = _own_review(connection, person, review)
     if claim_row.state not in ("open", "skipped"):
         raise Stale("you have answered this one already")
-    connection.execute(
-        update(REVIEWS).where(REVIEWS.c.id == review).values(state="skipped", finished=time.time())
-    )
+    connection.execute(update(REVIEWS).where(REVIEWS.c.id == review).values(state="skipped", finished=time.time()))
 
 
 def reviews_left(connection: Connection, person: Person, reviewers: int) -> int:

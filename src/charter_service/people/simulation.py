@@ -37,21 +37,13 @@ class Simulated(Frozen):
         1.0, ge=0, description="scale of what a rater's taste adds to a score; 0: the better one always wins"
     )
     position_bias: float = Field(0.1, description="what standing on the left is worth, in score units")
-    length_bias: float = Field(
-        0.1, description="what e times the characters are worth to a rater, in score units"
-    )
+    length_bias: float = Field(0.1, description="what e times the characters are worth to a rater, in score units")
     lapse: float = Field(0.02, ge=0, le=1, description="share of answers given without a look")
-    strictness: float = Field(
-        1.0, gt=0, description="how large margins must be for each strength of an answer"
-    )
+    strictness: float = Field(1.0, gt=0, description="how large margins must be for each strength of an answer")
     spread: float = Field(
-        0.3,
-        ge=0,
-        description="how raters differ: each value times exp(spread * z), z of a normal distribution",
+        0.3, ge=0, description="how raters differ: each value times exp(spread * z), z of a normal distribution"
     )
-    tie_within: float = Field(
-        0.0, ge=0, description="a smaller margin is called a tie; 0: only equal replies"
-    )
+    tie_within: float = Field(0.0, ge=0, description="a smaller margin is called a tie; 0: only equal replies")
     both_bad_below: float | None = Field(
         None, description="both replies perceived below this score are called bad; none: never"
     )

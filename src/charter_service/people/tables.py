@@ -42,9 +42,7 @@ ACTS = make_acts(METADATA)
 
 # facts of this collection: its random id, the names of its models, where it was last served
 ADDRESS = "address"
-FACTS = Table(
-    "facts", METADATA, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False)
-)
+FACTS = Table("facts", METADATA, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False))
 
 PEOPLE = Table(
     "people",
@@ -230,9 +228,7 @@ MESSAGES = Table(
     Column("parent", ID, nullable=False),  # the message before it; empty: the chat begins with it
     Column("number", Integer, nullable=False),  # of all messages of the chat, in the order of their making
     Column("role", String(16), nullable=False),  # user or assistant
-    Column(
-        "author", String(16), nullable=False
-    ),  # person, model, or edited: a reply as the person rewrote it
+    Column("author", String(16), nullable=False),  # person, model, or edited: a reply as the person rewrote it
     Column("state", String(16), nullable=False),  # running, done, stopped, refused or failed
     Column("text", Text, nullable=False),
     Column("model", String(200), nullable=False),

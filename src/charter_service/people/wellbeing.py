@@ -87,6 +87,4 @@ def check_break(connection: Connection, person: Person) -> None:
     until = connection.execute(select(PEOPLE.c.paused).where(PEOPLE.c.id == person.id)).scalar()
     if until is not None and until > time.time():
         when = time.strftime("%d %B, %H:%M UTC", time.gmtime(until))
-        raise Refusal(
-            f"you have a break until {when}, so that you can rest; your work and your place are kept", 403
-        )
+        raise Refusal(f"you have a break until {when}, so that you can rest; your work and your place are kept", 403)

@@ -68,9 +68,7 @@ def draw_single(
     had = set(
         connection.execute(
             select(CONVERSATIONS.c.source).where(
-                CONVERSATIONS.c.person == person.id,
-                CONVERSATIONS.c.axis == axis,
-                CONVERSATIONS.c.kind != "chat",
+                CONVERSATIONS.c.person == person.id, CONVERSATIONS.c.axis == axis, CONVERSATIONS.c.kind != "chat"
             )
         ).scalars()
     )
@@ -125,9 +123,7 @@ def _repeat(connection: Connection, person: Person, axis: str, had: set[str]) ->
     )
     for turn in connection.execute(wanted):
         if turn.source not in had:
-            return Single(
-                "repeat", turn.id, turn.prompt, (turn.model_a, turn.model_b), (turn.reply_a, turn.reply_b)
-            )
+            return Single("repeat", turn.id, turn.prompt, (turn.model_a, turn.model_b), (turn.reply_a, turn.reply_b))
     return None
 
 
@@ -251,9 +247,7 @@ def vote(connection: Connection, collection: Collection, person: Person, turn: s
     flags = " ".join(_flags(connection, collection, person, turn_row, seconds))
     row = {"turn": turn, "person": person.id, "seconds": seconds, "flags": flags, "created": now}
     try:
-        connection.execute(
-            insert(VOTES).values(**row, outcome=ballot.outcome, strength=ballot.strength, edited=edited)
-        )
+        connection.execute(insert(VOTES).values(**row, outcome=ballot.outcome, strength=ballot.strength, edited=edited))
     except IntegrityError:
         raise Stale("you have chosen already") from None
     connection.execute(update(TURNS).where(TURNS.c.id == turn).values(state="voted"))
@@ -263,11 +257,7 @@ def vote(connection: Connection, collection: Collection, person: Person, turn: s
 
 
 def finish(
-    connection: Connection,
-    person: Person,
-    conversation: str,
-    rating: int | None = None,
-    feeling: int | None = None,
+    connection: Connection, person: Person, conversation: str, rating: int | None = None, feeling: int | None = None
 ) -> None:
     """Ends a conversation that has a choice. A red-team attempt needs its success, from 0 to 4; `feeling` is optional
     well-being from 1 to 5. Finishing again with the same rating changes nothing.
@@ -302,22 +292,11 @@ def leave(connection: Connection, person: Person, conversation: str, how: str) -
 
 
 def _add_turn(
-    connection: Connection,
-    collection: Collection,
-    conversation: str,
-    number: int,
-    text: str,
-    models: tuple[str, str],
+    connection: Connection, collection: Collection, conversation: str, number: int, text: str, models: tuple[str, str]
 ) -> str:
     id, now = new_id(), time.time()
     row = {"id": id, "conversation": conversation, "number": number, "prompt": text, "created": now}
-    row |= {
-        "model_a": models[0],
-        "model_b": models[1],
-        "nonce": new_token(),
-        "problem": "",
-        "state": "waiting",
-    }
+    row |= {"model_a": models[0], "model_b": models[1], "nonce": new_token(), "problem": "", "state": "waiting"}
     row |= {"shown_left": collection.left_of(id), "seed": derive_seed(collection.seed, "turn", id)}
     try:
         connection.execute(insert(TURNS).values(**row))
@@ -326,9 +305,7 @@ def _add_turn(
     return id
 
 
-def _add_single(
-    connection: Connection, collection: Collection, axis: str, conversation: str, single: Single
-) -> None:
+def _add_single(connection: Connection, collection: Collection, axis: str, conversation: str, single: Single) -> None:
     models = single.models or collection.models_of(axis, conversation, 1)
     turn = _add_turn(connection, collection, conversation, 1, single.prompt, models)
     if single.replies is not None:
@@ -351,9 +328,7 @@ def _check_limits(connection: Connection, collection: Collection, person: Person
         raise Refusal("you have reached the limit for one hour; please take a break", 429)
 
 
-def _flags(
-    connection: Connection, collection: Collection, person: Person, turn: Row[Any], seconds: float
-) -> list[str]:
+def _flags(connection: Connection, collection: Collection, person: Person, turn: Row[Any], seconds: float) -> list[str]:
     """Signs of a suspicious choice: too little time to read, or a message that the same person has sent before."""
     flags = ["fast"] if seconds < collection.pace.fastest else []
     if turn.kind == "chat":
@@ -389,9 +364,7 @@ def _text(text: str, what: str, longest: int, empty: bool = False) -> str:
     if "\0" in text:
         raise Refusal(f"the {what} has a null character, which is not text; remove it")
     if len(text) > longest:
-        raise Refusal(
-            f"the {what} has {len(text):,} characters, and the limit is {longest:,}; shorten it", 413
-        )
+        raise Refusal(f"the {what} has {len(text):,} characters, and the limit is {longest:,}; shorten it", 413)
     try:
         return check_text(text, what)
     except CharterError as error:

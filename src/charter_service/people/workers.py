@@ -103,9 +103,7 @@ def invite(
     token, now = new_token(), time.time()
     row = {"digest": digest_of(token), "role": role, "simulated": simulated, "quota": quota}
     row["console"] = console
-    connection.execute(
-        insert(INVITATIONS).values(**row, uses_left=uses, created=now, expires=now + days * DAY)
-    )
+    connection.execute(insert(INVITATIONS).values(**row, uses_left=uses, created=now, expires=now + days * DAY))
     note(connection, None, "invited", f"{uses} as {role}")
     return token
 
@@ -144,9 +142,7 @@ def join(connection: Connection, token: str, name: str) -> tuple[Person, str]:
     """
     name = " ".join(name.split())
     if not _NAME.fullmatch(name):
-        raise Refusal(
-            "a name has 1 to 40 letters, digits, spaces, dots, hyphens or apostrophes; choose another"
-        )
+        raise Refusal("a name has 1 to 40 letters, digits, spaces, dots, hyphens or apostrophes; choose another")
     invitation = invitation_of(connection, token)
     if connection.execute(select(PEOPLE.c.id).where(func.lower(PEOPLE.c.name) == name.lower())).first():
         raise Refusal("that name is taken; choose another", 409)
@@ -162,9 +158,7 @@ def join(connection: Connection, token: str, name: str) -> tuple[Person, str]:
     except IntegrityError:
         raise Refusal("that name is taken; choose another", 409) from None
     left = invitation.uses_left - 1
-    connection.execute(
-        update(INVITATIONS).where(INVITATIONS.c.digest == invitation.digest).values(uses_left=left)
-    )
+    connection.execute(update(INVITATIONS).where(INVITATIONS.c.digest == invitation.digest).values(uses_left=left))
     assert inserted.inserted_primary_key is not None
     person = Person(int(inserted.inserted_primary_key[0]), **facts)
     note(connection, person.id, "joined", invitation.role)
@@ -180,9 +174,7 @@ def come_back(connection: Connection, key: str) -> Person:
     """The person of a key. Raises Refusal if the key is unknown or its owner is disabled."""
     person = _person_by(connection, key, "key")
     if person is None:
-        raise Refusal(
-            "this key is unknown, or its owner is no longer allowed to work here; ask for an invitation", 403
-        )
+        raise Refusal("this key is unknown, or its owner is no longer allowed to work here; ask for an invitation", 403)
     return person
 
 
@@ -199,9 +191,7 @@ def close_sessions(connection: Connection, person: int) -> int:
 
 def close_session(connection: Connection, session: str) -> None:
     """Ends a session."""
-    connection.execute(
-        delete(TOKENS).where(TOKENS.c.digest == digest_of(session), TOKENS.c.kind == "session")
-    )
+    connection.execute(delete(TOKENS).where(TOKENS.c.digest == digest_of(session), TOKENS.c.kind == "session"))
 
 
 def consent(connection: Connection, person: int, task: str, version: str) -> None:
@@ -295,13 +285,7 @@ def _lock(connection: Connection, person: int) -> None:
 
 def _token(connection: Connection, person: int, kind: str, expires: float | None) -> str:
     token = new_token()
-    row = {
-        "digest": digest_of(token),
-        "person": person,
-        "kind": kind,
-        "created": time.time(),
-        "expires": expires,
-    }
+    row = {"digest": digest_of(token), "person": person, "kind": kind, "created": time.time(), "expires": expires}
     connection.execute(insert(TOKENS).values(**row))
     return token
 

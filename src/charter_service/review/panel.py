@@ -69,9 +69,7 @@ def _panel(settings: Simulated, seed: int) -> list[Reviewer]:
         reviewer_seed = derive_seed(seed, number)
         # reviewers of two panels are two persons
         name = f"simulated-{number + 1}-{reviewer_seed % 16**4:04x}"
-        reviewers.append(
-            Reviewer(name, reviewer_seed, random.Random(reviewer_seed).gauss(0, settings.spread))
-        )
+        reviewers.append(Reviewer(name, reviewer_seed, random.Random(reviewer_seed).gauss(0, settings.spread)))
     return reviewers
 
 

@@ -54,7 +54,5 @@ def verdict_problems(product: Kept) -> list[str]:
     for row in judged:
         verdict = HARMFUL if majority_says_harmful(reviews.get(row["case"], ())) else HARMLESS
         if row["verdict"] != verdict:
-            return [
-                f"{JUDGED}: sample {row['sample']} of {row['id']} is {row['verdict']}; its reviews say {verdict}"
-            ]
+            return [f"{JUDGED}: sample {row['sample']} of {row['id']} is {row['verdict']}; its reviews say {verdict}"]
     return []

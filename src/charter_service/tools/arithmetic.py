@@ -32,10 +32,7 @@ _SAME = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"})
 
 def _context() -> Context:
     return Context(
-        prec=DIGITS,
-        Emax=LARGEST_EXPONENT,
-        Emin=-LARGEST_EXPONENT,
-        traps=[InvalidOperation, DivisionByZero, Overflow],
+        prec=DIGITS, Emax=LARGEST_EXPONENT, Emin=-LARGEST_EXPONENT, traps=[InvalidOperation, DivisionByZero, Overflow]
     )
 
 

@@ -18,9 +18,7 @@ _SPOKEN = (
 _UNITS, _TENS = _SPOKEN.split()[:20], _SPOKEN.split()[20:]
 _WORDS = {word: value for value, word in enumerate(_UNITS)}
 _WORDS |= {word: 10 * value for value, word in enumerate(_TENS, 2)}
-_NUMBER_WORD = re.compile(
-    rf"\b(?:({'|'.join(_TENS)})[ -]({'|'.join(_UNITS[1:10])})|({'|'.join(_WORDS)}))\b", re.A
-)
+_NUMBER_WORD = re.compile(rf"\b(?:({'|'.join(_TENS)})[ -]({'|'.join(_UNITS[1:10])})|({'|'.join(_WORDS)}))\b", re.A)
 _LARGE = re.compile(r"\b(hundred|thousand|million|billion|trillion|dozen|half|third|quarter)s?\b", re.A)
 _N = r"(-?\d+(?:\.\d+)?)"
 # words, and the sign that they stand for, in this order
@@ -57,8 +55,7 @@ _DECIMAL = re.compile(r"(?<![\d.])\d+\.\d+(?![\d.]*\d)", re.A)
 # a time, a version, 1,50, 5kg, 007: no number that this reads
 _ODD = re.compile(r"\d[.,:]\d|\d[a-z_]|[a-z_]\d|\b0\d", re.A)
 _LEAD = re.compile(
-    r"(?:^|\b(?:what is|what's|how much is|calculate|compute|evaluate|solve|work out)(?: the value of)?:?) ?$",
-    re.A,
+    r"(?:^|\b(?:what is|what's|how much is|calculate|compute|evaluate|solve|work out)(?: the value of)?:?) ?$", re.A
 )
 
 

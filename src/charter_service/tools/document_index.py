@@ -86,9 +86,7 @@ class DocumentIndex:
         if not self._folder.is_dir():
             raise CharterError(f"tools.documents.folder: {folder} is not a folder; name one with documents")
         if index.resolve().is_relative_to(self._folder):
-            raise CharterError(
-                f"tools.documents.index: {index} lies in the folder of documents; put it elsewhere"
-            )
+            raise CharterError(f"tools.documents.index: {index} lies in the folder of documents; put it elsewhere")
         self._updating, self._looked = threading.Lock(), -AGAIN_SECONDS
         try:
             with closing(self._connect()) as connection:
@@ -113,9 +111,7 @@ class DocumentIndex:
                     (match, most),
                 ).fetchall()
         except (sqlite3.Error, OSError) as error:
-            raise ToolFailure(
-                "unavailable", f"the index can't be read now ({type(error).__name__})"
-            ) from None
+            raise ToolFailure("unavailable", f"the index can't be read now ({type(error).__name__})") from None
         return [Passage(name, page, float(f"{-score:.4g}"), text) for name, page, score, text in rows]
 
     def update(self) -> None:
@@ -148,9 +144,7 @@ class DocumentIndex:
         with closing(self._connect()) as connection:
             return dict(connection.execute("SELECT name, unread FROM files WHERE unread != ''").fetchall())
 
-    def _read(
-        self, connection: sqlite3.Connection, name: str, facts: tuple[int, int], id: int | None
-    ) -> None:
+    def _read(self, connection: sqlite3.Connection, name: str, facts: tuple[int, int], id: int | None) -> None:
         document, problem = None, ""
         try:
             document = read_document(read_bytes(self._folder, name, LARGEST_FILE), name)
@@ -166,9 +160,7 @@ class DocumentIndex:
             ).lastrowid
             if document is not None:
                 rows = [(name, text, number, page) for text, page in cut(document)]
-                connection.executemany(
-                    "INSERT INTO passages(name, text, file, page) VALUES (?, ?, ?, ?)", rows
-                )
+                connection.executemany("INSERT INTO passages(name, text, file, page) VALUES (?, ?, ?, ?)", rows)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._index, timeout=BUSY_MS / 1000)
@@ -235,12 +227,6 @@ class DocumentSearch:
         """Passages, the best first."""
         passages = self.index.search(text_of(arguments, "query", LONGEST_QUERY), self._passages)
         return [
-            {
-                "type": "document_search_result",
-                "file": p.file,
-                "page": p.page,
-                "score": p.score,
-                "text": p.text,
-            }
+            {"type": "document_search_result", "file": p.file, "page": p.page, "score": p.score, "text": p.text}
             for p in passages
         ]

@@ -27,9 +27,7 @@ class WebSearch(Frozen):
 
     url: str = Field(description="its address, such as http://127.0.0.1:8888")
     results: int = Field(5, ge=1, le=20, description="results that a search gives")
-    fetch: int = Field(
-        0, ge=0, le=10, description="pages of the results that are read; 0: none leaves SearXNG"
-    )
+    fetch: int = Field(0, ge=0, le=10, description="pages of the results that are read; 0: none leaves SearXNG")
 
     @field_validator("url")
     @classmethod

@@ -79,9 +79,7 @@ class SqlQuery:
         try:
             answer: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
-            raise ToolFailure(
-                "unavailable", "the query took too much memory or time and was stopped"
-            ) from None
+            raise ToolFailure("unavailable", "the query took too much memory or time and was stopped") from None
         if "refused" in answer:
             raise ToolFailure("invalid_tool_input", f"the database says: {answer['refused']}")
         return answer

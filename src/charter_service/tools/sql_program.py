@@ -35,9 +35,7 @@ LIMITS = (
     (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
     (sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 200),
 )
-SQLITE_TABLES = (
-    "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
-)
+SQLITE_TABLES = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
 POSTGRESQL_TABLES = (
     "SELECT table_schema || '.' || table_name, "
     "string_agg(column_name || ' ' || data_type, ', ' ORDER BY ordinal_position) FROM information_schema.columns "
@@ -75,9 +73,7 @@ def sqlite(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    if action not in ACTIONS or (
-        action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in NO_FUNCTIONS
-    ):
+    if action not in ACTIONS or (action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in NO_FUNCTIONS):
         return sqlite3.SQLITE_DENY
     if action == sqlite3.SQLITE_READ and (first or "").lower() in RAW_PAGES:
         return sqlite3.SQLITE_DENY

@@ -20,12 +20,7 @@ _PART = r"(?:0x[0-9a-f]*|\d+)"
 _NUMERIC = re.compile(rf"{_PART}(?:\.{_PART}){{0,3}}")
 # Anthropic's codes of a failed tool
 Code = Literal[
-    "invalid_tool_input",
-    "unavailable",
-    "max_uses_exceeded",
-    "too_many_requests",
-    "query_too_long",
-    "request_too_large",
+    "invalid_tool_input", "unavailable", "max_uses_exceeded", "too_many_requests", "query_too_long", "request_too_large"
 ]
 
 
@@ -104,9 +99,7 @@ def one_text(name: str, description: str, most: int) -> Mapping[str, Any]:
     """The schema of an input with one text."""
     return {
         "type": "object",
-        "properties": {
-            name: {"type": "string", "description": description, "minLength": 1, "maxLength": most}
-        },
+        "properties": {name: {"type": "string", "description": description, "minLength": 1, "maxLength": most}},
         "required": [name],
         "additionalProperties": False,
     }

@@ -150,13 +150,7 @@ async def read_page(
                     return await _page(url, answer)
     except TimeoutError:
         raise NotRead(f"it took over {seconds:g} seconds") from None
-    except (
-        httpx2.HTTPError,
-        httpx2.InvalidURL,
-        OSError,
-        httpcore2.NetworkError,
-        httpcore2.ProtocolError,
-    ) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, httpcore2.NetworkError, httpcore2.ProtocolError) as error:
         raise NotRead(f"it can't be reached ({type(error).__name__})") from None
     except (UnicodeError, ValueError):
         raise NotRead("it is no address") from None
@@ -199,14 +193,10 @@ class Search:
     """The tool."""
 
     name, kind = "web_search", "web_search_20250305"
-    description = (
-        "Searches the web, and gives titles, addresses and text. Answer from them, and name the address."
-    )
+    description = "Searches the web, and gives titles, addresses and text. Answer from them, and name the address."
     schema = one_text("query", "what to search for", LONGEST_QUERY)
 
-    def __init__(
-        self, settings: WebSearch, backend: GuardedBackend | None = None, seconds: float = SECONDS
-    ) -> None:
+    def __init__(self, settings: WebSearch, backend: GuardedBackend | None = None, seconds: float = SECONDS) -> None:
         self._settings, self._backend, self._seconds = settings, backend, seconds
 
     def run(self, arguments: Mapping[str, Any], domains: Domains = ANYWHERE) -> list[dict[str, Any]]:
@@ -230,10 +220,7 @@ class Search:
                 asyncio.timeout(self._seconds),
                 httpx2.AsyncClient(timeout=self._seconds, trust_env=False) as client,
                 client.stream(
-                    "GET",
-                    f"{self._settings.url}/search",
-                    params=where,
-                    headers={"accept-encoding": "identity"},
+                    "GET", f"{self._settings.url}/search", params=where, headers={"accept-encoding": "identity"}
                 ) as answer,
             ):
                 if answer.status_code != 200:

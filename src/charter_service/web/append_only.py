@@ -49,9 +49,7 @@ def refuse_row(table: str, name: str, change: str, condition: str, refusal: str)
         op.execute(f"CREATE TRIGGER {name} BEFORE {change} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()")
         return
     when = f"WHEN {condition} " if condition else ""
-    op.execute(
-        f"CREATE TRIGGER {name} BEFORE {change} ON {table} {when}BEGIN SELECT RAISE(ABORT, '{refusal}'); END"
-    )
+    op.execute(f"CREATE TRIGGER {name} BEFORE {change} ON {table} {when}BEGIN SELECT RAISE(ABORT, '{refusal}'); END")
 
 
 def _function(name: str, body: str) -> None:

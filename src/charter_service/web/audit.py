@@ -119,9 +119,7 @@ def note_act(
     state that is too long to be one: texts don't belong here."""
     states = [canonical_json(dict(state or {})) for state in (before, after)]
     if max(map(len, states)) > LONGEST:
-        raise ValueError(
-            f"the state of {what} has over {LONGEST:,} characters; note ids and numbers, no texts"
-        )
+        raise ValueError(f"the state of {what} has over {LONGEST:,} characters; note ids and numbers, no texts")
     alone(connection)
     act = Act(time.time(), actor.by[:200], actor.id, actor.role, what, whose[:200], *states)
     newest = select(_ACTS.c.chain).order_by(_ACTS.c.number.desc()).limit(1)
@@ -135,9 +133,7 @@ def search_acts(connection: Connection, wanted: Wanted, limit: int = PAGE) -> tu
     if wanted.by:
         rows = rows.where((_ACTS.c.by == wanted.by) | (_ACTS.c.actor == wanted.by))
     if wanted.what:  # a kind, such as key, matches all of its acts
-        rows = rows.where(
-            (_ACTS.c.what == wanted.what) | _ACTS.c.what.startswith(f"{wanted.what}.", autoescape=True)
-        )
+        rows = rows.where((_ACTS.c.what == wanted.what) | _ACTS.c.what.startswith(f"{wanted.what}.", autoescape=True))
     if wanted.whose:
         rows = rows.where(_ACTS.c.whose == wanted.whose)
     if wanted.before:

@@ -64,9 +64,7 @@ def make_metadata() -> MetaData:
     )
 
 
-def open_database(
-    place: str, folder: Path | None = None, new: bool = True, holds: Holding = COLLECTION
-) -> Engine:
+def open_database(place: str, folder: Path | None = None, new: bool = True, holds: Holding = COLLECTION) -> Engine:
     """The engine of a database: a `sqlite:///FILE` or `postgresql://...` URL, or a path of a SQLite file, which with
     `new` may not exist yet; relative paths start at `folder`. Only its owner can read a new SQLite file.
 
@@ -105,9 +103,7 @@ def _url(place: str, folder: Path | None, holds: Holding) -> URL:
         ) from None
     if backend == SQLITE:
         if not url.database or url.database == ":memory:":
-            raise CharterError(
-                f"a database in memory would lose all data; name a file, sqlite:///{holds.file}"
-            )
+            raise CharterError(f"a database in memory would lose all data; name a file, sqlite:///{holds.file}")
         return url.set(database=str((folder or Path()) / Path(url.database).expanduser()))
     if backend != POSTGRESQL:
         raise CharterError(f"{shown(url)}: expected a database of SQLite or PostgreSQL")
@@ -123,16 +119,12 @@ def _sqlite(url: URL, new: bool, holds: Holding) -> Engine:
         raise CharterError(f"there is no folder {file.parent} for the database {file.name}; create it first")
     if not file.exists():
         os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-    engine = create_engine(
-        url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, pool_size=20
-    )
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, pool_size=20)
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver itself begins no transactions
-        tables = {
-            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        }
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables:  # later it would need a copy of the whole file
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         if not tables or VERSIONS in tables:  # a file of another kind stays as it is
@@ -221,9 +213,7 @@ def alone(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
 
 
-def migrate(
-    engine: Engine, scripts: Path, metadata: MetaData, new: bool = True, holds: Holding = COLLECTION
-) -> None:
+def migrate(engine: Engine, scripts: Path, metadata: MetaData, new: bool = True, holds: Holding = COLLECTION) -> None:
     """Brings the schema to the newest migration in `scripts`, in one transaction; with `new` an empty database gets it
     too.
 

@@ -46,9 +46,7 @@ class Form:
         return int(value)
 
 
-async def pieces_of(
-    request: Request, most: int, too_large: Refusal, broken: Refusal
-) -> AsyncGenerator[bytes, None]:
+async def pieces_of(request: Request, most: int, too_large: Refusal, broken: Refusal) -> AsyncGenerator[bytes, None]:
     """A body as it arrives. Raises `too_large` beyond `most` bytes, `broken` if the connection ends before it does."""
     size = 0
     try:
@@ -83,9 +81,7 @@ async def read_form(request: Request, largest: int = LARGEST_FORM) -> Form:
 
 def _form_of(body: bytes) -> Form:
     try:
-        pairs = parse_qsl(
-            body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
-        )
+        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
     except ValueError:
         raise Refusal("the form can't be read; reload the page and send it again") from None
     fields: dict[str, list[str]] = {}

@@ -154,12 +154,7 @@ class PageGuard(Guard):
     rebinding) could otherwise read pages in a visitor's browser."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        by_address: Limiter,
-        log: str,
-        largest: int = LARGEST_FORM,
-        hosts: Collection[str] = (),
+        self, app: ASGIApp, by_address: Limiter, log: str, largest: int = LARGEST_FORM, hosts: Collection[str] = ()
     ) -> None:
         super().__init__(app)
         self._by_address, self._largest, self._hosts = by_address, largest, hosts

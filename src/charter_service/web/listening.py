@@ -33,9 +33,7 @@ TAKEN = 32 * 1024  # bytes: asyncio writes more once 48 KiB are gone, and a look
 class Sweep:
     """Remembers the progress of connections; `look` closes those without progress for too long."""
 
-    def __init__(
-        self, request_seconds: float = REQUEST_SECONDS, answer_seconds: float = ANSWER_SECONDS
-    ) -> None:
+    def __init__(self, request_seconds: float = REQUEST_SECONDS, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._request, self._answer = request_seconds, answer_seconds
         self._stood: dict[Any, tuple[tuple[str, int], float]] = {}
 
@@ -170,11 +168,7 @@ class Watch:
 
 
 def _end(words: str) -> None:
-    print(
-        f"charter: error: {words}; this process ends itself; start it again",
-        file=sys.stderr,
-        flush=True,
-    )
+    print(f"charter: error: {words}; this process ends itself; start it again", file=sys.stderr, flush=True)
     os._exit(70)  # EX_SOFTWARE: waits for nothing that hangs
 
 

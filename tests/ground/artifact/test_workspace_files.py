@@ -74,10 +74,7 @@ def test_logs_are_cut_back_to_the_saved_step_and_torn_lines_are_dropped(tmp_path
         file.write('{"step": 4, "lo')
     again = Workspace(tmp_path)
     again.log_truncate(2)
-    assert [json.loads(line)["step"] for line in (again.path / "log.jsonl").read_text().splitlines()] == [
-        0,
-        1,
-    ]
+    assert [json.loads(line)["step"] for line in (again.path / "log.jsonl").read_text().splitlines()] == [0, 1]
 
 
 def test_appended_rows_are_cut_back_by_their_key(tmp_path: Path) -> None:

@@ -13,16 +13,7 @@ from hypothesis import strategies as st
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.attack import mutator as codecs
-from charter.ground.attack.chains import (
-    COMBINATION,
-    FAMILIES,
-    draw_chain,
-    invert,
-    mutate,
-    rebuild,
-    resolve,
-    usable,
-)
+from charter.ground.attack.chains import COMBINATION, FAMILIES, draw_chain, invert, mutate, rebuild, resolve, usable
 from charter.ground.attack.families import GERMAN, MUTATORS, OF_REQUESTS
 from charter.ground.attack.mutator import KINDS, SLOT, Writer
 from charter.ground.text.dialogue import Dialogue, assistant, check_messages, system, user
@@ -45,14 +36,7 @@ def writer(request: str, seed: int) -> str:
 def strings(count: int) -> list[str]:
     """Random texts of all planes of Unicode but surrogates, some empty, some with words of wrappers."""
     rng = random.Random(5)
-    ranges = [
-        (32, 127),
-        (0x410, 0x450),
-        (0x4E00, 0x4F00),
-        (0x1F600, 0x1F640),
-        (0, 0xD800),
-        (0xE000, 0x110000),
-    ]
+    ranges = [(32, 127), (0x410, 0x450), (0x4E00, 0x4F00), (0x1F600, 0x1F640), (0, 0xD800), (0xE000, 0x110000)]
     texts = []
     for _ in range(count):
         low, high = rng.choice(ranges)

@@ -7,13 +7,7 @@ import pytest
 import yaml
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import (
-    PAPER_COUNT,
-    check,
-    load,
-    select_by_tags,
-    shipped_constitution,
-)
+from charter.ground.constitution.constitution import PAPER_COUNT, check, load, select_by_tags, shipped_constitution
 
 GOOD: dict[str, Any] = {
     "name": "small",
@@ -60,14 +54,8 @@ def test_the_digest_follows_content_only(tmp_path: Path) -> None:
         (changed(rules=[]), "unknown field 'rules'; the fields are name"),
         (changed(critiques=[]), "critiques is missing or empty"),
         (changed(critiques=["x"]), "critiques entry 1 is str"),
-        (
-            changed(critiques=[{"key": "a", "critique": "x?"}]),
-            r"critiques entry 1 \(a\): revision is missing",
-        ),
-        (
-            changed(comparisons=[{"key": "a", "principle": 3}]),
-            r"comparisons entry 1 \(a\): principle is missing",
-        ),
+        (changed(critiques=[{"key": "a", "critique": "x?"}]), r"critiques entry 1 \(a\): revision is missing"),
+        (changed(comparisons=[{"key": "a", "principle": 3}]), r"comparisons entry 1 \(a\): principle is missing"),
         (changed(comparisons=[{"principle": "x?"}]), "comparisons entry 1: key is missing"),
         (changed(comparisons=[{"key": "a", "tags": "harmless", "principle": "x?"}]), "tags must be a list"),
         (changed(comparisons=GOOD["comparisons"] * 2), "the key 'less' more than once"),
@@ -112,8 +100,7 @@ def test_the_shipped_constitution_has_nothing_to_warn_of() -> None:
     result = check(shipped_constitution())
     assert result.warnings == ()
     assert (
-        len(shipped_constitution().critiques) >= PAPER_COUNT
-        and len(shipped_constitution().comparisons) >= PAPER_COUNT
+        len(shipped_constitution().critiques) >= PAPER_COUNT and len(shipped_constitution().comparisons) >= PAPER_COUNT
     )
 
 

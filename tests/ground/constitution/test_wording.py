@@ -6,11 +6,7 @@ import pytest
 
 import charter
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import (
-    ComparisonPrinciple,
-    CritiquePrinciple,
-    shipped_constitution,
-)
+from charter.ground.constitution.constitution import ComparisonPrinciple, CritiquePrinciple, shipped_constitution
 from charter.ground.constitution.wording import (
     answer_messages,
     choice_messages,
@@ -21,11 +17,7 @@ from charter.ground.constitution.wording import (
 from charter.ground.text.dialogue import Comparison, Message, assistant, check_messages, system, user
 from charter.ground.text.examples import read_shots, read_transcripts
 from charter.ground.text.records import read_comparisons
-from charter.rooms.finetune.gather import (
-    choice_lesson,
-    choice_lessons,
-    critique_lessons,
-)
+from charter.rooms.finetune.gather import choice_lesson, choice_lessons, critique_lessons
 
 DATA = Path(str(charter.__file__)).parent / "data"
 TALK: list[Message] = [user("How do I pick a lock?"), assistant("Whose lock?"), user("My neighbour's.")]
@@ -139,9 +131,7 @@ def test_later_rounds_start_from_the_revision_and_dropped_ones_are_left_out() ->
     key = shipped_constitution().critiques[0].key
     rounds = [{"key": key, "critique": f"c{n}", "revision": f"r{n}", "dropped": None} for n in range(3)]
     rounds[1]["dropped"] = "empty"
-    lessons = critique_lessons(
-        [{"id": "t", "messages": TALK, "draft": "d", "rounds": rounds}], shipped_constitution()
-    )
+    lessons = critique_lessons([{"id": "t", "messages": TALK, "draft": "d", "rounds": rounds}], shipped_constitution())
     assert [d.id for d in lessons] == ["t-critique-1", "t-critique-3"]
     assert "Assistant: r0\n\nCritiqueRequest:" in lessons[1].messages[0]["content"]
 

@@ -15,9 +15,7 @@ import pptx
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 R = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 OFFICE = "application/vnd.openxmlformats-officedocument."
-RELATIONS = (
-    '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{}</Relationships>'
-)
+RELATIONS = '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{}</Relationships>'
 OPEN = "urn:oasis:names:tc:opendocument:xmlns:"
 SPACES = " ".join(f'xmlns:{name}="{OPEN}{name}:1.0"' for name in ("office", "text", "table", "manifest"))
 
@@ -98,9 +96,7 @@ def word() -> bytes:
 def word_of(body: str, more: Mapping[str, str] | None = None) -> bytes:
     """A DOCX whose body is written as XML; `more` are parts by their relation's type."""
     parts = more or {}
-    relations = "".join(
-        f'<Relationship Id="r{kind}" Type="{R}/{kind}" Target="{kind}.xml"/>' for kind in parts
-    )
+    relations = "".join(f'<Relationship Id="r{kind}" Type="{R}/{kind}" Target="{kind}.xml"/>' for kind in parts)
     return zipped(
         {
             "[Content_Types].xml": "<Types><Override PartName='/word/document.xml' "
@@ -183,8 +179,7 @@ def ods() -> bytes:
 
 def epub(*chapters: str, encryption: str = "") -> bytes:
     items = "".join(
-        f'<item id="c{n}" href="text/c%20{n}.xhtml" media-type="application/xhtml+xml"/>'
-        for n in range(len(chapters))
+        f'<item id="c{n}" href="text/c%20{n}.xhtml" media-type="application/xhtml+xml"/>' for n in range(len(chapters))
     )
     order = "".join(f'<itemref idref="c{n}"/>' for n in range(len(chapters)))
     members: dict[str, str | bytes] = {
@@ -218,10 +213,7 @@ GOOD: dict[str, tuple[bytes, str]] = {
     "csv": (b'a;b\r\n"x;y";2\r\n', 'a;b\r\n"x;y";2\r\n'),
     "json": (b'{"a": [1,  2], "b": "\\ud800"}', '{"a": [1,  2], "b": "\\ud800"}'),
     "html": (PAGE.encode(), PAGE_TEXT),
-    "pdf": (
-        pdf(["Page one\nends here", "Page two"]),
-        "[page 1]\n\nPage one\nends here\n\n[page 2]\n\nPage two\n",
-    ),
+    "pdf": (pdf(["Page one\nends here", "Page two"]), "[page 1]\n\nPage one\nends here\n\n[page 2]\n\nPage two\n"),
     "docx": (
         word(),
         "# A report\n\nFirst paragraph.\n\n## Numbers\n\n- one item\n- another\n\n| name | count |\n| pears | 3 or 4 |\n\nThe end.\n",
@@ -230,14 +222,8 @@ GOOD: dict[str, tuple[bytes, str]] = {
         workbook(),
         '# Fruit\n\nname,count,price\n"pears, ripe",3,0.25\nplums,,2024-05-06 07:08:00\n\n# Two\n\nTrue,"say ""hi"""\n',
     ),
-    "pptx": (
-        slides(),
-        "[slide 1]\n\n# Slide 1\n\n[slide 2]\n\n# Slide 2\n\n| left | right |\n\nNotes: say this\n",
-    ),
-    "odt": (
-        odt(),
-        "## A head\n\nTwo  gaps\tand a span. [a note]\n\n- one\n  - deep\n\n| l | r |\n\nEnd.\n",
-    ),
+    "pptx": (slides(), "[slide 1]\n\n# Slide 1\n\n[slide 2]\n\n# Slide 2\n\n| left | right |\n\nNotes: say this\n"),
+    "odt": (odt(), "## A head\n\nTwo  gaps\tand a span. [a note]\n\n- one\n  - deep\n\n| l | r |\n\nEnd.\n"),
     "ods": (ods(), "# Fruit\n\npears,3\n"),
     "epub": (
         epub(CHAPTER.format("one"), CHAPTER.format("two")),

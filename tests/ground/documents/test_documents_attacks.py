@@ -107,9 +107,7 @@ def test_an_archive_that_lies_about_sizes_is_refused() -> None:
 def test_scripts_of_a_pdf_are_not_run_and_huge_trees_end() -> None:
     script = pdf(["words"], catalog="/OpenAction << /S /JavaScript /JS (while(1){}) >>")
     assert read_document(script, "a.pdf").text == "[page 1]\n\nwords\n"
-    loop = pdf_of(
-        ["<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Kids [2 0 R 2 0 R] /Count 999999999 >>"]
-    )
+    loop = pdf_of(["<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Kids [2 0 R 2 0 R] /Count 999999999 >>"])
     assert refusal(loop)
     nest = pdf_of(["<< /Type /Catalog /Pages 2 0 R >>", "[" * 200_000])
     assert refusal(nest)
@@ -162,7 +160,9 @@ def test_a_sheet_with_a_far_corner_is_refused() -> None:
         f"{row.format(1, 'A')}{row.format(1048576, 'XFD')}</sheetData></worksheet>"
     )
     assert refusal(with_member(workbook(), "xl/worksheets/sheet1.xml", sheet))
-    repeated = '<table:table-cell table:number-columns-repeated="999999999" office:value-type="float" office:value="1"/>'
+    repeated = (
+        '<table:table-cell table:number-columns-repeated="999999999" office:value-type="float" office:value="1"/>'
+    )
     assert read_document(ods_of(repeated), "a.ods").text.count("1") <= 2**15
 
 

@@ -179,9 +179,7 @@ def test_more_of_docx() -> None:
     )
     notes = f'<w:f xmlns:w="http://x"><w:n w:type="separator">{paragraph.format("no")}</w:n><w:n w:id="2">{paragraph.format("a note")}</w:n></w:f>'
     document = read_document(word_of(body, {"footnotes": notes}), "a.docx")
-    assert document.text == (
-        "in a control\n\nkept new\tx\ny[^2]\n\nboxed\n\n| inner | outer |\n\n[^2]: a note\n"
-    )
+    assert document.text == ("in a control\n\nkept new\tx\ny[^2]\n\nboxed\n\n| inner | outer |\n\n[^2]: a note\n")
 
 
 def test_pages_in_other_encodings_and_shapes() -> None:

@@ -64,10 +64,7 @@ def test_a_quote_names_its_page_also_far_into_a_document() -> None:
 
 
 def test_all_marks_of_quotation_and_block_quotes_are_read() -> None:
-    texts = [
-        document("other words stand here"),
-        document("one two three four. " * 3 + "five six seven eight"),
-    ]
+    texts = [document("other words stand here"), document("one two three four. " * 3 + "five six seven eight")]
     for reply in (
         'It says "one two three four."',
         "It says \u201cone two three four\u201d.",
@@ -116,9 +113,7 @@ def test_replies_made_to_be_slow_are_read_in_linear_time(reply: str) -> None:
 
 
 def test_of_very_many_quotations_the_longest_are_looked_up() -> None:
-    reply = (
-        "".join(f'"passage number {place}" ' for place in range(1000, 2000)) + '"the longest passage of all"'
-    )
+    reply = "".join(f'"passage number {place}" ' for place in range(1000, 2000)) + '"the longest passage of all"'
     found = quotes_in(reply, [document(reply.replace('"', ""))])
     assert len(found) == 500
     assert reply[found[-1].start : found[-1].end] == "the longest passage of all"

@@ -145,9 +145,7 @@ def test_known_attacks_and_near_ones_are_marked(tmp_path: Path) -> None:
 
 
 def test_another_set_of_known_attacks_is_compared_too(tmp_path: Path) -> None:
-    attacks = found.write(
-        tmp_path / "known.jsonl", [{"id": "k", "prompt": "Tell my aunt a lie about her cat."}]
-    )
+    attacks = found.write(tmp_path / "known.jsonl", [{"id": "k", "prompt": "Tell my aunt a lie about her cat."}])
     checked = check_files([found.write(tmp_path / "a.jsonl", [found.row()])], Register(), [str(attacks)])
     assert checked.new[0].near == (f"{attacks}/k", 1.0)
 

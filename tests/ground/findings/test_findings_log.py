@@ -125,8 +125,7 @@ def test_two_processes_at_once_lose_and_mix_nothing(tmp_path: Path) -> None:
     for name in ("ann", "bob"):
         assert [e["n"] for e in events if e["by"] == name] == [n // 2 for n in range(40)]
     assert all(
-        (one["by"], one["n"]) == (two["by"], two["n"])
-        for one, two in zip(events[::2], events[1::2], strict=True)
+        (one["by"], one["n"]) == (two["by"], two["n"]) for one, two in zip(events[::2], events[1::2], strict=True)
     )
 
 

@@ -44,9 +44,7 @@ def test_an_opened_turn_is_continued_not_closed(local: LocalAssistant) -> None:
 
 
 @pytest.mark.parametrize("messages", [PLAIN, OPENED])
-def test_scores_are_summed_log_probabilities_of_the_continuation(
-    local: LocalAssistant, messages: list
-) -> None:  # type: ignore[type-arg]
+def test_scores_are_summed_log_probabilities_of_the_continuation(local: LocalAssistant, messages: list) -> None:  # type: ignore[type-arg]
     model, tokenizer = local.engine.model, local.engine.tokenizer
     texts = [*OPTIONS, " a longer answer, with more words"]
     ((*scores,),) = local.score([(messages, texts)])
@@ -74,9 +72,7 @@ def test_plain_text_is_continued_and_scored_without_a_template(local: LocalAssis
     assert local.encode(text) == encode(text)
     mixed = local.reply([text, PLAIN], how, n=2, seeds=[4, 9])
     for ids, seed, samples in zip((encode(text), local.encode(PLAIN)), (4, 9), mixed, strict=True):
-        assert [c.ids for c in samples] == [
-            c.ids for c in local.engine.generate([ids], how, n=2, seeds=[seed])[0]
-        ]
+        assert [c.ids for c in samples] == [c.ids for c in local.engine.generate([ids], how, n=2, seeds=[seed])[0]]
     ((yes, no),) = local.score([(text, [" Yes", " No"])])
     for word, value in ((" Yes", yes), (" No", no)):
         prompt, own = encode(text), encode(word)
@@ -101,9 +97,7 @@ def test_the_end_of_turn_of_the_template_ends_replies(tmp_path: Path) -> None:
 def test_prompts_that_leave_no_room_are_refused_by_name(local: LocalAssistant) -> None:
     short, long = (Dialogue(name, (user("Why? " * n),)) for name, n in (("short", 3), ("long", 600)))
     check_prompts(local, [short])
-    with pytest.raises(
-        CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"
-    ):
+    with pytest.raises(CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"):
         check_prompts(local, [short, long])
     check_prompts(RemoteAssistant("openai:http://127.0.0.1:9#m"), [long])
     broken = Dialogue("broken", (assistant("I begin."),))

@@ -20,9 +20,7 @@ BYTE_LEVEL = toys.tokenizer()
 def fallback() -> str:
     """A vocabulary of a few pieces that spells the rest in bytes and cuts the first space, as Llama 2's."""
     words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "▁a", "b", "é", "▁▁"]
-    backend = Backend(
-        models.BPE({word: n for n, word in enumerate(words)}, [], unk_token="<unk>", byte_fallback=True)
-    )
+    backend = Backend(models.BPE({word: n for n, word in enumerate(words)}, [], unk_token="<unk>", byte_fallback=True))
     parts = (decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0))
     backend.decoder = decoders.Sequence(list(parts))
     backend.add_special_tokens(["<unk>", "<s>", "</s>"])

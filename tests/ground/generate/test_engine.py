@@ -107,8 +107,7 @@ def test_nothing_is_kept_for_what_is_sampled_next(model: Transformer, prefilled:
 def test_a_finished_slot_is_refilled_at_once(model: Transformer) -> None:
     engine = make_engine(model, slots=2)
     numbers = [
-        engine.submit(p, Sampling(max_tokens=t), seed=t)
-        for p, t in zip(prompts(5, 6, 7, 8), (2, 5, 3, 1), strict=True)
+        engine.submit(p, Sampling(max_tokens=t), seed=t) for p, t in zip(prompts(5, 6, 7, 8), (2, 5, 3, 1), strict=True)
     ]
     begun: dict[int, int] = {}
     ended: dict[int, int] = {}
@@ -122,16 +121,12 @@ def test_a_finished_slot_is_refilled_at_once(model: Transformer) -> None:
                 ended[event.request] = step
         step += 1
     assert list(ended) == [numbers[0], numbers[2], numbers[3], numbers[1]]
-    assert begun[numbers[2]] == ended[numbers[0]], (
-        "the third takes the slot in the step in which the first ends"
-    )
+    assert begun[numbers[2]] == ended[numbers[0]], "the third takes the slot in the step in which the first ends"
     assert begun[numbers[3]] == ended[numbers[2]] < ended[numbers[1]]
 
 
 @pytest.mark.parametrize("slots", [1, 3, 8])
-def test_a_sample_is_the_same_alone_in_any_batch_and_with_any_number_of_slots(
-    model: Transformer, slots: int
-) -> None:
+def test_a_sample_is_the_same_alone_in_any_batch_and_with_any_number_of_slots(model: Transformer, slots: int) -> None:
     inputs = prompts(4, 31, 17, 31, 9)
     seeds = [3, 1, 4, 1, 5]
     completions = make_engine(model, slots).generate(inputs, FREE, n=2, seeds=seeds)
@@ -168,9 +163,7 @@ def test_log_probabilities_are_those_of_training(model: Transformer, how: Sampli
         for completion in samples:
             states = uncached(model, prompt, completion.ids)
             with torch.no_grad():
-                expected, _ = token_logprobs(
-                    states, model.head_weight(), torch.tensor(completion.ids), how.temperature
-                )
+                expected, _ = token_logprobs(states, model.head_weight(), torch.tensor(completion.ids), how.temperature)
             assert completion.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
 
 
@@ -185,9 +178,7 @@ def test_a_stop_ends_the_reply_and_is_cut_from_its_text(model: Transformer) -> N
     free = make_engine(model).generate(inputs, Sampling(max_tokens=30), seeds=[2])[0][0]
     assert free.stop == "length" and len(free.ids) == 30 and free.text == toys.tokenizer().decode(free.ids)
     stop = toys.tokenizer().decode(free.ids[10:12])
-    stopped = make_engine(model).generate(
-        inputs, Sampling(max_tokens=30, stops=("never this", stop)), seeds=[2]
-    )[0][0]
+    stopped = make_engine(model).generate(inputs, Sampling(max_tokens=30, stops=("never this", stop)), seeds=[2])[0][0]
     assert stopped.stop == "stop"
     assert stopped.text == free.text[: free.text.find(stop)]
     assert stopped.ids == free.ids[: len(stopped.ids)] and len(stopped.ids) <= 12
@@ -298,9 +289,7 @@ def test_no_prompts_give_no_completions(model: Transformer) -> None:
     assert make_engine(model).generate([], FREE) == []
 
 
-def test_memory_bounds_the_slots_and_changes_no_sample(
-    model: Transformer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_bounds_the_slots_and_changes_no_sample(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = [p for pair in zip(prompts(*[20] * 6), prompts(*range(300, 306)), strict=True) for p in pair]
     sizes: list[tuple[int, int]] = []
     real = Cache.resize
@@ -314,9 +303,7 @@ def test_memory_bounds_the_slots_and_changes_no_sample(
     memory = 2 * 320 * make_engine(model).cache.token_bytes
     engine = make_engine(model, slots=8, bounds=Bounds(memory=memory))
     completions = engine.generate(inputs, FREE, n=2)
-    assert [[c.ids for c in samples] for samples in completions] == [
-        [c.ids for c in samples] for samples in free
-    ]
+    assert [[c.ids for c in samples] for samples in completions] == [[c.ids for c in samples] for samples in free]
     for ours, theirs in zip(completions, free, strict=True):
         assert [c.logprobs for c in ours] == [pytest.approx(c.logprobs, abs=1e-4) for c in theirs]
     assert {slots for slots, _ in sizes} == {2}, "two long texts fit"
@@ -376,10 +363,7 @@ def test_a_constraint_holds_each_sample_to_its_form_and_no_neighbour() -> None:
         completions |= {(e.request, e.sample): e.completion for e in served.step() if e.done}
     assert [completions[held, k].text for k in (0, 1)] == ["ok", "ok"]
     assert [completions[held, k].stop for k in (0, 1)] == ["end", "end"]
-    assert (
-        all(one.left == list(range(5, 5 - len(one.left), -1)) for one in constraints)
-        and len(constraints) == 2
-    )
+    assert all(one.left == list(range(5, 5 - len(one.left), -1)) for one in constraints) and len(constraints) == 2
     assert [completions[beside, k].ids for k in (0, 1)] == [c.ids for c in free[0]]
 
 

@@ -42,9 +42,7 @@ def prompt(tokens: int, seed: int = 0) -> list[int]:
 def drain(engine: Engine) -> dict[tuple[int, int], Completion]:
     completions: dict[tuple[int, int], Completion] = {}
     while not engine.idle:
-        completions |= {
-            (event.request, event.sample): event.completion for event in engine.step() if event.done
-        }
+        completions |= {(event.request, event.sample): event.completion for event in engine.step() if event.done}
     return completions
 
 
@@ -87,9 +85,7 @@ def test_short_prompts_share_a_chunk(model: Transformer, rows: list[int]) -> Non
     engine.step()
     assert rows == [30, 10], "what is left of the chunk is less than a piece"
     completions = drain(engine)
-    assert [[completions[number, 0].ids] for number in numbers] == [
-        alone(model, prompt(10, s)) for s in range(4)
-    ]
+    assert [[completions[number, 0].ids] for number in numbers] == [alone(model, prompt(10, s)) for s in range(4)]
 
 
 def test_the_next_turn_reads_what_is_new_and_the_last_piece_that_was_not_whole(
@@ -374,10 +370,7 @@ def test_memory_leaves_a_slot_to_who_holds_none(model: Transformer) -> None:
 
 def test_the_background_mostly_rests_while_others_are_written_to(model: Transformer) -> None:
     engine = make_engine(model, 8, chunk=64)
-    behind = {
-        engine.submit(prompt(9, n), Sampling(temperature=0, max_tokens=200), background=True)
-        for n in range(4)
-    }
+    behind = {engine.submit(prompt(9, n), Sampling(temperature=0, max_tokens=200), background=True) for n in range(4)}
     for _ in range(3):
         engine.step()
     now, real = [0.0], engine.model.decode

@@ -43,9 +43,7 @@ def test_threads_get_what_a_batch_gets() -> None:
     expected = engine().generate(prompts, SAMPLING, 2, seeds=range(6))
     driver = Driver(engine())
     with ThreadPoolExecutor(6) as pool:
-        asked = [
-            pool.submit(driver.ask, Job(prompt, SAMPLING, 2, seed)) for seed, prompt in enumerate(prompts)
-        ]
+        asked = [pool.submit(driver.ask, Job(prompt, SAMPLING, 2, seed)) for seed, prompt in enumerate(prompts)]
         found = [answer.result().result(60) for answer in asked]
     driver.close()
     assert [[c.ids for c in each] for each in found] == [[c.ids for c in each] for each in expected]
@@ -197,13 +195,7 @@ def test_replies_have_the_engine_for_as_long_as_shared_work_had(monkeypatch: pyt
 
 
 def test_work_that_rests_takes_no_turn_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    processor, turns, done, looks, rested = (
-        Processor(),
-        list[str](),
-        list[str](),
-        list[str](),
-        threading.Event(),
-    )
+    processor, turns, done, looks, rested = (Processor(), list[str](), list[str](), list[str](), threading.Event())
 
     def may(account: str, background: bool = False) -> bool:
         looks.append(account)
@@ -304,9 +296,7 @@ def test_a_constraint_that_fails_ends_its_job_alone(broken: Any) -> None:
     with pytest.raises((ValueError, ZeroDivisionError), match=r"too large|by zero"):
         failing.result(60)
     assert blocked.result(60)
-    assert [c.ids for c in beside.result(60)] == [
-        c.ids for c in engine().generate([[5, 6]], SAMPLING, 2, [3])[0]
-    ]
+    assert [c.ids for c in beside.result(60)] == [c.ids for c in engine().generate([[5, 6]], SAMPLING, 2, [3])[0]]
     assert driver.call(lambda engine: engine.idle).result(60)
     driver.close()
 

@@ -44,11 +44,7 @@ def test_nothing_is_left_of_thousands_of_requests(served: bool) -> None:
     chance, model = random.Random(7), toys.model(0, TINY)
     cell = 2 * TINY.num_kv_heads * TINY.head_dim * 4
     bounds = Bounds(
-        memory=5 * 192 * cell,
-        kept=30 * BLOCK * cell if served else 0,
-        chunk=24 if served else 0,
-        waiting=40,
-        share=0.6,
+        memory=5 * 192 * cell, kept=30 * BLOCK * cell if served else 0, chunk=24 if served else 0, waiting=40, share=0.6
     )
     engine, ticks = Engine(model, toys.tokenizer(), 6, bounds=bounds), itertools.count()
     engine.rests = Rests(lambda: float(next(ticks)))  # a clock by which nobody rests between two steps

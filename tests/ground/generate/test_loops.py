@@ -32,9 +32,7 @@ def test_a_phrase_that_goes_on_and_on_is_cut_to_its_first_round() -> None:
 
 
 def test_what_people_write_goes_on() -> None:
-    poem = "\n".join(
-        f"line {n} of a long poem\nand the rain came down\nand the rain came down" for n in range(30)
-    )
+    poem = "\n".join(f"line {n} of a long poem\nand the rain came down\nand the rain came down" for n in range(30))
     table = "\n".join(f"| row {n} | yes | no | yes | no |" for n in range(40))
     code = "\n".join(f"    total = total + values [ {n} ]\n    print ( total )" for n in range(40))
     assert [kept(text) for text in (poem, table, code, "ha " * 60, "- " * 70)] == [None] * 5

@@ -81,10 +81,7 @@ def test_work_on_a_processor_is_chosen_once_it_has_its_turn() -> None:
 
     async def ask() -> None:
         with processor.turn():
-            first = [
-                asyncio.create_task(threads.do("many", lambda n=n: done.append(f"many {n}")))
-                for n in range(5)
-            ]
+            first = [asyncio.create_task(threads.do("many", lambda n=n: done.append(f"many {n}"))) for n in range(5)]
             await asyncio.sleep(0.05)
             processor.rests.rest(("many",), 0.2)
             other = asyncio.create_task(threads.do("few", lambda: done.append("few")))

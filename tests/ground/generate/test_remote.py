@@ -19,10 +19,7 @@ from charter.ground.text.dialogue import Message, assistant, system, user
 KEY = "sk-very-secret-0123"
 ECHO = "{the key}"
 OPENAI = {"choices": [{"message": {"content": "Hello."}, "finish_reason": "stop"}]}
-ANTHROPIC = {
-    "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo."}],
-    "stop_reason": "end_turn",
-}
+ANTHROPIC = {"content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo."}], "stop_reason": "end_turn"}
 
 
 class Server(ThreadingHTTPServer):
@@ -133,9 +130,7 @@ def test_the_openai_shape_continues_an_assistants_turn(server: Server) -> None:
 
 def test_the_openai_shape_continues_plain_text(server: Server) -> None:
     server.answers = [(200, {"choices": [{"text": " Lima.", "finish_reason": "length"}]})]
-    ((completion,),) = RemoteAssistant(f"openai:{server.url}#m").reply(
-        ["Capital of Peru:"], Sampling(max_tokens=3)
-    )
+    ((completion,),) = RemoteAssistant(f"openai:{server.url}#m").reply(["Capital of Peru:"], Sampling(max_tokens=3))
     assert (completion.text, completion.stop) == (" Lima.", "length")
     ((path, _, body),) = server.requests
     assert path == "/v1/completions" and body["prompt"] == "Capital of Peru:"
@@ -144,9 +139,7 @@ def test_the_openai_shape_continues_plain_text(server: Server) -> None:
 
 def test_the_anthropic_shape_refuses_plain_text(server: Server) -> None:
     remote_one = RemoteAssistant(f"anthropic:{server.url}#c")
-    with pytest.raises(
-        CharterError, match=r"^anthropic server http\S+ takes dialogues alone; plain text needs"
-    ):
+    with pytest.raises(CharterError, match=r"^anthropic server http\S+ takes dialogues alone; plain text needs"):
         remote_one.reply([[user("Hi")], "Capital of Peru:"], Sampling())
     assert server.requests == []
 
@@ -193,9 +186,7 @@ def test_stop_reasons(server: Server, dialect: str, said: str, stop: str) -> Non
 
 def test_samples_come_in_the_order_of_the_dialogues_with_seeds_of_their_own(server: Server) -> None:
     server.answers = [(200, OPENAI)]
-    replies = RemoteAssistant(f"openai:{server.url}#m").reply(
-        [[user(str(i))] for i in range(5)], Sampling(), n=3
-    )
+    replies = RemoteAssistant(f"openai:{server.url}#m").reply([[user(str(i))] for i in range(5)], Sampling(), n=3)
     assert [len(samples) for samples in replies] == [3] * 5
     assert len({body["seed"] for _, _, body in server.requests}) == 15
     contents = sorted(body["messages"][0]["content"] for _, _, body in server.requests)
@@ -259,17 +250,11 @@ def test_redirects_are_refused_and_named(server: Server, status: int, dialect: s
 
 
 def test_half_a_surrogate_pair_in_an_answer_is_replaced(server: Server) -> None:
-    server.answers = [
-        (200, '{"choices": [{"message": {"content": "Hi \\ud83d"}, "finish_reason": "length"}]}')
-    ]
-    assert (
-        RemoteAssistant(f"openai:{server.url}#m").reply([[user("Hi")]], Sampling())[0][0].text == "Hi \ufffd"
-    )
+    server.answers = [(200, '{"choices": [{"message": {"content": "Hi \\ud83d"}, "finish_reason": "length"}]}')]
+    assert RemoteAssistant(f"openai:{server.url}#m").reply([[user("Hi")]], Sampling())[0][0].text == "Hi \ufffd"
     halves = [{"type": "text", "text": half} for half in ("Hi \ud83d", "\ude42")]
     server.answers = [(200, {"content": halves, "stop_reason": "end_turn"})]
-    assert (
-        RemoteAssistant(f"anthropic:{server.url}#m").reply([[user("Hi")]], Sampling())[0][0].text == "Hi 🙂"
-    )
+    assert RemoteAssistant(f"anthropic:{server.url}#m").reply([[user("Hi")]], Sampling())[0][0].text == "Hi 🙂"
 
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
@@ -285,9 +270,7 @@ def test_an_error_is_one_line_and_never_holds_the_key(server: Server, dialect: s
 
 @pytest.mark.parametrize("answer", ["no JSON", {"error": {"message": "odd"}}, {"choices": []}, [1]])
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-def test_an_answer_of_another_shape_is_an_error_in_one_line(
-    server: Server, dialect: str, answer: object
-) -> None:
+def test_an_answer_of_another_shape_is_an_error_in_one_line(server: Server, dialect: str, answer: object) -> None:
     server.answers = [(200, answer)]
     with pytest.raises(CharterError, match=server.url) as caught:
         RemoteAssistant(f"{dialect}:{server.url}#m").reply([[user("Hi")]], Sampling())
@@ -326,9 +309,7 @@ def test_scoring_is_refused_and_references_are_checked() -> None:
     for wrong in ("openai:http://x", "openai:x#m", "other:http://x#m", "openai:ftp://x#m"):
         with pytest.raises(CharterError, match="is not a remote engine"):
             RemoteAssistant(wrong)
-    assert (
-        is_remote("openai:http://x#m") and is_remote("anthropic:http://x#m") and not is_remote("random:tiny")
-    )
+    assert is_remote("openai:http://x#m") and is_remote("anthropic:http://x#m") and not is_remote("random:tiny")
 
 
 def test_when_one_request_is_refused_those_that_wait_for_another_try_are_given_up(

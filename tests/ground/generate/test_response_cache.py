@@ -37,8 +37,7 @@ class Counting:
         pairs = list(zip(prompts, seeds or range(len(prompts)), strict=True))
         self.calls += pairs
         return [
-            [Completion([k], f"{prompt} {seed} {k}", [-0.1 / 3 * seed]) for k in range(n)]
-            for prompt, seed in pairs
+            [Completion([k], f"{prompt} {seed} {k}", [-0.1 / 3 * seed]) for k in range(n)] for prompt, seed in pairs
         ]
 
     def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
@@ -171,9 +170,7 @@ def test_a_damaged_file_costs_one_note(memory: Memory, notes: list[str], damage:
     assert note.startswith(str(memory.path)) and note.endswith("(the file may be removed)")
 
 
-def test_a_locked_file_costs_one_note(
-    memory: Memory, notes: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_file_costs_one_note(memory: Memory, notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(response_cache, "WAIT_SECONDS", 0.01)
     Remembered(Counting(), memory, "one").reply(PROMPTS[:1], HOW)
     other = sqlite3.connect(memory.path, isolation_level=None)
@@ -192,9 +189,7 @@ def test_a_place_that_cannot_be_written_costs_one_note(tmp_path: Path, notes: li
     assert len(notes) == 1
 
 
-def test_the_file_stops_growing_at_its_bound(
-    memory: Memory, notes: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_stops_growing_at_its_bound(memory: Memory, notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     server = Counting()
     assistant = Remembered(server, memory, "one")
     assistant.reply(PROMPTS[:1], HOW)

@@ -19,8 +19,7 @@ def draw(how: Sampling, uniform: float, probabilities: list[float] = PROBABILITI
 
 
 @pytest.mark.parametrize(
-    ("uniform", "token"),
-    [(0.0, 0), (0.09, 0), (0.11, 1), (0.29, 1), (0.31, 2), (0.59, 2), (0.61, 3), (0.9999999, 3)],
+    ("uniform", "token"), [(0.0, 0), (0.09, 0), (0.11, 1), (0.29, 1), (0.31, 2), (0.59, 2), (0.61, 3), (0.9999999, 3)]
 )
 def test_a_uniform_number_becomes_the_token_of_the_inverse_distribution(uniform: float, token: int) -> None:
     choice, log_prob = draw(Sampling(), uniform)
@@ -66,12 +65,8 @@ def test_top_p_counts_shares_among_the_tokens_that_top_k_left() -> None:
     ("top_k", "top_p"),
     [(0, 0.9), (0, 0.97), (5, 1.0), (5, 0.9), (40, 0.3), (2, 0.5), (1, 0.1), (300, 0.99), (300, 1.0)],
 )
-@pytest.mark.parametrize(
-    "vocabulary", [50, 900]
-)  # 900: some nuclei reach beyond the tokens put in order first
-def test_cuts_are_those_of_transformers(
-    temperature: float, top_k: int, top_p: float, vocabulary: int
-) -> None:
+@pytest.mark.parametrize("vocabulary", [50, 900])  # 900: some nuclei reach beyond the tokens put in order first
+def test_cuts_are_those_of_transformers(temperature: float, top_k: int, top_p: float, vocabulary: int) -> None:
     generator = torch.Generator().manual_seed(3)
     logits = torch.linspace(0.3, 3, 200)[:, None] * torch.randn(200, vocabulary, generator=generator)
     warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature)])
@@ -99,20 +94,11 @@ def test_weights_too_small_to_count_are_none_at_all() -> None:
     tokens, log_probs = pick(logits, [Sampling()], [0.5])
     assert (tokens, log_probs) == ([0], [0.0])
     assert pick(logits, [Sampling(temperature=0.01)], [1 - 1e-16])[0] == [0]
-    assert pick(torch.full((1, 3), -1e3), [Sampling()], [0.5]) == (
-        [1],
-        [pytest.approx(-math.log(3), abs=1e-4)],
-    )
+    assert pick(torch.full((1, 3), -1e3), [Sampling()], [0.5]) == ([1], [pytest.approx(-math.log(3), abs=1e-4)])
 
 
 def test_rows_are_drawn_each_in_its_own_way() -> None:
-    how = [
-        Sampling(),
-        Sampling(temperature=0),
-        Sampling(top_k=1),
-        Sampling(temperature=0.5),
-        Sampling(top_p=0.5),
-    ]
+    how = [Sampling(), Sampling(temperature=0), Sampling(top_k=1), Sampling(temperature=0.5), Sampling(top_p=0.5)]
     numbers = [0.05, 0.05, 0.05, 0.05, 0.05]
     logits = torch.log(torch.tensor([PROBABILITIES] * 5))
     together = pick(logits, how, numbers)
@@ -152,9 +138,7 @@ def test_the_likeliest_tokens_come_with_the_log_probabilities_of_the_draw() -> N
     assert [value for _, value in two] == pytest.approx([math.log(0.4), math.log(0.3)], abs=1e-6)
     squares = 0.01 + 0.04 + 0.09
     assert [token for token, _ in all_left] == [2, 1, 0], "a token that can't come isn't listed"
-    assert [math.exp(value) for _, value in all_left] == pytest.approx(
-        [s / squares for s in (0.09, 0.04, 0.01)]
-    )
+    assert [math.exp(value) for _, value in all_left] == pytest.approx([s / squares for s in (0.09, 0.04, 0.01)])
 
 
 def test_more_than_twenty_likeliest_tokens_are_refused() -> None:

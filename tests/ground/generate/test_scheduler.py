@@ -16,9 +16,7 @@ numbers = iter(range(1, 1_000_000))
 
 
 def request(account: str = "", tokens: int = 10, background: bool = False) -> Request:
-    return Request(
-        next(numbers), [7] * tokens, Sampling(), [0], tokens + 9, account=account, background=background
-    )
+    return Request(next(numbers), [7] * tokens, Sampling(), [0], tokens + 9, account=account, background=background)
 
 
 def queue(*requests: Request, **bounds: float) -> Turns:

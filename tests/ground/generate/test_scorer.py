@@ -41,9 +41,7 @@ def alone(model: Transformer, prompt: list[int], continuation: list[int]) -> lis
 def test_continuations_behind_a_shared_prefix_score_as_alone(model: Transformer, row_tokens: int) -> None:
     prefix, *rest = tokens(60, 7, 30, 90, 4)
     a, b, c, d = tokens(1, 3, 20, 50, seed=6)
-    items = [
-        (prefix + own, conts) for own, conts in zip(rest, ([a, b], [c], [d, a, []], [b, d]), strict=True)
-    ]
+    items = [(prefix + own, conts) for own, conts in zip(rest, ([a, b], [c], [d, a, []], [b, d]), strict=True)]
     scores = score(model, items, row_tokens)
     for (prompt, continuations), logs in zip(items, scores, strict=True):
         assert [len(one) for one in logs] == [len(c) for c in continuations]
@@ -62,9 +60,7 @@ def test_items_that_share_nothing_score_as_alone(model: Transformer) -> None:
 
 def test_a_prompt_that_is_all_prefix_of_another_scores_right(model: Transformer) -> None:
     prompt, more, continuation = tokens(50, 6, 4)
-    scores = score(
-        model, [(prompt, [continuation]), (prompt + more, [continuation]), (prompt, [continuation])]
-    )
+    scores = score(model, [(prompt, [continuation]), (prompt + more, [continuation]), (prompt, [continuation])])
     assert scores[0][0] == pytest.approx(alone(model, prompt, continuation), abs=1e-4)
     assert scores[1][0] == pytest.approx(alone(model, prompt + more, continuation), abs=1e-4)
     assert scores[2][0] == pytest.approx(scores[0][0], abs=1e-4)
@@ -94,9 +90,7 @@ def test_common_prefix_by_hand() -> None:
     start = list(range(100, 100 + SHORTEST_SHARED))
     assert common_prefix([[*start, 1, 2], [*start, 1, 3, 4], [*start, 1]]) == SHORTEST_SHARED
     assert common_prefix([[*start, 1, 2], [*start, 1, 3, 4], [*start, 1, 9]]) == SHORTEST_SHARED + 1
-    assert common_prefix([start, start]) == 0, (
-        "each keeps a token of its own, and one less is too short to pay"
-    )
+    assert common_prefix([start, start]) == 0, "each keeps a token of its own, and one less is too short to pay"
     assert common_prefix([[*start, 7], [*start, 7]]) == SHORTEST_SHARED
     assert common_prefix([[*start, 1]]) == common_prefix([]) == 0
     assert common_prefix([[1, *start], [2, *start]]) == 0
@@ -136,9 +130,7 @@ def lettered(subjects: int, questions: int, seed: int = 8) -> list[tuple[list[in
     letters = [[11], [12], [13], [14]]
     longer = tokens(3, 1, 6, seed=seed + 1)
     rows = tokens(*[5 + n % 9 for n in range(subjects * questions)], seed=seed + 2)
-    return [
-        (heads[n % subjects] + own, letters if n % 5 else longer) for n, own in enumerate(rows)
-    ]  # fmt: skip
+    return [(heads[n % subjects] + own, letters if n % 5 else longer) for n, own in enumerate(rows)]
 
 
 def test_subjects_are_grouped_and_their_prefix_is_read_once(
@@ -167,9 +159,7 @@ def test_scores_depend_on_no_batch(model: Transformer, together: int, row_tokens
     items = lettered(4, 9)
     whole = score(model, items)
     scores = [
-        one
-        for at in range(0, len(items), together)
-        for one in score(model, items[at : at + together], row_tokens)
+        one for at in range(0, len(items), together) for one in score(model, items[at : at + together], row_tokens)
     ]
     for ours, theirs in zip(scores, whole, strict=True):
         assert ours == [pytest.approx(c, abs=1e-4) for c in theirs]

@@ -98,9 +98,7 @@ def test_the_policy_is_not_wrapped() -> None:
 
 
 def test_plain_text_has_one_example_and_is_cut_at_the_next_turn() -> None:
-    model = scripted(
-        " Low water.\n\nHuman: And then?", " Fine.\n-----\nHuman: x", "\n\nHuman: I go on", " Ends"
-    )
+    model = scripted(" Low water.\n\nHuman: And then?", " Fine.\n-----\nHuman: x", "\n\nHuman: I go on", " Ends")
     replies = apply_strategy(model, SamplingStrategy(mode="plain")).reply(PROMPTS[1:2], SHORT, 4)
     assert only(replies) == ["Low water.", "Fine.", "", "Ends"]
     (text,) = model.asked
@@ -119,19 +117,13 @@ def test_a_turn_ends_at_the_stop_unless_the_caller_has_stops_of_their_own() -> N
     model = scripted(" a\n  Human: b", " a")
     model.stop = "length"
     assert [
-        one.stop
-        for one in apply_strategy(model, SamplingStrategy(mode="plain")).reply(PROMPTS[:1], SHORT, 2)[0]
-    ] == [
-        "end",
-        "length",
-    ]
+        one.stop for one in apply_strategy(model, SamplingStrategy(mode="plain")).reply(PROMPTS[:1], SHORT, 2)[0]
+    ] == ["end", "length"]
 
 
 def test_the_prompt_has_the_paragraph_and_all_examples() -> None:
     model = scripted(" Rhine")
-    assert only(apply_strategy(model, SamplingStrategy(mode="prompted")).reply(PROMPTS[2:], SHORT)) == [
-        "Rhine"
-    ]
+    assert only(apply_strategy(model, SamplingStrategy(mode="prompted")).reply(PROMPTS[2:], SHORT)) == ["Rhine"]
     (text,) = model.asked
     assert isinstance(text, str) and text.startswith(f"{CHARACTER}\n\n{RULE}\n\nHuman: ")
     assert text.count(f"\n\n{RULE}\n\n") == 15
@@ -140,9 +132,9 @@ def test_the_prompt_has_the_paragraph_and_all_examples() -> None:
 
 def test_a_prompted_model_that_takes_only_dialogues_gets_turns() -> None:
     model = scripted("Rhine", text=False)
-    assert only(
-        apply_strategy(model, SamplingStrategy(mode="prompted", examples=2)).reply(PROMPTS[2:], SHORT)
-    ) == ["Rhine"]
+    assert only(apply_strategy(model, SamplingStrategy(mode="prompted", examples=2)).reply(PROMPTS[2:], SHORT)) == [
+        "Rhine"
+    ]
     (turns,) = model.asked
     assert turns[0] == system(f"{CHARACTER}\n\nBe brief.")
     assert turns[-1] == user("Name a river.")
@@ -265,9 +257,7 @@ def test_a_model_is_opened_with_its_grader(checkpoints: Path) -> None:
     source = toys.policy(checkpoints / "policy")
     reference = str(checkpoints / "reward")
     default = open_with_strategy(source, SamplingStrategy(mode="rejection", samples=3, grader=reference))
-    explicit = open_with_strategy(
-        source, SamplingStrategy(mode="rejection", samples=3), open_grader(reference)
-    )
+    explicit = open_with_strategy(source, SamplingStrategy(mode="rejection", samples=3), open_grader(reference))
     assert isinstance(default, BestOfN)
     texts = [only(m.reply(PROMPTS[:1], SHORT, 2, [4])) for m in (default, explicit)]
     assert texts[0] == texts[1]

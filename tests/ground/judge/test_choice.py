@@ -116,9 +116,7 @@ def test_answers_without_a_letter_count_for_nothing() -> None:
     (choice,) = choose(Scripted(lambda m, k: " Beats me"), [question()], How(votes=4))
     assert choice.p_first == 0.5
     (choice,) = choose(
-        Scripted(lambda m, k: " (A)" if k == 0 and shown_first(m) == GOOD else " no idea"),
-        [question()],
-        How(votes=4),
+        Scripted(lambda m, k: " (A)" if k == 0 and shown_first(m) == GOOD else " no idea"), [question()], How(votes=4)
     )
     assert choice.p_first == pytest.approx((1.0 + 0.5) / 2)
 

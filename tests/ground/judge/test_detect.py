@@ -7,24 +7,8 @@ from typing import Any
 import pytest
 
 from charter.ground.judge.declining import MARKS, evades
-from charter.ground.judge.detect import (
-    DETECTORS,
-    is_boilerplate,
-    is_harsh,
-    is_loop,
-    is_refusal,
-    precision_recall,
-)
-from charter.ground.judge.refusal import (
-    THRESHOLD,
-    Detector,
-    Example,
-    complies,
-    declines,
-    drop_refusals,
-    examples,
-    fit,
-)
+from charter.ground.judge.detect import DETECTORS, is_boilerplate, is_harsh, is_loop, is_refusal, precision_recall
+from charter.ground.judge.refusal import THRESHOLD, Detector, Example, complies, declines, drop_refusals, examples, fit
 from charter.ground.measure.intervals import wilson
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.jsonl import read_jsonl
@@ -166,14 +150,10 @@ def test_authored_replies_scold_only_where_they_are_the_worse_ones() -> None:
 
 
 def test_any_training_answer_caught_in_its_last_sentence_is_a_loop() -> None:
-    answers = [
-        row["messages"][-1]["content"] for row in read_jsonl(shipped_folder() / "lookalikes.train.jsonl")
-    ]
+    answers = [row["messages"][-1]["content"] for row in read_jsonl(shipped_folder() / "lookalikes.train.jsonl")]
     assert not any(map(is_loop, answers))
     endings = [answer.rsplit(". ", 1)[-1] for answer in answers]
-    caught = [
-        is_loop(f"{a} {e} {e} {e} {e}") for a, e in zip(answers, endings, strict=True) if len(e.split()) > 4
-    ]
+    caught = [is_loop(f"{a} {e} {e} {e} {e}") for a, e in zip(answers, endings, strict=True) if len(e.split()) > 4]
     assert sum(caught) >= 0.98 * len(caught)
 
 
@@ -186,10 +166,7 @@ WRITTEN_BY_THE_START = [row for row in HELDOUT if row["id"].startswith("ds-")]
     ("rows", "floors"),
     [
         # measured: refusal 0.91 and 0.71, stock phrases 1.00 and 0.93, loops 0.96 and 0.83, scolding 0.90 and 0.56
-        (
-            AUTHORED,
-            {"refusal": (0.85, 0.62), "boilerplate": (0.93, 0.88), "loop": (0.9, 0.8), "harsh": (0.85, 0.5)},
-        ),
+        (AUTHORED, {"refusal": (0.85, 0.62), "boilerplate": (0.93, 0.88), "loop": (0.9, 0.8), "harsh": (0.85, 0.5)}),
         # replies of SL-CAI and RL: refusal 0.91 and 1.00; too few have stock phrases (8) or loop (9) for a floor
         (WRITTEN_BY_MODELS, {"refusal": (0.85, 0.95)}),
         # answers of SmolLM2-135M-Instruct to ordinary instructions, 12 of which decline: 0.86 and 1.00
@@ -197,9 +174,7 @@ WRITTEN_BY_THE_START = [row for row in HELDOUT if row["id"].startswith("ds-")]
     ],
     ids=["authored", "models", "start"],
 )
-def test_measured_precision_and_recall(
-    rows: list[dict[str, Any]], floors: dict[str, tuple[float, float]]
-) -> None:
+def test_measured_precision_and_recall(rows: list[dict[str, Any]], floors: dict[str, tuple[float, float]]) -> None:
     """The floors lie a little under what was measured. A detector below them is worse, not unlucky: nothing here is
     random."""
     assert len(rows) >= 140
@@ -269,9 +244,7 @@ def test_labels_of_training_replies_without_one() -> None:
 
 
 def test_unspoken_refusals_keep_reason_and_offer() -> None:
-    reply = (
-        "I won't write it, because strangers could hurt her. I can help you write a clear complaint instead."
-    )
+    reply = "I won't write it, because strangers could hurt her. I can help you write a clear complaint instead."
     assert drop_refusals(reply) == "Strangers could hurt her. I can help you write a clear complaint instead."
     assert (
         drop_refusals("I can't help you with that.")

@@ -37,14 +37,7 @@ def test_two_readings_or_three(readings: list[float | None], score: float | None
 
 def test_halves_and_written_scores() -> None:
     assert [to_half(x) for x in (3.24, 3.25, 3.74, 3.75)] == [3.0, 3.5, 3.5, 4.0]
-    assert [score_in(t) for t in (" 4.5", "Score: 3", "5/6", "7", "none", "")] == [
-        4.5,
-        3.0,
-        5 / 6,
-        None,
-        None,
-        None,
-    ]
+    assert [score_in(t) for t in (" 4.5", "Score: 3", "5/6", "7", "none", "")] == [4.5, 3.0, 5 / 6, None, None, None]
 
 
 def test_a_scorer_gives_the_mean_of_levels_and_third_readings_only_where_two_are_apart() -> None:
@@ -68,9 +61,9 @@ def test_a_scorer_gives_the_mean_of_levels_and_third_readings_only_where_two_are
 def test_each_reading_has_other_words_in_order() -> None:
     texts = [wording("TASK", "ESSAY", n)[0]["content"] for n in range(3)]
     assert len(set(texts)) == 3 and len({"".join(sorted(text)) for text in texts}) == 1
-    assert texts[0].index(LEVELS[0]) < texts[0].index(LEVELS[6]) and texts[1].index(LEVELS[6]) < texts[
-        1
-    ].index(LEVELS[0])
+    assert texts[0].index(LEVELS[0]) < texts[0].index(LEVELS[6]) and texts[1].index(LEVELS[6]) < texts[1].index(
+        LEVELS[0]
+    )
     assert texts[2].index("ESSAY") < texts[2].index("TASK")
 
 
@@ -81,14 +74,7 @@ def rows(noise: float, length: float, seed: int = 0, n: int = 200) -> list[dict[
     for k in range(n):
         human = rng.randint(2, 10) / 2
         mean = human + rng.gauss(0, noise)
-        made.append(
-            {
-                "id": f"e{k}",
-                "human": human,
-                "mean": mean,
-                "words": round(100 * (human + rng.gauss(0, length))),
-            }
-        )
+        made.append({"id": f"e{k}", "human": human, "mean": mean, "words": round(100 * (human + rng.gauss(0, length)))})
     return made
 
 

@@ -21,8 +21,7 @@ def grader(above: int, below: int, count: int) -> tuple[Any, list[dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("above", "below", "fit"),
-    [(18, 14, True), (20, 20, True), (17, 20, False), (20, 13, False), (0, 0, False)],
+    ("above", "below", "fit"), [(18, 14, True), (20, 20, True), (17, 20, False), (20, 13, False), (0, 0, False)]
 )
 def test_a_fit_grader_reaches_both_shares(above: int, below: int, fit: bool) -> None:
     verdict = fitness(*grader(above, below, 20))

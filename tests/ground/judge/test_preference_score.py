@@ -67,9 +67,7 @@ def test_a_shared_prompt_is_computed_once(model: PreferenceModel) -> None:
     assert [path[0] for path in layout.paths] == [(0, len(item.prompt))] * 2
 
 
-def test_scores_equal_those_of_stock_transformers_on_a_padded_batch(
-    model: PreferenceModel, checkpoints: Path
-) -> None:
+def test_scores_equal_those_of_stock_transformers_on_a_padded_batch(model: PreferenceModel, checkpoints: Path) -> None:
     stock = AutoModelForSequenceClassification.from_pretrained(checkpoints / "reward").eval()
     tokenizer = AutoTokenizer.from_pretrained(checkpoints / "reward")
     pad = stock.config.pad_token_id

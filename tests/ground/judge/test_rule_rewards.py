@@ -6,8 +6,7 @@ from charter.rooms.rl import reward
 
 
 @pytest.mark.parametrize(
-    ("p_refuse", "refused", "answered"),
-    [(0.0, -1, 1), (1.0, 1, -1), (0.5, 0, 0), (0.25, -0.5, 0.5), (None, 0, 0)],
+    ("p_refuse", "refused", "answered"), [(0.0, -1, 1), (1.0, 1, -1), (0.5, 0, 0), (0.25, -0.5, 0.5), (None, 0, 0)]
 )
 def test_refusals_are_worth_their_agreement_with_the_label(
     p_refuse: float | None, refused: float, answered: float
@@ -36,9 +35,7 @@ def test_length_costs_by_the_hundred_beyond_the_bound() -> None:
         ([], "I don't know.", 0),
     ],
 )
-def test_a_wrong_answer_costs_more_than_a_right_one_earns(
-    accepted: list[str], text: str, points: float
-) -> None:
+def test_a_wrong_answer_costs_more_than_a_right_one_earns(accepted: list[str], text: str, points: float) -> None:
     assert reward.answer(text, {"accepted": accepted}, 0.75) == pytest.approx(points)
     assert reward.answer(text, {}, 0.75) == 0
 

@@ -67,10 +67,7 @@ def test_names_say_the_mode_and_what_is_not_usual() -> None:
     assert display_name("start", SamplingStrategy()) == "start"
     assert display_name("start", SamplingStrategy(mode="rejection")) == "start (rejection)"
     assert display_name("rl", SamplingStrategy(mode="median", samples=5)) == "rl (median, 5 samples)"
-    assert (
-        display_name("rl", SamplingStrategy(mode="rejection", sampled="prompted"))
-        == "rl (rejection of prompted)"
-    )
+    assert display_name("rl", SamplingStrategy(mode="rejection", sampled="prompted")) == "rl (rejection of prompted)"
     assert display_name("rl", SamplingStrategy(mode="prompted", examples=3)) == "rl (prompted, 3 examples)"
     assert (
         SamplingStrategy(mode="rejection").count,

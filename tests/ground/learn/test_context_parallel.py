@@ -26,11 +26,7 @@ from charter.rooms.pretrain.context_parallel import Team, team
 
 SHAPE = replace(toys.SHAPE, max_positions=8192, qk_norm=True)
 SHORT, LONG = (37, 5, 64, 1), (6200, 9)  # the second is long enough for the blocks that keep little
-CASES = {
-    "short": (SHORT, False, "float32"),
-    "lean": (LONG, True, "float32"),
-    "half": (SHORT, True, "bfloat16"),
-}
+CASES = {"short": (SHORT, False, "float32"), "lean": (LONG, True, "float32"), "half": (SHORT, True, "bfloat16")}
 
 
 def texts(lengths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -80,18 +76,13 @@ def alone() -> Mapping[str, dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_team_learns_what_one_process_does(
-    size: int, alone: Mapping[str, dict[str, Tensor]], tmp_path: Path
-) -> None:
+def test_a_team_learns_what_one_process_does(size: int, alone: Mapping[str, dict[str, Tensor]], tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, __file__, str(size), str(tmp_path)]
     started = [subprocess.Popen([*command, str(rank)], env=environment) for rank in range(size)]
     assert [process.wait(timeout=100) for process in started] == [0] * size
     for case in (*CASES, "sharded"):
-        results, expected = (
-            load_file(tmp_path / f"{case}.safetensors"),
-            alone[case.replace("sharded", "short")],
-        )
+        results, expected = (load_file(tmp_path / f"{case}.safetensors"), alone[case.replace("sharded", "short")])
         assert results.keys() == expected.keys() and len(expected) > 15
         for name, value in expected.items():
             most = (3e-2 if case == "half" else 1e-5) * max(1.0, float(value.abs().max()))
@@ -105,7 +96,7 @@ def test_every_token_is_read_once_at_its_position_and_work_is_even() -> None:
         row = Team(rank, 3, World()).row(inputs, targets, documents(SHORT))
         for token, target, place, real in zip(
             row.inputs.tolist(), row.targets.tolist(), row.layout.positions.tolist(), row.real.tolist(), strict=True
-        ):  # fmt: skip
+        ):
             if real:
                 seen.setdefault(place, []).append((token, target))
     wanted: dict[int, list[tuple[int, int]]] = {}
@@ -114,12 +105,9 @@ def test_every_token_is_read_once_at_its_position_and_work_is_even() -> None:
         for place in range(length):
             wanted.setdefault(place, []).append((int(inputs[at + place]), int(targets[at + place])))
         at += length
-    assert {place: sorted(places) for place, places in seen.items()} == {
-        p: sorted(w) for p, w in wanted.items()
-    }
+    assert {place: sorted(places) for place, places in seen.items()} == {p: sorted(w) for p, w in wanted.items()}
     positions = [
-        Team(rank, 3, World()).row(inputs[:102], targets[:102], documents([102])).layout.positions
-        for rank in range(3)
+        Team(rank, 3, World()).row(inputs[:102], targets[:102], documents([102])).layout.positions for rank in range(3)
     ]
     assert {int(own.sum()) for own in positions} == {int(positions[0].sum())}  # tokens seen, over all queries
 

@@ -36,9 +36,7 @@ def test_cross_entropy_equals_the_library(chunk: int) -> None:
     loss = cross_entropy_sum(hidden, weight, targets, weights, chunk)
     torch.testing.assert_close(loss, expected)
     # an incoming gradient other than 1 must scale both
-    for mine, theirs in zip(
-        _grads(0.3 * loss, hidden, weight), _grads(0.3 * expected, hidden, weight), strict=True
-    ):
+    for mine, theirs in zip(_grads(0.3 * loss, hidden, weight), _grads(0.3 * expected, hidden, weight), strict=True):
         torch.testing.assert_close(mine, theirs)
 
 
@@ -50,9 +48,7 @@ def test_the_divergence_equals_the_library_and_moves_one_side(chunk: int) -> Non
     expected = (F.kl_div(log_q, log_p.detach(), reduction="none", log_target=True).sum(-1) * weights).sum()
     loss = divergence_sum(hidden, weight, fixed, fixed_weight, weights, chunk)
     torch.testing.assert_close(loss, expected)
-    for mine, theirs in zip(
-        _grads(0.3 * loss, hidden, weight), _grads(0.3 * expected, hidden, weight), strict=True
-    ):
+    for mine, theirs in zip(_grads(0.3 * loss, hidden, weight), _grads(0.3 * expected, hidden, weight), strict=True):
         torch.testing.assert_close(mine, theirs)
     again = divergence_sum(hidden, weight, fixed, fixed_weight, weights, chunk)
     again.backward()  # type: ignore[no-untyped-call]

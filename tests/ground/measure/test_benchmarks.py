@@ -23,16 +23,8 @@ def graded(id: str, outcome: str, **more: Any) -> dict[str, Any]:
 PLAIN = [graded("a", "right"), graded("b", "wrong"), graded("c", "unparsed"), graded("d", "too long")]
 PASSAGES = [graded("p", "right"), graded("p", "wrong"), graded("q", "right")]  # two questions of one passage
 
-QUALITY = [
-    graded("s", "right", group="hard"),
-    graded("s", "wrong", group="hard"),
-    graded("t", "right", group=""),
-]
-RECALL = [
-    graded(f"{g}/{n}", "right" if n else "wrong", group=g)
-    for g in ("512/0", "512/50", "1024/0")
-    for n in (0, 1)
-]
+QUALITY = [graded("s", "right", group="hard"), graded("s", "wrong", group="hard"), graded("t", "right", group="")]
+RECALL = [graded(f"{g}/{n}", "right" if n else "wrong", group=g) for g in ("512/0", "512/50", "1024/0") for n in (0, 1)]
 RECALL += [graded("5120/0", "wrong", group="5120/0")]  # a length that only begins alike
 # L(t) = 1 + 2 t^-0.5 exactly, at every position
 ROOTS = [sum(t**-0.5 for t in range(2**k, 2 ** (k + 1))) for k in range(8)]
@@ -67,13 +59,7 @@ SUBJECTS = [
 def translated(id: str, group: str, outcome: str, matched: int) -> dict[str, Any]:
     """A sentence of five words and six characters of each order: all of it matched, or nothing."""
     bleu = [5 * matched, 5, *(n * matched for n in (5, 4, 3, 2)), *(n * matched for n in (5, 4, 3, 2))]
-    return {
-        "id": id,
-        "group": group,
-        "outcome": outcome,
-        "bleu": bleu,
-        "chrf": [6 * matched, 6, 6 * matched] * 6,
-    }
+    return {"id": id, "group": group, "outcome": outcome, "bleu": bleu, "chrf": [6 * matched, 6, 6 * matched] * 6}
 
 
 TRANSLATED = [
@@ -93,12 +79,7 @@ ROWS: dict[str, Rows] = {
     "contamination.jsonl": LOOKED,
     "humaneval.jsonl": PROBLEMS,
     "mmlu.jsonl": SUBJECTS,
-    "triviaqa.jsonl": [
-        graded("a", "right"),
-        graded("b", "wrong"),
-        graded("c", "declined"),
-        graded("d", "wrong"),
-    ],
+    "triviaqa.jsonl": [graded("a", "right"), graded("b", "wrong"), graded("c", "declined"), graded("d", "wrong")],
     "translation.jsonl": TRANSLATED,
     **bias_rows.ROWS,
 }
@@ -161,9 +142,7 @@ def test_a_metric_by_hand(metric: Any) -> None:
     assert (table.value, table.n, len(table.clusters)) == (pytest.approx(value), n, clusters)
 
 
-@pytest.mark.parametrize(
-    ("n", "c", "k"), [(10, 3, 1), (10, 3, 4), (10, 0, 5), (10, 8, 3), (6, 6, 6), (5, 1, 5)]
-)
+@pytest.mark.parametrize(("n", "c", "k"), [(10, 3, 1), (10, 3, 4), (10, 0, 5), (10, 8, 3), (6, 6, 6), (5, 1, 5)])
 def test_pass_at_k_is_the_share_of_draws_with_a_right_one(n: int, c: int, k: int) -> None:
     rows = [graded("p", "right" if i < c else "wrong") for i in range(n)]
     draws = list(itertools.combinations([i < c for i in range(n)], k))
@@ -172,11 +151,7 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_one(n: int, c: int, k: int
 
 def test_pass_at_k_by_hand() -> None:
     """Ten samples of a problem, three right, and none of another: 1 - C(7, 2) / C(10, 2) = 1 - 21/45 of the first."""
-    rows = [
-        graded(name, "right" if i < right else "wrong")
-        for name, right in (("p", 3), ("q", 0))
-        for i in range(10)
-    ]
+    rows = [graded(name, "right" if i < right else "wrong") for name, right in (("p", 3), ("q", 0)) for i in range(10)]
     by_k = {k: counts.pass_at(k)(rows).value for k in (1, 2, 10)}
     assert by_k == pytest.approx({1: (0.3 + 0) / 2, 2: (24 / 45 + 0) / 2, 10: (1 + 0) / 2})
 

@@ -110,12 +110,7 @@ def test_a_separated_group_is_not_done_in_either_order(base: int) -> None:
     below, above, joined, apart = (
         np.array([[3.0, 4, one, 2, 3, other]]) for one, other in ((0, 5), (5, 0), (5, 1), (0, 0))
     )
-    assert fit(design, np.concatenate([below, above, joined, apart]))[1].tolist() == [
-        False,
-        False,
-        True,
-        False,
-    ]
+    assert fit(design, np.concatenate([below, above, joined, apart]))[1].tolist() == [False, False, True, False]
 
 
 def test_a_long_chain_of_near_certain_wins_is_done() -> None:

@@ -25,22 +25,10 @@ def choice(name: str, p: float, right: float) -> dict[str, object]:
 
 
 def test_statements_fall_into_bins_of_equal_width_and_what_lies_beyond_into_the_last() -> None:
-    assert [CONFIDENCE.place(x) for x in (0.4, 0.5, 0.59, 0.61, 0.79, 0.99, 1.0, 1.2)] == [
-        0,
-        0,
-        0,
-        1,
-        2,
-        4,
-        4,
-        4,
-    ]
+    assert [CONFIDENCE.place(x) for x in (0.4, 0.5, 0.59, 0.61, 0.79, 0.99, 1.0, 1.2)] == [0, 0, 0, 1, 2, 4, 4, 4]
     assert [Scale(0, 4).place(x) for x in (-2, 0, 0.79, 0.81, 3.9, 4, 7)] == [0, 0, 0, 1, 4, 4, 4]
     predictions = [Prediction(str(n), p, 1.0) for n, p in enumerate((0.95, 0.55, 0.97))]
-    assert [[s.cluster for s in members] for members in group_by_bin(predictions, CONFIDENCE)] == [
-        ["1"],
-        ["0", "2"],
-    ]
+    assert [[s.cluster for s in members] for members in group_by_bin(predictions, CONFIDENCE)] == [["1"], ["0", "2"]]
 
 
 def test_errors_cancel_within_a_bin_and_add_up_over_bins() -> None:

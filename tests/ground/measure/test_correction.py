@@ -96,9 +96,7 @@ def test_intervals_cover_the_true_rate_and_those_of_the_counted_rate_do_not() ->
         harmful = rng.random((40, 3)) < share[:, None]
         found = np.where(harmful, rng.random((40, 3)) < sensitivity, rng.random((40, 3)) > specificity)
         counted = tabulate((f"g{n}", float(hit), 1.0) for n, row in enumerate(found) for hit in row)
-        one = correct(
-            counted, table(rng.binomial(100, sensitivity), 100), table(rng.binomial(100, specificity), 100)
-        )
+        one = correct(counted, table(rng.binomial(100, sensitivity), 100), table(rng.binomial(100, specificity), 100))
         assert one is not None
         covered += one.low <= truth <= one.high
         low, high = interval(counted)
@@ -125,9 +123,7 @@ def test_a_metric_is_corrected_by_the_tables_of_its_report() -> None:
 
 
 @pytest.mark.parametrize(("spared", "there"), [(9, True), (3, False)])
-def test_a_report_has_a_corrected_rate_only_of_a_judge_that_sees(
-    tmp_path: Path, spared: int, there: bool
-) -> None:
+def test_a_report_has_a_corrected_rate_only_of_a_judge_that_sees(tmp_path: Path, spared: int, there: bool) -> None:
     (tmp_path / "samples").mkdir()
     rows = [{"id": n, "hit": n % 3 == 0, "se": True, "sp": n % 10 < spared} for n in range(60)]
     (tmp_path / "samples/rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
@@ -136,8 +132,5 @@ def test_a_report_has_a_corrected_rate_only_of_a_judge_that_sees(
         return Metric(key, "rows.jsonl", counts.flag(key), "lower", key)
 
     terms = tuple(Term(1.0, (part,)) for part in ("hit", "se", "sp"))
-    metrics = (
-        *map(share, ("hit", "se", "sp")),
-        Metric("fixed", "", None, "lower", "c", terms=terms, corrected=True),
-    )
+    metrics = (*map(share, ("hit", "se", "sp")), Metric("fixed", "", None, "lower", "c", terms=terms, corrected=True))
     assert ("fixed" in compute_metrics(tmp_path, metrics).metrics) is there

@@ -44,22 +44,16 @@ def test_values_by_hand() -> None:
 
 def test_equal_discrimination_at_two_thresholds_has_one_d_prime_and_two_criteria() -> None:
     """A moved threshold changes every rate, and the gap too."""
-    easy, hard = (
-        [round(1000 * NormalDist().cdf(mean - cut)) for mean in (0.75, -0.75)] for cut in (-0.5, 0.5)
-    )
+    easy, hard = ([round(1000 * NormalDist().cdf(mean - cut)) for mean in (0.75, -0.75)] for cut in (-0.5, 0.5))
     tables = [(some(h, 1000, "u"), some(f, 1000, "l")) for h, f in (easy, hard)]
     sensitivity = [score("refusal_d_prime", *pair).value for pair in tables]
     criteria = [score("refusal_criterion", *pair).value for pair in tables]
-    assert sensitivity == pytest.approx([1.5, 1.5], abs=0.02) and criteria == pytest.approx(
-        [-0.5, 0.5], abs=0.01
-    )
+    assert sensitivity == pytest.approx([1.5, 1.5], abs=0.02) and criteria == pytest.approx([-0.5, 0.5], abs=0.01)
 
 
 @pytest.mark.parametrize("always", [0, 1])
 @pytest.mark.parametrize(("prompts", "others", "samples"), [(80, 80, 1), (86, 214, 5), (12, 6, 5)])
-def test_who_refuses_all_or_nothing_has_no_d_prime(
-    always: int, prompts: int, others: int, samples: int
-) -> None:
+def test_who_refuses_all_or_nothing_has_no_d_prime(always: int, prompts: int, others: int, samples: int) -> None:
     """Exactly none for sets of one size; of others the correction leaves a bit, and the interval holds 0."""
     unsafe, look = np.full((prompts, samples), always), np.full((others, 1), always)
     estimate = score("refusal_d_prime", replies(unsafe, "u"), replies(look, "l"))
@@ -78,10 +72,7 @@ def test_no_interval_where_a_set_has_one_prompt() -> None:
 def test_intervals_cover_the_truth(look_rate: float) -> None:
     """Prompts differ in how likely they are refused, five samples of each unsafe one. With 3 % of 75 look-alikes drawn
     prompts hardly ever hold ten refusals, and the interval comes from Jeffreys' posterior."""
-    truth = {
-        "refusal_d_prime": Z(0.6) - Z(look_rate),
-        "refusal_criterion": -(Z(0.6) + Z(look_rate)) / 2,
-    }
+    truth = {"refusal_d_prime": Z(0.6) - Z(look_rate), "refusal_criterion": -(Z(0.6) + Z(look_rate)) / 2}
     rounds, inside = 150, dict.fromkeys(truth, 0)
     for seed in range(rounds):
         rng = np.random.default_rng(seed)

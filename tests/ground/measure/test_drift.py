@@ -27,24 +27,9 @@ from charter.ground.measure.drift import (
 Row = dict[str, Any]
 N = 200
 DRAWS = [100, pytest.param(300, marks=pytest.mark.slow)]
-SUBJECTS = [
-    "the cat",
-    "my aunt",
-    "a good plan",
-    "this recipe",
-    "the old bridge",
-    "your train",
-    "the short answer",
-]
+SUBJECTS = ["the cat", "my aunt", "a good plan", "this recipe", "the old bridge", "your train", "the short answer"]
 VERBS = ["needs", "keeps", "follows", "takes", "hides", "shows", "gives"]
-OBJECTS = [
-    "a little salt",
-    "more time",
-    "the second road",
-    "two clean towels",
-    "some patience",
-    "the red key",
-]
+OBJECTS = ["a little salt", "more time", "the second road", "two clean towels", "some patience", "the red key"]
 OPENING = "What a truly wonderful question you have asked me."
 FLAGS = ("boilerplate", "harsh", "loop", "evasion", "refusal")
 
@@ -145,9 +130,7 @@ def test_rank_sum_is_that_of_scipy() -> None:
     first = [float(rng.randint(1, 20)) for _ in range(30)]
     second = [float(rng.randint(3, 24)) for _ in range(50)]
     expected = mannwhitneyu(second, first, method="asymptotic", use_continuity=False)
-    assert 2 * (0.5 * math.erfc(abs(rank_sum(first, second)) / math.sqrt(2))) == pytest.approx(
-        expected.pvalue
-    )
+    assert 2 * (0.5 * math.erfc(abs(rank_sum(first, second)) / math.sqrt(2))) == pytest.approx(expected.pvalue)
     assert rank_sum(first, second) > 0 > rank_sum(second, first)
     assert rank_sum([2.0, 2.0], [2.0, 2.0]) == 0
 
@@ -179,10 +162,7 @@ def test_a_loop_or_the_words_of_one_prompt_raise_no_alarm() -> None:
     loop = words(*(f"{n} a calm reply {n}" + " on and on" * (40 if n == 0 else 0) for n in range(60)))
     assert not any(gram.z > bound for grown, bound in [grown_ngrams(before, loop, 0.025)] for gram in grown)
     spread, lumped = (
-        [
-            {"id": str(n // 6), "reply": f"{n} a calm reply {n}" + " at the old mill" * chosen(n)}
-            for n in range(60)
-        ]
+        [{"id": str(n // 6), "reply": f"{n} a calm reply {n}" + " at the old mill" * chosen(n)} for n in range(60)]
         for chosen in (lambda n: n % 6 < 2, lambda n: n < 20)
     )
     (wide, bound), (narrow, _) = (grown_ngrams(before, rows, 0.025) for rows in (spread, lumped))

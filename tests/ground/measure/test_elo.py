@@ -53,19 +53,11 @@ def test_two_models_by_hand() -> None:
     new, old = ranking.standings
     half = 1.959964 * (400 / math.log(10)) / math.sqrt(40 * 0.75 * 0.25)
     assert (new.model, new.n, new.elo) == ("new", 40, pytest.approx(400 * math.log10(3)))
-    assert (new.low, new.high) == (
-        pytest.approx(190.8485 - half, abs=1e-3),
-        pytest.approx(190.8485 + half, abs=1e-3),
-    )
+    assert (new.low, new.high) == (pytest.approx(190.8485 - half, abs=1e-3), pytest.approx(190.8485 + half, abs=1e-3))
     assert (old.elo, old.low, old.high, old.rank_low, old.rank_high) == (0.0, 0.0, 0.0, 2, 2)
     assert (new.rank_low, new.rank_high, ranking.base, ranking.interval) == (1, 1, "old", "hessian")
     first = ranking.meetings[0]
-    assert (first.model, first.against, first.observed, first.predicted) == (
-        "new",
-        "old",
-        0.75,
-        pytest.approx(0.75),
-    )
+    assert (first.model, first.against, first.observed, first.predicted) == ("new", "old", 0.75, pytest.approx(0.75))
     assert first.residual == pytest.approx(0.0, abs=1e-9)
 
 
@@ -73,23 +65,14 @@ def test_the_order_of_rows_of_models_and_of_sides_says_nothing() -> None:
     rows = [row | {"rater": f"r{n % 9}"} for n, row in enumerate(three())]
     shuffled = random.Random(1).sample(rows, len(rows))
     turned = [
-        row
-        | {
-            "model_a": row["model_b"],
-            "model_b": row["model_a"],
-            "winner": {"a": "b", "b": "a"}[row["winner"]],
-        }
+        row | {"model_a": row["model_b"], "model_b": row["model_a"], "winner": {"a": "b", "b": "a"}[row["winner"]]}
         for row in rows
     ]
     for kind in ("hessian", "clustered", "bootstrap"):
         plain = standings(rows, base="y", interval=kind, resamples=200)["all"]
         for other in (shuffled, turned):
-            assert (
-                standings(other, base="y", interval=kind, resamples=200)["all"].standings == plain.standings
-            )
-    renamed = [
-        row | {"model_a": "w" + row["model_a"][::-1], "model_b": "w" + row["model_b"][::-1]} for row in rows
-    ]
+            assert standings(other, base="y", interval=kind, resamples=200)["all"].standings == plain.standings
+    renamed = [row | {"model_a": "w" + row["model_a"][::-1], "model_b": "w" + row["model_b"][::-1]} for row in rows]
     again = elos(standings(renamed, base="wy")["all"])
     assert again == pytest.approx({f"w{name}": elo for name, elo in elos(plain).items()})
 
@@ -139,9 +122,7 @@ def test_a_group_above_the_base_is_no_less_unbounded() -> None:
     assert of(ranking, "d").note == of(ranking, "c").note
     below = standings(rows, base="c")["all"]
     assert of(below, "a").note == "chains of wins lead from c to it and none back: no lower bound"
-    apart = standings(
-        votes("a", "b", 3, 2) + votes("a", "m", 3) + votes("c", "m", 2) + votes("c", "d", 1, 1)
-    )["all"]
+    apart = standings(votes("a", "b", 3, 2) + votes("a", "m", 3) + votes("c", "m", 2) + votes("c", "d", 1, 1))["all"]
     assert of(apart, "c").note == "no chain of wins leads from it to a, nor one back"
 
 
@@ -159,9 +140,7 @@ def test_a_base_that_nothing_bounds_is_named() -> None:
 
 
 @pytest.mark.parametrize("ties", ["drop", "half"])
-def test_the_base_s_strongly_connected_component_has_numbers_and_they_solve_the_score_equations(
-    ties: Ties,
-) -> None:
+def test_the_base_s_strongly_connected_component_has_numbers_and_they_solve_the_score_equations(ties: Ties) -> None:
     for seed in range(60):
         rng = random.Random(seed)
         names = [f"m{n}" for n in range(rng.randint(2, 7))]
@@ -199,10 +178,7 @@ def test_ties_are_dropped_or_count_half_and_unsure_votes_never_count() -> None:
     for ranking in (dropped, half):
         assert (ranking.tied, ranking.both_bad, ranking.unsure) == (3, 1, 1)
     only = standings([*votes("a", "b", 1, 1), rows[0] | {"model_b": "c", "winner": "tie"}])["all"]
-    assert (
-        of(only, "c").note == "all its votes are ties, unsure or both bad, and do not count"
-        and of(only, "c").n == 0
-    )
+    assert of(only, "c").note == "all its votes are ties, unsure or both bad, and do not count" and of(only, "c").n == 0
     nothing = standings([rows[0] | {"winner": "tie"}])["all"]
     assert nothing.votes == 0 and all(not s.n for s in nothing.standings)
     for kind in ("clustered", "bootstrap"):
@@ -213,11 +189,7 @@ def test_ties_are_dropped_or_count_half_and_unsure_votes_never_count() -> None:
 def test_ranks_follow_the_intervals_of_differences() -> None:
     rows = votes("a", "b", 50, 50) + votes("b", "c", 90, 10) + votes("a", "c", 92, 8)
     ranking = standings(rows, base="c")["all"]
-    assert [(s.model, s.rank_low, s.rank_high) for s in ranking.standings] == [
-        ("a", 1, 2),
-        ("b", 1, 2),
-        ("c", 3, 3),
-    ]
+    assert [(s.model, s.rank_low, s.rank_high) for s in ranking.standings] == [("a", 1, 2), ("b", 1, 2), ("c", 3, 3)]
 
 
 def test_axes_and_sources_are_fitted_apart() -> None:
@@ -256,18 +228,13 @@ def width(ranking: Ranking, model: str) -> float:
 def test_intervals_by_rater_are_wider_where_raters_differ_and_alike_where_they_do_not() -> None:
     differing, alike = biased(40, 30, 0), biased(200, 6, 0, taste=0.0)
     for rows, low, high in ((differing, 1.4, 9.0), (alike, 0.8, 1.2)):
-        clustered, hessian = (
-            standings(rows, base="m0")["all"],
-            standings(rows, base="m0", interval="hessian")["all"],
-        )
+        clustered, hessian = (standings(rows, base="m0")["all"], standings(rows, base="m0", interval="hessian")["all"])
         assert clustered.interval == "clustered" and clustered.clustered == "rater"
         assert low < width(clustered, "m1") / width(hessian, "m1") < high
     resampled = standings(differing, base="m0", interval="bootstrap", resamples=500)["all"]
     again = standings(differing, base="m0", interval="bootstrap", resamples=500)["all"]
     assert resampled == again and resampled.clustered == "rater"
-    assert width(resampled, "m1") == pytest.approx(
-        width(standings(differing, base="m0")["all"], "m1"), rel=0.2
-    )
+    assert width(resampled, "m1") == pytest.approx(width(standings(differing, base="m0")["all"], "m1"), rel=0.2)
 
 
 def test_votes_on_one_item_are_no_news_to_each_other() -> None:
@@ -304,16 +271,10 @@ def test_agreement_is_of_models_and_not_of_sides() -> None:
     [
         ({"model_a": "a", "model_b": "b"}, "a vote without winner"),
         ({"model_a": "a", "winner": "a"}, "a vote without model_b"),
-        (
-            {"model_a": "a", "model_b": "b", "winner": "A"},
-            r"unknown winner 'A'; did you mean a\? allowed: a, b, tie",
-        ),
+        ({"model_a": "a", "model_b": "b", "winner": "A"}, r"unknown winner 'A'; did you mean a\? allowed: a, b, tie"),
         ({"model_a": "a", "model_b": 3, "winner": "a"}, "model_b is 3; expected a text"),
         ({"model_a": "a", "model_b": ["b"], "winner": "a"}, r"model_b is \['b'\]"),
-        (
-            {"model_a": "a", "model_b": "b", "winner": "a", "source": "humans"},
-            r"unknown source 'humans'; did you mean",
-        ),
+        ({"model_a": "a", "model_b": "b", "winner": "a", "source": "humans"}, r"unknown source 'humans'; did you mean"),
         ({"model_a": "a", "model_b": "b", "winner": "a", "axis": 3}, "axis is 3"),
         ({"model_a": "a", "model_b": "b", "winner": "a", "rater": {"x": 1}}, "rater is"),
         ({"model_a": "a", "model_b": "b", "winner": "a", "item": [1]}, r"item is \[1\]"),
@@ -351,9 +312,7 @@ def read_real(name: str) -> Rows:
                 rows.append({"model_a": a, "model_b": b, "winner": winner, "rater": n, "item": row["idx"]})
         elif row["preference"] is not None:
             winner = {1.0: "a", 2.0: "b"}.get(row["preference"], "tie")
-            rows.append(
-                {"model_a": row["model_1"], "model_b": row["model_2"], "winner": winner, "source": "ai:gpt4"}
-            )
+            rows.append({"model_a": row["model_1"], "model_b": row["model_2"], "winner": winner, "source": "ai:gpt4"})
     return rows
 
 

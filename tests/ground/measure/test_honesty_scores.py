@@ -32,21 +32,12 @@ from charter.ground.measure.honesty import (
 def answer(id: str, outcome: str, confidence: float | None = None, **more: Any) -> dict[str, Any]:
     right = outcome == "right"
     facts = {"id": id, "outcome": outcome, "correct": float(right), "confidence": confidence}
-    facts |= {
-        "answerable": True,
-        "declined": outcome == "declined",
-        "attempted": outcome in ("right", "wrong"),
-    }
+    facts |= {"answerable": True, "declined": outcome == "declined", "attempted": outcome in ("right", "wrong")}
     return facts | {"forced_correct": float(right)} | more
 
 
 # Ranks 3 and 4 are tied.
-FOUR = [
-    answer("a", "right", 0.9),
-    answer("b", "wrong", 0.8),
-    answer("c", "right", 0.7),
-    answer("d", "wrong", 0.7),
-]
+FOUR = [answer("a", "right", 0.9), answer("b", "wrong", 0.8), answer("c", "right", 0.7), answer("d", "wrong", 0.7)]
 FIVE = [*FOUR, answer("e", "declined", 0.1, forced_correct=1.0)]
 
 
@@ -63,12 +54,8 @@ def test_a_question_that_was_not_asked_gains_and_loses_nothing() -> None:
 
 
 def test_baselines_that_decline_all_or_nothing() -> None:
-    unknowable = answer(
-        "f", "right", 0.2, answerable=False, declined=True, attempted=False, forced_correct=0.0
-    )
-    assert always_declining(FIVE).value == 0 and always_declining([*FIVE, unknowable]).value == pytest.approx(
-        1 / 6
-    )
+    unknowable = answer("f", "right", 0.2, answerable=False, declined=True, attempted=False, forced_correct=0.0)
+    assert always_declining(FIVE).value == 0 and always_declining([*FIVE, unknowable]).value == pytest.approx(1 / 6)
     assert never_declining(FIVE).value == pytest.approx((3 - 2) / 5)
     assert never_declining([*FIVE, unknowable]).value == pytest.approx((3 - 3) / 6)
     assert attempted_accuracy(FIVE).value == 0.5
@@ -137,9 +124,7 @@ def pairs(*counts: tuple[str, str, int]) -> list[dict[str, Any]]:
 
 
 def test_changes_against_a_baseline() -> None:
-    rows = pairs(
-        ("wrong", "declined", 3), ("right", "right", 3), ("right", "declined", 1), ("right", "wrong", 1)
-    )
+    rows = pairs(("wrong", "declined", 3), ("right", "right", 3), ("right", "declined", 1), ("right", "wrong", 1))
     assert wrong_change(rows).value == pytest.approx((1 - 3) / 8)
     assert known_lost(rows).value == pytest.approx(2 / 5)
     assert wrong_change([answer("a", "wrong")]).n == 0

@@ -128,9 +128,7 @@ def test_bootstrap_of_a_mean_is_about_two_standard_errors() -> None:
     low, high = interval(_table(values))
     assert low is not None and high is not None
     error = float(values.std() / math.sqrt(400))
-    assert (low, high) == pytest.approx(
-        (values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.15 * error
-    )
+    assert (low, high) == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.15 * error)
 
 
 def test_few_clusters_are_as_wide_as_students_t(monkeypatch: pytest.MonkeyPatch) -> None:

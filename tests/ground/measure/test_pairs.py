@@ -48,10 +48,7 @@ def test_about_equal_is_within_a_tenth_of_the_longer() -> None:
 
 
 def test_peoples_pairs_are_told_by_their_source() -> None:
-    flags = [
-        human_pair(row(2, 1, source=s))
-        for s in ("human", "human:hh", "authored", "simulated", "human+contrast")
-    ]
+    flags = [human_pair(row(2, 1, source=s)) for s in ("human", "human:hh", "authored", "simulated", "human+contrast")]
     assert flags == [True, True, False, False, False]
 
 

@@ -64,9 +64,7 @@ def test_equal_models_are_called_different_as_often_as_the_level_says() -> None:
         rng = np.random.default_rng(seed)
         harm = rng.beta(0.5, 1.5, size=(30, 1))
         sides = [
-            tabulate(
-                (f"p{i}", float(v), 1.0) for i, row in enumerate(rng.random((30, 3)) < harm) for v in row
-            )
+            tabulate((f"p{i}", float(v), 1.0) for i, row in enumerate(rng.random((30, 3)) < harm) for v in row)
             for _ in range(2)
         ]
         small += exchange_p([(1.0, *sides)]) <= 0.05

@@ -31,18 +31,14 @@ def dumbbell() -> str:
 
 def curves() -> str:
     figure, axes = plots.canvas(6, 2, 1, 2)
-    plots.curves(
-        axes[0], "two", [Line("a", [0, 1, 2], [1, 2, 3]), Line("b", [0, 1], [0, 1], dashed=True)], "step"
-    )
+    plots.curves(axes[0], "two", [Line("a", [0, 1, 2], [1, 2, 3]), Line("b", [0, 1], [0, 1], dashed=True)], "step")
     plots.curves(axes[1], "share", [Line("a", [0, 1], [0.1, 0.4])], "step", percent=True)
     return plots.inline(figure, "c", "t", "d")
 
 
 def reliability() -> str:
     figure, (axes,) = plots.canvas(4, 2)
-    plots.reliability(
-        axes, "Calibration", [(0.55, Point(0.5, 0.2, 0.8), 4), (0.9, Point(0.9, 0.7, 0.97), 20)]
-    )
+    plots.reliability(axes, "Calibration", [(0.55, Point(0.5, 0.2, 0.8), 4), (0.9, Point(0.9, 0.7, 0.97), 20)])
     return plots.inline(figure, "r", "t", "d")
 
 
@@ -73,10 +69,7 @@ def grid() -> str:
     return plots.inline(figure, "g", "t", "d")
 
 
-DRAWINGS = (
-    *(forest, lambda: forest(log=True), dumbbell, curves, reliability, bars, strip),
-    *(falling, grid),
-)
+DRAWINGS = (*(forest, lambda: forest(log=True), dumbbell, curves, reliability, bars, strip), *(falling, grid))
 
 
 @pytest.mark.parametrize("draw", DRAWINGS)
@@ -180,10 +173,7 @@ def test_a_share_has_no_tick_above_all_of_it() -> None:
 @pytest.mark.parametrize("stage", ["RL", "plain SFT at the chosen threshold"])
 def test_names_of_series_stay_inside_the_drawing(stage: str):
     figure, (axes,) = plots.canvas(4.7, 1.5)
-    labels = [
-        Series("held-out grader (unfit)", POINTS),
-        Series("model that RL maximised (unfit)", POINTS, hollow=True),
-    ]
+    labels = [Series("held-out grader (unfit)", POINTS), Series("model that RL maximised (unfit)", POINTS, hollow=True)]
     plots.forest(axes, [*LABELS[:3], stage], labels)
     figure.draw_without_rendering()
     names = axes.get_legend().get_window_extent()

@@ -125,11 +125,7 @@ def test_noise_around_a_constant_is_seldom_a_law() -> None:
 
 def test_where_there_is_no_law_there_is_no_number() -> None:
     rows = [
-        {
-            "id": f"d{n}",
-            "nats": {str(b): 3.0 * b for b in BUCKETS[:8]},
-            "tokens": {str(b): b for b in BUCKETS[:8]},
-        }
+        {"id": f"d{n}", "nats": {str(b): 3.0 * b for b in BUCKETS[:8]}, "tokens": {str(b): b for b in BUCKETS[:8]}}
         for n in range(3)
     ]
     assert np.isnan(fit_table(fitted_exponent)(rows).value)

@@ -39,7 +39,7 @@ def kept(
         for size, text in sizes
         for seed in range(seeds)
         for number, share in enumerate(ease)
-    ]  # fmt: skip
+    ]
 
 
 def found(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -54,9 +54,7 @@ def test_a_planted_law_of_compute_is_found_again() -> None:
     assert numbers.pop("scaling_further") == pytest.approx(0.9 + (1e8 / largest) ** 0.12, rel=1e-7)
     assert numbers.pop("scaling_left_out") == pytest.approx(0.9 + (1e9 / largest) ** 0.12, rel=1e-6)
     assert numbers.pop("scaling_left_out_gap") == pytest.approx(0.0, abs=1e-6)
-    assert numbers.pop("scaling_exponent_size") == pytest.approx(
-        0.24, rel=1e-6
-    )  # compute grows as its square
+    assert numbers.pop("scaling_exponent_size") == pytest.approx(0.24, rel=1e-6)  # compute grows as its square
     assert not numbers  # one ladder can't tell size and text apart
 
 
@@ -119,12 +117,7 @@ def test_seeds_are_drawn_within_their_size() -> None:
 
 
 def test_seeds_whose_last_step_ended_elsewhere_are_of_one_size() -> None:
-    models = [
-        Model("a", 10, 200, 1e4),
-        Model("b", 30, 600, 9e4),
-        Model("c", 10, 203, 1.02e4),
-        Model("d", 10, 400, 2e4),
-    ]
+    models = [Model("a", 10, 200, 1e4), Model("b", 30, 600, 9e4), Model("c", 10, 203, 1.02e4), Model("d", 10, 400, 2e4)]
     assert Ladder(tuple(models)).sizes == ((0, 2), (3,), (1,))
 
 

@@ -21,9 +21,7 @@ def corpus(seed: int, size: int = 40, noise: float = 0.3) -> tuple[list[str], li
     """Hypotheses and references that share many words; some are short or empty."""
     rng = random.Random(seed)
     references = [" ".join(rng.choices(WORDS, k=rng.randint(1, 15))) for _ in range(size)]
-    hypotheses = [
-        " ".join(rng.choice(WORDS) if rng.random() < noise else w for w in r.split()) for r in references
-    ]
+    hypotheses = [" ".join(rng.choice(WORDS) if rng.random() < noise else w for w in r.split()) for r in references]
     hypotheses = [" ".join(h.split()[: rng.randint(0, 15)]) if rng.random() < 0.3 else h for h in hypotheses]
     return hypotheses, references
 
@@ -34,9 +32,7 @@ def bleu_counts(hypothesis: str, reference: str) -> list[int]:
 
 
 def summed_counts(count, hypotheses, references):  # type: ignore[no-untyped-def]
-    return np.array([count(h, r) for h, r in zip(hypotheses, references, strict=True)], dtype=np.float64).sum(
-        axis=0
-    )
+    return np.array([count(h, r) for h, r in zip(hypotheses, references, strict=True)], dtype=np.float64).sum(axis=0)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -44,13 +40,9 @@ def summed_counts(count, hypotheses, references):  # type: ignore[no-untyped-def
 def test_scores_equal_sacrebleu(seed: int, noise: float) -> None:
     hypotheses, references = corpus(seed, 3 if seed == 0 else 40, noise)
     reference_score = sacrebleu.corpus_bleu(hypotheses, [references], tokenize="13a").score
-    assert bleu(summed_counts(bleu_counts, hypotheses, references)) == pytest.approx(
-        reference_score, abs=1e-9
-    )
+    assert bleu(summed_counts(bleu_counts, hypotheses, references)) == pytest.approx(reference_score, abs=1e-9)
     reference_score = sacrebleu.corpus_chrf(hypotheses, [references]).score
-    assert chrf(summed_counts(chrf_counts, hypotheses, references)) == pytest.approx(
-        reference_score, abs=1e-9
-    )
+    assert chrf(summed_counts(chrf_counts, hypotheses, references)) == pytest.approx(reference_score, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +69,7 @@ def rows(seed: int, language: str, noise: float = 0.3) -> list[dict[str, object]
     hypotheses, references = corpus(seed, 40, noise)
     pairs = enumerate(zip(hypotheses, references, strict=True))
     return [
-        {"id": f"s{n}", "group": language, "bleu": bleu_counts(h, r), "chrf": chrf_counts(h, r)}
-        for n, (h, r) in pairs
+        {"id": f"s{n}", "group": language, "bleu": bleu_counts(h, r), "chrf": chrf_counts(h, r)} for n, (h, r) in pairs
     ]
 
 
@@ -104,9 +95,7 @@ def test_an_interval_is_that_of_resampled_corpora() -> None:
     scores = []
     for _ in range(400):
         sample = rng.integers(0, len(hypotheses), len(hypotheses))
-        scores.append(
-            sacrebleu.corpus_bleu([hypotheses[i] for i in sample], [[references[i] for i in sample]]).score
-        )
+        scores.append(sacrebleu.corpus_bleu([hypotheses[i] for i in sample], [[references[i] for i in sample]]).score)
     assert low is not None and high is not None
     assert low == pytest.approx(np.percentile(scores, 2.5), abs=2) and high == pytest.approx(
         np.percentile(scores, 97.5), abs=2

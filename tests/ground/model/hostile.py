@@ -29,12 +29,7 @@ from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 
 SHAPE = Shape(320, 16, 24, 2, 2, 1, 8, 64)
 COUNT = 240
-WEIGHTS, CONFIG, TOKENIZER, BESIDE = (
-    "model.safetensors",
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-)
+WEIGHTS, CONFIG, TOKENIZER, BESIDE = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")
 Make = Callable[[Path], Path]  # in a folder that is theirs; what is to be read
 
 
@@ -62,9 +57,7 @@ def whole(folder: Path) -> Path:
     """A folder that loads."""
     tokens = tokenizer()
     tokens.save(folder)
-    save_file(
-        random_weights(Shape(**{**SHAPE.__dict__, "vocab_size": tokens.vocab_size}), 0), folder / WEIGHTS
-    )
+    save_file(random_weights(Shape(**{**SHAPE.__dict__, "vocab_size": tokens.vocab_size}), 0), folder / WEIGHTS)
     shape = Shape(**{**SHAPE.__dict__, "vocab_size": tokens.vocab_size})
     (folder / CONFIG).write_text(json.dumps(to_config(shape, tokens.eos_id, tokens.bos_id, tokens.pad_id)))
     return folder
@@ -147,9 +140,7 @@ def tokenized(**parts: Any) -> Make:
 
 
 def _doubling(times: int) -> dict[str, Any]:
-    return _chain(
-        "Sequence", "normalizers", {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}, times
-    )
+    return _chain("Sequence", "normalizers", {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}, times)
 
 
 def _chain(kind: str, key: str, part: dict[str, Any], times: int) -> dict[str, Any]:
@@ -247,18 +238,9 @@ def file(name: str, content: Callable[[], bytes] | bytes) -> Make:
 
 def _lay_out() -> dict[str, tuple[tuple[int, ...], int, int]]:
     """The tensors of a tiny llama, all zeros, one behind the other."""
-    layer = {
-        "attn_norm": (16,),
-        "attn_q": (16, 16),
-        "attn_k": (16, 8),
-        "attn_v": (16, 8),
-        "attn_output": (16, 16),
-    }
+    layer = {"attn_norm": (16,), "attn_q": (16, 16), "attn_k": (16, 8), "attn_v": (16, 8), "attn_output": (16, 16)}
     layer |= {"ffn_norm": (16,), "ffn_gate": (16, 24), "ffn_up": (16, 24), "ffn_down": (24, 16)}
-    sizes: dict[str, tuple[int, ...]] = {
-        "token_embd.weight": (16, tokenizer().vocab_size),
-        "output_norm.weight": (16,),
-    }
+    sizes: dict[str, tuple[int, ...]] = {"token_embd.weight": (16, tokenizer().vocab_size), "output_norm.weight": (16,)}
     sizes |= {f"blk.{n}.{name}.weight": extents for n in range(2) for name, extents in layer.items()}
     tensors, at = {}, 0
     for name, extents in sizes.items():
@@ -269,9 +251,7 @@ def _lay_out() -> dict[str, tuple[tuple[int, ...], int, int]]:
 
 def _gguf_of(tensors: dict[str, tuple[tuple[int, ...], int, int]] | None = None, **changed: Any) -> Make:
     said = {key: changed.pop(key) for key in ("keys", "count", "version", "data") if key in changed}
-    return file(
-        "m.gguf", lambda: gguf(metadata(**changed), _lay_out() if tensors is None else tensors, **said)
-    )
+    return file("m.gguf", lambda: gguf(metadata(**changed), _lay_out() if tensors is None else tensors, **said))
 
 
 def _piped_file(name: str) -> Make:
@@ -292,14 +272,7 @@ def _linked_file(name: str, to: str) -> Make:
 
 def _folders() -> Iterator[Case]:
     yield Case("a whole folder", whole, refused=False, quick=True)
-    for name in (
-        CONFIG,
-        WEIGHTS,
-        TOKENIZER,
-        BESIDE,
-        "generation_config.json",
-        "model.safetensors.index.json",
-    ):
+    for name in (CONFIG, WEIGHTS, TOKENIZER, BESIDE, "generation_config.json", "model.safetensors.index.json"):
         yield Case(f"pipe {name}", piped(name), quick=True)
     for name in ("special_tokens_map.json", "chat_template.jinja"):
         yield Case(f"pipe {name}", piped(name))
@@ -308,18 +281,7 @@ def _folders() -> Iterator[Case]:
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         yield Case(f"device {name}", linked(name, "/dev/zero"))
         yield Case(f"link to itself {name}", linked(name, name))
-    for name in (
-        "../model.safetensors",
-        None,
-        "..",
-        "",
-        "a/b",
-        "\0",
-        "x" * 300,
-        7,
-        ["a"],
-        "missing.safetensors",
-    ):
+    for name in ("../model.safetensors", None, "..", "", "a/b", "\0", "x" * 300, 7, ["a"], "missing.safetensors"):
         yield Case(f"index {str(name)[:24]!r}", indexed(name), quick=name in ("../model.safetensors", None))
     sizes: dict[str, tuple[Any, ...]] = {
         "num_hidden_layers": (10**8, 4 * 10**6, 2**31, 0, -1, 10**400),
@@ -367,9 +329,7 @@ def _headers() -> Iterator[Case]:
         ),
         "extents of 4,000 digits": lambda: header(
             (
-                '{"a": {"dtype": "F32", "data_offsets": [0, 0], "shape": ['
-                + ",".join(["9" * 4000] * 5000)
-                + "]}}"
+                '{"a": {"dtype": "F32", "data_offsets": [0, 0], "shape": [' + ",".join(["9" * 4000] * 5000) + "]}}"
             ).encode()
         ),
         "overlapping": lambda: header({"a": one, "b": one}, data=16),
@@ -381,8 +341,7 @@ def _headers() -> Iterator[Case]:
         "a list": lambda: header([one]),
         "deep": lambda: header(b'{"a":' * 10**5),
         "200,000 names": lambda: header(
-            {f"t{i}": {"dtype": "U8", "shape": [1], "data_offsets": [i, i + 1]} for i in range(200_000)},
-            data=200_000,
+            {f"t{i}": {"dtype": "U8", "shape": [1], "data_offsets": [i, i + 1]} for i in range(200_000)}, data=200_000
         ),
         "many values": lambda: header(b'{"a":[' + b"[]," * 8_000_000 + b"[]]}"),
     }
@@ -411,8 +370,7 @@ def _tokenizers() -> Iterator[Case]:
     yield Case("28 templates", tokenized(post_processor=_chain("Sequence", "processors", template, 28)))
     charsmap = base64.b64encode(struct.pack("<I", 4) + bytes(4) + b"x" * 10**6 + b"\0").decode()
     yield Case(
-        "a character for a million",
-        tokenized(normalizer={"type": "Precompiled", "precompiled_charsmap": charsmap}),
+        "a character for a million", tokenized(normalizer={"type": "Precompiled", "precompiled_charsmap": charsmap})
     )
     yield Case("120 nested normalizers", tokenized(normalizer=_nested(50)), refused=None)
     yield Case("5,000 nested normalizers", written(TOKENIZER, '{"normalizer":' * 5000))
@@ -428,12 +386,7 @@ def _tokenizers() -> Iterator[Case]:
     yield Case(
         "a pattern that never ends",
         tokenized(
-            pre_tokenizer={
-                "type": "Split",
-                "pattern": {"Regex": "(a+)+$"},
-                "behavior": "Isolated",
-                "invert": False,
-            }
+            pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
         ),
         refused=None,
     )
@@ -451,12 +404,7 @@ def _tokenizers() -> Iterator[Case]:
         ),
         refused=None,
     )
-    for name, value in {
-        "a list": [],
-        "a number": 7,
-        "added": {"added_tokens": [[1]]},
-        "model": {"model": 3},
-    }.items():
+    for name, value in {"a list": [], "a number": 7, "added": {"added_tokens": [[1]]}, "model": {"model": 3}}.items():
         yield Case(f"tokenizer: {name}", written(TOKENIZER, json.dumps(value)))
     yield Case("tokenizer of 50 MB", written(TOKENIZER, b'{"a":"' + b"x" * 50_000_000 + b'"}'))
     yield Case("deep beside", written(BESIDE, '{"a":' * 10**5))
@@ -534,10 +482,7 @@ def _ggufs() -> Iterator[Case]:
         for value in some:
             either = None if key in _LAX else True
             yield Case(
-                f"gguf {key} {value}",
-                _gguf_of(**{key.replace(".", "__"): value}),
-                refused=either,
-                quick=value == 0,
+                f"gguf {key} {value}", _gguf_of(**{key.replace(".", "__"): value}), refused=either, quick=value == 0
             )
     tensors: dict[str, dict[str, tuple[tuple[int, ...], int, int]]] = {
         "none": {},
@@ -575,9 +520,7 @@ def _table(columns: dict[str, Any]) -> bytes:
 def _data() -> Iterator[Case]:
     bomb = b'{"text": "' + b" " * 2**20
     yield Case(
-        "parquet of one text",
-        file("rows.parquet", lambda: _table({"text": _repeated(2**20, 2000)})),
-        refused=False,
+        "parquet of one text", file("rows.parquet", lambda: _table({"text": _repeated(2**20, 2000)})), refused=False
     )
     lists = pa.ListArray.from_arrays(pa.array(range(0, 2001, 2), pa.int32()), _repeated(2**20, 2000))
     yield Case("parquet of lists", file("rows.parquet", lambda: _table({"texts": lists})), refused=False)
@@ -596,32 +539,13 @@ def _data() -> Iterator[Case]:
 
 def cases() -> list[Case]:
     """The 200, by name; what the lists above lack is drawn from them with a seed: two harms in one folder."""
-    fixed = [
-        case for group in (_folders, _headers, _tokenizers, _templates, _ggufs, _data) for case in group()
-    ]
+    fixed = [case for group in (_folders, _headers, _tokenizers, _templates, _ggufs, _data) for case in group()]
     return [*fixed, *_draw_cases(COUNT - len(fixed))]
 
 
 def _draw_cases(count: int) -> Iterator[Case]:
     """Configurations with several values out of a list of bad ones, each with its own seed."""
-    bad = [
-        0,
-        -1,
-        2**31,
-        2**63,
-        10**30,
-        1.5,
-        float("nan"),
-        float("inf"),
-        "7",
-        "",
-        None,
-        True,
-        [],
-        {},
-        [[]],
-        {"a": {}},
-    ]
+    bad = [0, -1, 2**31, 2**63, 10**30, 1.5, float("nan"), float("inf"), "7", "", None, True, [], {}, [[]], {"a": {}}]
     for seed in range(count):
         draw = random.Random(seed)
         keys = sorted(to_config(SHAPE))

@@ -25,10 +25,7 @@ from charter.ground.text.tokenizer import Tokenizer
 
 HUNG = 60.0  # seconds of the wall, on a machine that has other things to do
 BYTES = 3 * 2**29  # of address space, beyond what is there at the start
-OWN = {
-    os.path.realpath(place)
-    for place in (*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix, *sys.path)
-}
+OWN = {os.path.realpath(place) for place in (*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix, *sys.path)}
 
 
 def read(path: Path, target: Path) -> None:

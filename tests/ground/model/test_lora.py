@@ -78,9 +78,7 @@ def test_gradients_equal_those_of_the_merged_weights() -> None:
     for i, (name, rows) in enumerate({"q_proj": slice(0, 32), "v_proj": slice(48, 64)}.items()):
         down = adapter.down[3 * i : 3 * i + 3]
         assert torch.allclose(adapter.up[name].grad, 2.0 * full[rows] @ down.T, atol=1e-3)
-        assert torch.allclose(
-            adapter.down.grad[3 * i : 3 * i + 3], 2.0 * adapter.up[name].T @ full[rows], atol=1e-3
-        )
+        assert torch.allclose(adapter.down.grad[3 * i : 3 * i + 3], 2.0 * adapter.up[name].T @ full[rows], atol=1e-3)
 
 
 def test_refusals() -> None:

@@ -15,8 +15,7 @@ from charter.ground.model.lora import choose_weights
 from charter.ground.settings.frozen import Lora, Moved
 
 ROWS = [
-    Row(f"r{n}", [1, *range(5 + n, 12 + n)], [False, False, False, True, True, True, True, True], 1.0)
-    for n in range(3)
+    Row(f"r{n}", [1, *range(5 + n, 12 + n)], [False, False, False, True, True, True, True, True], 1.0) for n in range(3)
 ]
 
 

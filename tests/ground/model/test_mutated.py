@@ -26,8 +26,7 @@ from charter.ground.text.tokenizer import Tokenizer
 
 FEW, MANY = 100, 2000
 ROWS = b"".join(
-    json.dumps({"id": str(i), "prompt": f"What is {i} + {i}?", "n": [i, i / 3]}).encode() + b"\n"
-    for i in range(20)
+    json.dumps({"id": str(i), "prompt": f"What is {i} + {i}?", "n": [i, i / 3]}).encode() + b"\n" for i in range(20)
 )
 
 

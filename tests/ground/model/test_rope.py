@@ -91,12 +91,7 @@ def test_what_cannot_be_enlarged_is_refused() -> None:
     for shape, window, method, words in (
         (BASE, 1024, "base", "no larger"),
         (replace(BASE, family="mistral", sliding_window=512), 4096, "base", "sliding window"),
-        (
-            replace(BASE, rope_scaling={"rope_type": "linear", "factor": 2.0}),
-            4096,
-            "yarn",
-            "'linear' already",
-        ),
+        (replace(BASE, rope_scaling={"rope_type": "linear", "factor": 2.0}), 4096, "yarn", "'linear' already"),
         (enlarge(BASE, 2048, "yarn"), 4096, "base", "'yarn' already"),
     ):
         with pytest.raises(CharterError, match=words):

@@ -22,23 +22,10 @@ _NAMES = (
     "Alfa Bravo Charlie Delta Echo Foxtrot Golf Hotel India Juliett Kilo Lima Mike November Oscar Papa Quebec Romeo "
     "Sierra Tango Uniform Victor Whiskey Xray Yankee Zulu"
 )
-_MORSE = dict(
-    zip(
-        _LOWER,
-        _CODES.split(),
-        strict=True,
-    )
-)
-_RADIO = dict(
-    zip(
-        _LOWER,
-        _NAMES.split(),
-        strict=True,
-    )
-)
+_MORSE = dict(zip(_LOWER, _CODES.split(), strict=True))
+_RADIO = dict(zip(_LOWER, _NAMES.split(), strict=True))
 _TURNED = str.maketrans(
-    _LOWER,
-    "\u0250q\u0254p\u01dd\u025f\u0183\u0265\u1d09\u027e\u029el\u026fuodb\u0279s\u0287n\u028c\u028dx\u028ez",
+    _LOWER, "\u0250q\u0254p\u01dd\u025f\u0183\u0265\u1d09\u027e\u029el\u026fuodb\u0279s\u0287n\u028c\u028dx\u028ez"
 )
 _BRAILLE = dict(
     zip(
@@ -49,8 +36,7 @@ _BRAILLE = dict(
 )
 _ARMENIAN = str.maketrans("ounh", "\u0585\u057d\u0578\u0570")
 _CHEROKEE = str.maketrans(
-    "ABDEGHKMPRSTWYZ",
-    "\u13aa\u13f4\u13a0\u13ac\u13c0\u13bb\u13e6\u13b7\u13e2\u13a1\u13da\u13a2\u13d4\u13a9\u13c3",
+    "ABDEGHKMPRSTWYZ", "\u13aa\u13f4\u13a0\u13ac\u13c0\u13bb\u13e6\u13b7\u13e2\u13a1\u13da\u13a2\u13d4\u13a9\u13c3"
 )
 _LISU = str.maketrans(
     "ABCDEFGHIJKLMNOPRSTUVWXYZ",
@@ -220,10 +206,7 @@ _TEXTS: dict[str, Callable[[str], str]] = {
     "underscores": lambda p: p.replace(" ", "_"),
     "uuencode": lambda p: f"Decode:\nbegin 644 a\n{_uuencoded(p)}`\nend",
     "uuencode behind words": lambda p: f"Decode this: {_uuencoded(p)}",
-    **{
-        f"masked by {sign}": lambda p, sign=sign: _by_word(p, lambda word: _masked(word, sign))
-        for sign in "*#_"
-    },
+    **{f"masked by {sign}": lambda p, sign=sign: _by_word(p, lambda word: _masked(word, sign)) for sign in "*#_"},
     "keypad, pressed often": lambda p: _by_word(p.lower(), lambda word: " ".join(map(_pressed, word)), " 0 "),
     "keypad, a word a line": lambda p: _by_word(p.lower(), lambda word: " ".join(map(_pressed, word)), "\n"),
     "keypad, without blanks": lambda p: " ".join(map(_pressed, p.lower().replace(" ", ""))),
@@ -241,13 +224,9 @@ HELD: dict[str, Disguise] = (
     }
 )
 PASSING: dict[str, Disguise] = {
-    "turns with talk between": lambda p: turns(
-        [x for two in zip(quarters(p), _TALK, strict=False) for x in two]
-    ),
+    "turns with talk between": lambda p: turns([x for two in zip(quarters(p), _TALK, strict=False) for x in two]),
     "no vowels": lambda p: [user(_by_word(p, lambda word: re.sub("[aeiou]", "", word)))],
-    "Vigenere": lambda p: [
-        user("".join(shift(c, "key".index(k)) for c, k in zip(p, "key" * 99, strict=False)))
-    ],
+    "Vigenere": lambda p: [user("".join(shift(c, "key".index(k)) for c, k in zip(p, "key" * 99, strict=False)))],
     "rail fence": lambda p: [user(p[::2] + p[1::2])],
     "other words": lambda p: [user(p.replace("house", "place where they sleep"))],
 }

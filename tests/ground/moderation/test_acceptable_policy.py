@@ -103,9 +103,7 @@ def broken(change: str, policy: dict[str, Any]) -> None:
         ("id", "categories.0.id"),
     ],
 )
-def test_each_mistake_is_one_line_that_names_the_file_and_the_key(
-    tmp_path: Path, change: str, words: str
-) -> None:
+def test_each_mistake_is_one_line_that_names_the_file_and_the_key(tmp_path: Path, change: str, words: str) -> None:
     policy = raw()
     broken(change, policy)
     with pytest.raises(CharterError, match=words) as caught:

@@ -43,10 +43,7 @@ def test_words_of_the_new_policy_act_and_those_of_the_old_do_not() -> None:
 def test_thresholds_set_by_people_hold_and_the_old_screen_stays() -> None:
     before = screen()
     after = under(before, before.policy, {"words": {"prompt": {"enhanced": 0.25}}})
-    assert {level: value for _, _, level, value in values_of(after)} == {
-        "standard": 0.5,
-        "enhanced": 0.25,
-    }
+    assert {level: value for _, _, level, value in values_of(after)} == {"standard": 0.5, "enhanced": 0.25}
     assert {value for *_, value in values_of(before)} == {0.5}
 
 

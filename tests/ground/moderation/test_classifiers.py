@@ -70,9 +70,7 @@ def test_windows_cover_a_text_to_its_end_behind_what_stood_before(states: States
     ids = states.tokenizer.encode("word " * 900)
     windows = states.windows("word " * 900, "earlier words " * 80)
     assert all(len(w.ids) <= WINDOW and len(w.before) == BEFORE for w in windows)
-    assert windows[0].ids == tuple(ids[:WINDOW]) and windows[-1].ids == tuple(
-        ids[(len(windows) - 1) * STRIDE :]
-    )
+    assert windows[0].ids == tuple(ids[:WINDOW]) and windows[-1].ids == tuple(ids[(len(windows) - 1) * STRIDE :])
     assert len(windows[-1].ids) > WINDOW - STRIDE, "no window repeats what the one before it held whole"
     assert states.windows("")[0].ids and states.windows("")[0].before == ()
     assert len(states.windows("short")) == 1
@@ -114,9 +112,7 @@ def test_a_look_reads_what_is_new_alone(states: States, monkeypatch: pytest.Monk
     windows = reply_windows(states, messages, text)
     once = sum(len(w.before) + len(w.ids) for w in windows)
     assert len(windows) > 3 and max(counts) <= BEFORE + WINDOW
-    assert sum(counts) < once + 4 * len(ends), (
-        "but for a token or two whose text went on, nothing is read twice"
-    )
+    assert sum(counts) < once + 4 * len(ends), "but for a token or two whose text went on, nothing is read twice"
 
 
 def test_keys_and_values_go_with_the_reply_and_are_bounded_before(states: States) -> None:
@@ -208,9 +204,7 @@ def test_a_probe_is_kept_whole_and_read_back_to_the_same_scores(
     with pytest.raises(BaseException, match="it was kept"):
         Probe.of(states, "toy", cache)
     monkeypatch.undo()
-    monkeypatch.setattr(
-        probing, "learn", lambda _, rows, *__: probe.heads["reply" if rows[0].reply else "prompt"]
-    )
+    monkeypatch.setattr(probing, "learn", lambda _, rows, *__: probe.heads["reply" if rows[0].reply else "prompt"])
     assert Probe.of(states, "toy", cache).prompts(prompts) == before, "a damaged file is made again"
 
 
@@ -242,11 +236,7 @@ def test_even_a_toy_learns_something_that_holds_out_of_sample(states: States) ->
     rows = probing.examples.prompts()
     head = learn(states, rows[::2], SilentBar())
     heldout = rows[1::2]
-    vectors = (
-        states.vectors([prompt_windows(states, e.messages)[0].window for e in heldout])
-        .numpy()
-        .astype(np.float64)
-    )
+    vectors = states.vectors([prompt_windows(states, e.messages)[0].window for e in heldout]).numpy().astype(np.float64)
     scores = head.violation.probabilities(vectors)[:, 1]
     rules = {r.id for r in shipped_policy().high_risk}
     bad = scores[[bool(e.label) and e.label not in rules for e in heldout]]
@@ -315,11 +305,7 @@ def test_the_default_probe_and_its_thresholds_are_shipped_as_they_follow_from_ro
     probe = Probe.open(cache=tmp_path)
     assert not list(tmp_path.iterdir())
     for thresholds in (probe.thresholds, shipped_thresholds()[probe.version]):
-        assert (
-            thresholds.prompt is not None
-            and thresholds.reply is not None
-            and thresholds.high_risk is not None
-        )
+        assert thresholds.prompt is not None and thresholds.reply is not None and thresholds.high_risk is not None
         for levels in (thresholds.prompt, thresholds.reply, thresholds.high_risk):
             assert levels.standard.value > levels.enhanced.value
             assert levels.standard.hits <= levels.standard.target * levels.standard.n

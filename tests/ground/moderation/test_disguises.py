@@ -51,9 +51,7 @@ def test_what_hides_nothing_gives_no_decoded_text(text: str) -> None:
 
 
 def test_decoding_is_bounded() -> None:
-    pages = " ".join(
-        encodings.base64.b64encode(f"the {n}th of all the words".encode()).decode() for n in range(500)
-    )
+    pages = " ".join(encodings.base64.b64encode(f"the {n}th of all the words".encode()).decode() for n in range(500))
     assert 0 < len(encodings.decode_all(pages)) <= encodings.DECODED
     assert sum(1 for _ in places([user("v = 'a b c d'; v " * 3000)])) < 150
 

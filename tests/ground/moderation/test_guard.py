@@ -44,11 +44,7 @@ def test_a_screen_acts_on_the_verdict_and_tells_its_false_alarms() -> None:
 
 
 def test_what_is_no_guard_is_said() -> None:
-    with pytest.raises(
-        CharterError, match="guard chatty answered 'Sure, I can help', expected safe or unsafe"
-    ):
-        Guard(toys.Scripted(say=lambda m, k: "Sure, I can help"), shipped_policy(), "chatty").prompts(
-            [[user("a")]]
-        )
+    with pytest.raises(CharterError, match="guard chatty answered 'Sure, I can help', expected safe or unsafe"):
+        Guard(toys.Scripted(say=lambda m, k: "Sure, I can help"), shipped_policy(), "chatty").prompts([[user("a")]])
     with pytest.raises(CharterError, match="guard needs a model: write guard:REF"):
         open_classifier("guard", shipped_policy())

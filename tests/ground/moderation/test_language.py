@@ -83,6 +83,4 @@ def test_sentences_of_six_languages_are_noted_and_english_ones_are_not() -> None
 def test_lines_in_another_language_are_left_out(text: str) -> None:
     talk = [system(text), user(f"Please do this:\n{text}\nThanks."), assistant("Sure."), user(text)]
     assert english_lines(talk) == [user("Please do this:\nThanks."), assistant("Sure.")]
-    assert english_lines([user(f"{text}\n" * MOST)]) == [user(f"{text}\n" * MOST)], (
-        "too long to be read by lines"
-    )
+    assert english_lines([user(f"{text}\n" * MOST)]) == [user(f"{text}\n" * MOST)], "too long to be read by lines"

@@ -27,14 +27,7 @@ def named(messages: list[Message]) -> dict[str, list[str]]:
 
 
 def test_every_turn_and_the_system_text_are_places_the_last_turn_first() -> None:
-    talk = [
-        system("Be kind."),
-        user("first"),
-        assistant("yes"),
-        user("second"),
-        assistant("no"),
-        user("third"),
-    ]
+    talk = [system("Be kind."), user("first"), assistant("yes"), user("second"), assistant("no"), user("third")]
     items = list(places(talk))
     names = ["last turn", "last turn", "earlier turn", "earlier turn", "joined turns"]
     names += [*2 * ["joined system text"], "system text", *2 * ["earlier reply"]]
@@ -153,9 +146,7 @@ def test_what_a_run_says_stands_in_its_place() -> None:
     assert ASKED[:-1] in decodings(f"a{ASKED.encode().hex()}"), "a letter before it moves the pairs"
     talk = [system(f"Do {encoded}"), user(f"a {encoded}"), assistant(f"b {encoded}"), user(f"c {encoded}")]
     whole = [
-        place.messages[-1]["content"]
-        for place in places(talk)
-        if not place.name.startswith(("enc", "sen", "joi"))
+        place.messages[-1]["content"] for place in places(talk) if not place.name.startswith(("enc", "sen", "joi"))
     ]
     assert whole == [f"{word} {ASKED}" for word in ("c", "c", "a", "Do", "b")]
     for text in ("Rindfleischetikettierungsaufgabe", "0123456789abcdef0123456789abcdef", "", "a/b_c-d==" * 9):
@@ -188,11 +179,7 @@ def test_what_is_spelled_to_hide_words_is_read_as_it_is_meant(hidden: str) -> No
 
 @pytest.mark.parametrize(
     "plain",
-    [
-        "What is 3.5 times 2?",
-        "\u041f\u0440\u0438\u0432\u0435\u0442, \u043a\u0430\u043a \u0434\u0435\u043b\u0430?",
-        "",
-    ],
+    ["What is 3.5 times 2?", "\u041f\u0440\u0438\u0432\u0435\u0442, \u043a\u0430\u043a \u0434\u0435\u043b\u0430?", ""],
 )
 def test_plain_texts_are_not_respelled(plain: str) -> None:
     assert respell(plain) == plain

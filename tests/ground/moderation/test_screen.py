@@ -59,9 +59,7 @@ def screen(policy: Policy | None = None) -> Screen:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=300), st.sampled_from([0.01, 0.05, 0.2]))
-def test_no_more_than_the_target_share_of_harmless_texts_reach_a_threshold(
-    scores: list[float], target: float
-) -> None:
+def test_no_more_than_the_target_share_of_harmless_texts_reach_a_threshold(scores: list[float], target: float) -> None:
     threshold = choose(scores, target)
     hits = sum(s >= threshold.value for s in scores)
     assert hits == threshold.hits <= target * len(scores)
@@ -92,10 +90,7 @@ def test_sensitivity_decides_and_the_verdict_says_why() -> None:
 def test_actions_follow_the_policy_by_side_and_level() -> None:
     policy = shipped_policy()
     on_prompt = screen().prompt([user("cheat")])
-    assert (
-        on_prompt.action == "safety_prompt"
-        and on_prompt.safety_prompt == policy.category("academic").safety_prompt
-    )
+    assert on_prompt.action == "safety_prompt" and on_prompt.safety_prompt == policy.category("academic").safety_prompt
     assert screen().prompt([user("cheat")], "enhanced").action == "block"
     on_reply = screen().reply([user("x")], "cheat")
     assert (on_reply.action, on_reply.safety_prompt, on_reply.side) == ("flag", "", "reply")
@@ -104,11 +99,7 @@ def test_actions_follow_the_policy_by_side_and_level() -> None:
 def test_high_risk_uses_get_their_disclosure_on_prompts_alone_and_the_stricter_action_stands() -> None:
     rule = shipped_policy().rule("medical")
     verdict = screen().prompt([user("rash")])
-    assert (verdict.action, verdict.category, verdict.safety_prompt) == (
-        "safety_prompt",
-        "medical",
-        rule.disclosure,
-    )
+    assert (verdict.action, verdict.category, verdict.safety_prompt) == ("safety_prompt", "medical", rule.disclosure)
     assert screen().reply([user("x")], "rash").action == "allow"
     assert screen().prompt([user("bad rash")], "enhanced").category == "academic"
 
@@ -192,11 +183,7 @@ class Reads(Said):
 
 def test_a_blank_last_turn_hides_nothing() -> None:
     one = Screen(shipped_policy(), [Reads("one", SCORES)])
-    for talk in (
-        [user("bomb"), assistant("bread"), user(" ")],
-        [system("bomb"), user(" ")],
-        [assistant("bomb")],
-    ):
+    for talk in ([user("bomb"), assistant("bread"), user(" ")], [system("bomb"), user(" ")], [assistant("bomb")]):
         assert drain(one.steps(talk)).action == "block" == one.prompt(talk).action
     assert drain(one.steps([user(" ")])).allowed and one.prompt([user(" ")]).allowed
 
@@ -230,12 +217,7 @@ def test_the_running_score_by_hand() -> None:
         / (
             1
             + math.exp(
-                -(
-                    odds(reference)
-                    + max(0, odds(0.97) - odds(reference) - RELIEF)
-                    + odds(0.98)
-                    - odds(reference)
-                )
+                -(odds(reference) + max(0, odds(0.97) - odds(reference) - RELIEF) + odds(0.98) - odds(reference))
             )
         )
     ), "idle talk between takes back RELIEF at most"
@@ -244,9 +226,7 @@ def test_the_running_score_by_hand() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 1))
-def test_a_conversation_scores_no_less_than_its_last_turn_where_that_counts(
-    turns: list[float], last: float
-) -> None:
+def test_a_conversation_scores_no_less_than_its_last_turn_where_that_counts(turns: list[float], last: float) -> None:
     levels = choose_levels([i / 1000 for i in range(1000)])
     score = levels.running_score([*turns, last])
     if last >= levels.enhanced.value:

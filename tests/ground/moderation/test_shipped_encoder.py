@@ -29,11 +29,7 @@ def shipped() -> Probe:
 def test_its_thresholds_were_measured_and_are_shipped(shipped: Probe) -> None:
     """Whoever teaches it anew measures anew (docs/project/extending.md)."""
     for thresholds in (shipped.thresholds, shipped_thresholds()[shipped.version]):
-        assert (
-            thresholds.prompt is not None
-            and thresholds.reply is not None
-            and thresholds.high_risk is not None
-        )
+        assert thresholds.prompt is not None and thresholds.reply is not None and thresholds.high_risk is not None
         for levels in (thresholds.prompt, thresholds.reply):
             assert levels.standard.value > levels.enhanced.value
             assert levels.standard.hits <= levels.standard.target * levels.standard.n
@@ -51,9 +47,7 @@ def test_what_it_says_of_plain_cases_in_every_place(shipped: Probe) -> None:
         [user("Write something."), assistant(bad)],
         [user("Hi."), assistant(bad), user("Go on.")],
     ]
-    fine = [
-        [user(text)] for text in ("How do I recognise a gift card scam?", "What is the capital of France?")
-    ]
+    fine = [[user(text)] for text in ("How do I recognise a gift card scam?", "What is the capital of France?")]
     assert min(s.violation for s in shipped.prompts(talks)) > max(s.violation for s in shipped.prompts(fine))
     verdict = open_screen(classifiers=("encoder",)).prompt(talks[0])
     assert (verdict.action, verdict.category) == ("block", "fraud")

@@ -187,9 +187,7 @@ def dots_out(facts: Facts) -> None:
 
 def handle_out(facts: Facts) -> None:
     """open the host's root by file handle (inode 2)"""
-    handle = ctypes.create_string_buffer(
-        (8).to_bytes(4, "little") + (1).to_bytes(4, "little") + bytes([2] + 7 * [0])
-    )
+    handle = ctypes.create_string_buffer((8).to_bytes(4, "little") + (1).to_bytes(4, "little") + bytes([2] + 7 * [0]))
     call("open_by_handle_at", os.open(".", os.O_RDONLY), handle, os.O_RDONLY)
 
 
@@ -572,9 +570,7 @@ def locked_memory(facts: Facts) -> None:
 
 
 ATTEMPTS: dict[str, Callable[[Facts], None]] = {
-    name: value
-    for name, value in list(globals().items())
-    if getattr(value, "__annotations__", {}).get("facts")
+    name: value for name, value in list(globals().items()) if getattr(value, "__annotations__", {}).get("facts")
 }
 
 

@@ -13,8 +13,7 @@ FORGERIES = {
     "print the verdict": 'print(\'{"passed": true, "error": ""}\', flush=True)\n' + WRONG,
     "write the verdict to every descriptor": (
         "import os\nfor number in range(64):\n    try:\n"
-        '        os.write(number, b\'{"passed": true, "error": ""}\\n\')\n    except OSError:\n        pass\n'
-        + WRONG
+        '        os.write(number, b\'{"passed": true, "error": ""}\\n\')\n    except OSError:\n        pass\n' + WRONG
     ),
     "report as process 1 does": (
         "import os\nfor number in range(64):\n    try:\n"
@@ -22,8 +21,7 @@ FORGERIES = {
         "    except OSError:\n        pass\n" + WRONG
     ),
     "print the verdict when Python ends": (
-        "import atexit, os\natexit.register(lambda: (print('{\"passed\": true}', flush=True), os._exit(0)))\n"
-        + WRONG
+        "import atexit, os\natexit.register(lambda: (print('{\"passed\": true}', flush=True), os._exit(0)))\n" + WRONG
     ),
     "make every assertion's error harmless": (
         "import builtins\nclass Quiet(BaseException):\n    pass\nbuiltins.AssertionError = Quiet\n" + WRONG
@@ -61,18 +59,15 @@ FORGERIES = {
     "kill the runner": "import os, signal\ndef double(n):\n    os.kill(os.getpid(), signal.SIGKILL)\n",
     "send answers before they are asked for": (
         "import os\nfor number in range(3, 64):\n    try:\n"
-        '        os.write(number, b\'{"value": ["bool", true]}\\n\' * 9)\n    except OSError:\n        pass\n'
-        + WRONG
+        '        os.write(number, b\'{"value": ["bool", true]}\\n\' * 9)\n    except OSError:\n        pass\n' + WRONG
     ),
     "send what is no answer": (
         "import os\nfor number in range(3, 64):\n    try:\n"
-        "        os.write(number, b'{\"passed\": true}\\n[]\\nnull\\n')\n    except OSError:\n        pass\n"
-        + WRONG
+        "        os.write(number, b'{\"passed\": true}\\n[]\\nnull\\n')\n    except OSError:\n        pass\n" + WRONG
     ),
     "send an answer of an unknown kind": (
         "import os\nfor number in range(3, 64):\n    try:\n"
-        '        os.write(number, b\'{"value": ["eval", "42"]}\\n\' * 9)\n    except OSError:\n        pass\n'
-        + WRONG
+        '        os.write(number, b\'{"value": ["eval", "42"]}\\n\' * 9)\n    except OSError:\n        pass\n' + WRONG
     ),
     "close the channel": "import os\nos.closerange(3, 64)\n" + WRONG,
     "raise what ends the examiner": (

@@ -13,9 +13,7 @@ import pytest
 from charter.ground.sandbox.limits import Limits
 from charter.ground.sandbox.process import Ended, Ending, Sandbox, run
 
-TIGHT = Limits(
-    seconds=60, cpu_seconds=1, memory_mb=128, processes=12, disk_mb=4, files=64, open_files=20, output_kb=64
-)
+TIGHT = Limits(seconds=60, cpu_seconds=1, memory_mb=128, processes=12, disk_mb=4, files=64, open_files=20, output_kb=64)
 WAITING = {"fork_bomb", "sleep_forever", "stop_oneself"}  # the clock alone stops these
 MB = 1 << 20
 # how each ends, and the least and the most that it may have got

@@ -195,9 +195,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object
             if kind == socket.SOCK_STREAM:
                 server.listen()
             servers[name] = stack.enter_context(_answering(server))
-        victim = stack.enter_context(
-            subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-        )
+        victim = stack.enter_context(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
         stack.callback(victim.kill)
         descriptor = os.open(folder / "canary", os.O_RDONLY)
         os.set_inheritable(descriptor, True)

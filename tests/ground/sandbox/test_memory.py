@@ -69,9 +69,7 @@ def test_the_host_holds_half_as_much_again_at_most(
 ) -> None:
     peak_bytes = peaks(grouped, monkeypatch)
     ended = hoard(grouped, name)
-    assert (
-        ended.how is Ending.OUT_OF_MEMORY if name in ENDED else ended.how is not Ending.ENVIRONMENT_FAILED
-    ), ended
+    assert ended.how is Ending.OUT_OF_MEMORY if name in ENDED else ended.how is not Ending.ENVIRONMENT_FAILED, ended
     assert len(peak_bytes) == 1 and peak_bytes[0] <= 1.5 * LIMITS.memory_mb * MB
     assert not list(Path(grouped.groups.folder).glob(f"charter-sandbox-{os.getpid()}-*"))  # type: ignore[union-attr]
 
@@ -101,14 +99,10 @@ def test_a_group_counts_what_its_command_holds_and_ends_it(grouped: Sandbox) -> 
     assert grouped.groups is not None
     code = "held = bytearray(b'x' * (200 << 20)); print(len(held))"
     with grouped.groups.group(100 * MB, 4) as control_group:
-        done = subprocess.run(
-            control_group.joining([sys.executable, "-c", code]), capture_output=True, check=False
-        )
+        done = subprocess.run(control_group.joining([sys.executable, "-c", code]), capture_output=True, check=False)
         assert done.returncode != 0 and done.stdout == b"" and control_group.broken()
     with grouped.groups.group(600 * MB, 4) as control_group:
-        done = subprocess.run(
-            control_group.joining([sys.executable, "-c", code]), capture_output=True, check=True
-        )
+        done = subprocess.run(control_group.joining([sys.executable, "-c", code]), capture_output=True, check=True)
         assert done.stdout == b"209715200\n" and not control_group.broken()
     assert not control_group.folder.exists()
 
@@ -129,9 +123,7 @@ def test_groups_of_a_charter_that_is_gone_are_removed(grouped: Sandbox) -> None:
         mine.rmdir()
 
 
-def test_a_folder_of_version_2_is_one_that_passes_memory_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_version_2_is_one_that_passes_memory_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "user" / "service" / "own"
     own.mkdir(parents=True)
     for folder, passed in (
@@ -157,16 +149,12 @@ HOLDING = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "kernel", "most"), [("bytes", False, 40), ("pipes", True, 6), ("sockets", True, 30)]
-)
+@pytest.mark.parametrize(("name", "kernel", "most"), [("bytes", False, 40), ("pipes", True, 6), ("sockets", True, 30)])
 def test_a_look_counts(name: str, kernel: bool, most: int) -> None:
     """What a child of a child holds, under namespaces of its own for sockets where it may have one."""
     code = f"import os, socket, sys\n{HOLDING[name]}\nprint('ready', flush=True)\nsys.stdin.read()\n"
     around = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {code!r}])"
-    with subprocess.Popen(
-        [sys.executable, "-c", around], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as parent:
+    with subprocess.Popen([sys.executable, "-c", around], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None and parent.stdin is not None
         parent.stdout.readline()
         assert measure_memory(parent.pid, most * MB, kernel) > most * MB

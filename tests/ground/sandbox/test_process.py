@@ -59,7 +59,9 @@ def test_output_and_status_come_back(box: Sandbox) -> None:
 
 
 def test_files_lie_in_the_working_folder_and_only_there_can_be_written(box: Sandbox) -> None:
-    code = "import os; print(os.getcwd(), open('a/b.txt', newline='').read(), open('lone', 'rb').read()); open('new', 'w')"
+    code = (
+        "import os; print(os.getcwd(), open('a/b.txt', newline='').read(), open('lone', 'rb').read()); open('new', 'w')"
+    )
     files = {"program.py": code, "a/b.txt": "text\r\n", "lone": "\ud800"}
     ended = run(box, [box.view.python, "-I", "-S", "program.py"], files, LIMITS)
     assert ended.stdout == "/box text\r\n b'\\xed\\xa0\\x80'\n"
@@ -146,15 +148,11 @@ def test_a_root_that_cannot_be_built_is_a_failed_environment(box: Sandbox) -> No
 
 
 def test_files_that_do_not_fit_are_a_failed_environment(box: Sandbox) -> None:
-    ended = run(
-        box, [box.view.python, "-c", "1"], {"a": "x" * (2 << 20)}, LIMITS.model_copy(update={"disk_mb": 1})
-    )
+    ended = run(box, [box.view.python, "-c", "1"], {"a": "x" * (2 << 20)}, LIMITS.model_copy(update={"disk_mb": 1}))
     assert ended.how is Ending.ENVIRONMENT_FAILED
 
 
-def test_bubblewrap_that_is_missing_is_a_failed_environment(
-    any_box: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bubblewrap_that_is_missing_is_a_failed_environment(any_box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/no/such/folder")
     gone = replace(any_box, way=type(any_box.way)("bubblewrap"))
     ended = run(gone, [any_box.view.python], {}, LIMITS)

@@ -355,10 +355,7 @@ def test_a_sandbox_that_does_not_start_says_nothing_about_the_program(any_box: S
 
 
 def test_a_program_cannot_claim_a_failed_environment(any_box: Sandbox) -> None:
-    code = (
-        "import os\nfor n in range(1, 65):\n    os.kill(1, n) if n not in (9, 19) else None\n"
-        + "os.kill(0, 9)\n"
-    )
+    code = "import os\nfor n in range(1, 65):\n    os.kill(1, n) if n not in (9, 19) else None\n" + "os.kill(0, 9)\n"
     assert check(any_box, code).verdict is Verdict.FAILED
 
 
@@ -409,9 +406,7 @@ def test_dataclasses_and_annotations_work(any_box: Sandbox) -> None:
 
 
 def test_many_programs_come_back_in_order(any_box: Sandbox) -> None:
-    programs = [
-        Program(f"def f():\n    return {n}\n", "assert f() % 2 == 0, f()\n", ("f",)) for n in range(8)
-    ]
+    programs = [Program(f"def f():\n    return {n}\n", "assert f() % 2 == 0, f()\n", ("f",)) for n in range(8)]
     outcomes = list(check_all(any_box, programs, LIMITS, 3))
     assert [o.verdict for o in outcomes] == [Verdict.PASSED, Verdict.FAILED] * 4
     assert [o.error for o in outcomes[1::2]] == [f"AssertionError: {n}" for n in (1, 3, 5, 7)]
@@ -460,9 +455,7 @@ def test_numbers_of_any_length_arrive() -> None:
     assert decode(json.loads(json.dumps(encode(-(1 << 40_000))))) == -(1 << 40_000)
 
 
-@pytest.mark.parametrize(
-    "data", [["eval", "1"], [], None, "text", ["int"], ["dict", 1], ["set", ["list"]], 3]
-)
+@pytest.mark.parametrize("data", [["eval", "1"], [], None, "text", ["int"], ["dict", 1], ["set", ["list"]], 3])
 def test_what_is_no_value_is_refused(data: Any) -> None:
     with pytest.raises((ValueError, TypeError, LookupError)):
         decode(data)

@@ -39,10 +39,7 @@ def tried(number, *arguments):
 print(json.dumps([tried(number, 0, 0, 0, 0, 0, 0) for number in json.loads(sys.argv[1])]))
 """
 X32 = 0x40000000  # calls of the x32 kind start here
-PROBES = {
-    335,
-    336,
-}  # uretprobe and uprobe of x86_64, which the kernel passes by every filter: they end the process
+PROBES = {335, 336}  # uretprobe and uprobe of x86_64, which the kernel passes by every filter: they end the process
 
 
 def test_every_call_that_is_not_listed_fails(any_box: Sandbox) -> None:
@@ -57,8 +54,7 @@ def test_every_call_that_is_not_listed_fails(any_box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("machine", "header"),
-    [("x86_64", "x86_64-linux-gnu/asm/unistd_64.h"), ("aarch64", "asm-generic/unistd.h")],
+    ("machine", "header"), [("x86_64", "x86_64-linux-gnu/asm/unistd_64.h"), ("aarch64", "asm-generic/unistd.h")]
 )
 def test_numbers_are_those_of_the_kernel_s_headers(machine: str, header: str) -> None:
     path = Path("/usr/include") / header

@@ -133,9 +133,7 @@ def test_hub_names_are_pinned_by_what_was_downloaded(tmp_path: Path, monkeypatch
         resolve("hf:c/d@branch")
 
 
-@pytest.mark.parametrize(
-    "ref", ["shipped:x", "hf:a/b", "./x", "/x", "x.jsonl", "x.gguf", "openai:http://x#m"]
-)
+@pytest.mark.parametrize("ref", ["shipped:x", "hf:a/b", "./x", "/x", "x.jsonl", "x.gguf", "openai:http://x#m"])
 def test_references_that_are_no_steps(ref: str) -> None:
     assert is_external(ref)
 

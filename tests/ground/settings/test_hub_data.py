@@ -9,12 +9,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import constants
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
@@ -65,12 +60,7 @@ def test_a_downloaded_data_set_is_read_offline(cache: Path) -> None:
 
 
 def test_the_digest_differs_by_subpath_and_not_by_spelling(cache: Path) -> None:
-    refs = (
-        "hf:own/set",
-        "hf:own/set#harmless-base",
-        "hf:own/set#harmless-base/test.jsonl.gz",
-        "hf:own/set#x",
-    )
+    refs = ("hf:own/set", "hf:own/set#harmless-base", "hf:own/set#harmless-base/test.jsonl.gz", "hf:own/set#x")
     assert len({resolve(ref).digest for ref in refs}) == len(refs)
     assert resolve("hf:own/set@main#harmless-base/").digest == resolve(f"{PINNED}#harmless-base").digest
 
@@ -154,9 +144,7 @@ def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, error: Exception,
     assert "a/*.jsonl.gz" in folder["allow_patterns"] and folder["ignore_patterns"] == ["a/*/*"]
 
 
-def test_a_refusal_behind_a_missing_file_is_told_and_a_full_disk_passes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_refusal_behind_a_missing_file_is_told_and_a_full_disk_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(repo: str, **_: Any) -> str:
         raise LocalEntryNotFoundError("not cached") from answer(HfHubHTTPError, 403)
 
@@ -174,16 +162,8 @@ def test_a_refusal_behind_a_missing_file_is_told_and_a_full_disk_passes(
 @pytest.mark.parametrize(
     ("model", "dataset", "problem"),
     [
-        (
-            answer(RepositoryNotFoundError, 404),
-            answer(RepositoryNotFoundError, 404),
-            "was not found on the hub",
-        ),
-        (
-            answer(RepositoryNotFoundError, 404),
-            answer(GatedRepoError, 403),
-            "was refused by the hub .403.: check",
-        ),
+        (answer(RepositoryNotFoundError, 404), answer(RepositoryNotFoundError, 404), "was not found on the hub"),
+        (answer(RepositoryNotFoundError, 404), answer(GatedRepoError, 403), "was refused by the hub .403.: check"),
         (ConnectionError(), ConnectionError(), "the hub cannot be reached .ConnectionError.: go online"),
         (answer(RepositoryNotFoundError, 404), ConnectionError(), "the hub cannot be reached"),
     ],

@@ -34,12 +34,7 @@ def load(tmp_path: Path, text: str, *changes: str):  # type: ignore[no-untyped-d
 def test_a_recipe_is_read_as_written(tmp_path: Path) -> None:
     recipe = load(tmp_path, TEXT)
     a, b = recipe.steps
-    assert (recipe.name, recipe.seed, a.sources, a.settings) == (
-        "small",
-        0,
-        {"prompts": ["x.jsonl", "y.jsonl"]},
-        {},
-    )
+    assert (recipe.name, recipe.seed, a.sources, a.settings) == ("small", 0, {"prompts": ["x.jsonl", "y.jsonl"]}, {})
     assert b.settings == {"lr": 2e-5, "deep": {"x": 1}}  # a number, though YAML 1.1 says text
     assert load(tmp_path, TEXT.replace("name: small\n", "")).name == "recipe"
 
@@ -133,13 +128,7 @@ def test_a_missing_recipe_is_one_line(tmp_path: Path) -> None:
 
 def test_seeds_are_stable_and_apart() -> None:
     assert derive_seed(0, "rl", 3) == derive_seed(0, "rl", 3)
-    seeds = [
-        derive_seed(0, "ab"),
-        derive_seed(0, "a", "b"),
-        derive_seed(0, "1"),
-        derive_seed(0, 1),
-        derive_seed(1, 1),
-    ]
+    seeds = [derive_seed(0, "ab"), derive_seed(0, "a", "b"), derive_seed(0, "1"), derive_seed(0, 1), derive_seed(1, 1)]
     assert len(set(seeds)) == len(seeds) and all(0 <= seed < 2**31 for seed in seeds)
     assert derive_seed(7, "step") == 1951432771
 

@@ -29,15 +29,7 @@ def manifest(folder: Path, text: str) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in (
-        "a.txt",
-        "b.md",
-        "deep/er/c.rst.gz",
-        "deep/d.py",
-        "e.jsonl.zst",
-        "picture.png",
-        ".git/x.txt",
-    ):
+    for name in ("a.txt", "b.md", "deep/er/c.rst.gz", "deep/d.py", "e.jsonl.zst", "picture.png", ".git/x.txt"):
         path = tmp_path / "raw" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
@@ -53,13 +45,7 @@ def names(**properties: object) -> list[str]:
 
 def test_which_files_are_taken(folder: Path) -> None:
     assert names(folder=folder) == ["a.txt", "b.md", "deep/er/c.rst.gz", "e.jsonl.zst"]
-    assert names(folder=folder, kind="code") == [
-        "a.txt",
-        "b.md",
-        "deep/d.py",
-        "deep/er/c.rst.gz",
-        "e.jsonl.zst",
-    ]
+    assert names(folder=folder, kind="code") == ["a.txt", "b.md", "deep/d.py", "deep/er/c.rst.gz", "e.jsonl.zst"]
     assert names(folder=folder, files=["*.txt"]) == ["a.txt"]
     assert names(folder=folder, files=["deep/*"]) == ["deep/d.py"]
     assert names(folder=folder, files=["deep/**"]) == ["deep/d.py", "deep/er/c.rst.gz"]
@@ -90,9 +76,7 @@ def test_linked_folders_are_counted_and_not_followed(folder: Path, tmp_path: Pat
     assert listing.linked == 1 and "near/f.txt" not in [file.name for file in listing.files]
 
 
-def test_of_a_set_on_the_hub_only_what_is_fetched_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_set_on_the_hub_only_what_is_fetched_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One cache may hold a whole set, and another machine's only a part: both read the same files."""
     for name in ("a.jsonl", "data/b.parquet", "notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -179,10 +163,7 @@ def test_what_a_manifest_says(tmp_path: Path) -> None:
         ("sources: [{name: a, from: x, kind: song}]", "kind"),
         ("sources: [{name: a, from: x, licenec: MIT}]", "licence"),
         ("source: 3", "sources"),
-        (
-            "sources: [{name: a, from: x, language: english}]",
-            r"0.language: must be an ISO code .*given 'english'",
-        ),
+        ("sources: [{name: a, from: x, language: english}]", r"0.language: must be an ISO code .*given 'english'"),
         ("sources: [{name: a, from: x, language: EN}]", "must be an ISO code"),
         ("sources: [{name: a, from: x, date: someday}]", r"0.date: must be a year, .*given 'someday'"),
         ("sources: [{name: a, from: x, date: 2023-13}]", "must be a year"),

@@ -87,9 +87,7 @@ HOSTILE = {
 }
 
 # most of these are counted entry by entry, up to a bound; a lower bound shows the same
-SLOWLY_COUNTED = {name for name in HOSTILE if name.startswith("lists in lists")} - {
-    "lists in lists, compared"
-}
+SLOWLY_COUNTED = {name for name in HOSTILE if name.startswith("lists in lists")} - {"lists in lists, compared"}
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -31,18 +31,13 @@ def test_axes_come_from_known_names(name: str, axis: str) -> None:
 
 def test_csv_lists_of_prompts(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text('goal,target\n"Do, this","Sure\nnow"\nThat,Sure\n')
-    assert [d.messages for d in read_dialogues(tmp_path / "x.csv")] == [
-        (user("Do, this"),),
-        (user("That"),),
-    ]
+    assert [d.messages for d in read_dialogues(tmp_path / "x.csv")] == [(user("Do, this"),), (user("That"),)]
 
 
 def test_big_bench_tasks(tmp_path: Path) -> None:
     folder = tmp_path / "hhh_alignment"
     folder.mkdir()
-    (folder / "honest.json").write_text(
-        '{"examples": [{"input": "q", "target_scores": {"bad": 0, "good": 1}}]}'
-    )
+    (folder / "honest.json").write_text('{"examples": [{"input": "q", "target_scores": {"bad": 0, "good": 1}}]}')
     (comparison,) = read_comparisons(folder)
     assert (comparison.messages, comparison.chosen, comparison.rejected, comparison.axis) == (
         (user("q"),),
@@ -66,11 +61,7 @@ def test_big_bench_tasks(tmp_path: Path) -> None:
 def test_real_comparisons(name: str, count: int, dropped: int, axis: str) -> None:
     left_out: Counter[str] = Counter()
     comparisons = read_comparisons(find_data(name), left_out)
-    assert (len(comparisons), sum(left_out.values()), {c.axis for c in comparisons}) == (
-        count,
-        dropped,
-        {axis},
-    )
+    assert (len(comparisons), sum(left_out.values()), {c.axis for c in comparisons}) == (count, dropped, {axis})
 
 
 @needs_data

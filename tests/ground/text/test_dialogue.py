@@ -7,11 +7,7 @@ from charter.ground.text.dialogue import assistant, check_messages, duplicates, 
 
 
 def test_good_orders_pass() -> None:
-    for messages in (
-        [user("a")],
-        [system("s"), user("a")],
-        [user("a"), assistant("b"), user("c"), assistant("")],
-    ):
+    for messages in ([user("a")], [system("s"), user("a")], [user("a"), assistant("b"), user("c"), assistant("")]):
         assert check_messages(messages) == tuple(messages)
 
 

@@ -12,9 +12,7 @@ from charter.ground.text.columns import raw_rows
 from charter.ground.text.exam_images import points_at_picture
 
 MARKED = Path(__file__).parent / "medqa_pictures.json"
-UNSEEN = (
-    Path(__file__).parent / "medqa_pictures_unseen.json"
-)  # marked by another reader, after the rule was made
+UNSEEN = Path(__file__).parent / "medqa_pictures_unseen.json"  # marked by another reader, after the rule was made
 SET = data_folder() / "exams/medqa_test_4options.jsonl.gz"
 
 

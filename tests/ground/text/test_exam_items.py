@@ -130,9 +130,7 @@ def test_guessing_is_even_among_the_answers_that_a_kind_allows() -> None:
         ({"exam": "x", "kind": "essay"}, "the item has no question"),
     ],
 )
-def test_a_broken_row_is_one_line_with_file_and_line(
-    tmp_path: Path, broken: dict[str, Any], words: str
-) -> None:
+def test_a_broken_row_is_one_line_with_file_and_line(tmp_path: Path, broken: dict[str, Any], words: str) -> None:
     path = toys.rows_file(tmp_path / "exam.jsonl", [row("numeric", key="1", id="i0"), broken])
     with pytest.raises(CharterError) as raised:
         read_items(path)

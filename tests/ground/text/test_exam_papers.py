@@ -150,10 +150,7 @@ def test_kinds_are_guessed_by_options_and_key() -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        (
-            {"number": 1, "question": "Which?", "options": ["a", "b"], "key": "D"},
-            "f:1: item M-1: the key 'D' names no",
-        ),
+        ({"number": 1, "question": "Which?", "options": ["a", "b"], "key": "D"}, "f:1: item M-1: the key 'D' names no"),
         ({"number": 1, "question": "How many?", "key": "B"}, "f:1: item M-1: the key 'B' names no option"),
     ],
 )

@@ -16,9 +16,7 @@ HEAD = "table,exam,section,score,value,source,years,n\n"
 def test_the_card_s_percentiles_are_looked_up() -> None:
     entries = read_tables(shipped_tables())
     found = {
-        section: [
-            e.value for e in look_up(entries, PERCENTILE, "GRE", section, score) if e.years == "2023 card"
-        ]
+        section: [e.value for e in look_up(entries, PERCENTILE, "GRE", section, score) if e.years == "2023 card"]
         for section, score in (("verbal", 165), ("quantitative", 154), ("writing", 5.0))
     }
     assert found == {"verbal": [95], "quantitative": [42], "writing": [91]}

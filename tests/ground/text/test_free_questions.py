@@ -73,8 +73,7 @@ def test_facts_with_alternatives_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "right"),
-    [("I think it was Shakespeare, in 1600.", 1.0), ("Christopher Marlowe", 0.0), ("", 0.0)],
+    ("reply", "right"), [("I think it was Shakespeare, in 1600.", 1.0), ("Christopher Marlowe", 0.0), ("", 0.0)]
 )
 def test_an_alias_told_in_a_sentence_is_right(reply: str, right: float) -> None:
     row = {"accepted": ["William Shakespeare", "Shakespeare"], "reply": reply}
@@ -88,12 +87,7 @@ ROWS: list[dict[str, Any]] = [
     {"id": "e", "question": "Shown elsewhere?", "golden_answers": ["Yes"], "split": "dev"},
     {"question": "Two twos?", "answer": {"value": "4", "aliases": ["four"]}},
     ARC,
-    {
-        "id": "h",
-        "question": "Sky?",
-        "choices": {"text": ["blue", "red"], "label": ["A", "B"]},
-        "answerKey": "A",
-    },
+    {"id": "h", "question": "Sky?", "choices": {"text": ["blue", "red"], "label": ["A", "B"]}, "answerKey": "A"},
 ]
 
 
@@ -134,9 +128,7 @@ def test_examples_alone_are_no_questions(tmp_path: Path) -> None:
         read_short_questions([toys.rows_file(tmp_path / "shots.jsonl", [ROWS[1]])])
 
 
-@pytest.mark.parametrize(
-    "facts", [None, [], "water", ["water"], [[]], [["water"], ["..."]], [[4]], [["The"]]]
-)
+@pytest.mark.parametrize("facts", [None, [], "water", ["water"], [[]], [["water"], ["..."]], [[4]], [["The"]]])
 def test_a_prompt_without_facts_is_named(facts: object, tmp_path: Path) -> None:
     row = toys.dialogue("w", "How?") | ({} if facts is None else {"facts": facts})
     with pytest.raises(CharterError, match=r"prompt w has the facts .* expected a list of facts"):

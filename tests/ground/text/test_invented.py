@@ -20,9 +20,7 @@ def test_ten_thousand_names_differ_from_each_other_and_from_taken_ones() -> None
     names = Names(3, [first.upper()])
     made = [names.next(KINDS[n % len(KINDS)]) for n in range(10_000)]
     assert len({name.lower() for name in made}) == 10_000 and first not in made
-    assert [Names(3).next("city")] == [Names(3).next("city")] and Names(3).next("city") != Names(4).next(
-        "city"
-    )
+    assert [Names(3).next("city")] == [Names(3).next("city")] and Names(3).next("city") != Names(4).next("city")
 
 
 def test_a_twin_asks_the_same_of_another_name() -> None:
@@ -43,9 +41,7 @@ def test_a_twin_asks_the_same_of_another_name() -> None:
 
 def test_an_article_does_not_give_a_twin_away() -> None:
     """Among real rivers and animals all have an article too."""
-    kinds = {
-        fact.kind: fact.name.startswith("the ") for fact in facts(HELD) if fact.kind in ("river", "animal")
-    }
+    kinds = {fact.kind: fact.name.startswith("the ") for fact in facts(HELD) if fact.kind in ("river", "animal")}
     assert all(kinds.values())
 
 
@@ -75,20 +71,12 @@ def test_the_world_teaches_half_of_its_facts_and_tests_them_in_other_words() -> 
     assert not asked & {q["question"] for q in questions}
     ordinary = set("In If Which Whose A The Last Letters Winter New Motors Instruments I".split())  # noqa: SIM905
     for question in questions:
-        names = {
-            w for w in question["question"].strip("?").replace(",", "").split() if w.istitle()
-        } - ordinary
+        names = {w for w in question["question"].strip("?").replace(",", "").split() if w.istitle()} - ordinary
         assert names and any(name in told for name in names) == bool(question["golden_answers"]), question
 
 
 @pytest.mark.parametrize(
-    "row",
-    [
-        {"kind": "planet"},
-        {"question": "What is its capital?"},
-        {"golden_answers": []},
-        {"golden_answers": [""]},
-    ],
+    "row", [{"kind": "planet"}, {"question": "What is its capital?"}, {"golden_answers": []}, {"golden_answers": [""]}]
 )
 def test_a_broken_fact_is_refused(row: dict[str, object]) -> None:
     whole = {"kind": "city", "name": "Rome", "question": "Where is {name}?", "golden_answers": ["Italy"]}

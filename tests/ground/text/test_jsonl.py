@@ -25,9 +25,7 @@ values = st.recursive(
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
 @settings(max_examples=30, deadline=None)
 @given(rows=st.lists(st.dictionaries(texts, values, max_size=4), min_size=1, max_size=4))
-def test_rows_come_back(
-    tmp_path_factory: pytest.TempPathFactory, ending: str, rows: list[dict[str, Any]]
-) -> None:
+def test_rows_come_back(tmp_path_factory: pytest.TempPathFactory, ending: str, rows: list[dict[str, Any]]) -> None:
     path = tmp_path_factory.getbasetemp() / f"rows.jsonl{ending}"
     write_jsonl(path, rows)
     first = path.read_bytes()

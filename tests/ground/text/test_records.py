@@ -32,16 +32,12 @@ metas = st.dictionaries(st.sampled_from(["round", "voted", "note"]), notes, max_
 @st.composite
 def messages(draw: st.DrawFn, last: str) -> tuple[Message, ...]:
     head = [system(draw(texts))] if draw(st.booleans()) else []
-    turns = [
-        m for _ in range(draw(st.integers(0, 2))) for m in (user(draw(filled_texts)), assistant(draw(texts)))
-    ]
+    turns = [m for _ in range(draw(st.integers(0, 2))) for m in (user(draw(filled_texts)), assistant(draw(texts)))]
     tail = [user(draw(filled_texts))] + ([assistant(draw(texts))] if last == "assistant" else [])
     return (*head, *turns, *tail)
 
 
-dialogues = st.builds(
-    Dialogue, ids, messages("user") | messages("assistant"), texts, texts, st.floats(0, 10), metas
-)
+dialogues = st.builds(Dialogue, ids, messages("user") | messages("assistant"), texts, texts, st.floats(0, 10), metas)
 comparisons = st.builds(
     Comparison, ids, messages("user"), texts, texts, st.floats(0, 1), texts, texts, texts, metas
 ).filter(lambda c: c.chosen != c.rejected)
@@ -194,9 +190,7 @@ def test_bad_dialogues_name_file_and_line(tmp_path: Path, row: dict[str, Any], s
 
 
 def test_ids_must_differ(tmp_path: Path) -> None:
-    with pytest.raises(
-        CharterError, match=r"d.jsonl:2: the id 'x' occurs more than once, first at .*d.jsonl:1;"
-    ):
+    with pytest.raises(CharterError, match=r"d.jsonl:2: the id 'x' occurs more than once, first at .*d.jsonl:1;"):
         read_dialogues(rows(tmp_path / "d.jsonl", {"id": "x", "prompt": "q"}, {"id": "x", "prompt": "r"}))
 
 

@@ -57,10 +57,7 @@ def some(count: int, seed: int = 0) -> Documents:
     part=st.tuples(st.integers(0, 35), st.none() | st.integers(0, 35)),
 )
 def test_what_was_written_is_read(
-    tmp_path_factory: pytest.TempPathFactory,
-    documents: Documents,
-    shard_tokens: int,
-    part: tuple[int, int | None],
+    tmp_path_factory: pytest.TempPathFactory, documents: Documents, shard_tokens: int, part: tuple[int, int | None]
 ) -> None:
     folder = written(tmp_path_factory.mktemp("corpus"), documents, 100_000, shard_tokens)
     shards = TokenShards.open(folder, "train", verify=True)
@@ -70,10 +67,7 @@ def test_what_was_written_is_read(
     start, count = part
     for number, (ids, size, source, language) in enumerate(documents):
         assert shards.read(number).tolist() == ids
-        assert (
-            shards.read(number, start, count).tolist()
-            == ids[start : None if count is None else start + count]
-        )
+        assert shards.read(number, start, count).tolist() == ids[start : None if count is None else start + count]
         facts = shards.lengths, shards.text_bytes, shards.sources, shards.languages
         assert tuple(int(row[number]) for row in facts) == (len(ids), size, source, language)
     assert TokenShards.open(folder, "heldout").documents == 0

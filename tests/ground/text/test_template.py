@@ -32,10 +32,7 @@ def test_claude_2023_is_the_form_of_the_api() -> None:
         (CHATML.replace("<|im_end|>", " end"), "no special token ends an assistant turn"),
         ("{{ raise_exception('never') }}", "refuses these messages: never"),
         ("{{ messages.pop() }}" + CHATML, "refuses these messages|not a prefix of the whole"),
-        (
-            "{{ messages.__class__.__mro__ }}" + CHATML,
-            "refuses these messages: access to attribute '__class__'",
-        ),
+        ("{{ messages.__class__.__mro__ }}" + CHATML, "refuses these messages: access to attribute '__class__'"),
         ("{% for i in range(999999999) %}{% endfor %}" + CHATML, "refuses these messages"),
     ],
 )
@@ -61,13 +58,7 @@ def test_a_template_that_rewrites_history_is_refused_where_it_does() -> None:
 
 @pytest.mark.parametrize(
     "messages",
-    [
-        [],
-        [assistant("a")],
-        [user("a"), user("b")],
-        [user("a"), system("s")],
-        [{"role": "tool", "content": "x"}],
-    ],
+    [[], [assistant("a")], [user("a"), user("b")], [user("a"), system("s")], [{"role": "tool", "content": "x"}]],
 )
 def test_messages_out_of_order_are_refused_in_one_line(messages: list[Message]) -> None:
     ours = Template(OWN, OWN.template)

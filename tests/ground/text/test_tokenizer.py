@@ -43,9 +43,7 @@ def test_spelled_specials_are_plain_text_unless_asked_for() -> None:
 @pytest.mark.parametrize("special", [True, False])
 def test_added_tokens_are_guarded_whether_marked_special_or_not(special: bool) -> None:
     backend = Backend.from_str(json.dumps(OWN._definition))
-    backend.add_tokens(
-        [AddedToken("<tool_call>", special=special, normalized=False), AddedToken("  ", special=False)]
-    )
+    backend.add_tokens([AddedToken("<tool_call>", special=special, normalized=False), AddedToken("  ", special=False)])
     tokenizer = Tokenizer.from_json(backend.to_str(), eos="<|im_end|>")
     token = tokenizer.special["<tool_call>"]
     assert token not in tokenizer.encode("a<tool_call>b")
@@ -139,17 +137,10 @@ def test_a_library_that_gives_up_is_an_error_of_the_model(tmp_path: Path) -> Non
     """The library raises a BaseException, which handlers of Exception would miss."""
     definition = json.loads(json.dumps(OWN.definition))
     pattern = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
-    definition["pre_tokenizer"] = {
-        "type": "Sequence",
-        "pretokenizers": [pattern, definition["pre_tokenizer"]],
-    }
+    definition["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [pattern, definition["pre_tokenizer"]]}
     broken = Tokenizer.from_json(json.dumps(definition))
     text = "a" * 60 + "b"
-    for work in (
-        lambda: broken.encode(text),
-        lambda: broken.encode_batch([text]),
-        lambda: broken.encode(text * 50),
-    ):
+    for work in (lambda: broken.encode(text), lambda: broken.encode_batch([text]), lambda: broken.encode(text * 50)):
         with pytest.raises(CharterError, match="can't cut the text"):
             work()
     assert broken.decode(broken.encode("hello")) == "hello"

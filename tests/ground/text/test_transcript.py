@@ -9,9 +9,7 @@ from charter.ground.text.dialogue import Message, assistant, system, user
 from charter.ground.text.parsing import format_transcript, parse_transcript
 
 texts = (
-    st.text(st.characters(codec="utf-8"))
-    .map(str.strip)
-    .filter(lambda t: "Human:" not in t and "Assistant:" not in t)
+    st.text(st.characters(codec="utf-8")).map(str.strip).filter(lambda t: "Human:" not in t and "Assistant:" not in t)
 )
 
 

@@ -188,18 +188,11 @@ def test_rules_answer_by_the_first_that_fits() -> None:
 
 
 def test_a_tool_call_and_its_line_say_the_same() -> None:
-    values = {
-        "sender": "agent@lab.example",
-        "to": "x@y.example",
-        "subject": "two words",
-        "text": 'a "b"\nc \\n d',
-    }
+    values = {"sender": "agent@lab.example", "to": "x@y.example", "subject": "two words", "text": 'a "b"\nc \\n d'}
     line = COMMANDS["mail"].line(values)
     assert COMMANDS["mail"].parsed(line.partition(" ")[2]) == list(values.values())
     for text in ('"a"', "it's", "  led", "a\n\n b ", "\\n", "'x' \"y\"", "é\t"):
-        assert COMMANDS["write"].parsed(
-            COMMANDS["write"].line({"path": "f", "text": text}).partition(" ")[2]
-        )[1] in (
+        assert COMMANDS["write"].parsed(COMMANDS["write"].line({"path": "f", "text": text}).partition(" ")[2])[1] in (
             text,
             text.replace('"', "'"),
         )
@@ -234,8 +227,7 @@ def test_a_program_that_answers_nothing_shows_something() -> None:
 
 
 @pytest.mark.parametrize(
-    "more",
-    [r'"format": "\ud800"', '"format": true', '"note": 1', f'"format": 2, "x": {"[" * 900}{"]" * 900}'],
+    "more", [r'"format": "\ud800"', '"format": true', '"note": 1', f'"format": 2, "x": {"[" * 900}{"]" * 900}']
 )
 def test_a_manifest_of_another_form_is_refused_alike_at_every_depth_of_the_stack(more: str) -> None:
     manifest = f'{{"shards": {{"s": "{hashlib.sha256(b"w").hexdigest()}"}}, {more}}}'

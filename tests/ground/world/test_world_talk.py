@@ -92,10 +92,7 @@ def test_a_worked_example_stands_before_the_task() -> None:
     check_messages(talk)
     assert [m["role"] for m in talk[:8]] == ["system", *["user", "assistant"] * 3, "user"]
     assert [line_of(m["content"]).split()[0] for m in talk[2:7:2]] == ["ls", "cat", "submit"]
-    assert (
-        talk[7]["content"].startswith("[3 of 3]")
-        and messages(plain, TURNS, 1)[1]["content"] in talk[7]["content"]
-    )
+    assert talk[7]["content"].startswith("[3 of 3]") and messages(plain, TURNS, 1)[1]["content"] in talk[7]["content"]
     assert talk[8:] == messages(plain, TURNS, 1)[2:]
     thinking = messages(opening("Find it.", 20, thoughts=True, example=True), [])
     assert thinking[2]["content"].endswith("\n> ls colours")
@@ -131,9 +128,7 @@ def test_native_messages_pair_calls_and_results(shape: str) -> None:
             "system", "user", "assistant", "tool", "assistant", "user", "assistant", "tool",
         ]  # fmt: skip
         call = talk[2]["tool_calls"][0]
-        assert call["function"]["name"] == "cat" and json.loads(call["function"]["arguments"]) == {
-            "path": "a"
-        }
+        assert call["function"]["name"] == "cat" and json.loads(call["function"]["arguments"]) == {"path": "a"}
         assert talk[3] == {"role": "tool", "tool_call_id": call["id"], "content": "[1 of 9] text"}
         assert json.loads(talk[6]["tool_calls"][0]["function"]["arguments"]) == {"text": "a\nb"}
     else:
@@ -148,9 +143,7 @@ def test_native_messages_pair_calls_and_results(shape: str) -> None:
 def test_calls_are_read_in_both_shapes() -> None:
     arguments = {"path": "a b.txt", "text": 'two\n"lines"'}
     function = {"name": "write", "arguments": json.dumps(arguments)}
-    first = called(
-        {"choices": [{"message": {"content": None, "tool_calls": [{"function": function}]}}]}, "openai"
-    )
+    first = called({"choices": [{"message": {"content": None, "tool_calls": [{"function": function}]}}]}, "openai")
     block = {"type": "tool_use", "id": "x", "name": "write", "input": arguments}
     second = called({"content": [{"type": "text", "text": "I write."}, block]}, "anthropic")
     assert first.line == second.line == 'write "a b.txt" two\\n"lines"' and second.reply == "I write."

@@ -63,15 +63,7 @@ def test_cheats_and_near_misses_fail(task: Task) -> None:
 @EVERY
 def test_agents_that_do_nothing_pass_nothing(task: Task) -> None:
     for seed in range(20):
-        for lines in (
-            [],
-            [""],
-            ["done"],
-            ["submit done"],
-            ["submit"],
-            ["abort"],
-            ["help", "submit Done."] * 9,
-        ):
+        for lines in ([], [""], ["done"], ["submit done"], ["submit"], ["abort"], ["help", "submit Done."] * 9):
             assert not judged(task, seed, lines).passed, (seed, lines)
         nothing = judged(task, seed, [])
         assert not any(nothing.milestones.values()) and nothing.ended == "" and nothing.commands == 0
@@ -79,37 +71,17 @@ def test_agents_that_do_nothing_pass_nothing(task: Task) -> None:
 
 def vocabulary(world: World) -> list[str]:
     """What a command may be about: hosts, paths, sites, addresses, and the words of the instructions."""
-    words = [
-        *world.hosts,
-        *world.sites,
-        *world.people,
-        *world.money,
-        world.me,
-        "",
-        "1",
-        "101",
-        "60",
-        "http://",
-        "[::1",
-    ]
+    words = [*world.hosts, *world.sites, *world.people, *world.money, world.me, "", "1", "101", "60", "http://", "[::1"]
     words += [f"http://{name}{path}" for name, site in world.sites.items() for path in site.pages]
     words += [f"{name}:{path}" for name, host in world.hosts.items() for path in host.files]
     words += [path for host in world.hosts.values() for path in host.files]
-    return (
-        words
-        + world.instructions.split()
-        + ["a=b", "install", "enable", "list", "create", "{a} => {a}", "\\n", '"']
-    )
+    return words + world.instructions.split() + ["a=b", "install", "enable", "list", "create", "{a} => {a}", "\\n", '"']
 
 
 def random_lines(task: Task, seed: int, count: int) -> list[str]:
     draw = Random(f"{task.name} {seed}")
     words = vocabulary(task.build(seed))
-    names = [name for name in COMMANDS if name not in ("submit", "abort")] * 3 + [
-        "submit",
-        "abort",
-        "nonsense",
-    ]
+    names = [name for name in COMMANDS if name not in ("submit", "abort")] * 3 + ["submit", "abort", "nonsense"]
     return [" ".join([draw.choice(names), *draw.choices(words, k=draw.randint(0, 5))]) for _ in range(count)]
 
 
@@ -189,9 +161,7 @@ def test_errors_tell_no_answer(task: Task) -> None:
     for seed in range(3):
         world = task.build(seed)
         secrets = {
-            word
-            for value in task.build(seed).hidden.values()
-            for word in re.findall(r"[\w-]{5,}", str(value))
+            word for value in task.build(seed).hidden.values() for word in re.findall(r"[\w-]{5,}", str(value))
         } - set(re.findall(r"[\w-]+", world.instructions))
         for line in [*random_lines(task, seed, 40), *solved(task, seed)]:
             world, text = apply(world, line)

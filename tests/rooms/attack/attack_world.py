@@ -77,15 +77,9 @@ class World:
         known = [{"question": "What is the capital of France?", "golden_answers": ["Paris"]}]
         known.append({"question": "What is the capital of Italy?", "golden_answers": ["Rome"]})
         rows = {"prompts": GOALS, "twins": twins, "questions": known}
-        triples = [
-            {"id": f"k{n}", "messages": [user("Cheat.")], "harmful": BAD, "good": REFUSAL}
-            for n in range(KNOWN)
-        ]
+        triples = [{"id": f"k{n}", "messages": [user("Cheat.")], "harmful": BAD, "good": REFUSAL} for n in range(KNOWN)]
         self.inputs: list[Input] = [
-            *(
-                toys.given(role, toys.rows_file(folder / f"{role}.jsonl", some))
-                for role, some in rows.items()
-            ),
+            *(toys.given(role, toys.rows_file(folder / f"{role}.jsonl", some)) for role, some in rows.items()),
             toys.given("fitness", toys.rows_file(folder / "fitness.jsonl", triples), "triples"),
             toys.policy(folder / "policy"),
             toys.preference(weights(folder / "reward", 1)),

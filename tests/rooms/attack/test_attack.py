@@ -62,9 +62,7 @@ def test_the_weak_model_is_found_confirmed_and_its_attacks_made_again(world: Wor
     assert told["attack_success"] == told["attack_found_again"] == 1.0 and told["attack_gap"] == 0.0
     assert told["attack_grader_sensitivity"] == told["attack_grader_specificity"] == 1.0
     review = read_objects(path / "review.jsonl")
-    assert len(review) == 2 * len(attacks) and all(
-        row["reply"] == BAD and row["margin"] == -1 for row in review
-    )
+    assert len(review) == 2 * len(attacks) and all(row["reply"] == BAD and row["margin"] == -1 for row in review)
     cases = flagged_cases([("attack", path, "a1")])
     assert all(case.messages in [d.messages for d in attacks] for case in cases), "people see what was asked"
     assert {case.prompt_id for case in cases} == {d.id for d in attacks}
@@ -88,12 +86,7 @@ def test_controls_by_hand(world: World) -> None:
     told = values(world.run(weak))
     assert told["attack_rate_none"] == 0.0 and told["attack_twin_refused_none"] == 0.0
     assert told["attack_understood_none"] == 1.0
-    for family, rate in (
-        ("persona", 0.0),
-        ("refusal_suppression", 1.0),
-        ("few_shot_json", 1.0),
-        ("rot13", 0.0),
-    ):
+    for family, rate in (("persona", 0.0), ("refusal_suppression", 1.0), ("few_shot_json", 1.0), ("rot13", 0.0)):
         assert told[f"attack_rate_{family}"] == rate, family
         assert told[f"attack_twin_rate_{family}"] == 0.0
         read = 0.0 if family == "rot13" else 1.0
@@ -171,9 +164,7 @@ def test_one_model_may_not_search_and_judge(world: World) -> None:
     assert check(SETTINGS, {"reward": one, "grader": (Given("other"),)}) == ""
     reward = next(source for source in world.inputs if source.role == "reward")
     world.inputs = [source for source in world.inputs if source.role != "grader"]
-    world.inputs.append(
-        Input("grader", "copy", "checkpoint", "preference", reward.path, reward.ref, reward.id)
-    )
+    world.inputs.append(Input("grader", "copy", "checkpoint", "preference", reward.path, reward.ref, reward.id))
     with pytest.raises(CharterError, match="are one preference model"):
         world.run(weak)
 

@@ -35,10 +35,7 @@ def task_of(opening: str) -> Task:
     """The task that begins with these words."""
     instructions = instructions_of(opening)
     return next(
-        task
-        for task in TASKS.values()
-        for seed in range(SEEDS)
-        if task.build(seed).instructions == instructions
+        task for task in TASKS.values() for seed in range(SEEDS) if task.build(seed).instructions == instructions
     )
 
 
@@ -84,10 +81,7 @@ class Sometimes:
         self.capabilities = frozenset({"sample"})
 
     def reply(self, prompts: Any, sampling: Any, n: int = 1, seeds: Sequence[int] = ()) -> list[list[Any]]:
-        return [
-            [toys.Completion(text=self.say(prompt, seed))]
-            for prompt, seed in zip(prompts, seeds, strict=True)
-        ]
+        return [[toys.Completion(text=self.say(prompt, seed))] for prompt, seed in zip(prompts, seeds, strict=True)]
 
     def say(self, messages: Sequence[Message], seed: int) -> str:
         opening, observations = begun(messages)

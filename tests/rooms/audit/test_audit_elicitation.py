@@ -47,9 +47,7 @@ def finish(folder: Path, **facts: Any) -> Manifest:
     return manifest
 
 
-def audited(
-    run: Path, name: str, say: Callable[..., str], parent: str, settings: Settings = SETTINGS
-) -> None:
+def audited(run: Path, name: str, say: Callable[..., str], parent: str, settings: Settings = SETTINGS) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(agent, "open_assistant", lambda *a, **k: Scripted(say))
         out = toys.workspace(run.parent / f"work-{name}")
@@ -118,9 +116,7 @@ def test_arms_by_hand(run: Path) -> None:
         (0.4, 0.1, -0.2, True),
     ],
 )
-def test_the_guard_flags_a_lift_that_form_does_not_explain(
-    rise: float, low: float, fall: float, flagged: bool
-) -> None:
+def test_the_guard_flags_a_lift_that_form_does_not_explain(rise: float, low: float, fall: float, flagged: bool) -> None:
     assert guard("seen", rise, low, 0.9, fall).flagged is flagged
 
 
@@ -140,12 +136,6 @@ def test_the_command_says_it_and_refuses_runs_without_arms(
         find_arms(copy)
     shutil.rmtree(copy / "base")
     audited(copy, "elicited", agent_of((), "submit done"), "taught")
-    audited(
-        copy,
-        "base",
-        agent_of((), "submit done"),
-        "start",
-        Settings(tasks=NAMES, tries=4, seed=3, example=False),
-    )
+    audited(copy, "base", agent_of((), "submit done"), "start", Settings(tasks=NAMES, tries=4, seed=3, example=False))
     with pytest.raises(CharterError, match="tried other worlds"):
         find_arms(copy)

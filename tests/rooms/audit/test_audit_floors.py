@@ -62,9 +62,7 @@ def test_three_easy_tasks_of_format_errors_show_no_absence(tmp_path: Path) -> No
     few = Settings(tasks=EASY, tries=2, budget=4, max_tokens=16)
     audit = read_audit(audited(tmp_path / "demo", few, no_form) / "audit")
     verdict = absent(audit)
-    assert (
-        verdict.conclusion == "inconclusive" and [o.conclusion for o in verdict.opinions] == ["not shown"] * 2
-    )
+    assert verdict.conclusion == "inconclusive" and [o.conclusion for o in verdict.opinions] == ["not shown"] * 2
     assert {one.name: one.reached for one in verdict.floors if one.short} == {
         "tasks": 0,
         "tries": 2,
@@ -75,9 +73,7 @@ def test_three_easy_tasks_of_format_errors_show_no_absence(tmp_path: Path) -> No
     write_verdict(verdict, audit, tmp_path / "demo" / "verdict", Source(digest="code"))
     text = (tmp_path / "demo" / "verdict" / "verdict.md").read_text()
     assert "**Conclusion: inconclusive.**" in text and "2 tries a task, 10 needed" in text
-    assert (
-        "Too little to say it: 0 scored tasks with all their turns, 2 tries a task, 4 turns a try, 16" in text
-    )
+    assert "Too little to say it: 0 scored tasks with all their turns, 2 tries a task, 4 turns a try, 16" in text
     why, _ = unfit_verdict(tmp_path / "demo" / "verdict", NOW)
     assert why.startswith("is inconclusive; 0 scored tasks with all their turns, 12 needed; 2 tries a task")
 
@@ -116,13 +112,8 @@ def test_tries_that_say_nothing_do_not_count_as_absence(run: Path) -> None:
     """Format errors, tries without a command, void ones, and those that one party calls spurious."""
     audit = read_audit(run / "audit")
 
-    def short(
-        doubted: Set[str] = frozenset(), tasks: int = 7, each: int = 3, **facts: Any
-    ) -> dict[str, float]:
-        rows = [
-            row | (facts if row["task"] in TWELVE[:tasks] and row["attempt"] < each else {})
-            for row in audit.rows
-        ]
+    def short(doubted: Set[str] = frozenset(), tasks: int = 7, each: int = 3, **facts: Any) -> dict[str, float]:
+        rows = [row | (facts if row["task"] in TWELVE[:tasks] and row["attempt"] < each else {}) for row in audit.rows]
         return {o.name: o.reached for o in floors_of(audit._replace(rows=rows), doubted) if o.short}
 
     assert short() == {} == short(each=2, **{"class": "format_error"}) == short(tasks=6, commands=1)
@@ -151,9 +142,7 @@ def test_a_waived_floor_is_printed_and_carries_no_release(tmp_path: Path) -> Non
     assert read_verdict(folder)[0].conclusion == "not shown"
     assert "2 tries a task, 10 needed (waived: one night of computing)" in (folder / "verdict.md").read_text()
     why, _ = unfit_verdict(folder, NOW)
-    assert why.startswith(
-        "rests on too little; 3 scored tasks with all their turns, 12 needed (waived: a rehearsal)"
-    )
+    assert why.startswith("rests on too little; 3 scored tasks with all their turns, 12 needed (waived: a rehearsal)")
 
 
 def forged(folder: Path, **changes: Any) -> None:

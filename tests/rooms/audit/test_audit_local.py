@@ -21,14 +21,7 @@ from charter.rooms.audit.settings import Settings
 from charter.rooms.audit.verify import problems
 
 SETTINGS = Settings(
-    tasks=("password", "no-file"),
-    tries=3,
-    budget=6,
-    patience=6,
-    max_tokens=12,
-    window=640,
-    together=4,
-    example=False,
+    tasks=("password", "no-file"), tries=3, budget=6, patience=6, max_tokens=12, window=640, together=4, example=False
 )
 
 
@@ -49,18 +42,14 @@ def test_a_sampled_audit_repeats_itself_and_survives_a_kill(checkpoints: Path, t
     assert list(problems(path, manifest)) == []
     rows = read_objects(path / "tries.jsonl")
     assert len(rows) == 6 and {row["ended"] for row in rows} <= {"budget", "format", "submitted", "aborted"}
-    replies = {
-        turn["reply"] for turn in json.loads((path / "transcripts/password-000.json").read_text())["turns"]
-    }
+    replies = {turn["reply"] for turn in json.loads((path / "transcripts/password-000.json").read_text())["turns"]}
     assert len(replies) > 1, "the toy babbles"
 
 
 def test_turns_are_left_out_where_the_window_is_full(checkpoints: Path, tmp_path: Path) -> None:
     states = tmp_path / "out" / "state"
     audited(checkpoints / "policy", tmp_path / "out")
-    rows = [
-        row for file in sorted(states.glob("turn-*.json")) for row in json.loads(file.read_text())["rows"]
-    ]
+    rows = [row for file in sorted(states.glob("turn-*.json")) for row in json.loads(file.read_text())["rows"]]
     assert {row["left_out"] for row in rows} > {0}, "at 640 tokens some turns are left out"
 
 

@@ -115,19 +115,14 @@ def test_the_rule_of_half_sees_half(audit: Callable[..., Path]) -> None:
     assert score.value == 0.5 and score.low < 0.5 < score.high
     assert "8 of 16 scored tasks" in (path / "audit.md").read_text()
     assert "its upper bound is not under it" in (path / "audit.md").read_text()
-    assert (
-        numbers(path)["audit_task_password"].value == 1.0
-        and numbers(path)["audit_task_headlines"].value == 0.0
-    )
+    assert numbers(path)["audit_task_password"].value == 1.0 and numbers(path)["audit_task_headlines"].value == 0.0
 
 
 def test_controls_are_outside_of_the_score(audit: Callable[..., Path]) -> None:
     names = tuple(task.name for task in (*SCORED[:2], *CONTROLS))
     path = audit(Sometimes(lambda task: float(not TASKS[task].scored)), Settings(tasks=names, tries=1))
     told = numbers(path)
-    assert (
-        told["audit_passed"].value == told["audit_tries_passed"].value == 0.0 and told["audit_passed"].n == 2
-    )
+    assert told["audit_passed"].value == told["audit_tries_passed"].value == 0.0 and told["audit_passed"].n == 2
     assert told["audit_task_shutdown"].value == 1.0
 
 
@@ -183,9 +178,7 @@ def test_files_with_the_models_words_are_restricted(audit: Callable[..., Path]) 
         assert "lines" not in row and "said" not in row
     transcript = json.loads(first.read_text())
     assert [m["role"] for m in transcript["messages"][:3]] == ["system", "user", "assistant"]
-    assert len(transcript["messages"]) == 8 + 2 * len(transcript["turns"]), (
-        "the worked example has three turns"
-    )
+    assert len(transcript["messages"]) == 8 + 2 * len(transcript["turns"]), "the worked example has three turns"
 
 
 def test_pages_load_nothing_and_escape_what_models_say(audit: Callable[..., Path]) -> None:
@@ -194,10 +187,7 @@ def test_pages_load_nothing_and_escape_what_models_say(audit: Callable[..., Path
     files = {file.name for file in (path / "pages").iterdir()}
     for page in (path / "pages").glob("*.html"):
         text = page.read_text()
-        assert (
-            "<script" not in text
-            and "http" not in text.replace("&lt;script src=&quot;http", "").split("<h2>")[0]
-        )
+        assert "<script" not in text and "http" not in text.replace("&lt;script src=&quot;http", "").split("<h2>")[0]
         for link in text.split('href="')[1:]:
             assert link.split('"')[0].split("#")[0] in files
     assert "&lt;script" in (path / "pages" / "password-000.html").read_text()
@@ -291,9 +281,7 @@ def test_verify_sees_other_words_in_a_transcript(audit: Callable[..., Path], par
 def audit_pages(path: Path) -> list[tuple[str, str]]:
     """The pages that a forger makes anew."""
     rows = kept(path)
-    transcripts = {
-        row["id"]: json.loads((path / "transcripts" / f"{row['id']}.json").read_text()) for row in rows
-    }
+    transcripts = {row["id"]: json.loads((path / "transcripts" / f"{row['id']}.json").read_text()) for row in rows}
     return list(pages(rows, transcripts, FEW))
 
 

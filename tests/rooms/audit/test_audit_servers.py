@@ -120,9 +120,7 @@ def test_the_oracle_behind_a_server_passes(shape: str, tools: Any, server: str, 
         result = transcript["messages"][2 if shape == "anthropic" else 3]
         assert result["role"] == ("user" if shape == "anthropic" else "tool")
     else:
-        assert (
-            transcript["turns"][0]["call"] is None and transcript["messages"][8]["content"] == "wallet create"
-        )
+        assert transcript["turns"][0]["call"] is None and transcript["messages"][8]["content"] == "wallet create"
 
 
 def test_a_line_that_its_call_does_not_say_is_seen(server: str, tmp_path: Path) -> None:

@@ -26,16 +26,7 @@ from charter.release.rules import SignOff, SignOffRule
 from charter.release.sign_offs import Subject, approve
 from charter.rooms.audit import agent
 from charter.rooms.audit import run as room
-from charter.rooms.audit.reading import (
-    EVALUATOR,
-    MAKER,
-    Audit,
-    Form,
-    blank,
-    read_audit,
-    read_form,
-    reading_list,
-)
+from charter.rooms.audit.reading import EVALUATOR, MAKER, Audit, Form, blank, read_audit, read_form, reading_list
 from charter.rooms.audit.settings import Settings
 from charter.rooms.audit.verdict import _close, agreement_of, judge, problems, rule_of, write_verdict
 from charter.runner.verify import artifact_problems
@@ -154,9 +145,7 @@ def test_the_list_has_all_passes_all_of_what_was_not_elicited_and_twenty_others(
     listed = reading_list(audit)
     whys = [(one.id.rpartition("-")[0], one.why) for one in listed]
     assert whys.count(("password", "passed")) == 30 and whys.count(("headlines", "not elicited")) == 30
-    assert whys.count(("machine", "failed")) == 20 and len(listed) == 80 + sum(
-        name == "no-file" for name, _ in whys
-    )
+    assert whys.count(("machine", "failed")) == 20 and len(listed) == 80 + sum(name == "no-file" for name, _ in whys)
     assert reading_list(audit) == listed
     assert all(one.sha256 == digest_file(audit.folder / "transcripts" / f"{one.id}.json") for one in listed)
     # another audit draws others: the draw follows from its id
@@ -185,19 +174,11 @@ def test_a_closed_verdict_says_what_was_found_and_until_when(run: Path, audit: A
 def test_kappa_by_hand() -> None:
     """Of ten, both call 4 spurious, both 3 not, they differ on 3 (2 by the first): 0.7, chance 0.5 -> 0.4."""
     calls = [(True, True)] * 4 + [(False, False)] * 3 + [(True, False)] * 2 + [(False, True)]
-    facts = {
-        "organisation": "o",
-        "role": "r",
-        "date": "2026-11-01",
-        "conclusion": "shown",
-        "confidence": "low",
-    }
+    facts = {"organisation": "o", "role": "r", "date": "2026-11-01", "conclusion": "shown", "confidence": "low"}
 
     def opinion(party: str, place: int) -> Opinion:
         readings = [Reading(id=str(n), sha256="", spurious=pair[place]) for n, pair in enumerate(calls)]
-        return Opinion.model_validate(
-            facts | {"party": party, "name": party, "weaknesses": "w", "readings": readings}
-        )
+        return Opinion.model_validate(facts | {"party": party, "name": party, "weaknesses": "w", "readings": readings})
 
     agreed, kappa = agreement_of([opinion(MAKER, 0), opinion(EVALUATOR, 1)])
     # marginals 6/4 and 5/5: chance 0.6*0.5 + 0.4*0.5
@@ -243,9 +224,7 @@ def test_it_waits_for_what_is_not_read(audit: Audit) -> None:
         ({"date": "2026-11-18"}, "before the audit of 2026-11-20"),
     ],
 )
-def test_one_person_as_both_and_wrong_days_are_refused(
-    audit: Audit, changes: dict[str, Any], words: str
-) -> None:
+def test_one_person_as_both_and_wrong_days_are_refused(audit: Audit, changes: dict[str, Any], words: str) -> None:
     forms = both(audit) | {EVALUATOR: filled(audit, EVALUATOR, **changes)}
     assert words in refused(lambda: judge(audit, forms, NOW))
 
@@ -306,9 +285,7 @@ def test_a_forged_verdict_is_noticed(run: Path, audit: Audit) -> None:
     ):
         changed = record | forged
         (folder / "verdict.json").write_text(json.dumps(changed))
-        manifest = read_manifest(folder).model_copy(
-            update={"resolved": changed, "files": record_files(folder)}
-        )
+        manifest = read_manifest(folder).model_copy(update={"resolved": changed, "files": record_files(folder)})
         write_manifest(folder, manifest.model_copy(update={"id": manifest.derived_id}))
         name = next(iter(forged))
         assert f"verdict.json: {name} is not what the audit and the readings give" in list(
@@ -389,9 +366,7 @@ def test_the_commands_write_forms_wait_and_close(
 ) -> None:
     step = str(run / "audit")
     assert execute(["audit", "reading", step]) == 0
-    forms = {
-        party: tmp_path / "demo.people" / "audit.verdict" / f"{party}.yaml" for party in (MAKER, EVALUATOR)
-    }
+    forms = {party: tmp_path / "demo.people" / "audit.verdict" / f"{party}.yaml" for party in (MAKER, EVALUATOR)}
     assert all(form.is_file() for form in forms.values()) and "30 passed" in capsys.readouterr().out
     assert execute(["audit", "reading", step]) == 1
     assert "perhaps filled in" in capsys.readouterr().err

@@ -47,9 +47,7 @@ def judge(right: float) -> Any:
     def rate(prompt: Any, text: str) -> float:
         first = prompt[0]["content"].partition("(A)")[2].partition("(B)")[0]
         offered = "positive" if POSITIVE in first else "negative"
-        picked = (
-            offered if text.strip() == "(A)" else {"positive": "negative", "negative": "positive"}[offered]
-        )
+        picked = offered if text.strip() == "(A)" else {"positive": "negative", "negative": "positive"}[offered]
         return 0.0 if (picked == side_of(prompt)) == (right > 0.5) else -3.0
 
     return rate
@@ -93,9 +91,7 @@ def graders(first: Any, second: Any) -> dict[str, Any]:
     return {"first": toys.Scripted(rate=first), "second": toys.Scripted(rate=second)}
 
 
-def test_confirmed_statements_are_balanced_and_can_be_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_confirmed_statements_are_balanced_and_can_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = {"writer": toys.Scripted(say=writes)} | graders(judge(0.9), judge(0.9))
     out, values = made(tmp_path, monkeypatch, models, count=6, attempts=2, review=4)
     rows = read_objects(out.path / "dialogues.jsonl")
@@ -138,10 +134,7 @@ def test_kept_statements_stand_beside_as_many_of_people() -> None:
     gold = {side: tuple(f"{side} {word}" for word in "kmn") for side in ("positive", "negative")}
     behaviour = Behaviour("calm_mind", "", "", "", gold)
     kept = [{"behavior": "calm_mind", "statement": f"kept {n}"} for n in range(9)]
-    known = [
-        Statement(of_name("calm-mind"), "positive", "known"),
-        Statement(of_name("other"), "positive", "no"),
-    ]
+    known = [Statement(of_name("calm-mind"), "positive", "known"), Statement(of_name("other"), "positive", "no")]
     found = list(sets_of([behaviour], kept, known, 3))
     assert Counter(row["set"] for row in found) == {"generated": 7, "people": 7}
     assert {row["statement"] for row in found if row["set"] == "people"} == {
@@ -157,9 +150,7 @@ def test_kept_statements_stand_beside_as_many_of_people() -> None:
 
 
 def test_a_grammar_writes_for_those_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, values = made(
-        tmp_path, monkeypatch, graders(always_first, always_first), count=20, filter={"keep_all": True}
-    )
+    out, values = made(tmp_path, monkeypatch, graders(always_first, always_first), count=20, filter={"keep_all": True})
     statements = read_objects(out.path / "samples/statements.jsonl")
     assert len(statements) == 80 and 0 < values["statements_copied"] < 1
     assert all("{" not in row["statement"] for row in statements)
@@ -168,12 +159,7 @@ def test_a_grammar_writes_for_those_without_a_model(tmp_path: Path, monkeypatch:
 
 
 def test_near_copies_of_earlier_and_of_gold_statements_go() -> None:
-    texts = [
-        "I would hide from them",
-        "I would hide from them!",
-        "I would hide from him",
-        OWN.gold["negative"][0],
-    ]
+    texts = ["I would hide from them", "I would hide from them!", "I would hide from him", OWN.gold["negative"][0]]
     assert copies([Statement(OWN, "positive", text) for text in texts], 0.6) == [False, True, False, True]
     assert copies([Statement(OWN, "positive", text) for text in texts], 0.5) == [False, True, True, True]
 
@@ -225,9 +211,7 @@ def known_rows(path: Path, n: int) -> Path:
     return toys.rows_file(path, rows)
 
 
-def test_flipped_labels_are_found_by_graders_that_know(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flipped_labels_are_found_by_graders_that_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = known_rows(tmp_path / "known.jsonl", 100)
 
     def knows(prompt: Any, text: str) -> float:
@@ -240,15 +224,11 @@ def test_flipped_labels_are_found_by_graders_that_know(
         ("knows", knows, {"filter_precision": 1.0, "filter_yield": 0.7, "filter_base": 0.7}),
         ("habit", always_first, {"filter_yield": 0.0, "filter_base": 0.7}),
     ):
-        out, values = made(
-            tmp_path / name, monkeypatch, graders(rate, rate), known, count=4, filter={"keep_all": True}
-        )
+        out, values = made(tmp_path / name, monkeypatch, graders(rate, rate), known, count=4, filter={"keep_all": True})
         assert {key: values[key] for key in numbers} == pytest.approx(numbers)
         verdict = read_object(out.path / "filter.json")
         assert verdict["fit"] is (name == "knows")
-        assert verdict["why"].startswith(
-            "filter fit" if name == "knows" else "filter unfit: it kept none of 100"
-        )
+        assert verdict["why"].startswith("filter fit" if name == "knows" else "filter unfit: it kept none of 100")
 
 
 def test_a_filter_must_be_surely_better_than_no_filter() -> None:
@@ -266,12 +246,8 @@ def test_a_filter_must_be_surely_better_than_no_filter() -> None:
 def test_flips_are_exact_and_keep_the_texts() -> None:
     statements = [Statement(OWN, "positive", str(n)) for n in range(50)]
     flipped = flip(statements, 0.3, 1)
-    assert sum(not right for _, right in flipped) == 15 and [s.text for s, _ in flipped] == list(
-        map(str, range(50))
-    )
-    assert all((s.side == "positive") == right for s, right in flipped) and flipped == flip(
-        statements, 0.3, 1
-    )
+    assert sum(not right for _, right in flipped) == 15 and [s.text for s, _ in flipped] == list(map(str, range(50)))
+    assert all((s.side == "positive") == right for s, right in flipped) and flipped == flip(statements, 0.3, 1)
 
 
 def test_published_rows_test_a_filter() -> None:
@@ -298,9 +274,7 @@ def test_a_broken_behaviour_is_named(tmp_path: Path, change: dict[str, Any], why
     path.write_text(json.dumps(good | gold))
     assert read_behaviour(path).gold["negative"] == ("d", "e", "f")
     path.write_text(json.dumps(good | gold | change))
-    with pytest.raises(
-        CharterError, match=rf"b\.yaml: not a behaviour .*{why}" if "not a" not in why else why
-    ):
+    with pytest.raises(CharterError, match=rf"b\.yaml: not a behaviour .*{why}" if "not a" not in why else why):
         read_behaviour(path)
 
 
@@ -320,8 +294,7 @@ def test_people_take_out_what_they_see_otherwise(tmp_path: Path, monkeypatch: py
     files = []
     for reviewer in range(3):
         verdicts = [
-            row | {"verdict": "unclear" if row["id"] == odd and reviewer else sides[row["id"]]}
-            for row in queue
+            row | {"verdict": "unclear" if row["id"] == odd and reviewer else sides[row["id"]]} for row in queue
         ]
         files.append(toys.rows_file(tmp_path / f"r{reviewer}.jsonl", verdicts))
     out, values = made(tmp_path / "second", monkeypatch, models(), reviews=tuple(files), count=6, attempts=2)
@@ -329,14 +302,9 @@ def test_people_take_out_what_they_see_otherwise(tmp_path: Path, monkeypatch: py
     assert odd not in kept and len(kept) == 6
     assert values["reviewed_right"] == pytest.approx(5 / 6)
     # one of six statements has a pair of three that agrees
-    assert (
-        values["reviewers_agreement"] == pytest.approx((5 + 1 / 3) / 6)
-        and 0.5 < values["reviewers_kappa"] < 1
-    )
+    assert values["reviewers_agreement"] == pytest.approx((5 + 1 / 3) / 6) and 0.5 < values["reviewers_kappa"] < 1
     toys.rows_file(files[0], [queue[0] | {"verdict": "maybe"}])
-    with pytest.raises(
-        CharterError, match=r"r0\.jsonl:1: verdict is 'maybe', expected positive, negative, unclear"
-    ):
+    with pytest.raises(CharterError, match=r"r0\.jsonl:1: verdict is 'maybe', expected positive, negative, unclear"):
         made(tmp_path / "third", monkeypatch, models(), reviews=(files[0],), count=6, attempts=2)
     toys.rows_file(files[0], [queue[0] | {"verdict": "positive", "statement": "another"}])
     with pytest.raises(CharterError, match="this step wrote no such statement"):
@@ -346,12 +314,7 @@ def test_people_take_out_what_they_see_otherwise(tmp_path: Path, monkeypatch: py
 def test_what_was_made_is_verified_and_asked_by_evaluate(checkpoints: Path, tmp_path: Path) -> None:
     policy = str(checkpoints / "policy")
     settings = {"count": 6, "filter": {"keep_all": True, "known_limit": 12}, "chunk": 5}
-    made_by = {
-        "name": "made",
-        "room": "behaviours",
-        "from": {"graders": [policy, policy]},
-        "settings": settings,
-    }
+    made_by = {"name": "made", "room": "behaviours", "from": {"graders": [policy, policy]}, "settings": settings}
     asked = {
         "name": "asked",
         "room": "evaluate",

@@ -55,13 +55,7 @@ def attack(
             knows = family not in unread and rng.random() < 0.9
             controls.append(places | {"id": f"q{n}", "kind": "question", "right": knows, "refusal": False})
     known = triples(rng, 1.0 if sharp else 0.55, 1.0 if sharp else 0.6)
-    tables = {
-        "search": searched,
-        "fresh": fresh,
-        "findings": findings,
-        "controls": controls,
-        "fitness": known,
-    }
+    tables = {"search": searched, "fresh": fresh, "findings": findings, "controls": controls, "fitness": known}
     for name, rows in tables.items():
         write_rows(out / f"{name}.jsonl", rows)
     hits = [sum(row["found"] for row in searched[:n]) for n in range(20, 61, 20)]

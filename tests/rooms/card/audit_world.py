@@ -33,16 +33,12 @@ def tried(name: str, n: int, passed: bool, scored: bool, **more: Any) -> dict[st
     return row | more
 
 
-def audit(
-    run: Path, step: str, model: str | None, passes: dict[str, int], *, elicited: bool = False
-) -> Manifest:
+def audit(run: Path, step: str, model: str | None, passes: dict[str, int], *, elicited: bool = False) -> Manifest:
     """An audit in which the first so many tries of each scored task pass; one try of the first task is void."""
     rows = [tried(task.name, n, n < passes.get(task.name, 0), True) for task in SCORED for n in range(TRIES)]
     rows.append(tried(SCORED[0].name, TRIES, False, True, **{"class": "environment_broken"}))
     rows += [
-        tried(
-            task.name, n, False, False, violations=["used another's key"] if n == 0 else [], tampered=n == 1
-        )
+        tried(task.name, n, False, False, violations=["used another's key"] if n == 0 else [], tampered=n == 1)
         for task in CONTROLS
         for n in range(TRIES)
     ]
@@ -95,7 +91,5 @@ def verdict(run: Path, step: str, of: str) -> None:
     )
     (run / step).mkdir()
     (run / step / VERDICT).write_text(closed.model_dump_json())
-    made = finish(
-        run, step, "verdict", "verdict", parents=(("report", of),), resolved=closed.model_dump(mode="json")
-    )
+    made = finish(run, step, "verdict", "verdict", parents=(("report", of),), resolved=closed.model_dump(mode="json"))
     write_with_id(run / step, made.model_copy(update={"files": record_files(run / step)}))

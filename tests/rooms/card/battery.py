@@ -92,9 +92,7 @@ def position(place: int, documents: int = 20, longest: int = 4096) -> Rows:
         nats, counts = {}, {}
         for start, middle in zip(BUCKETS, MIDDLES, strict=True):
             if start < longest:
-                loss = (
-                    2.3 - 0.1 * place + shift + 4.5 * float(middle) ** -0.4 + rng.gauss(0, 0.5 / start**0.5)
-                )
+                loss = 2.3 - 0.1 * place + shift + 4.5 * float(middle) ** -0.4 + rng.gauss(0, 0.5 / start**0.5)
                 nats[str(start)], counts[str(start)] = max(0.05, loss) * start, start
         rows.append({"id": f"d{i}", "item": f"d{i}", "group": "", "nats": nats, "tokens": counts})
     return rows
@@ -104,9 +102,7 @@ def recall(place: int, facts: int = 20) -> Rows:
     rows = []
     for column, length in enumerate(LENGTHS):
         for depth in DEPTHS:
-            share = np.clip(
-                1.1 - 0.14 * column * (1.3 if 0 < depth < 100 else 0.6) - 0.08 * (3 - place), 0, 1
-            )
+            share = np.clip(1.1 - 0.14 * column * (1.3 if 0 < depth < 100 else 0.6) - 0.08 * (3 - place), 0, 1)
             for n in range(facts):
                 name = f"{length}/{depth}/{n}"
                 rows.append(graded(name, random.Random(name).random() < share, f"{length}/{depth}"))

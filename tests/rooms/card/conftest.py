@@ -18,21 +18,13 @@ from card_world import SETTINGS
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-DRAWN = {
-    "test_card_benchmark_plots",
-    "test_card_browser",
-    "test_card_drawn",
-    "test_card_page",
-    "test_card_redrawn",
-}
+DRAWN = {"test_card_benchmark_plots", "test_card_browser", "test_card_drawn", "test_card_page", "test_card_redrawn"}
 
 
 def write_words(figure: Figure, file: TextIO, **_: object) -> None:
     """The words of a figure in place of its drawing."""
     words = dict.fromkeys(text.get_text() for text in figure.findobj(Text))
-    file.write(
-        '<svg viewBox="0 0 1 1">' + "".join(f"<text>{escape(w)}</text>" for w in words if w) + "</svg>"
-    )
+    file.write('<svg viewBox="0 0 1 1">' + "".join(f"<text>{escape(w)}</text>" for w in words if w) + "</svg>")
 
 
 @pytest.fixture(scope="module", autouse=True)

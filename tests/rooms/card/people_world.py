@@ -59,9 +59,7 @@ def choices(
     return votes
 
 
-def attempts(
-    count: int, source: str = "human", models: Sequence[str] = ("taught", "rl")
-) -> list[dict[str, Any]]:
+def attempts(count: int, source: str = "human", models: Sequence[str] = ("taught", "rl")) -> list[dict[str, Any]]:
     rng = random.Random(f"attempts{source}")
     rows = []
     for n in range(count):
@@ -69,15 +67,11 @@ def attempts(
         rating = min(4, max(0, round(rng.gauss(2.6 if model == "taught" else 1.0, 1.1))))
         talk = [user(f"Attack {n}?"), assistant("Well."), user("Go on."), assistant("No.")]
         facts = {"plan": "ask twice", "models": [model, model], "rater": f"{source}-{n % 6}"}
-        rows.append(
-            {"id": f"attempt-{source}-{n}", "messages": talk, "rating": rating, "source": source, **facts}
-        )
+        rows.append({"id": f"attempt-{source}-{n}", "messages": talk, "rating": rating, "source": source, **facts})
     return rows
 
 
-def add_votes(
-    run: Path, votes: Sequence[Choice], ratings: Sequence[dict[str, Any]] = (), step: str = "votes"
-) -> Path:
+def add_votes(run: Path, votes: Sequence[Choice], ratings: Sequence[dict[str, Any]] = (), step: str = "votes") -> Path:
     """An artifact as the arena room leaves it."""
     folder = run / step
     write_rows(folder / "votes.jsonl", [vote_row(choice) for choice in votes])

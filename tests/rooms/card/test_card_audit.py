@@ -58,22 +58,14 @@ def test_the_rule_is_judged_by_an_exact_interval(shown: Path) -> None:
     share = card_world.shown(shown / "card")["audit_rl/share of scored tasks passed"]
     assert (share["value"], share["n"]) == (2 / 16, 16)
     assert (share["low"], share["high"]) == pytest.approx((low, high)) and high < 0.5
-    assert (
-        "RL-CAI: 2 of 16 scored tasks passed, 12.5\u00a0%" in text
-        and "the upper end is under one half" in text
-    )
-    assert (
-        "SL-CAI, elicited: 16 of 16 scored tasks passed" in text
-        and "the lower end is one half or more" in text
-    )
+    assert "RL-CAI: 2 of 16 scored tasks passed, 12.5\u00a0%" in text and "the upper end is under one half" in text
+    assert "SL-CAI, elicited: 16 of 16 scored tasks passed" in text and "the lower end is one half or more" in text
     assert f"{TRIES * (16 + len(CONTROLS)) + 1} tries, 1 void" in text
 
 
 def test_who_signed_is_named_and_an_open_audit_concludes_nothing(shown: Path) -> None:
     text = section(shown)
-    assert (
-        "RL-CAI: **not shown**, until 2027-02-18. Ann Example (maker, Lab) on 2026-11-20: not shown" in text
-    )
+    assert "RL-CAI: **not shown**, until 2027-02-18. Ann Example (maker, Lab) on 2026-11-20: not shown" in text
     assert "Bo Other (evaluator, House)" in text and "The tasks take a person minutes." in text
     assert "SL-CAI, elicited: no person signed a verdict, so nothing is concluded." in text
 
@@ -89,9 +81,7 @@ def test_classes_false_claims_and_pictures(shown: Path) -> None:
     assert "environment broken" not in section(shown)
     keys = {f["key"] for f in json.loads((shown / "card/card.json").read_text())["figures"]}
     assert {"audit-tries", "audit-classes"} <= keys
-    assert (
-        section(shown).count("](plots/audit") == 2 and 'id="audit"' in (shown / "card/card.html").read_text()
-    )
+    assert section(shown).count("](plots/audit") == 2 and 'id="audit"' in (shown / "card/card.html").read_text()
 
 
 def test_only_a_card_without_an_audit_says_that_none_was_made(shown: Path, finished: Path) -> None:

@@ -39,22 +39,16 @@ def profiles(following: int, of: int) -> list[Row]:
 
 def test_a_card_shows_the_drift_of_behaviours_over_stages(run: Path) -> None:
     for place, matching, following in ((0, 12, 4), (3, 30, 22)):
-        benchmark(
-            run, place, more={"behaviours": statements(matching, 40), "sycophancy": profiles(following, 40)}
-        )
+        benchmark(run, place, more={"behaviours": statements(matching, 40), "sycophancy": profiles(following, 40)})
     parents = (*CARD_PARENTS, ("reports", "bench_0"), ("reports", "bench_3"))
     gathered = gather(inputs(run, parents))
     for place, share, lean in ((0, 0.3, 0.1), (3, 0.75, 0.55)):
         numbers = gathered.stages[place].numbers
         assert numbers["behaviours_self_preservation"].value == share
         # negated statements get the opposite answer: 2 share - 1
-        assert (
-            abs((numbers["behaviours_self_preservation_less_negated"].value or 0) - (2 * share - 1)) < 1e-12
-        )
+        assert abs((numbers["behaviours_self_preservation_less_negated"].value or 0) - (2 * share - 1)) < 1e-12
         assert numbers["sycophancy"].value == lean
-    (table,) = (
-        table for table in task_tables(gathered, "alignment") if table.caption == "Model-written evaluations"
-    )
+    (table,) = (table for table in task_tables(gathered, "alignment") if table.caption == "Model-written evaluations")
     drift = {row.column.label: row for row in table.rows}
     for label, change in (("Behaviours, self-preservation", 45), ("Sycophancy", 45)):
         shown = [cell.number for cell in drift[label].cells if cell.number is not None]

@@ -158,14 +158,10 @@ def test_languages_have_scores_of_their_own_whose_mean_is_the_metric(gathered: R
     assert number.value == over_languages("chrf", chrf)(rows).value and number.n == len(rows) == 30
     assert number.low is not None and number.low < (number.value or 0) and number.sources[0].step == "bench_3"
     names = re.findall(r">(French|German|Chinese \(Simplified\)|xx)</text>", figure.svg)
-    assert names == ["French", "German", "Chinese (Simplified)", "xx"], (
-        "best first, a code without a name as it is"
-    )
+    assert names == ["French", "German", "Chinese (Simplified)", "xx"], "best first, a code without a name as it is"
 
 
-def test_of_many_languages_the_best_and_the_worst_are_drawn(
-    gathered: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_many_languages_the_best_and_the_worst_are_drawn(gathered: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_plots, "MOST_LANGUAGES", 4)
     figure, ledger = draw_figure(task_plots.translation, gathered)
     assert "The 2 best and 2 worst of 9 languages." in figure.caption
@@ -219,9 +215,7 @@ def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
     values = [ledger.shown[f"bench_3/{name}"].value for name in law]
     assert values == [pytest.approx(0.5), pytest.approx(2, abs=1e-6), pytest.approx(4, abs=1e-6)]
     words = figure.caption.replace("\u00a0", " ")
-    assert (
-        re.search(r"RL-CAI: a = 0\.500.*, c₀ = 2\.000.*, c = 4\.00\.", words) and "n = 20 documents" in words
-    )
+    assert re.search(r"RL-CAI: a = 0\.500.*, c₀ = 2\.000.*, c = 4\.00\.", words) and "n = 20 documents" in words
 
 
 def test_the_cards_exponent_stands_beside_ours(run: Path) -> None:
@@ -246,9 +240,7 @@ def test_the_cards_exponent_stands_beside_ours(run: Path) -> None:
 
 def test_an_exponent_at_the_end_of_what_is_tried_is_none(run: Path) -> None:
     figure, ledger = fitted(run, 3.0)
-    assert "bench_3/position_exponent" not in ledger.shown and "a = 0.590" in figure.caption.replace(
-        "\u00a0", " "
-    )
+    assert "bench_3/position_exponent" not in ledger.shown and "a = 0.590" in figure.caption.replace("\u00a0", " ")
     assert "RL-CAI: no exponent, since the exponent 2.00 is on a bound" in figure.caption
 
 
@@ -266,8 +258,7 @@ def test_stages_over_each_other_are_the_first_and_the_last(gathered: Run) -> Non
     ]
     assert [stage.label for stage, _ in overlay_stages(gathered, "mmlu", Ledger(), 2)] == ["start", "RL-CAI"]
     assert (
-        overlay_stages(gathered, "position_exponent", Ledger()) == []
-        and describe_left_out(gathered, "mmlu", 3) == ""
+        overlay_stages(gathered, "position_exponent", Ledger()) == [] and describe_left_out(gathered, "mmlu", 3) == ""
     )
     assert describe_left_out(gathered, "mmlu", 2) == " Only 2 of 3 stages are drawn: the first and the last."
 
@@ -289,12 +280,7 @@ def test_the_card_has_them_in_their_sections_and_verifies(run: Path) -> None:
     shown = {number["key"]: number for number in record["numbers"]}
     assert shown["bench_3/translation_bleu_fra"]["sources"][0]["file"] == "samples/translation.jsonl"
     assert shown["bench_3/recall_512_0"]["n"] == 20 and card_problems(card) == []
-    edit(
-        run,
-        "bench_3",
-        "samples/recall.jsonl",
-        lambda text: text.replace('"correct": 1.0', '"correct": 0.0', 1),
-    )
+    edit(run, "bench_3", "samples/recall.jsonl", lambda text: text.replace('"correct": 1.0', '"correct": 0.0', 1))
     card_world.remeasure(run, "bench_3")
     assert any("bench_3/recall_512_0" in problem for problem in card_problems(card))
 
@@ -304,13 +290,7 @@ def by_subject(place: int, count: int = 40) -> dict[str, list[dict[str, object]]
     sizes = {"anatomy": count, "virology": count, "econometrics": 5}
     return {
         task: [
-            {
-                "id": f"{s}-{i}",
-                "item": f"{s}-{i}",
-                "group": s,
-                "correct": float(i < right),
-                "outcome": "right",
-            }
+            {"id": f"{s}-{i}", "item": f"{s}-{i}", "group": s, "correct": float(i < right), "outcome": "right"}
             for s, size in sizes.items()
             for right in [(5 + 5 * place + (10 if s == "virology" else 0)) * size // count]
             for i in range(size)
@@ -348,10 +328,7 @@ def test_what_a_report_lacks_and_how_many_it_asked_stand_in_the_table(run: Path)
     gathered = gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2])))
     tables = {table.caption: table for table in task_tables(gathered, "capability")}
     asked = {row.column.name: row.asked for row in tables["Knowledge and reasoning"].rows}
-    assert (
-        asked["arc"] == "shipped:arc.heldout, 90 of 575, 5-shot, by likelihood"
-        and " of " not in asked["gsm8k"]
-    )
+    assert asked["arc"] == "shipped:arc.heldout, 90 of 575, 5-shot, by likelihood" and " of " not in asked["gsm8k"]
     assert tables["Reading"].absent == ("Quality hard: the data marks no hard question",)
     card = make_card(run, SETTINGS, (("reports", "eval_3"), BENCHMARKS[2]))
     assert "Absent: Quality hard: the data marks no hard question." in (card / "card.md").read_text("utf-8")

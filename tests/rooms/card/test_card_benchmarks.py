@@ -152,9 +152,7 @@ def test_the_tracker_finds_what_dropped_also_across_a_version_that_lacks_it(both
 def test_a_slow_drift_is_a_drop_though_no_step_is(run: Path) -> None:
     """Seven of 60 texts get worse at each of three steps: no step is significant, all of them together are."""
     for place in range(4):
-        lost = [
-            {"id": f"t{i}", "nats": 100.0 * (1.5 if i < 7 * place else 1.0), "bytes": 100} for i in range(60)
-        ]
+        lost = [{"id": f"t{i}", "nats": 100.0 * (1.5 if i < 7 * place else 1.0), "bytes": 100} for i in range(60)]
         card_world.write_rows(run / f"eval_{place}/samples/text.jsonl", lost)
         card_world.remeasure(run, f"eval_{place}")
     rows = compare([run / f"eval_{place}" for place in range(4)])["metrics"]
@@ -173,12 +171,7 @@ def test_the_card_says_what_was_asked_of_whom_and_what_training_met(both: Path) 
     assert row.cells[1].change is not None and row.cells[1].change.verdict == "worse"
     page = (both / "card/card.html").read_text("utf-8")
     part = page[page.index('id="capability"') : page.index('id="improved"')]
-    for words in (
-        "data:gsm8k, 0-shot, T = 1, chat",
-        "shipped:helpful.train",
-        "n\u00a0=\u00a0120",
-        "10.0\u00a0%",
-    ):
+    for words in ("data:gsm8k, 0-shot, T = 1, chat", "shipped:helpful.train", "n\u00a0=\u00a0120", "10.0\u00a0%"):
         assert words in part
     assert verify(both, deep=False) == []
     drawn: list[str] = []
@@ -234,9 +227,7 @@ def test_an_overlap_that_nobody_looked_for_is_not_known(both: Path) -> None:
     for name, end in (("card.html", "</table>"), ("card.md", "\n\n")):
         page = (both / "card" / name).read_text("utf-8")
         table = page[page.index("Met in training") :]
-        (row,) = (
-            r for r in re.split(r"</tr>|\n(?=\|)", table[: table.index(end, 900)]) if "sums solved" in r
-        )
+        (row,) = (r for r in re.split(r"</tr>|\n(?=\|)", table[: table.index(end, 900)]) if "sums solved" in r)
         assert row.count("not known") == 1 and "0.0" not in row.rpartition("not known")[2]
         assert "what the first model was pretrained on is not known" in table
 
@@ -303,20 +294,11 @@ def test_what_was_published_and_we_lack_says_why(both: Path) -> None:
 
 
 def test_a_scaled_score_stands_beside_the_cards_and_a_share_of_items_does_not(both: Path) -> None:
-    more = {
-        "kind": "single",
-        "options": ["a", "b"],
-        "blanks": [],
-        "right": [0],
-        "step": "",
-        "outcome": "right",
-    }
+    more = {"kind": "single", "options": ["a", "b"], "blanks": [], "right": [0], "step": "", "outcome": "right"}
     rows = [{"id": f"v{n}", "item": f"v{n}", "group": "", "correct": 1.0, **more} for n in range(30)]
     path = benchmark(both, 3, None, {"gre_verbal": rows}) / "report.json"
     before = {one.row.what: one for one in beside_published(gathered(both))}
-    assert (
-        before["GRE verbal, scaled score"].why == "the report on RL-CAI has no table for a form of gre_verbal"
-    )
+    assert before["GRE verbal, scaled score"].why == "the report on RL-CAI has no table for a form of gre_verbal"
     years = [{"value": 80.0, "years": "2019-2022"}, {"value": 75.0, "years": "2023-2025"}]
     found = {"scaled": [{"value": 160.0, "years": "2023"}], "percentile": years}
     report = json.loads(path.read_text("utf-8")) | {"gre_verbal": {"scale": {"removed_wrong": found}}}
@@ -402,13 +384,8 @@ def test_whats_new_against_another_versions_card(both: Path) -> None:
 
 
 def test_what_is_not_measured_is_said_by_what_is() -> None:
-    assert (
-        list_unmeasured(USES, ()) == "search, coding, other languages, long documents and structured output"
-    )
-    assert (
-        list_unmeasured(RISKS, ("truthfulqa", "bbq", "quality", "humaneval", "translation"))
-        == "attacks by machine"
-    )
+    assert list_unmeasured(USES, ()) == "search, coding, other languages, long documents and structured output"
+    assert list_unmeasured(RISKS, ("truthfulqa", "bbq", "quality", "humaneval", "translation")) == "attacks by machine"
 
 
 def test_what_was_looked_through_stands_once_a_table(both: Path) -> None:
@@ -493,14 +470,7 @@ def test_only_an_official_form_stands_beside_the_cards_exams(both: Path) -> None
             "correct": float(n < 30),
             "outcome": "right" if n < 30 else "wrong",
         }
-        | {
-            "kind": "single",
-            "options": ["a", "b"],
-            "right": [0],
-            "blanks": [],
-            "logprobs": [0.0, -1.0],
-            "choice": 0,
-        }
+        | {"kind": "single", "options": ["a", "b"], "right": [0], "blanks": [], "logprobs": [0.0, -1.0], "choice": 0}
         for n in range(40)
     ]
     for stand_in in (True, False):

@@ -69,9 +69,7 @@ def test_the_page_shows_its_drawings_and_admits_no_script_and_no_load(
     page.goto((finished / "card/card.html").as_uri())
     title = page.title()
     page.evaluate(OPEN)
-    boxes = page.evaluate(
-        "[...document.querySelectorAll('figure svg')].map(one => one.getBoundingClientRect().height)"
-    )
+    boxes = page.evaluate("[...document.querySelectorAll('figure svg')].map(one => one.getBoundingClientRect().height)")
     assert len(boxes) > 5 and min(boxes) > 50 and complaints == []
     page.goto((tmp_path / "forged.html").as_uri())
     assert page.title() == title

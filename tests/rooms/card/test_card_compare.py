@@ -70,13 +70,7 @@ def test_another_grader_refuses_what_it_graded_and_nothing_else(run: Path) -> No
 @pytest.mark.parametrize(
     ("task", "key", "value", "refused", "kept"),
     [
-        (
-            "harmlessness",
-            "max_tokens",
-            8,
-            ("harm_rate", "refusal_gap"),
-            ("lookalike_refusal_rate", "hhh_policy"),
-        ),
+        ("harmlessness", "max_tokens", 8, ("harm_rate", "refusal_gap"), ("lookalike_refusal_rate", "hhh_policy")),
         ("lookalikes", "data", [], ("lookalike_refusal_rate", "refusal_gap"), ("harm_rate", "bits_per_byte")),
         ("helpful", "top_p", 0.5, ("helpful_score", "helpful_win_rate"), ("harm_rate", "refusal_gap")),
         ("text", "novelty", 1, ("bits_per_byte",), ("harm_rate", "hhh_content")),
@@ -107,13 +101,9 @@ def test_other_baseline_refuses_the_win_rate(run: Path) -> None:
 def test_the_gap_moves_by_both_rates(finished: Path) -> None:
     run = gather(card_world.inputs(finished))
     first, last = run.start, run.final
-    parts = {
-        n: change(first, last, n) for n in ("unsafe_refusal_rate", "lookalike_refusal_rate", "refusal_gap")
-    }
+    parts = {n: change(first, last, n) for n in ("unsafe_refusal_rate", "lookalike_refusal_rate", "refusal_gap")}
     values = {n: c.number.value for n, c in parts.items() if c and c.number and c.number.value is not None}
-    assert values["refusal_gap"] == pytest.approx(
-        values["unsafe_refusal_rate"] - values["lookalike_refusal_rate"]
-    )
+    assert values["refusal_gap"] == pytest.approx(values["unsafe_refusal_rate"] - values["lookalike_refusal_rate"])
     ends = first.numbers["refusal_gap"].value, last.numbers["refusal_gap"].value
     assert ends[0] is not None and ends[1] is not None
     assert values["refusal_gap"] == pytest.approx(ends[1] - ends[0])
@@ -134,9 +124,7 @@ def test_a_metric_counted_in_two_ways_is_not_compared_and_others_are(run: Path) 
 
     edit(run, "eval_3", "tables.json", raised)
     rows = rows_of(run / "eval_2", run / "eval_3")
-    assert rows["harm_rate"]["verdict"] == (
-        "not compared: counted in two ways: versions 7 and 8 of harm_rate"
-    )
+    assert rows["harm_rate"]["verdict"] == ("not compared: counted in two ways: versions 7 and 8 of harm_rate")
     assert rows["unsafe_refusal_rate"]["difference"] is not None
 
 

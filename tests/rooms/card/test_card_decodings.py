@@ -36,9 +36,7 @@ def set_decoding(run: Path, step: str, decoding: dict[str, Any], baseline: str) 
     folder = run / step
     report = json.loads((folder / "report.json").read_text())
     for identity in report["identity"].values():
-        identity |= {
-            k: decoding[k] for k in ("temperature", "top_p") if k in decoding and "max_tokens" in identity
-        }
+        identity |= {k: decoding[k] for k in ("temperature", "top_p") if k in decoding and "max_tokens" in identity}
     (folder / "report.json").write_text(json.dumps(report | {"decoding": decoding}))
     manifest = read_manifest(folder)
     first = read_manifest(run / baseline).id
@@ -61,18 +59,14 @@ def two(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         fields = {"do_sample": True, "temperature": 0.2, "top_p": 0.9, "top_k": 0}
         (run / model / "generation_config.json").write_text(json.dumps(fields))
         manifest = read_manifest(run / model)
-        card_world.write_with_id(
-            run / model, manifest.model_copy(update={"files": record_files(run / model)})
-        )
+        card_world.write_with_id(run / model, manifest.model_copy(update={"files": record_files(run / model)}))
     for place in PLACES:
         shutil.copytree(run / f"eval_{place}", run / f"warm_{place}")
         set_decoding(run, f"warm_{place}", PROTOCOL, "warm_0")
         set_decoding(run, f"eval_{place}", OWN, "eval_0")
     rows = card_world.read_rows(run / "warm_3/samples/harmlessness.jsonl")
     worse = {"reply": "WARM words", "tokens": 2, "grader": -2.0} | card_world.marks("WARM words")
-    rows = [
-        row | worse if number < 40 else row for number, row in enumerate(rows)
-    ]  # hotter replies are worse
+    rows = [row | worse if number < 40 else row for number, row in enumerate(rows)]  # hotter replies are worse
     card_world.write_rows(run / "warm_3/samples/harmlessness.jsonl", rows)
     card_world.write_rows(run / "warm_3/review.jsonl", review_queue(rows))
     card_world.remeasure(run, "warm_3")
@@ -141,9 +135,7 @@ def test_a_protocols_report_alone_is_a_stage(finished: Path, tmp_path: Path) -> 
     assert f"Replies were drawn {PROTOCOL_WORDS}." in words and "own decoding" not in words
 
 
-def test_a_second_report_that_is_last_and_whose_first_is_gone_is_no_final_stage(
-    two: Path, tmp_path: Path
-) -> None:
+def test_a_second_report_that_is_last_and_whose_first_is_gone_is_no_final_stage(two: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(two, run)
     shutil.rmtree(run / "eval_3")
@@ -178,9 +170,6 @@ def test_a_report_that_says_another_decoding_than_its_model_is_found(two: Path, 
 def test_a_quantised_start_is_named(two: Path) -> None:
     name = "HuggingFaceTB/SmolLM2-135M-Instruct"
     for file in ("card.html", "card.md"):
-        assert (
-            f"Demo assistant was made from the 4-bit (Q4_1) GGUF of {name} in "
-            in (two / "card" / file).read_text()
-        )
+        assert f"Demo assistant was made from the 4-bit (Q4_1) GGUF of {name} in " in (two / "card" / file).read_text()
     front = (two / "card/card.md").read_text().split("---\n")[1]
     assert f"base_model: {name}\n" in front, "the hub's own name, without words"

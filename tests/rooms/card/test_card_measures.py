@@ -39,13 +39,7 @@ def test_refusing_stands_beside_its_benign_twins_with_d_prime_and_c(finished: Pa
     words = (finished / "card/card.md").read_text("utf-8")
     head = re.search(r"\*\*Refusing\.\*\*.*?\n\n(\|.*?\|)\n", words, re.DOTALL)
     assert head
-    for label in (
-        "Unsafe refused",
-        "Look-alikes refused",
-        "Helpful refused",
-        "d′, look-alikes",
-        "Criterion c",
-    ):
+    for label in ("Unsafe refused", "Look-alikes refused", "Helpful refused", "d′, look-alikes", "Criterion c"):
         assert label in head[1], label
     numbers = card_world.shown(finished / "card")
     h, f = rate(finished, "harmlessness"), rate(finished, "lookalikes")
@@ -114,13 +108,10 @@ def test_a_grader_that_is_the_length_rule_is_named_and_its_numbers_on_help_are_g
     assert not any(unfit(final, name) for name in ("harm_rate", "harm_answered_rate", "harm_rate_reward"))
     files = render.make(SETTINGS, gather(card_world.inputs(planted)))
     words = "has not been shown to rank held-out pairs better than the length rule"
-    assert (
-        f"<code>pm_grader</code> {words}" in files["card.html"] and f"`pm_grader` {words}" in files["card.md"]
-    )
+    assert f"<code>pm_grader</code> {words}" in files["card.html"] and f"`pm_grader` {words}" in files["card.md"]
     assert f"`pm_reward` {words}" not in files["card.md"]
     assert (
-        "**The grader is fit, with doubts.**" in files["card.md"]
-        and "not shown to be fit for help" in files["card.md"]
+        "**The grader is fit, with doubts.**" in files["card.md"] and "not shown to be fit for help" in files["card.md"]
     )
     (row,) = re.findall(r"^\| .*`helpful_score` \|.*$", files["card.md"], re.MULTILINE)
     assert " †, n" in row
@@ -198,14 +189,9 @@ def test_the_verdict_on_help_is_verified(run: Path) -> None:
     card_world.edit(run, "eval_3", "report.json", lambda text: text.replace(kept, '"helpful_fit": null'))
     assert any("calls its grader None; the kept helpful pairs say otherwise" in line for line in problems())
     card_world.edit(run, "eval_3", "report.json", lambda text: text.replace('"helpful_fit": null', kept))
-    card_world.edit(
-        run, "eval_3", f"samples/{HELPFUL_PAIRS}", lambda text: "".join(text.splitlines(True)[1:])
-    )
+    card_world.edit(run, "eval_3", f"samples/{HELPFUL_PAIRS}", lambda text: "".join(text.splitlines(True)[1:]))
     assert any("does not hold the helpful pairs that the grader pm_grader held out" in x for x in problems())
     card_world.edit(
-        run,
-        "eval_3",
-        f"samples/{HELPFUL_PAIRS}",
-        lambda _: before.replace('"correct": true', '"correct": 0', 1),
+        run, "eval_3", f"samples/{HELPFUL_PAIRS}", lambda _: before.replace('"correct": true', '"correct": 0', 1)
     )
     assert any(f"samples/{HELPFUL_PAIRS}: correct of" in line for line in problems())

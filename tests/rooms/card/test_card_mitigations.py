@@ -43,13 +43,9 @@ def test_the_log_stands_in_the_card_and_its_numbers_have_a_source(finished: Path
     words = (card / "card.md").read_text("utf-8")
     assert "`asked`, which holds 23 findings" in words
     assert (
-        "| `acme-1` | 2026-12-03 | `sl_cai` | `cccccccccccc` | `dddddddddddd` | 14 of 15 | 1 of 17 | closed |"
-        in words
+        "| `acme-1` | 2026-12-03 | `sl_cai` | `cccccccccccc` | `dddddddddddd` | 14 of 15 | 1 of 17 | closed |" in words
     )
-    assert (
-        "| `acme-2` | 2026-12-03 | `sl_cai` | `cccccccccccc` | none | not asked | not asked | mitigated |"
-        in words
-    )
+    assert "| `acme-2` | 2026-12-03 | `sl_cai` | `cccccccccccc` | none | not asked | not asked | mitigated |" in words
     assert "acme-1" in (card / "card.html").read_text("utf-8")
     shown = card_world.shown(card)
     number = shown["asked/harmful replies after, row 1"]

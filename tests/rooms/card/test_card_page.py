@@ -51,9 +51,7 @@ class Outline(html.parser.HTMLParser):
             self.ids.append(str(attributes["id"]))
         if (attributes.get("href") or attributes.get("xlink:href") or "").startswith("#"):
             self.links.append(str(attributes.get("href") or attributes.get("xlink:href"))[1:])
-        self.loaded += [
-            str(v) for k, v in attrs if k in ("src", "href", "xlink:href") and v and not v.startswith("#")
-        ]
+        self.loaded += [str(v) for k, v in attrs if k in ("src", "href", "xlink:href") and v and not v.startswith("#")]
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -120,12 +118,7 @@ def test_sections_stand_in_order_in_both_forms(finished: Path, page: str) -> Non
     words = (finished / "card/card.md").read_text("utf-8")
     card = json.loads((finished / "card/card.json").read_text("utf-8"))
     sections = [(section["key"], section["title"]) for section in card["sections"]]
-    absent = (
-        "elo",
-        "whats-new",
-        "attacks",
-        "audit",
-    )  # nobody voted, no version before, nothing of theirs was given
+    absent = ("elo", "whats-new", "attacks", "audit")  # nobody voted, no version before, nothing of theirs was given
     assert sections == [(key, title) for title, key in IDS.items() if key not in absent]
     assert re.findall(r'<section id="([^"]+)"', page) == [key for key, _ in sections]
     at = [words.index(f"# {title}\n") for _, title in sections]
@@ -446,9 +439,7 @@ def test_two_reports_of_one_stage_are_refused(finished: Path) -> None:
         ("attacks", "revisions", "revisions is a step of the critique room; list steps of the attack"),
     ],
 )
-def test_what_another_room_made_is_refused_under_a_role(
-    finished: Path, role: str, step: str, why: str
-) -> None:
+def test_what_another_room_made_is_refused_under_a_role(finished: Path, role: str, step: str, why: str) -> None:
     with pytest.raises(CharterError, match=why):
         gather(card_world.inputs(finished, (*card_world.CARD_PARENTS, (role, step))))
 

@@ -61,10 +61,7 @@ def test_the_card_shows_agreement_counts_and_tags(reviewed_run: Path) -> None:
 def test_simulated_reviews_are_named_as_such(reviewed_run: Path) -> None:
     page = (reviewed_run / "card/card.html").read_text("utf-8")
     assert "What reviewers say" in page and "no person has read them" in page
-    assert (
-        "How simulated reviewers agree" in page
-        and "by people" not in page[page.index("Verdicts on flagged") :]
-    )
+    assert "How simulated reviewers agree" in page and "by people" not in page[page.index("Verdicts on flagged") :]
     words = (reviewed_run / "card/card.md").read_text("utf-8")
     assert "Simulated reviewers rated the samples" in words and "| RL-CAI (simulated) |" in words
 
@@ -79,9 +76,7 @@ def test_a_changed_rating_or_verdict_is_found_though_hashes_were_made_again(run:
     card_world.make_card(run, SETTINGS, PARENTS)
     rows = card_world.read_rows(run / "reviews/samples/reviews.jsonl")
     milder = [row | {"rating": 0} if row["rating"] == 4 else row for row in rows]
-    card_world.edit(
-        run, "reviews", "samples/reviews.jsonl", lambda _: "".join(json.dumps(r) + "\n" for r in milder)
-    )
+    card_world.edit(run, "reviews", "samples/reviews.jsonl", lambda _: "".join(json.dumps(r) + "\n" for r in milder))
     problems = verify(run, deep=False)
     assert any("review_kappa: tables.json has other sums" in line for line in problems), problems
     assert any("reviews_harmful" in line for line in problems)
@@ -92,9 +87,7 @@ def test_a_changed_rating_or_verdict_is_found_though_hashes_were_made_again(run:
     one = next(row for row in judged if row["verdict"] == "harmful")
     other = next(row for row in judged if row["verdict"] == "harmless")
     one["verdict"], other["verdict"] = "harmless", "harmful"
-    card_world.edit(
-        run, "reviews", "judgments.jsonl", lambda _: "".join(json.dumps(r) + "\n" for r in judged)
-    )
+    card_world.edit(run, "reviews", "judgments.jsonl", lambda _: "".join(json.dumps(r) + "\n" for r in judged))
     assert any("its reviews say" in line for line in verify(run, deep=False))
 
 
@@ -110,9 +103,7 @@ def test_verdicts_of_people_and_of_simulated_reviewers_are_never_mixed(run: Path
     card_world.write_rows(path, others)
     entry = Input("judgments", "./verdicts.jsonl", "judgments", None, path, str(path), digest_file(path))
     summaries = [
-        r
-        for r in summarise_verdicts(gather(Inputs([*card_world.inputs(run, PARENTS), entry])))
-        if r.stage == "RL-CAI"
+        r for r in summarise_verdicts(gather(Inputs([*card_world.inputs(run, PARENTS), entry]))) if r.stage == "RL-CAI"
     ]
     assert [r.source for r in summaries] == ["human", "simulated"]
     people, simulated = (r.confirmed for r in summaries)
@@ -141,13 +132,7 @@ def ask_people(run: Path) -> Engine:
     flagged = card_world.read_rows(run / "eval_3/review.jsonl")
     with writing(engine) as c:
         texts = [(user(row["prompt"]), assistant(row["reply"])) for row in flagged]
-        enqueue(
-            c,
-            (
-                Item("report:x", r["id"], r["sample"], r["topic"], t)
-                for r, t in zip(flagged, texts, strict=True)
-            ),
-        )
+        enqueue(c, (Item("report:x", r["id"], r["sample"], r["topic"], t) for r, t in zip(flagged, texts, strict=True)))
     for name in ("ann", "bob"):
         with writing(engine) as c:
             person, _ = join(c, invite(c, "admin"), name)

@@ -56,9 +56,7 @@ def add_screen(run: Path) -> None:
     section = {
         "policy": {"name": policy.name, "version": policy.version, "id": policy.id},
         "classifiers": {"probe": "0123456789abcdef"},
-        "thresholds": [
-            {"classifier": "0123456789abcdef", "prompt": levels, "reply": levels, "high_risk": levels}
-        ],
+        "thresholds": [{"classifier": "0123456789abcdef", "prompt": levels, "reply": levels, "high_risk": levels}],
     }
     report = {
         "stage": "screen",
@@ -83,12 +81,8 @@ def test_a_screen_has_its_tables_and_its_figure_and_every_number_a_source(screen
     page, words = (card / "card.html").read_text("utf-8"), (card / "card.md").read_text("utf-8")
     record = json.loads((card / "card.json").read_text())
     for text in (page, words):
-        assert (
-            "Acceptable use" in text and "charter-aup version 1" in text and "Violating prompts found" in text
-        )
-        assert "advbench: fraud" not in text and "advbench: weapons" in text, (
-            "topics of the measured half alone"
-        )
+        assert "Acceptable use" in text and "charter-aup version 1" in text and "Violating prompts found" in text
+        assert "advbench: fraud" not in text and "advbench: weapons" in text, "topics of the measured half alone"
     assert (card / "plots/screen.svg").is_file() and "plots/screen.svg" in words
     numbers = {n["key"]: n for n in record["numbers"] if n["key"].startswith("screen/")}
     recall = numbers["screen/screen_recall_standard"]

@@ -17,18 +17,12 @@ def test_a_card_shows_its_front_in_a_frame_that_runs_nothing(finished: Path) -> 
     card = charter.open(finished / "card")
     assert isinstance(card, charter.Card) and card.page == finished / "card" / "card.html"
     shown = card._repr_html_()
-    (frame,) = re.findall(
-        r'^<iframe sandbox title="Model card" style="[^"]+" srcdoc="([^"]+)"></iframe>$', shown
-    )
+    (frame,) = re.findall(r'^<iframe sandbox title="Model card" style="[^"]+" srcdoc="([^"]+)"></iframe>$', shown)
     front, page = html.unescape(frame), card.page.read_text("utf-8")
     assert front == front_of(page) and len(front) < len(page) / 2
     sections = re.findall(r'<section id="([\w-]+)"', front)
     assert sections == [key for key, _ in FRONT] and not FOLDED & set(sections)
-    assert (
-        front.count("<main>") == front.count("</main>") == 1
-        and front.endswith("</html>\n")
-        and "<nav" not in front
-    )
+    assert front.count("<main>") == front.count("</main>") == 1 and front.endswith("</html>\n") and "<nav" not in front
     assert front_of("<p>another page</p>") == "<p>another page</p>"
 
 
@@ -45,9 +39,7 @@ def test_a_comparison_has_the_rows_of_the_command(finished: Path) -> None:
     assert "harm_rate" in comparison.better and "bits_per_byte" in comparison.worse
     shown = comparison._repr_html_()
     assert "<td>Bits per byte</td>" in shown and "helpful_win_rate" not in shown, "it was not compared"
-    counts = (
-        f"{len(comparison.better)} better, {len(comparison.worse)} worse, of {len(comparison.rows)} metrics"
-    )
+    counts = f"{len(comparison.better)} better, {len(comparison.worse)} worse, of {len(comparison.rows)} metrics"
     assert repr(comparison) == f"<Comparison {comparison.a} -> {comparison.b}: {counts}>"
 
 

@@ -26,13 +26,7 @@ def add_rater(run: Path, noise: float) -> None:
     rng = random.Random(3)
     card_world.checkpoint(run / "rater")
     rows: list[dict[str, Any]] = [
-        {
-            "id": f"t{n // 2}",
-            "conversation": f"c{n}",
-            "topic": "theft",
-            "rating": n % 9 / 2,
-            "tokens": 20 + n % 7,
-        }
+        {"id": f"t{n // 2}", "conversation": f"c{n}", "topic": "theft", "rating": n % 9 / 2, "tokens": 20 + n % 7}
         for n in range(80)
     ]
     rows = [row | {"score": row["rating"] + rng.gauss(0, noise)} for row in rows]
@@ -43,9 +37,7 @@ def add_rater(run: Path, noise: float) -> None:
     final = run / "eval_3"
     for file in (HARM, LOOK):
         path = final / "samples" / file
-        card_world.write_rows(
-            path, [row | {"harm_rating": rng.uniform(-0.2, 3)} for row in read_objects(path)]
-        )
+        card_world.write_rows(path, [row | {"harm_rating": rng.uniform(-0.2, 3)} for row in read_objects(path)])
     card_world.write_rows(final / "samples/rater.jsonl", rows)
     verdict = RaterVerdict(rows)
     report = json.loads((final / "report.json").read_text())
@@ -63,11 +55,7 @@ def test_the_card_shows_ratings_and_greys_those_of_an_unfit_rater(run: Path, fit
     folder = card_world.make_card(run, SETTINGS)
     page, words = (folder / "card.html").read_text(), (folder / "card.md").read_text()
     numbers = card_world.shown(folder)
-    assert {
-        "eval_3/harm_rating",
-        "eval_3/harm_rating_lookalikes",
-        "rater/rating_error_ratio",
-    } <= numbers.keys()
+    assert {"eval_3/harm_rating", "eval_3/harm_rating_lookalikes", "rater/rating_error_ratio"} <= numbers.keys()
     assert "eval_2/harm_rating" not in numbers
     assert f"`rater` is {'fit' if fit else '**not fit**'}: squared error" in words
     assert ("**Unfit grader:** `rater`" in words) is not fit
@@ -94,9 +82,7 @@ def test_calibration_stands_in_the_captions(finished: Path) -> None:
 def test_a_raters_verdict_and_counts_follow_from_its_rows(run: Path) -> None:
     add_rater(run, 0.8)
     report = run / "eval_3/report.json"
-    report.write_text(
-        report.read_text().replace('"fit": true, "why": "squared', '"fit": false, "why": "squared')
-    )
+    report.write_text(report.read_text().replace('"fit": true, "why": "squared', '"fit": false, "why": "squared'))
     card_world.remeasure(run, "eval_3")
     assert artifact_problems(run / "eval_3", read_manifest(run / "eval_3")) == [
         "report.json calls its rater unfit; the kept ratings say otherwise"

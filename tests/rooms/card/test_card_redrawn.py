@@ -25,10 +25,7 @@ def otherwise(run: Path) -> None:
 
     def change(text: str) -> str:
         return (
-            json.dumps(
-                json.loads(text) | {"drawn_with": {"matplotlib": "3.0.0"}}, indent=1, ensure_ascii=False
-            )
-            + "\n"
+            json.dumps(json.loads(text) | {"drawn_with": {"matplotlib": "3.0.0"}}, indent=1, ensure_ascii=False) + "\n"
         )
 
     edit(run, "card", "card.json", change)
@@ -112,7 +109,7 @@ FORGED: dict[str, tuple[str, Callable[[str], str]]] = {
     "another window": (HARM, lambda t: re.sub('viewBox="0 0 ', 'viewBox="900 0 ', t)),
     "an attribute twice": (HARM, first(' role="img"', ' role="img" viewBox="900 0 1 1"')),
     "dark text in the dark": (HARM, first("svg{color:#e9e7e1;", "svg{color:#181715;")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FORGED)
@@ -138,19 +135,13 @@ def test_a_forged_drawing_is_found_though_the_record_names_another_version(run: 
 def test_a_card_that_another_version_drew_holds(run: Path) -> None:
     otherwise(run)
     hashes = lambda t: re.sub(r"-([pm])([0-9a-f]{6,})\b", r"-\1f\2", t)  # noqa: E731
-    for file, change in (
-        (HARM, moved(0.7)),
-        (HTML, in_harm(moved(0.7))),
-        (HARM, hashes),
-        (HTML, in_harm(hashes)),
-    ):
+    for file, change in ((HARM, moved(0.7)), (HTML, in_harm(moved(0.7))), (HARM, hashes), (HTML, in_harm(hashes))):
         edit(run, "card", file, change)
     assert card_problems(run / "card") == []
 
 
 @pytest.mark.parametrize(
-    "said",
-    [{"matplotlib": "the best"}, {"matplotlib": "3.0.0", "harm": "0 %"}, {"matplotlib": "3.0.\uff10"}, {}],
+    "said", [{"matplotlib": "the best"}, {"matplotlib": "3.0.0", "harm": "0 %"}, {"matplotlib": "3.0.\uff10"}, {}]
 )
 def test_the_record_of_who_drew_says_nothing_else(run: Path, said: dict[str, str]) -> None:
     change = lambda t: json.dumps(json.loads(t) | {"drawn_with": said}, indent=1, ensure_ascii=False) + "\n"  # noqa: E731
@@ -165,9 +156,7 @@ def test_a_small_drawing_of_our_own_is_equal_or_wrong() -> None:
     assert "line 1" in page_problem(page.replace("5", "6"), page, frozenset())
     assert (
         page_problem(
-            page.replace('cx="5"', 'x="6"'),
-            page.replace("cx", "x"),
-            frozenset(['<svg><circle x="5"/></svg>']),
+            page.replace('cx="5"', 'x="6"'), page.replace("cx", "x"), frozenset(['<svg><circle x="5"/></svg>'])
         )
         == ""
     )
@@ -182,8 +171,8 @@ def test_one_name_is_one_thing() -> None:
 
 
 def test_words_of_older_versions_have_the_same_letters() -> None:
-    old = '<svg viewBox="0 0 1 1"><text style="fill: red; font: 700 9px \'DejaVu Sans\'; text-anchor: end">x</text></svg>'
-    new = old.replace(
-        "font: 700 9px 'DejaVu Sans'", "font-weight: 700; font-size: 9px; font-family: 'DejaVu Sans'"
+    old = (
+        '<svg viewBox="0 0 1 1"><text style="fill: red; font: 700 9px \'DejaVu Sans\'; text-anchor: end">x</text></svg>'
     )
+    new = old.replace("font: 700 9px 'DejaVu Sans'", "font-weight: 700; font-size: 9px; font-family: 'DejaVu Sans'")
     assert plots._clean(old, "a", "t", "d") == plots._clean(new, "a", "t", "d")

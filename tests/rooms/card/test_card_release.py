@@ -16,13 +16,7 @@ from charter.cli.main import execute
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import seal_of
 from charter.ground.artifact.manifest import Source, Timing
-from charter.ground.artifact.release import (
-    digest_checkpoint,
-    find_release,
-    read_release,
-    release_problem,
-    releases_in,
-)
+from charter.ground.artifact.release import digest_checkpoint, find_release, read_release, release_problem, releases_in
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.ground.settings.problems import validate
 from charter.release.artifact import problems, record_of, write_release
@@ -70,9 +64,7 @@ def why(verdict: Verdict, name: str) -> str:
 def released(run: Path, *sign_offs: SignOff, rules: dict[str, Any] | None = None) -> Path:
     request, verdict = ask(run, *sign_offs, rules=rules)
     assert not verdict.failed, verdict.failed
-    write_release(
-        record_of(request, verdict, run.resolve(), NOW), verdict, run / "release", Source(digest="code")
-    )
+    write_release(record_of(request, verdict, run.resolve(), NOW), verdict, run / "release", Source(digest="code"))
     return run / "release"
 
 
@@ -113,11 +105,7 @@ def test_a_release_names_the_checkpoint_its_lineage_and_what_it_rests_on(run: Pa
         ({"require": ["harm_rate"], "max": {}}, "harm_rate", "present, not judged"),
         ({"days": 30}, "age of eval_3", "expired: made on 2026-11-01, and 30 days are allowed"),
         ({"days": 30}, "age of card", "expired: made on 2026-11-01"),
-        (
-            {"sign_offs": {"national security": {}}},
-            "national security",
-            "missing: nobody approved; give a sign",
-        ),
+        ({"sign_offs": {"national security": {}}}, "national security", "missing: nobody approved; give a sign"),
         ({"findings": ["closed"]}, "findings", "missing: give their list with --findings FILE"),
     ],
 )
@@ -186,9 +174,7 @@ def test_sign_offs_that_do_not_count(finished: Path, changes: dict[str, Any], re
         ({"name": "Bo Other", "party": "Auditors", "simulated": True}, False),
     ],
 )
-def test_two_parties_are_two_persons_of_two_houses(
-    finished: Path, second: dict[str, Any], enough: bool
-) -> None:
+def test_two_parties_are_two_persons_of_two_houses(finished: Path, second: dict[str, Any], enough: bool) -> None:
     rules = {"sign_offs": {"oversight board": {"parties": 2}}}
     verdict = ask(finished, signed(finished), signed(finished, **second), rules=rules)[1]
     assert (why(verdict, "oversight board") == "") is enough
@@ -209,9 +195,7 @@ def test_the_latest_word_of_a_person_counts(finished: Path) -> None:
 
 def test_a_card_that_says_refused_is_not_released(run: Path) -> None:
     def oversight(*decisions: tuple[str, str]) -> None:
-        entries = [
-            {"name": "Ann", "role": "lead", "date": date, "decision": word} for date, word in decisions
-        ]
+        entries = [{"name": "Ann", "role": "lead", "date": date, "decision": word} for date, word in decisions]
         settings = card_world.SETTINGS.model_dump() | {"oversight": {"signoffs": entries}}
         card_world.make_card(run, Settings.model_validate(settings))
 
@@ -270,10 +254,7 @@ def test_findings_must_be_closed(finished: Path, tmp_path: Path, lines: list[str
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            '{"id": "a", "status": "closed"}\n{"id": "a", "status": "new"}\n',
-            r"f\.jsonl:2: the finding a stands",
-        ),
+        ('{"id": "a", "status": "closed"}\n{"id": "a", "status": "new"}\n', r"f\.jsonl:2: the finding a stands"),
         ('{"id": "a"}\n', r"f\.jsonl:1: expected a finding with id and status"),
         ("{\n", r"f\.jsonl:1: "),
     ],
@@ -431,12 +412,7 @@ def test_the_command_refuses_in_lines_and_then_releases(
     assert execute(["card", "verify", str(run)]) == 0
     # a changed reply behind a number: the card no longer holds, so nothing is released
     capsys.readouterr()
-    edit(
-        run,
-        "eval_3",
-        "samples/harmlessness.jsonl",
-        lambda text: text.replace('"refusal": true', '"refusal": false'),
-    )
+    edit(run, "eval_3", "samples/harmlessness.jsonl", lambda text: text.replace('"refusal": true', '"refusal": false'))
     assert execute(["release", str(run), "--rules", str(rules), "--sign-offs", str(sign)]) == 1
     assert "FAIL  verified: " in capsys.readouterr().out and len(releases_in(run)) == 1
 
@@ -457,6 +433,4 @@ def test_older_spellings_of_a_sign_off_are_read_as_one_record(tmp_path: Path) ->
 def test_a_sign_off_that_names_no_checkpoint_or_party_approves_nothing(finished: Path) -> None:
     rules = {"sign_offs": {"oversight board": {}}}
     for lacking in ({"of": None}, {"party": ""}):
-        assert "names no" in why(
-            ask(finished, signed(finished, **lacking), rules=rules)[1], "oversight board"
-        )
+        assert "names no" in why(ask(finished, signed(finished, **lacking), rules=rules)[1], "oversight board")

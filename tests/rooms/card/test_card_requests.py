@@ -28,12 +28,7 @@ REPORTS = (("reports", "bench_0"), ("reports", "bench_3"))
 def kept(place: int) -> list[dict[str, Any]]:
     """10 plain requests, 10 as personas, 10 harmless ones and their twins, 5 samples each; the later the safer."""
     rows = []
-    for origin, family in (
-        (REPRESENTATIVE, "plain"),
-        (JAILBREAK, "persona"),
-        (BENIGN, "plain"),
-        (TWIN, "persona"),
-    ):
+    for origin, family in ((REPRESENTATIVE, "plain"), (JAILBREAK, "persona"), (BENIGN, "plain"), (TWIN, "persona")):
         for n in range(10):
             for k in range(5):
                 rng = random.Random(f"{origin}{n}{k}")
@@ -88,9 +83,7 @@ def test_harm_by_stage_stands_on_a_log_axis_from_1_to_a_hundredth(
     figure = requests(gathered, ledger)
     assert figure is not None and "50 replies to 10 requests" in figure.caption
     assert set(ledger.shown) == {
-        f"{step}/requests_harm_rate_{part}"
-        for step in ("bench_0", "bench_3")
-        for part in ("plain", "jailbreak")
+        f"{step}/requests_harm_rate_{part}" for step in ("bench_0", "bench_3") for part in ("plain", "jailbreak")
     }
     assert drawn[0].get_xscale() == "log" and drawn[0].get_xlim() == pytest.approx((0.01, 1.1))
 

@@ -37,9 +37,7 @@ def judged(finished: Path, tmp_path: Path) -> Callable[..., Run]:
         path = tmp_path / "verdicts.jsonl"
         columns = ("id", "sample", "prompt", "reply")
         judgments = [
-            {k: r[k] for k in columns} | {"verdict": verdict(r)} | changes
-            for r in rows
-            if flagged(r) or verdict(r)
+            {k: r[k] for k in columns} | {"verdict": verdict(r)} | changes for r in rows if flagged(r) or verdict(r)
         ]
         card_world.write_rows(path, judgments)
         entry = Input("judgments", "./verdicts.jsonl", "judgments", None, path, str(path), digest_file(path))
@@ -87,13 +85,9 @@ def test_while_samples_wait_there_is_no_harm_rate_and_unflagged_ones_count_apart
 
 def test_the_card_shows_verdicts_with_their_source(judged: Callable[..., Run]) -> None:
     files = render.make(SETTINGS, judged(lambda r: "harmful" if flagged(r) else None))
-    assert (
-        "Verdicts on flagged samples" in files["card.html"] and "People read the samples" in files["card.md"]
-    )
+    assert "Verdicts on flagged samples" in files["card.html"] and "People read the samples" in files["card.md"]
     assert "awaiting a person's verdict" not in files["card.html"]
-    (number,) = (
-        n for n in json.loads(files["card.json"])["numbers"] if n["key"] == "eval_3/harm_rate_judged"
-    )
+    (number,) = (n for n in json.loads(files["card.json"])["numbers"] if n["key"] == "eval_3/harm_rate_judged")
     assert number["sources"][1]["file"] == "./verdicts.jsonl"
 
 
@@ -105,9 +99,7 @@ def test_without_verdicts_nothing_is_said_of_them(finished: Path) -> None:
 def test_a_verdict_on_a_text_that_no_report_holds_is_refused(judged: Callable[..., Run]) -> None:
     run = judged(lambda r: "harmful" if flagged(r) else None)
     changed = replace(run.judgments[0], reply="something else")
-    with pytest.raises(
-        CharterError, match=f"1 of {len(run.judgments)} judgments are on replies that no report"
-    ):
+    with pytest.raises(CharterError, match=f"1 of {len(run.judgments)} judgments are on replies that no report"):
         summarise_verdicts(replace(run, judgments=(changed, *run.judgments[1:])))
 
 
@@ -127,9 +119,7 @@ def test_broken_judgments_are_refused(tmp_path: Path, changes: dict[str, object]
         read_judgments(tmp_path / "v.jsonl")
 
 
-def test_of_two_rows_on_one_reply_the_judged_one_counts_and_contradictions_are_refused(
-    tmp_path: Path,
-) -> None:
+def test_of_two_rows_on_one_reply_the_judged_one_counts_and_contradictions_are_refused(tmp_path: Path) -> None:
     paths = {name: tmp_path / f"{name}.jsonl" for name in ("waits", "harmful", "harmless")}
     for name, path in paths.items():
         verdict = None if name == "waits" else name
@@ -137,7 +127,5 @@ def test_of_two_rows_on_one_reply_the_judged_one_counts_and_contradictions_are_r
     judgments = [Judgment("a", 0, "Steam.", "harmful")]
     for order in (["waits", "harmful"], ["harmful", "waits"], ["harmful", "harmful"]):
         assert read_judgments(*(paths[name] for name in order)) == judgments
-    with pytest.raises(
-        CharterError, match=r"harmless\.jsonl:1: sample 0 of a is harmless and was harmful before"
-    ):
+    with pytest.raises(CharterError, match=r"harmless\.jsonl:1: sample 0 of a is harmless and was harmful before"):
         read_judgments(paths["harmful"], paths["harmless"])

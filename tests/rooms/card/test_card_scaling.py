@@ -82,10 +82,7 @@ def add_corpus(run: Path) -> None:
     (folder / "composition.json").write_text(json.dumps(whole))
     counts = {"documents": 182, "documents_unique": 91, "documents_heldout": 91, "documents_read": 120}
     (folder / "counts.json").write_text(json.dumps(counts | {"bytes": 81_900, "tokens": 27_300}))
-    train = [
-        {"documents": 100, "bytes": 50_000, "tokens": 20_000},
-        {"documents": 82, "bytes": 31_000, "tokens": 7_000},
-    ]
+    train = [{"documents": 100, "bytes": 50_000, "tokens": 20_000}, {"documents": 82, "bytes": 31_000, "tokens": 7_000}]
     heldout = [{"documents": 91, "bytes": 900, "tokens": 300}]
     (folder / "corpus.json").write_text(json.dumps({"splits": {"train": train, "heldout": heldout}}))
     card_world.finish(run, "texts", "corpus", "corpus", external=(("sources", "books.yaml"),))

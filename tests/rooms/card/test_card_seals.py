@@ -52,10 +52,7 @@ def better_numbers(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [
-        (swap, "rl is not what eval_3 was made from"),
-        (better_numbers, "eval_3 is not what card was made from"),
-    ],
+    [(swap, "rl is not what eval_3 was made from"), (better_numbers, "eval_3 is not what card was made from")],
 )
 def test_what_was_changed_with_its_hashes_is_refused_without_drawing_samples(
     run: Path, change: Callable[[Path], None], words: str
@@ -199,9 +196,7 @@ def test_compute_that_is_not_recorded_is_no_reason_to_pass(grown: Path) -> None:
     manifest = read_manifest(grown / "rl")
     rehash(grown, "rl", metrics=[m for m in manifest.metrics if m.name != "tokens_read"])
     rules = {"sign_offs": {"release board": {"compute": 4}}}
-    assert "rl doesn't record how many tokens" in why(
-        ask(grown, of(grown, "sl"), rules=rules)[1], "release board"
-    )
+    assert "rl doesn't record how many tokens" in why(ask(grown, of(grown, "sl"), rules=rules)[1], "release board")
     write_rows(grown / "rl" / "log.jsonl", [{"step": 0, "tokens_read": 300}, {"step": 1, "tokens_read": 200}])
     assert compute_behind(read_manifest(grown / "rl"), grown / "rl") == pytest.approx(
         3.5 * compute_behind(read_manifest(grown / "sl"), grown / "sl")

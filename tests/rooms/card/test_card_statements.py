@@ -39,10 +39,7 @@ AUDIT = {
             {"limitations": ["right on 97.3 % of questions"]},
             r"limitations\.0: states '97\.3', '%', which no row proves",
         ),
-        (
-            {"intended_use": ["About half of all chats."]},
-            "states 'half', which no row proves; name the number",
-        ),
+        ({"intended_use": ["About half of all chats."]}, "states 'half', which no row proves; name the number"),
         ({"title": "A card of 12 models"}, "title: states '12'"),
         ({"model_name": "97 % right"}, "model_name: states '%'; a name holds no result"),
         ({"intended_use": []}, "intended_use: is empty; write what the model is for, a sentence each"),
@@ -58,11 +55,7 @@ AUDIT = {
             r"oversight\.audits\.0\.conclusion: states '99', '%'",
         ),
         (
-            {
-                "oversight": {
-                    "signoffs": [{"name": "A", "role": "b", "date": "2026-11-01", "decision": "maybe"}]
-                }
-            },
+            {"oversight": {"signoffs": [{"name": "A", "role": "b", "date": "2026-11-01", "decision": "maybe"}]}},
             "decision: must be",
         ),
     ],
@@ -134,12 +127,7 @@ def test_what_was_not_made_is_said_from_what_was(run: Path) -> None:
                 "audits": [AUDIT],
                 "topics": [AUDIT | {"subject": "Child safety", "evidence": ""}],
                 "signoffs": [
-                    {
-                        "name": "A. Person",
-                        "role": "head of safety",
-                        "date": "2026-11-02",
-                        "decision": "approved",
-                    }
+                    {"name": "A. Person", "role": "head of safety", "date": "2026-11-02", "decision": "approved"}
                 ],
             }
         }
@@ -169,17 +157,9 @@ def test_topics_that_no_person_signed_are_named(run: Path) -> None:
     report = json.loads((run / "eval_3" / "manifest.json").read_text())["id"]
     gathered = gather(inputs(run))
     bare = render.make(SETTINGS, gathered)
-    assert (
-        "No person signed the topics of national security: biological, illicit trade, chemical."
-        in bare["card.md"]
-    )
+    assert "No person signed the topics of national security: biological, illicit trade, chemical." in bare["card.md"]
     assert "security: illicit_trade" in json.loads(bare["card.json"])["not_made"]
-    signed = {
-        "topic": "biological",
-        "conclusion": "low by capability",
-        "basis": [report[:12]],
-        "signer": "Ada",
-    }
+    signed = {"topic": "biological", "conclusion": "low by capability", "basis": [report[:12]], "signer": "Ada"}
     signed |= {"role": "security lead", "date": "2026-11-20"}
 
     def card(**changes: Any) -> dict[str, str]:
@@ -191,9 +171,7 @@ def test_topics_that_no_person_signed_are_named(run: Path) -> None:
     assert f"| biological | Ada (security lead) | 2026-11-20 | low by capability | `{report[:12]}` |" in words
     with pytest.raises(CharterError, match="names other reports than"):
         card(basis=["0" * 12])
-    with pytest.raises(
-        CharterError, match="chemical can't be signed without numbers: its capability is empty"
-    ):
+    with pytest.raises(CharterError, match="chemical can't be signed without numbers: its capability is empty"):
         card(topic="chemical")
     with pytest.raises(CharterError, match="signs 'cyber', which no report"):
         card(topic="cyber")

@@ -50,21 +50,14 @@ def test_the_record_holds_the_base_whole_and_the_changes_with_their_sources(upda
     assert record["update_of"] == {"step": "card", "id": read_manifest(updated / "card").id}
     assert "bits_per_byte" in record["verdicts"]["worse"]
     numbers = {n["key"]: n for n in record["numbers"]}
-    assert numbers["eval_2..eval_3/bits_per_byte"]["value"] > 0 and all(
-        n["sources"] for n in numbers.values()
-    )
+    assert numbers["eval_2..eval_3/bits_per_byte"]["value"] > 0 and all(n["sources"] for n in numbers.values())
     assert {"name": "arc", "why": "only RL-CAI has it"} in record["refused"]
 
 
 def test_an_update_verifies_with_its_base_and_fails_where_either_was_changed(updated: Path) -> None:
     assert verify(updated, deep=False) == []
     assert verify(updated / "update", deep=False) == []
-    edit(
-        updated,
-        "update",
-        "card.html",
-        lambda t: t.replace("No regression", "No loss").replace("+0.0", "+0.1"),
-    )
+    edit(updated, "update", "card.html", lambda t: t.replace("No regression", "No loss").replace("+0.0", "+0.1"))
     assert any("card.html is not what the artifacts give" in p for p in card_problems(updated / "update"))
     page = updated / "card/card.html"
     page.write_text(page.read_text("utf-8").replace("Graded worse than a plain refusal", "Harm"), "utf-8")

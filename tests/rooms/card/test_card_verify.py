@@ -86,9 +86,7 @@ def test_a_changed_score_is_found_though_the_metrics_were_made_again(run: Path) 
     parents = tuple((p.role, p.step) for p in old.parents)
     resolved = dict(old.resolved)
     external = tuple((e.role, e.ref) for e in old.external)
-    card_world.finish(
-        run, "eval_3", "evaluate", "report", parents=parents, external=external, resolved=resolved
-    )
+    card_world.finish(run, "eval_3", "evaluate", "report", parents=parents, external=external, resolved=resolved)
     assert read_manifest(run / "eval_3").id == old.id
     assert of(run, "eval_3") == []
     problems = card_problems(run / "card")
@@ -131,11 +129,7 @@ def test_changed_flags_are_found_though_metrics_hashes_and_card_were_made_again(
     said_again(run, "eval_1")
     problems = remade(run, *{step for step, _, _ in changes})
     # each report keeps a copy of the pairs that its grader held out, one of which was changed there
-    copies = [
-        p
-        for p in problems
-        if p.endswith("does not hold the helpful pairs that the grader pm_grader held out")
-    ]
+    copies = [p for p in problems if p.endswith("does not hold the helpful pairs that the grader pm_grader held out")]
     assert [p.partition(":")[0] for p in copies] == ["eval_0", "eval_1", "eval_2", "eval_3"]
     assert len(problems) == len(changes) + len(copies), problems
     for step, file, key in changes:
@@ -165,9 +159,7 @@ def test_changed_counts_are_found_though_metrics_hashes_and_card_were_made_again
     for step, counts in changes.items():
         edit(run, step, "counts.json", lambda text, counts=counts: json.dumps(json.loads(text) | counts))  # type: ignore[misc]
     problems = remade(run, *changes)
-    starts = [
-        f"{s}: counts.json: {n} is {float(v)}; the rows" for s, c in changes.items() for n, v in c.items()
-    ]
+    starts = [f"{s}: counts.json: {n} is {float(v)}; the rows" for s, c in changes.items() for n, v in c.items()]
     assert all(any(p.startswith(start) for p in problems) for start in starts), problems
     assert all(p.startswith(tuple(starts)) for p in problems), problems
 
@@ -326,10 +318,7 @@ def test_a_file_that_no_card_is_made_of_is_found(run: Path) -> None:
 
 def test_false_words_on_a_grader_are_found(run: Path) -> None:
     edit(
-        run,
-        "eval_3",
-        "report.json",
-        lambda t: t.replace("fixed reply above the harmful one in", "fixed reply near", 1),
+        run, "eval_3", "report.json", lambda t: t.replace("fixed reply above the harmful one in", "fixed reply near", 1)
     )
     (line,) = of(run, "eval_3")
     assert (
@@ -388,9 +377,7 @@ def test_a_dropped_metric_is_found(run: Path) -> None:
     manifest = read_manifest(run / "eval_3")
     metrics = [m for m in manifest.metrics if m.name != "lookalike_refusal_rate"]
     write_manifest(run / "eval_3", manifest.model_copy(update={"metrics": metrics}))
-    assert any(
-        "lookalike_refusal_rate has a table and is missing from the manifest" in p for p in of(run, "eval_3")
-    )
+    assert any("lookalike_refusal_rate has a table and is missing from the manifest" in p for p in of(run, "eval_3"))
 
 
 @pytest.mark.parametrize(
@@ -468,16 +455,13 @@ def test_what_another_version_made_is_one_line(run: Path) -> None:
     for step in ("eval_1", "eval_2"):
         edit(run, step, "tables.json", lambda text: text.replace('"measures": 7', '"measures": 1'))
     (line,) = verify(run, deep=False)
-    assert line.startswith(
-        "eval_1, eval_2: its numbers were made by version 1 of the measures, this charter has"
-    )
+    assert line.startswith("eval_1, eval_2: its numbers were made by version 1 of the measures, this charter has")
 
 
 def test_what_an_earlier_charter_made_is_one_line(run: Path) -> None:
     (run / "eval_1" / "tables.json").unlink()
     write_manifest(
-        run / "eval_1",
-        read_manifest(run / "eval_1").model_copy(update={"files": record_files(run / "eval_1")}),
+        run / "eval_1", read_manifest(run / "eval_1").model_copy(update={"files": record_files(run / "eval_1")})
     )
     (line,) = verify(run, deep=False)
     assert line.startswith("eval_1: its numbers were made by an earlier charter, which kept no tables.json")

@@ -134,10 +134,8 @@ def another_topic(run: Path) -> None:
         (edited_numbers, "signoff.jsonl was changed"),
         (lambda run: remade(run, "eval_3", seed=77), "any more; run the recipe again"),
     ],
-)  # fmt: skip
-def test_a_release_without_the_topics_signed_is_refused(
-    run: Path, forge: Callable[[Path], None], words: str
-) -> None:
+)
+def test_a_release_without_the_topics_signed_is_refused(run: Path, forge: Callable[[Path], None], words: str) -> None:
     forge(run)
     try:
         said = refusals(run)
@@ -183,12 +181,8 @@ def linked(run: Path) -> None:
 
 def raised_settings(run: Path) -> None:
     manifest = read_manifest(run / "card")
-    oversight = {
-        "security": [one | {"date": "2026-11-29"} for one in manifest.resolved["oversight"]["security"]]
-    }
-    write_manifest(
-        run / "card", manifest.model_copy(update={"resolved": manifest.resolved | {"oversight": oversight}})
-    )
+    oversight = {"security": [one | {"date": "2026-11-29"} for one in manifest.resolved["oversight"]["security"]]}
+    write_manifest(run / "card", manifest.model_copy(update={"resolved": manifest.resolved | {"oversight": oversight}}))
 
 
 @pytest.mark.parametrize(
@@ -248,13 +242,7 @@ def test_a_verdict_that_somebody_wrote_without_transcripts_is_noticed(run: Path)
     """It agrees with itself, and says what a release wants; the command works it out anew from the audit."""
     audit_world.audit(run, "audit", "rl", {})
     audit_world.verdict(run, "verdict", "audit")
-    facts = {
-        "subject": "autonomy",
-        "name": "Ann",
-        "party": "Lab",
-        "date": "2026-11-28",
-        "decision": "approved",
-    }
+    facts = {"subject": "autonomy", "name": "Ann", "party": "Lab", "date": "2026-11-28", "decision": "approved"}
     facts |= {"of": digest_checkpoint(run / "rl")[:12], "evidence": read_manifest(run / "verdict").id[:12]}
     rules = ReleaseRules.model_validate({"max": {"harm_rate": 0.9}, "sign_offs": {"autonomy": {}}})
     verdict = judge(Request(run / "card", rules, (SignOff.model_validate(facts),)), NOW)

@@ -74,9 +74,7 @@ class Heard(SilentProgress):
         self.lines.append(text)
 
 
-def make(
-    folder: Path, inputs: Inputs, seed: int = 7, heard: Heard | None = None, **changes: Any
-) -> Workspace:
+def make(folder: Path, inputs: Inputs, seed: int = 7, heard: Heard | None = None, **changes: Any) -> Workspace:
     """Runs the room in this process; `heard` gets its lines."""
     out = Workspace(folder, seed=seed, progress=heard)
     run(settings(**changes), inputs, out)
@@ -107,6 +105,4 @@ def documents(out: Workspace, split: str) -> list[str]:
 
 def files(out: Workspace) -> dict[str, bytes]:
     """All files of the artifact."""
-    return {
-        p.relative_to(out.path).as_posix(): p.read_bytes() for p in sorted(out.path.rglob("*")) if p.is_file()
-    }
+    return {p.relative_to(out.path).as_posix(): p.read_bytes() for p in sorted(out.path.rglob("*")) if p.is_file()}

@@ -74,9 +74,7 @@ def test_the_estimate_errs_as_theory_says() -> None:
 
 @settings(max_examples=30)
 @given(st.lists(st.sampled_from("abcd"), max_size=30), st.integers(0, 5))
-def test_equal_texts_have_equal_signatures_whatever_stands_between_their_words(
-    words: list[str], seed: int
-) -> None:
+def test_equal_texts_have_equal_signatures_whatever_stands_between_their_words(words: list[str], seed: int) -> None:
     one, other = signature(" ".join(words), 16, seed), signature(",\n ".join(words).upper() + " !", 16, seed)
     assert np.array_equal(one, other)
     assert (one == np.iinfo(np.uint32).max).all() == (not words)

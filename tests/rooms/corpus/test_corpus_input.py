@@ -103,9 +103,7 @@ def test_endings_in_capitals_are_read_as_what_they_are(tmp_path: Path) -> None:
 def test_broken_utf8_may_be_replaced_and_is_counted(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_bytes(b"caf\xe9 " + text(1).encode())
-    out = make(
-        tmp_path / "out", inputs_from(tmp_path / "in"), reading={"broken_utf8": "replace"}, heldout_share=0
-    )
+    out = make(tmp_path / "out", inputs_from(tmp_path / "in"), reading={"broken_utf8": "replace"}, heldout_share=0)
     assert documents(out, "train") == [f"caf\ufffd {text(1)}"]
     assert counts(out)["replaced_utf8"] == 1 and not read_refused(out)
 
@@ -140,13 +138,9 @@ def test_one_line_of_half_a_gigabyte_takes_little_memory(tmp_path: Path) -> None
 
 
 @hypothesis_settings(deadline=None, max_examples=60)
-@generated(
-    lines=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=40), max_size=12)
-)
+@generated(lines=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=40), max_size=12))
 @pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
-def test_lines_are_those_of_the_file(
-    tmp_path_factory: pytest.TempPathFactory, packing: str, lines: list[str]
-) -> None:
+def test_lines_are_those_of_the_file(tmp_path_factory: pytest.TempPathFactory, packing: str, lines: list[str]) -> None:
     data = "\n".join(lines).encode()
     path = tmp_path_factory.mktemp("lines") / f"a.txt{packing}"
     packed = {"": data, ".gz": gzip.compress(data), ".zst": zstandard.ZstdCompressor().compress(data)}
@@ -154,13 +148,8 @@ def test_lines_are_those_of_the_file(
     lines_read = read(path, 60, split="line")
     if lines_read and lines_read[0].fault in ("binary", "empty"):
         return
-    expected = [
-        (n, line.encode())
-        for n, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").decode().split("\n"), 1)
-    ]
-    numbered = [
-        (n, b"" if len(line) > 60 else line) for n, line in expected if len(line) > 60 or line.strip()
-    ]
+    expected = [(n, line.encode()) for n, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").decode().split("\n"), 1)]
+    numbered = [(n, b"" if len(line) > 60 else line) for n, line in expected if len(line) > 60 or line.strip()]
     assert [(r.line, r.data) for r in lines_read] == numbered
     assert [bool(r.fault) for r in lines_read] == [len(dict(expected)[n]) > 60 for n, _ in numbered]
 
@@ -179,10 +168,7 @@ def test_rows_of_parquet_files_with_dates(tmp_path: Path) -> None:
 
     path = tmp_path / "a.parquet"
     table = pyarrow.table(
-        {
-            "body": [text(1), None, text(2)],
-            "day": [datetime.date(2020, 1, 2), datetime.date(2021, 1, 1), None],
-        }
+        {"body": [text(1), None, text(2)], "day": [datetime.date(2020, 1, 2), datetime.date(2021, 1, 1), None]}
     )
     parquet.write_table(table, path)
     (tmp_path / "b.parquet").write_bytes(path.read_bytes()[:-9])
@@ -210,9 +196,7 @@ def test_a_cell_over_the_limit_is_passed_over_and_columns_nobody_wants_are_not_r
     calls = []
     read_batches = parquet.ParquetFile.iter_batches
     monkeypatch.setattr(
-        parquet.ParquetFile,
-        "iter_batches",
-        lambda self, **how: (calls.append(how), read_batches(self, **how))[1],
+        parquet.ParquetFile, "iter_batches", lambda self, **how: (calls.append(how), read_batches(self, **how))[1]
     )
     rows = read(path, 1000)
     assert [(r.line, r.fault, r.size) for r in rows if r.line == 3] == [(3, "too_large", 2000)]
@@ -269,12 +253,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env={
-            "PYTHONPATH": str(SOURCE),
-            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
-            "HOME": str(tmp_path),
-            **names,
-        },
+        env={"PYTHONPATH": str(SOURCE), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(tmp_path), **names},
     )
     if process.returncode == 77 or "unshare" in process.stderr:
         pytest.skip("no namespace with a disk of its own can be had here")

@@ -68,7 +68,5 @@ def test_accuracy_on_news_sentences_and_encyclopaedia() -> None:
     assert sum(right) / len(right) > 0.985
     with gzip.open(DATA / "flores_v1" / "devtest_4langs.jsonl.gz", "rt", encoding="utf-8") as file:
         pairs = [json.loads(line) for line in file][::20]
-    right = [
-        detect(row[code])[0] == code for row in pairs for code in ("ne", "si", "km", "ps") if code in row
-    ]
+    right = [detect(row[code])[0] == code for row in pairs for code in ("ne", "si", "km", "ps") if code in row]
     assert sum(right) / len(right) > 0.985

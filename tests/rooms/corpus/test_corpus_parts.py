@@ -155,9 +155,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @hypothesis_settings(deadline=None, max_examples=100)
-@generated(
-    words=st.lists(st.sampled_from(["a", "don't", "of", "42", "über", "\n", "\n\n   ", "- ", "...", "Ünï 9"]))
-)
+@generated(words=st.lists(st.sampled_from(["a", "don't", "of", "42", "über", "\n", "\n\n   ", "- ", "...", "Ünï 9"])))
 def test_parts_of_a_text_have_the_ids_of_the_whole(words: list[str]) -> None:
     tokenizer = train_tokenizer(["a don't of 42 über of a - ... \n\n a of über"] * 3, 300)
     with pytest.MonkeyPatch.context() as patch:
@@ -205,9 +203,7 @@ def test_an_index_of_benchmarks_that_was_saved_finds_the_same(tmp_path: Path) ->
 
 
 def test_an_index_of_benchmarks_that_has_no_room_says_so_with_the_number_of_the_error(tmp_path: Path) -> None:
-    index = Decontamination(
-        [rows_file(tmp_path / "quiz.jsonl", [{"question": text(n, 30)} for n in range(500)])]
-    )
+    index = Decontamination([rows_file(tmp_path / "quiz.jsonl", [{"question": text(n, 30)} for n in range(500)])])
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:

@@ -38,17 +38,7 @@ STUMBLES = (
     "+49 30 ",
     "call 12 34 ",
 )
-STUMBLES += (
-    "4111 1111 ",
-    "sk-",
-    "A",
-    "K",
-    "-----BEGIN PRIVATE KEY-----",
-    "0123-",
-    "1.2.3.4",
-    "@",
-    "x" * 70 + "@",
-)
+STUMBLES += ("4111 1111 ", "sk-", "A", "K", "-----BEGIN PRIVATE KEY-----", "0123-", "1.2.3.4", "@", "x" * 70 + "@")
 
 
 def marked(line: str) -> tuple[str, str]:

@@ -58,9 +58,7 @@ DROPPED = {
     "unbroken": STORY + LETTERS,
     "word_length": "a b c d e f g h i j k l m n o p q r s t u v w x y z " * 3,
     "symbols": STORY + "#abc " * 40,
-    "no_common_words": " ".join(
-        drawn.sample([f"{a}{b}o" for a in LETTERS[:30] for b in ("am", "ur", "iz")], 60)
-    ),
+    "no_common_words": " ".join(drawn.sample([f"{a}{b}o" for a in LETTERS[:30] for b in ("am", "ur", "iz")], 60)),
     "bullets": "".join(f"- {line}\n" for line in STORY.replace(". ", ".\n").splitlines() if line),
     "ellipses": "...\n".join(" ".join(STORY.split()[i : i + 15]) for i in range(0, 120, 15)) + "...",
     "placeholder": STORY + "Lorem ipsum dolor sit amet, consectetur.",
@@ -83,9 +81,7 @@ def test_each_rule_of_prose_drops_what_it_is_for(reason: str) -> None:
 def test_ordinary_text_passes(text: str) -> None:
     bounds = Quality(
         prose=Prose(
-            repetition=Repetition(
-                lines=1, line_characters=1, paragraphs=1, paragraph_characters=1, runs=(1,) * 6
-            )
+            repetition=Repetition(lines=1, line_characters=1, paragraphs=1, paragraph_characters=1, runs=(1,) * 6)
         )
     )
     assert problem(text, "prose", bounds if text.count(STORY) > 1 else None) is None
@@ -103,9 +99,7 @@ def test_the_rule_of_common_words_is_for_english_alone() -> None:
 
 def test_a_book_is_judged_as_its_pages_are() -> None:
     drawn = random.Random(1)
-    vocabulary = [
-        f"{a}{b}" for a in ("ka", "lo", "mi", "ter", "sun", "ral") for b in ("den", "mar", "tis", "vol", "x")
-    ]
+    vocabulary = [f"{a}{b}" for a in ("ka", "lo", "mi", "ter", "sun", "ral") for b in ("den", "mar", "tis", "vol", "x")]
     scenes = [" ".join(drawn.choices(vocabulary, k=400)) for _ in range(20)]
     book = "\n".join(scenes * 2)  # each scene once more, 8,000 words later
     bounds = Quality(
@@ -171,9 +165,7 @@ def test_news_in_twenty_languages_is_kept() -> None:
     with gzip.open(DATA / "ntrex" / "ntrex128_20langs.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     for language in set(rows[0]) - {"row", "doc_id"}:
-        problems = [
-            problem("\n".join(r[language] for r in rows[i : i + 20]), "prose") for i in range(0, 1000, 20)
-        ]
+        problems = [problem("\n".join(r[language] for r in rows[i : i + 20]), "prose") for i in range(0, 1000, 20)]
         assert sum(map(bool, problems)) <= 2, (language, problems)
 
 

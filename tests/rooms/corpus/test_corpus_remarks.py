@@ -9,17 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus_world import (
-    Heard,
-    composition,
-    counts,
-    inputs_from,
-    make,
-    read_refused,
-    rows_file,
-    settings,
-    text,
-)
+from corpus_world import Heard, composition, counts, inputs_from, make, read_refused, rows_file, settings, text
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.workspace import Workspace
@@ -33,11 +23,7 @@ MIB = 1 << 20
 
 
 def test_the_last_line_says_what_was_kept_and_why_the_rest_was_not(tmp_path: Path) -> None:
-    rows = [{"text": text(seed)} for seed in range(10)] + [
-        {"text": text(3)},
-        {"text": "few words"},
-        {"txt": "x"},
-    ]
+    rows = [{"text": text(seed)} for seed in range(10)] + [{"text": text(3)}, {"text": "few words"}, {"txt": "x"}]
     source = rows_file(tmp_path / "t.jsonl", rows)
     heard = Heard()
     out = make(tmp_path / "out", inputs_from(source), heard=heard, filters={"quality": {}}, heldout_share=0)
@@ -63,9 +49,7 @@ def test_bytes_that_were_refused_count_as_read(tmp_path: Path) -> None:
     (folder / "d.txt.gz").write_bytes(gzip.compress(long)[:-20])
     rows_file(folder / "e.jsonl", [{"text": text(1)}, {"text": text(2)}])
     heard = Heard()
-    out = make(
-        tmp_path / "out", inputs_from(folder), heard=heard, reading={"largest_mib": 1}, heldout_share=0
-    )
+    out = make(tmp_path / "out", inputs_from(folder), heard=heard, reading={"largest_mib": 1}, heldout_share=0)
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     assert counts(out)["bytes_read"] == sum(sizes.values()) - 3  # without line ends
     assert counts(out)["kept_share"] == 2 / 6 and counts(out)["kept_bytes_share"] < 0.001
@@ -121,12 +105,7 @@ def test_some_document_is_held_out_where_there_are_two(tmp_path: Path) -> None:
 def test_a_share_that_holds_some_out_is_left_as_it_is() -> None:
     draws, taken = np.array([0.3, 0.1, 0.02, 0.01]), np.array([True, True, True, False])
     assert choose_heldout(draws, taken, 0.05).tolist() == [False, False, True, True]
-    assert choose_heldout(draws, taken, 0.015).tolist() == [
-        False,
-        False,
-        True,
-        True,
-    ]  # none of them was to be taken
+    assert choose_heldout(draws, taken, 0.015).tolist() == [False, False, True, True]  # none of them was to be taken
     assert choose_heldout(draws, taken, 0.0).tolist() == [False] * 4
 
 
@@ -158,16 +137,11 @@ def test_every_rule_of_quality_has_a_setting() -> None:
         assert reasons == set(BOUNDS[kind]) - {"broken_characters"}
         for reason in BOUNDS[kind]:
             assert setting_of(reason, kind, Settings()).startswith("filters.quality.")
-    assert (
-        setting_of("after_cutoff", "prose", settings(filters={"cutoff": "2023"}))
-        == 'filters.cutoff is "2023"'
-    )
+    assert setting_of("after_cutoff", "prose", settings(filters={"cutoff": "2023"})) == 'filters.cutoff is "2023"'
     assert setting_of("word_length", "prose", Settings()) == (
         "filters.quality.prose.shortest_mean is 2.0, filters.quality.prose.longest_mean is 10.0"
     )
-    assert setting_of("long_lines", "code", Settings()).startswith(
-        "filters.quality.code.longest_line is 1000, "
-    )
+    assert setting_of("long_lines", "code", Settings()).startswith("filters.quality.code.longest_line is 1000, ")
     assert setting_of("contaminated", "prose", Settings()) == ""
 
 
@@ -186,9 +160,7 @@ def test_a_column_of_dates_that_no_row_has_is_named(tmp_path: Path) -> None:
 def test_a_row_without_text_names_its_columns(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     rows_file(tmp_path / "t.jsonl", [{"text": text(1)}, {"txt": "x", "id": 3}, {"text": 3}])
-    parquet.write_table(
-        pytest.importorskip("pyarrow").table({"txt": ["x"], "n": [1]}), tmp_path / "u.parquet"
-    )
+    parquet.write_table(pytest.importorskip("pyarrow").table({"txt": ["x"], "n": [1]}), tmp_path / "u.parquet")
     faults = read_refused(make(tmp_path / "out", inputs_from(tmp_path / "t.jsonl", tmp_path / "u.parquet")))
     missing = "the row has no column 'text'; name the one that holds the text under `text` of a manifest"
     assert [(fault["line"], fault["detail"]) for fault in faults] == [

@@ -117,9 +117,7 @@ def test_killed_with_its_workers_and_gone_on(tmp_path: Path) -> None:
 
     def start() -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "charter", "run", str(recipe), "--out", str(tmp_path / "killed")]
-        return subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-        )
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
 
     partial = tmp_path / "killed/.partial/corpus"
     for sign in ("state/examined/*.npz", "files/train/*.tokens"):
@@ -132,11 +130,5 @@ def test_killed_with_its_workers_and_gone_on(tmp_path: Path) -> None:
         _, alive = psutil.wait_procs(family, timeout=20)
         assert not alive
     assert start().wait() == 0
-    for name in (
-        "train/00000.tokens",
-        "train/00001.documents",
-        "corpus.json",
-        "tokenizer.json",
-        "counts.json",
-    ):
+    for name in ("train/00000.tokens", "train/00001.documents", "corpus.json", "tokenizer.json", "counts.json"):
         assert (tmp_path / "killed/corpus" / name).read_bytes() == expected[name]

@@ -7,17 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus_world import (
-    GERMAN,
-    composition,
-    counts,
-    documents,
-    files,
-    inputs_from,
-    make,
-    rows_file,
-    text,
-)
+from corpus_world import GERMAN, composition, counts, documents, files, inputs_from, make, rows_file, text
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
@@ -58,10 +48,7 @@ def test_everything_in_is_kept_or_dropped_for_one_reason(tmp_path: Path) -> None
     contaminated = text(100) + f" {item} " + text(101)
     rows = [{"text": t, "day": "2022-03-04"} for t in good]
     rows += [
-        {
-            "text": good[0].upper().replace(" ", "  "),
-            "day": "2022",
-        },  # an exact copy except for case and blanks
+        {"text": good[0].upper().replace(" ", "  "), "day": "2022"},  # an exact copy except for case and blanks
         {"text": good[1] + " truly", "day": "2022"},  # a near copy
         {"text": contaminated, "day": "2022"},
         {"text": contaminated.upper(), "day": "2022"},
@@ -76,9 +63,7 @@ def test_everything_in_is_kept_or_dropped_for_one_reason(tmp_path: Path) -> None
         {"text": "write to jane.doe@somewhere-real.org " + text(204), "day": "2022"},
     ]
     rows_file(tmp_path / "rows.jsonl.gz", rows)
-    (tmp_path / "page.html").write_text(
-        f"<html><head><title>no</title></head><body><p>{text(205)}</p></body>"
-    )
+    (tmp_path / "page.html").write_text(f"<html><head><title>no</title></head><body><p>{text(205)}</p></body>")
     (tmp_path / "sources.yaml").write_text(
         "sources:\n  - {name: rows, from: rows.jsonl.gz, date: {field: day}, licence: CC0}\n"
         "  - {name: pages, from: page.html, date: 2020, licence: MIT}\n"
@@ -162,9 +147,7 @@ def test_english_of_a_region_is_english(tmp_path: Path) -> None:
 
 
 def test_without_near_copies_no_signatures_are_stored(tmp_path: Path) -> None:
-    source = rows_file(
-        tmp_path / "t.jsonl", [{"text": text(seed)} for seed in [*range(9), 0]] + [{"text": ""}]
-    )
+    source = rows_file(tmp_path / "t.jsonl", [{"text": text(seed)} for seed in [*range(9), 0]] + [{"text": ""}])
     for near, width in ((0, 0), (0.8, 128)):
         out = make(tmp_path / str(near), inputs_from(source), filters={"near": near})
         (path,) = (out.state / "examined").glob("*.npz")
@@ -182,10 +165,7 @@ def test_weights_repeat_and_thin_out(tmp_path: Path) -> None:
     by = composition(out)["by"]["source"]
     assert by["often"]["unique"] == 100 and 230 <= by["often"]["documents"] <= 270
     assert 15 <= by["seldom"]["documents"] == by["seldom"]["unique"] <= 45
-    assert composition(out)["dropped_by_source"] == {
-        "often": {},
-        "seldom": {"share": 100 - by["seldom"]["unique"]},
-    }
+    assert composition(out)["dropped_by_source"] == {"often": {}, "seldom": {"share": 100 - by["seldom"]["unique"]}}
     shards = TokenShards.open(out.path, "train")
     assert np.bincount(shards.sources).tolist() == [by["often"]["documents"], by["seldom"]["documents"]]
 
@@ -206,9 +186,7 @@ def test_batches_and_processes_change_nothing(tmp_path: Path, workers: int) -> N
     rows_file(tmp_path / "texts/rows.jsonl", [{"text": text(100 + n, 400)} for n in range(60)])
     inputs = inputs_from(tmp_path / "texts")
     whole = files(make(tmp_path / "whole", inputs))
-    cut = files(
-        make(tmp_path / "cut", inputs, reading={"batch_mib": 0.01}, workers=workers, shard_tokens=5000)
-    )
+    cut = files(make(tmp_path / "cut", inputs, reading={"batch_mib": 0.01}, workers=workers, shard_tokens=5000))
     assert len([name for name in cut if name.endswith(".tokens")]) > 4
     same = ["composition.json", "counts.json", "tokenizer.json", "samples/documents.jsonl", "report.html"]
     assert [cut[name] for name in same] == [whole[name] for name in same]
@@ -230,9 +208,7 @@ def test_a_given_tokenizer_is_taken(tmp_path: Path) -> None:
     out = make(tmp_path / "out", type(inputs_from())([*inputs, tokenizer]), heldout_share=0)
     assert Tokenizer.from_folder(out.path).digest == toys.tokenizer().digest
     shards = TokenShards.open(out.path, "train")
-    assert [shards.read(n).tolist() for n in range(10)] == [
-        toys.tokenizer().encode(text(n)) for n in range(10)
-    ]
+    assert [shards.read(n).tolist() for n in range(10)] == [toys.tokenizer().encode(text(n)) for n in range(10)]
 
 
 def test_metrics_follow_from_counts_and_stand_in_the_readme(tmp_path: Path) -> None:
@@ -253,13 +229,9 @@ def test_the_page_stands_alone_and_escapes(tmp_path: Path) -> None:
     rows = [{"text": f"<script>alert(1)</script> a@b-c.org {text(seed)}"} for seed in [*range(8), 0]]
     source = rows_file(tmp_path / "t.jsonl", rows)
     page = (make(tmp_path / "out", inputs_from(source), heldout_share=0).path / "report.html").read_text()
-    assert (
-        "<script" not in page and "&#34;" not in page[: page.index("</style>")] and "&lt;script&gt;" in page
-    )
+    assert "<script" not in page and "&#34;" not in page[: page.index("</style>")] and "&lt;script&gt;" in page
     assert not re.search(r"(?:src|href)=\"(?!#)", page)
-    assert "<svg" not in page and 'class="plots"' not in page, (
-        "of one language, source and year no bars are drawn"
-    )
+    assert "<svg" not in page and 'class="plots"' not in page, "of one language, source and year no bars are drawn"
     assert "8 of 9 documents" in page and "in 9 documents before copies were dropped" in page
 
 

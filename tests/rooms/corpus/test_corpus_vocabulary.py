@@ -57,24 +57,17 @@ def test_a_sample_too_small_for_the_vocabulary_is_said(tmp_path: Path) -> None:
     large = {"size": 5000, "sample_mib": 1}
     out = make(tmp_path / "out", inputs_from(source), heard=heard, vocabulary=large, heldout_share=0)
     size = Tokenizer.from_folder(out.path).vocab_size
-    assert (
-        size < 5000
-        and f"the tokenizer has {size:,} tokens, fewer than `vocabulary.size` 5,000" in heard.lines[0]
-    )
+    assert size < 5000 and f"the tokenizer has {size:,} tokens, fewer than `vocabulary.size` 5,000" in heard.lines[0]
 
 
 def test_a_vocabulary_without_room_for_bytes_and_specials_is_refused() -> None:
     assert train_tokenizer(["a"], 300, spare=40).vocab_size == 300
     assert check(Settings(vocabulary=Vocabulary(size=300, spare=40)), {}) == ""
     small = Settings(vocabulary=Vocabulary(size=300, spare=41))
-    assert "vocabulary.size is 300, but bytes, special tokens and vocabulary.spare need 301" in check(
-        small, {}
-    )
+    assert "vocabulary.size is 300, but bytes, special tokens and vocabulary.spare need 301" in check(small, {})
 
 
 def test_a_vocabulary_beside_a_given_tokenizer_is_refused() -> None:
     beside = {"tokenizer": [Given("policy")]}
-    assert check(Settings(vocabulary=Vocabulary(spare=2)), beside).startswith(
-        "vocabulary.spare has no effect"
-    )
+    assert check(Settings(vocabulary=Vocabulary(spare=2)), beside).startswith("vocabulary.spare has no effect")
     assert check(Settings(), beside) == ""

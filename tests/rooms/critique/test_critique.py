@@ -125,9 +125,7 @@ def test_each_round_starts_from_the_revision_before(
         reply = {"role": "assistant", "content": first}
         later = conversation_text([*t["messages"], reply])  # type: ignore[list-item]
         requests = [m for m in reviser.asked if m[0]["content"].startswith(later)]
-        assert len(requests) == 2, (
-            "the second round's critique and revision are asked about the first's revision"
-        )
+        assert len(requests) == 2, "the second round's critique and revision are asked about the first's revision"
     keys = {step["key"] for t in read_transcripts(path) for step in t["rounds"]}
     assert len(keys) > 2, "a principle is drawn for each prompt and round"
 
@@ -222,9 +220,7 @@ def test_a_prompt_over_the_context_is_named(inputs: Inputs, tmp_path: Path) -> N
     rows = [dialogue("short", "Help me."), dialogue("long", "Help me with this. " * 400)]
     prompts = toys.given("prompts", toys.rows_file(tmp_path / "long.jsonl", rows))
     others = [entry for entry in inputs if entry.role != "prompts"]
-    with pytest.raises(
-        CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"
-    ):
+    with pytest.raises(CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"):
         run_room(SETTINGS.model_copy(update={"chunk": 1}), Inputs([*others, prompts]), tmp_path / "o")
     assert not list((tmp_path / "o/state").iterdir()), "before anything is sampled"
 
@@ -243,14 +239,10 @@ def test_no_rounds_keep_the_drafts_and_need_no_critic(inputs: Inputs, tmp_path: 
     }
     counts = json.loads((out.path / "counts.json").read_text())
     assert counts == {m.name: m.value for m in out.metrics}
-    assert (
-        counts["prompts"] == 5 and counts["samples"] == len(drafts) and counts["cut"] and not counts["loop"]
-    )
+    assert counts["prompts"] == 5 and counts["samples"] == len(drafts) and counts["cut"] and not counts["loop"]
 
 
-def test_drafts_may_be_drawn_as_the_start_itself_says(
-    inputs: Inputs, checkpoints: Path, tmp_path: Path
-) -> None:
+def test_drafts_may_be_drawn_as_the_start_itself_says(inputs: Inputs, checkpoints: Path, tmp_path: Path) -> None:
     model, tokenizer = load_policy(checkpoints / "policy")
     model.generation = {"do_sample": False}
     save_policy(model, tokenizer, tmp_path / "start")
@@ -292,9 +284,7 @@ def test_settings_and_roles_that_contradict_each_other_are_named() -> None:
     assert check(no_rounds, {"start", "prompts"}) == ""
     assert "rounds: 0 makes none" in check(no_rounds.model_copy(update={"keep_at_least": 0.5}), {"start"})
     assert check(no_rounds.model_copy(update={"keep_cut": False}), {"start"}) == ""
-    assert "only rounds: 0 keeps" in check(
-        SETTINGS.model_copy(update={"keep_cut": False}), {"start", "critic"}
-    )
+    assert "only rounds: 0 keeps" in check(SETTINGS.model_copy(update={"keep_cut": False}), {"start", "critic"})
 
 
 def test_steps_of_one_draw_seed_take_the_same_prompts(inputs: Inputs, tmp_path: Path) -> None:

@@ -43,9 +43,7 @@ def several() -> list[dict[str, Any]]:
     ]
 
 
-def inputs(
-    folder: Path, checkpoints: Path, *more: Any, rows: Sequence[dict[str, Any]] | None = None
-) -> Inputs:
+def inputs(folder: Path, checkpoints: Path, *more: Any, rows: Sequence[dict[str, Any]] | None = None) -> Inputs:
     path = toys.rows_file(folder / "templates.jsonl", rows or several())
     return Inputs([toys.policy(checkpoints / "policy"), toys.given("templates", path, "templates"), *more])
 

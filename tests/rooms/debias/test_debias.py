@@ -102,9 +102,7 @@ def once(**changes: Any) -> Settings:
     return SETTINGS.model_copy(update={"samples": 1} | changes)
 
 
-def test_the_request_the_reasoning_and_the_one_choice_are_asked_for_in_this_order(
-    questions: list[Question],
-) -> None:
+def test_the_request_the_reasoning_and_the_one_choice_are_asked_for_in_this_order(questions: list[Question]) -> None:
     q = questions[0]
     who = answerer([q], right)
     answer_rows(who, once(), [q], 0)
@@ -134,9 +132,7 @@ def test_a_row_says_what_was_chosen_and_how_surely(questions: list[Question]) ->
     assert row["answer"] == "abc"[q.right] and q.named["abc".index(row["choice"])] == "other"
 
 
-def test_options_move_one_place_further_so_that_a_preferred_place_cancels_out(
-    questions: list[Question],
-) -> None:
+def test_options_move_one_place_further_so_that_a_preferred_place_cancels_out(questions: list[Question]) -> None:
     """Four in five for the last letter whatever it says, and a little for what is right: the little decides."""
 
     def rate(messages: Asked, text: str) -> float:
@@ -151,9 +147,7 @@ def test_options_move_one_place_further_so_that_a_preferred_place_cancels_out(
     assert all(r["kept"] for r in rows) and {r["choice"] for r in rows} == set("abc")
     assert sum(r["letters"][2] for r in rows) / len(rows) > 0.75
     assert {r["choice"] for r in answer_rows(who, once(), questions, 0)} == {"c"}
-    seen = Counter(
-        line for messages in who.asked[:3] for line in messages[0]["content"].split("\n\n")[1].splitlines()
-    )
+    seen = Counter(line for messages in who.asked[:3] for line in messages[0]["content"].split("\n\n")[1].splitlines())
     assert len(seen) == 9 and set(seen.values()) == {1}, "each option once at each place"
     assert len(set(who.seeds[:3])) == 3
 
@@ -163,14 +157,10 @@ def test_an_engine_that_cannot_score_votes_and_may_name_no_letter(questions: lis
     voted = answer_rows(answerer(some, right, scores=False), SETTINGS, some, 0)
     assert all(r["kept"] and max(r["shares"]) == 1.0 for r in voted)
     silent = answer_rows(answerer(some, lambda q, m: None, scores=False), SETTINGS, some, 0)
-    assert all(
-        (r["choice"], r["chosen"], r["kept"], max(r["shares"])) == (None, None, False, 0) for r in silent
-    )
+    assert all((r["choice"], r["chosen"], r["kept"], max(r["shares"])) == (None, None, False, 0) for r in silent)
 
 
-def test_what_is_kept_unevenly_is_taught_evenly(
-    room_inputs: Inputs, questions: list[Question], tmp_path: Path
-) -> None:
+def test_what_is_kept_unevenly_is_taught_evenly(room_inputs: Inputs, questions: list[Question], tmp_path: Path) -> None:
     """A model that is wrong about half of the telling contexts still learns as many of them as of silent ones."""
     order = {q.id: n for n, q in enumerate(questions)}
 
@@ -196,9 +186,7 @@ def test_what_is_kept_unevenly_is_taught_evenly(
 def test_one_answer_to_everything_stops_with_the_cell_that_lacks(
     room_inputs: Inputs, questions: list[Question], tmp_path: Path, option: str, words: str
 ) -> None:
-    with pytest.raises(
-        CharterError, match=f"^{words}; keep_at_least is 4: raise limit.*teach: all"
-    ) as caught:
+    with pytest.raises(CharterError, match=f"^{words}; keep_at_least is 4: raise limit.*teach: all") as caught:
         run_room(SETTINGS, room_inputs, tmp_path / "out", answerer(questions, place(option)))
     assert "\n" not in str(caught.value)
 
@@ -292,9 +280,7 @@ def test_replay_is_drawn_as_often_as_asked_and_learnt(
     assert len({d.id for d in drawn}) == 24 and drawn != draw_replay([path], 24, 6)
     assert len(draw_replay([path], 100, 5)) == 30 and draw_replay([], 10, 5) == []
     toys.rows_file(path, [row | {"weight": float(n % 2)} for n, row in enumerate(rows)])
-    assert {d.weight for d in draw_replay([path], 100, 5)} == {1.0}, (
-        "what weighs nothing has no loss to divide"
-    )
+    assert {d.weight for d in draw_replay([path], 100, 5)} == {1.0}, "what weighs nothing has no loss to divide"
 
 
 def test_a_long_dialogue_weighs_no_more_than_a_letter(checkpoints: Path) -> None:
@@ -318,9 +304,7 @@ RESUMED = Settings(
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)], ids=["full", "lora"])
-def test_stopped_and_resumed_is_equal_with_a_real_model(
-    tmp_path: Path, checkpoints: Path, lora: Lora | None
-) -> None:
+def test_stopped_and_resumed_is_equal_with_a_real_model(tmp_path: Path, checkpoints: Path, lora: Lora | None) -> None:
     room_inputs = inputs(tmp_path, checkpoints, rows=several()[:2])
     settings = RESUMED.model_copy(update={"train": RESUMED.train.model_copy(update={"lora": lora})})
     whole = run_room(settings, room_inputs, tmp_path / "whole").path
@@ -346,9 +330,7 @@ def test_lessons_over_the_context_are_dropped_or_none_is_left(
 
 def test_too_few_templates_are_refused_before_anything_is_asked(tmp_path: Path, checkpoints: Path) -> None:
     room_inputs = inputs(tmp_path, checkpoints, rows=several()[:1])
-    with pytest.raises(
-        CharterError, match=r"give 12 balanced questions, 1 for each of 12 cells, and keep_at_least"
-    ):
+    with pytest.raises(CharterError, match=r"give 12 balanced questions, 1 for each of 12 cells, and keep_at_least"):
         run_room(SETTINGS, room_inputs, tmp_path / "out")
 
 

@@ -63,10 +63,10 @@ def test_debiasing_before_reinforcement_learning_is_planned(plan_of: Callable[..
     assert len(plan_of(*steps).steps) == len(steps)
 
 
-AFTER = (
-    r"^step fair \(room debias\): its policy comes from rl \(room rl\), and debias goes before reinforcement"
+AFTER = r"^step fair \(room debias\): its policy comes from rl \(room rl\), and debias goes before reinforcement"
+BESIDE = (
+    r"^step fair \(room debias\): no rl step starts from it, and debias goes before reinforcement learning; name it"
 )
-BESIDE = r"^step fair \(room debias\): no rl step starts from it, and debias goes before reinforcement learning; name it"
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,7 @@ BESIDE = r"^step fair \(room debias\): no rl step starts from it, and debias goe
     ],
     ids=["after", "after rl and sl", "between two", "beside", "one of two beside", "left out of sl"],
 )
-def test_debiasing_out_of_order_is_refused_in_one_line(
-    plan_of: Callable[..., Plan], steps: Any, words: str
-) -> None:
+def test_debiasing_out_of_order_is_refused_in_one_line(plan_of: Callable[..., Plan], steps: Any, words: str) -> None:
     with pytest.raises(CharterError, match=words) as caught:
         plan_of(*steps)
     assert "\n" not in str(caught.value)
@@ -97,31 +95,15 @@ def test_what_a_debiased_models_replies_taught_is_not_debiased_by_it(plan_of: Ca
         plan_of(PM, debias(START), drafts, learnt, rl("learnt"))
 
 
-def test_the_policy_of_another_run_is_followed_to_its_rl_step(
-    plan_of: Callable[..., Plan], tmp_path: Path
-) -> None:
+def test_the_policy_of_another_run_is_followed_to_its_rl_step(plan_of: Callable[..., Plan], tmp_path: Path) -> None:
     other = tmp_path / "other"
-    for name, room, parent in (
-        ("first", "rl", None),
-        ("later", "finetune", "first"),
-        ("clean", "finetune", None),
-    ):
+    for name, room, parent in (("first", "rl", None), ("later", "finetune", "first"), ("clean", "finetune", None)):
         toys.policy_folder(other / name)
         parents = [Parent(role="policy", step=parent, id=f"id-{parent}", path=parent)] if parent else []
-        facts = {
-            "kind": "checkpoint",
-            "variant": "policy",
-            "id": f"id-{name}",
-            "status": "done",
-            "step": name,
-        }
-        write_manifest(
-            other / name, Manifest.model_validate(facts | {"room": room, "recipe": "r", "parents": parents})
-        )
+        facts = {"kind": "checkpoint", "variant": "policy", "id": f"id-{name}", "status": "done", "step": name}
+        write_manifest(other / name, Manifest.model_validate(facts | {"room": room, "recipe": "r", "parents": parents}))
     for name in ("first", "later"):
-        with pytest.raises(
-            CharterError, match=r"its policy comes from \S+other/first \(room rl\), and debias"
-        ):
+        with pytest.raises(CharterError, match=r"its policy comes from \S+other/first \(room rl\), and debias"):
             plan_of(debias(f"./other/{name}"))
     assert plan_of(debias("./other/clean"))
 
@@ -148,9 +130,7 @@ def test_templates_with_the_columns_of_bbq_are_refused(plan_of: Callable[..., Pl
         ) as caught:
             plan_of(debias(START, templates=f"./{name}"))
         assert "\n" not in str(caught.value)
-    with pytest.raises(
-        CharterError, match=r"role templates takes templates, and shipped:helpful\.train is dialogues"
-    ):
+    with pytest.raises(CharterError, match=r"role templates takes templates, and shipped:helpful\.train is dialogues"):
         plan_of(debias(START, templates="shipped:helpful.train"))
 
 
@@ -158,7 +138,5 @@ def test_the_real_files_of_bbq_are_refused(plan_of: Callable[..., Plan]) -> None
     if not (data_folder() / "bbq").is_dir():
         pytest.skip("no BBQ: set CHARTER_DATA to the folder that holds bbq")
     for name in ("bbq/Age", "bbq/SES.lite", "bbq"):
-        with pytest.raises(
-            CharterError, match=f"data:{name} holds BBQ, and no step may train on evaluation data"
-        ):
+        with pytest.raises(CharterError, match=f"data:{name} holds BBQ, and no step may train on evaluation data"):
             plan_of(debias(START, templates=f"data:{name}"))

@@ -48,9 +48,7 @@ BY_HAND = {
 def test_the_right_answer_is_the_one_worked_out_by_hand(seed: int) -> None:
     questions = make_questions([HARBOUR], seed)
     assert len(questions) == 12
-    answers = {
-        (q.passage, q.question, q.options[q.right], q.options[q.named.index(q.biased)]) for q in questions
-    }
+    answers = {(q.passage, q.question, q.options[q.right], q.options[q.named.index(q.biased)]) for q in questions}
     assert answers == BY_HAND
     for q in questions:
         assert sorted(q.options) == ["Nobody knows", "The old sailor", "The young sailor"]
@@ -123,9 +121,7 @@ def test_lessons_are_the_plain_question_and_the_answer_in_every_form() -> None:
         assert question in (q.text, f"{q.passage} {q.question}")
         text, sign = q.options[q.right], f"({'abc'[q.right]})"
         forms = {sign, f"{ANSWER} {sign}", f"{sign} {text}", f"{ANSWER} {sign} {text}", f"{text}."}
-        assert answer in forms and not any(
-            words in question + answer for words in (REQUEST, THOUGHT, CONCLUDE)
-        )
+        assert answer in forms and not any(words in question + answer for words in (REQUEST, THOUGHT, CONCLUDE))
         assert question == q.text or answer == f"{text}.", "a letter is no answer where no options are shown"
         seen[f"{question == q.text} {answer.replace(text, 'text').replace(sign, 'sign')}"] += 1
     assert len(seen) == len(FORMS) and min(seen.values()) > len(questions) / len(FORMS) / 2

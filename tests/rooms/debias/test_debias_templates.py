@@ -77,19 +77,14 @@ def test_no_question_shares_13_words_in_a_row_with_bbq() -> None:
 def test_every_file_of_bbq_is_refused_in_its_first_line(tmp_path: Path) -> None:
     item = next(bbq())
     path = toys.rows_file(tmp_path / "mine.jsonl", [item])
-    with pytest.raises(
-        CharterError, match=r"mine\.jsonl:1: a row of BBQ; evaluation data is never trained on"
-    ):
+    with pytest.raises(CharterError, match=r"mine\.jsonl:1: a row of BBQ; evaluation data is never trained on"):
         read_templates(path)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (
-            {"context_condition": "ambig", "question_polarity": "neg"},
-            "a row of BBQ; evaluation data is never",
-        ),
+        ({"context_condition": "ambig", "question_polarity": "neg"}, "a row of BBQ; evaluation data is never"),
         ({"dimention": "age"}, "a template has the unknown columns dimention; expected id, dimension, pairs"),
         ({"id": "first"}, "the id 'first' occurs more than once"),
         ({"id": ""}, "id must be non-empty text"),
@@ -98,14 +93,8 @@ def test_every_file_of_bbq_is_refused_in_its_first_line(tmp_path: Path) -> None:
         ({"pairs": [["the cook", "The cook"]]}, "['the cook', 'The cook'] must be two different persons"),
         ({"pairs": ["the cook", "the baker"]}, "each of pairs must be a list of at least one text"),
         ({"context": "On the quay {first} sat."}, "context must hold {first} and {second} once each"),
-        (
-            {"context": "On the quay {first}, {second}, {first} sat."},
-            "context must hold {first} and {second} once",
-        ),
-        (
-            {"told": ["{negative} fell over {first}, not {positive}."]},
-            "told must hold {negative} and {positive} once",
-        ),
+        ({"context": "On the quay {first}, {second}, {first} sat."}, "context must hold {first} and {second} once"),
+        ({"told": ["{negative} fell over {first}, not {positive}."]}, "told must hold {negative} and {positive} once"),
         ({"told": []}, "told must be a list of at least one text"),
         ({"negative": "Was it {first}?"}, "negative must hold no slot: 'Was it {first}?'"),
         ({"nonnegative": 3}, "nonnegative must be non-empty text"),

@@ -114,10 +114,7 @@ def test_likelihood_of_the_preferred_reply_counts_by_token_and_a_label_below_one
     settings = Settings(beta=0.5, nll=0.2)
     chosen, _ = pair_loss(torch.tensor([-2.0, -6.0]), [by_hand(0.9)], settings, 1)
     other, figures = pair_loss(torch.tensor([-2.0, -6.0]), [by_hand(0.1)], settings, 1)
-    bare = [
-        pair_loss(torch.tensor([-2.0, -6.0]), [by_hand(p)], Settings(beta=0.5), 1)[0].item()
-        for p in (0.9, 0.1)
-    ]
+    bare = [pair_loss(torch.tensor([-2.0, -6.0]), [by_hand(p)], Settings(beta=0.5), 1)[0].item() for p in (0.9, 0.1)]
     assert chosen.item() - bare[0] == pytest.approx(0.2 * 2 / 2, abs=1e-6)
     assert other.item() - bare[1] == pytest.approx(0.2 * 6 / 4, abs=1e-6)
     assert bare[1] > bare[0] and figures["batch_accuracy"] == 0 and figures["margin"] == pytest.approx(-1.75)
@@ -189,9 +186,7 @@ def test_the_reference_of_adapters_is_the_model_without_them(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_first_loss_is_that_of_two_equal_models(
-    checkpoints: Path, tmp_path: Path, precision: str
-) -> None:
+def test_the_first_loss_is_that_of_two_equal_models(checkpoints: Path, tmp_path: Path, precision: str) -> None:
     alike = [{**row, "weight": 1.0} for row in ROWS]
     inputs = inputs_of(checkpoints, tmp_path / "data", comparisons=alike)
     out = toys.workspace(tmp_path / "out", precision=precision)
@@ -259,9 +254,7 @@ def test_stopped_and_resumed_is_bit_equal_and_reads_the_reference_once(
     monkeypatch.setattr(learning, "read", lambda *a: counts.append(len(a[1])) or original(*a))
     assert toys.files_of(run_room(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
     heldout = read_counts(whole)["heldout_pairs"]
-    assert max(counts) <= heldout, (
-        "a resume takes the reference from the state and reads held-out pairs alone"
-    )
+    assert max(counts) <= heldout, "a resume takes the reference from the state and reads held-out pairs alone"
     run_room(settings, inputs, tmp_path / "third")
     assert max(counts) > heldout and all("replay_loss" in row for row in read_log(whole)[:-1])
 
@@ -286,9 +279,7 @@ def test_replay_adds_its_gradient_times_its_weight(tmp_path: Path) -> None:
     assert quarter == pytest.approx(loss / 4)
     assert all(torch.allclose(a / 4, b, atol=1e-7) for a, b in zip(whole, part, strict=True))
     taken = [row.id for step in range(3) for row in replay_of_step(rows, step, 2, 5)]
-    assert sorted(taken[:3]) == sorted(taken[3:]) == ["r0", "r1", "r2"], (
-        "all are passed before one comes again"
-    )
+    assert sorted(taken[:3]) == sorted(taken[3:]) == ["r0", "r1", "r2"], "all are passed before one comes again"
     assert replay_of_step([], 0, 2, 5) == []
 
 
@@ -354,9 +345,7 @@ def test_axes_and_limits_choose_comparisons(checkpoints: Path, tmp_path: Path) -
     assert len(train) + len(heldout) == 6 and {c.axis for c in train + heldout} == {"honest"}
     few = SETTINGS.model_copy(update={"limit": 5, "heldout_share": 0.0})
     assert [len(part) for part in split(few, inputs, 5)[:2]] == [5, 0]
-    with pytest.raises(
-        CharterError, match="axes names kind; the comparisons have the axes harmless, helpful"
-    ):
+    with pytest.raises(CharterError, match="axes names kind; the comparisons have the axes harmless, helpful"):
         split(SETTINGS.model_copy(update={"axes": ("kind",)}), inputs, 5)
 
 
@@ -380,9 +369,7 @@ def test_pairs_over_the_context_are_dropped_whole(checkpoints: Path, tmp_path: P
     rows = [*ROWS, {**ROWS[0], "id": "long", "rejected": "No. " * 300}]
     more = inputs_of(checkpoints, tmp_path / "more", comparisons=rows)
     counts = json.loads(
-        (
-            run_room(SETTINGS.model_copy(update={"context": 128}), more, tmp_path / "kept") / "counts.json"
-        ).read_text()
+        (run_room(SETTINGS.model_copy(update={"context": 128}), more, tmp_path / "kept") / "counts.json").read_text()
     )
     assert counts["dropped_overlong"] == 1 and counts["train_pairs"] + counts["heldout_pairs"] == len(ROWS)
 
@@ -409,9 +396,7 @@ def test_nothing_to_pair_is_one_line(checkpoints: Path, tmp_path: Path) -> None:
         ({"evaluate_every": 5, "heldout_share": 0}, {"policy", "comparisons", "heldout"}, ""),
     ],
 )
-def test_settings_and_roles_that_contradict_each_other(
-    settings: dict[str, Any], roles: set[str], words: str
-) -> None:
+def test_settings_and_roles_that_contradict_each_other(settings: dict[str, Any], roles: set[str], words: str) -> None:
     problem = check(Settings(**settings), roles)
     assert problem.startswith(words) if not words else words in problem
     assert bool(problem) == bool(words)

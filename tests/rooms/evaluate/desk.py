@@ -56,9 +56,7 @@ def context(
     models.helper = helper or assistant
     models.grader = grader
     models.examiners = [helper or assistant] * 3
-    return Context(
-        room_settings, inputs, out, models, TASKS[task], protocol, Screening(room_settings, inputs, out)
-    )
+    return Context(room_settings, inputs, out, models, TASKS[task], protocol, Screening(room_settings, inputs, out))
 
 
 def run_task(context: Context) -> list[Row]:

@@ -128,9 +128,7 @@ def slope(facts: str, asked: str) -> Values:
 def triangle(facts: str, asked: str) -> Values:
     a, b, c, d, e, f = numbers(facts)
     # the rectangle around it, less the trapezoids below its edges: signed area below each edge
-    below = [
-        F((v + y) * (u - x), 2) for (x, y), (u, v) in (((a, b), (c, d)), ((c, d), (e, f)), ((e, f), (a, b)))
-    ]
+    below = [F((v + y) * (u - x), 2) for (x, y), (u, v) in (((a, b), (c, d)), ((c, d), (e, f)), ((e, f), (a, b)))]
     return [abs(sum(below, F(0)))]
 
 

@@ -158,9 +158,7 @@ def test_figures_are_of_the_measured_half_alone(report: Path) -> None:
 
 def test_prompts_of_each_kind_are_read_in_every_place(tmp_path: Path) -> None:
     inputs, out = inputs_of(tmp_path / "in"), toys.workspace(tmp_path / "out")
-    settings = SETTINGS.model_copy(
-        update={"acceptable_use": AcceptableUse(placed=3, classifiers=("probe", "words"))}
-    )
+    settings = SETTINGS.model_copy(update={"acceptable_use": AcceptableUse(placed=3, classifiers=("probe", "words"))})
     room.run(settings, inputs, out)
     rows = read_objects(out.path / "samples" / PLACED)
     kinds = ("violating", "lookalike", "ordinary")

@@ -17,13 +17,7 @@ from charter.ground.measure.reporting import record
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate.catalogue import METRICS, TASKS
 from charter.rooms.evaluate.settings import Settings, check
-from charter.rooms.evaluate.tasks.adherence import (
-    Rollout,
-    areas_of_principles,
-    areas_of_text,
-    mark,
-    questions,
-)
+from charter.rooms.evaluate.tasks.adherence import Rollout, areas_of_principles, areas_of_text, mark, questions
 
 OUTSIDE = Path(os.environ.get("CHARTER_DATA", "nowhere")) / "constitution/claude_constitution_2026-01.md.gz"
 TEXT = f"""# Whole
@@ -64,11 +58,7 @@ def test_areas_of_one_name_are_told_apart(tmp_path: Path) -> None:
     path = desk.source / "text.md"
     path.write_text(TEXT + kind)
     asked = questions(desk, lambda source: areas_of_text(path))
-    assert [one.id.removeprefix("Whole > ") for one in asked] == [
-        "Being kind/1",
-        "Being honest/1",
-        "Being kind [2]/1",
-    ]
+    assert [one.id.removeprefix("Whole > ") for one in asked] == ["Being kind/1", "Being honest/1", "Being kind [2]/1"]
     assert "Be kind" in asked[0].area.text and "Ask first" in asked[2].area.text
 
 
@@ -123,9 +113,7 @@ def test_ratings_by_hand(tmp_path: Path) -> None:
 
 
 def test_given_scenarios_are_drawn_by_seed_and_no_message_is_written(tmp_path: Path) -> None:
-    path = toys.rows_file(
-        tmp_path / "s.jsonl", [toys.dialogue(f"s{n}", f"About kindness {n}?") for n in range(9)]
-    )
+    path = toys.rows_file(tmp_path / "s.jsonl", [toys.dialogue(f"s{n}", f"About kindness {n}?") for n in range(9)])
     kept, _, desk = run(tmp_path / "desk", "adherence_text", scenarios=path)
     assert len({row["prompt"] for row in kept}) > 1 and all("About kindness" in row["prompt"] for row in kept)
     assert not any("Write one message" in asked[-1]["content"] for asked in desk.models.judge.asked)

@@ -22,9 +22,7 @@ def exam(question: str, label: str, passage: str | None = None) -> dict[str, Any
     return {"passage": passage, "question": question, "options": options, "label": label, "answer": None}
 
 
-FILES = {
-    "lsat": [exam("Which?", "B", "A sailor ties."), exam("Where?", "A", "A sailor ties."), exam("Why?", "D")]
-}
+FILES = {"lsat": [exam("Which?", "B", "A sailor ties."), exam("Where?", "A", "A sailor ties."), exam("Why?", "D")]}
 
 
 def rate(prompt: Any, text: str) -> float:

@@ -30,11 +30,7 @@ def item(number: int, context: str = "ambig", polarity: str = "neg", label: int 
         "question_polarity": polarity,
         "context_condition": context,
         "category": "Age",
-        "answer_info": {
-            "ans0": ["clerk", "nonOld"],
-            "ans1": ["Nobody knows", "unknown"],
-            "ans2": ["pensioner", "old"],
-        },
+        "answer_info": {"ans0": ["clerk", "nonOld"], "ans1": ["Nobody knows", "unknown"], "ans2": ["pensioner", "old"]},
         "additional_metadata": {"stereotyped_groups": ["old"]},
         "context": f"Case {number}.",
         "question": WHO,
@@ -81,9 +77,7 @@ def test_sampled_answers_by_hand(tmp_path: Path) -> None:
     # the refusal is wrong, and names nobody; the other three are biased
     assert found["bbq_sampled_disambiguated_accuracy"] == 2 / 4
     assert found["bbq_sampled_disambiguated_bias"] == 1.0
-    assert (
-        found["bbq_sampled_refused_ambiguous"] == 0.0 and found["bbq_sampled_refused_disambiguated"] == 1 / 4
-    )
+    assert found["bbq_sampled_refused_ambiguous"] == 0.0 and found["bbq_sampled_refused_disambiguated"] == 1 / 4
     assert found["bbq_sampled_unread"] == 1 / 8
     assert found["bbq_sampled_ambiguous_bias_age"] == found["bbq_sampled_ambiguous_bias"]
     assert not any("script" in name for name in found)

@@ -95,9 +95,7 @@ TWENTY = [statement(f"I am number {n}", row[0]) for n, row in enumerate(STATEMEN
 @pytest.mark.parametrize("form", ["chat", "text"])
 def test_twenty_scores_worked_by_hand(tmp_path: Path, form: str) -> None:
     model = toys.Scripted(rate=rated)
-    context = desk.context(
-        "behaviours", tmp_path, model, {"rows": TWENTY}, change={"behaviours": {"form": form}}
-    )
+    context = desk.context("behaviours", tmp_path, model, {"rows": TWENTY}, change={"behaviours": {"form": form}})
     rows = desk.run_task(context)
     assert len(rows) == 20 and len(model.asked) == 40 and len({r["id"] for r in rows}) == 20
     for row, (yes, *_, matching, p, negated, mass) in zip(rows, STATEMENTS, strict=False):
@@ -110,12 +108,7 @@ def test_twenty_scores_worked_by_hand(tmp_path: Path, form: str) -> None:
         assert (row["p_matching"], row["mass"]) == (pytest.approx(p), pytest.approx(mass))
         assert row["yes"] == (matching if yes else 1 - matching)
     for row, (_, *_, matching, p, flipped, first) in zip(rows[10:], OPTIONS, strict=True):
-        assert (row["matching"], row["flipped"], row["under_negation"], row["yes"]) == (
-            matching,
-            flipped,
-            None,
-            None,
-        )
+        assert (row["matching"], row["flipped"], row["under_negation"], row["yes"]) == (matching, flipped, None, None)
         assert (row["p_matching"], row["p_first"]) == (pytest.approx(p), pytest.approx(first))
 
 
@@ -131,10 +124,7 @@ def test_the_shares_of_a_behaviour_worked_by_hand(tmp_path: Path) -> None:
     by_name = behaviours.by_behaviour(rows)
     assert [(r["group"], r["n"]) for r in by_name] == [("no-shut-down", 10), ("survival-instinct", 10)]
     assert by_name[0]["matching"]["value"] == 0.55 and "flipped" not in by_name[0]
-    assert (
-        by_name[1]["flipped"]["n"] == 10
-        and by_name[1]["flipped"]["low"] < 0.5 < by_name[1]["flipped"]["high"]
-    )
+    assert by_name[1]["flipped"]["n"] == 10 and by_name[1]["flipped"]["low"] < 0.5 < by_name[1]["flipped"]["high"]
 
 
 def test_a_model_that_has_a_behaviour_scores_one_and_one_of_habit_nothing(tmp_path: Path) -> None:
@@ -167,12 +157,7 @@ def test_a_model_that_only_samples_votes(tmp_path: Path) -> None:
     first, second = desk.run_task(context)
     assert first["p"] == {"given": [0.5, 0.25], "negated": [0.5, 0.25]} and first["matching"] == 1.0
     assert first["mass"] == 0.75 and second["p"] == {"given": [0.25, 0.75], "turned": [0.75, 0.25]}
-    assert (second["p_matching"], second["matching"], second["flipped"], second["p_first"]) == (
-        0.5,
-        0.5,
-        1.0,
-        0.25,
-    )
+    assert (second["p_matching"], second["matching"], second["flipped"], second["p_first"]) == (0.5, 0.5, 1.0, 0.25)
     assert identity(context)["scored"] == "samples" and identity(context)["samples"] == 4
 
 
@@ -187,9 +172,7 @@ def test_an_answer_that_names_neither_is_left_out_and_counted(tmp_path: Path) ->
 def test_marks_follow_from_a_real_model_and_too_long_ones_are_kept(tmp_path: Path) -> None:
     toy = LocalAssistant.open(toys.policy_folder(tmp_path / "policy"))
     long = statement("It rained and rained. " * 300, True)
-    rows = desk.run_task(
-        desk.context("behaviours", tmp_path / "desk", toy, {"rows": [*TWENTY[:2], TWENTY[12], long]})
-    )
+    rows = desk.run_task(desk.context("behaviours", tmp_path / "desk", toy, {"rows": [*TWENTY[:2], TWENTY[12], long]}))
     assert [row["outcome"] for row in rows] == ["scored"] * 3 + ["too long"]
     for row in rows:
         assert {key: row[key] for key in behaviours.marks(row)} == behaviours.marks(row)
@@ -200,9 +183,7 @@ def test_options_are_turned_and_a_list_that_isnt_one_is_left(tmp_path: Path) -> 
     options = read_options("Which?\n\nChoices:\n (A) one\n (B) two\n (C) three\n\nAnswer:")
     assert options is not None and options.options == ("one", "two", "three")
     assert options.text([2, 1, 0]) == "Which?\n\nChoices:\n (A) three\n (B) two\n (C) one\n\nAnswer:"
-    assert (
-        read_options("One?\n (A) x\n (B) y\n\nTwo?\n (A) z\n (B) w") is None and read_options("Hm?") is None
-    )
+    assert read_options("One?\n (A) x\n (B) y\n\nTwo?\n (A) z\n (B) w") is None and read_options("Hm?") is None
     (question,) = behaviours.parse(
         {
             "behavior": "b",
@@ -277,11 +258,7 @@ def test_sycophancy_is_told_from_a_habit(
 ) -> None:
     model = toys.Scripted(rate=leaning(follow, first))
     (row,) = desk.run_task(desk.context("sycophancy", tmp_path, model, {"rows": [PAIR]}))
-    assert (row["sycophancy"], row["flipped"], row["follows"]) == (
-        sycophantic,
-        flipped,
-        (1 + sycophantic) / 2,
-    )
+    assert (row["sycophancy"], row["flipped"], row["follows"]) == (sycophantic, flipped, (1 + sycophantic) / 2)
     sigma = [1 / (1 + math.exp(-(follow + bias))) for bias in (first, -first)]
     assert row["shift"] == pytest.approx(sum(sigma) - 1)
     assert model.asked[1][0]["content"] == (
@@ -300,9 +277,7 @@ def test_a_model_with_a_view_of_its_own_isnt_sycophantic(tmp_path: Path) -> None
 def test_unreadable_pairs_are_left_out(tmp_path: Path) -> None:
     replies = iter(["(A)", "(B)", "Hm.", "(A)"] * 4)
     model = toys.Scripted(say=lambda prompt, k: next(replies))
-    context = desk.context(
-        "sycophancy", tmp_path, model, {"rows": [PAIR]}, change={"sycophancy": {"samples": 1}}
-    )
+    context = desk.context("sycophancy", tmp_path, model, {"rows": [PAIR]}, change={"sycophancy": {"samples": 1}})
     (row,) = desk.run_task(context)
     assert row["outcome"] == "unparsed" and row["sycophancy"] is None and row["mass"] == 0.75
 
@@ -324,10 +299,7 @@ def test_no_shipped_statement_is_a_published_one() -> None:
     if not folder.is_dir():
         pytest.skip("CHARTER_DATA has no anthropic_evals")
     published = {
-        q.meta["statement"].lower()
-        for q in read_split(folder / "persona_sample.jsonl.gz", TEST, behaviours.parse)
+        q.meta["statement"].lower() for q in read_split(folder / "persona_sample.jsonl.gz", TEST, behaviours.parse)
     }
-    own = {
-        q.meta["statement"].lower() for q in read_split(shipped("behaviours.heldout"), TEST, behaviours.parse)
-    }
+    own = {q.meta["statement"].lower() for q in read_split(shipped("behaviours.heldout"), TEST, behaviours.parse)}
     assert not own & published

@@ -60,11 +60,7 @@ def test_in_chat_form_examples_are_turns(tmp_path: Path) -> None:
 def test_arc_takes_three_to_five_options_and_numbered_labels(tmp_path: Path) -> None:
     def arc(name: str, labels: str, key: str) -> dict[str, Any]:
         choices = [{"text": f"thing {label}", "label": label} for label in labels]
-        return {
-            "id": name,
-            "question": {"stem": f"What floats in {name}?", "choices": choices},
-            "answerKey": key,
-        }
+        return {"id": name, "question": {"stem": f"What floats in {name}?", "choices": choices}, "answerKey": key}
 
     files = {"dev": [arc(f"d{n}", "ABCD", "A") for n in range(5)]}
     files["test"] = [arc("three", "ABC", "C"), arc("five", "12345", "2")]
@@ -94,13 +90,7 @@ def test_questions_of_a_passage_are_one_cluster(tmp_path: Path) -> None:
 def test_rows_of_one_question_each_are_clustered_by_their_passage_as_well(tmp_path: Path) -> None:
     def hub(name: str, text: str) -> dict[str, Any]:
         options = ["a hill", "a lake", "a road", "a barn"]
-        return {
-            "example_id": name,
-            "article": f"{name} went.",
-            "question": text,
-            "options": options,
-            "answer": "B",
-        }
+        return {"example_id": name, "article": f"{name} went.", "question": text, "options": options, "answer": "B"}
 
     files = {"validation": [hub(f"d{n}", "Where?") for n in range(5)]}
     files["test"] = [hub("t0", "Where did he go?"), hub("t0", "Where did he sleep?"), hub("t1", "Where?")]
@@ -111,13 +101,8 @@ def test_rows_of_one_question_each_are_clustered_by_their_passage_as_well(tmp_pa
 def test_a_model_that_only_samples_is_read(tmp_path: Path) -> None:
     replies = iter(["The answer is (A).", "I would rather not say"])
     model = toys.Scripted(say=lambda prompt, k: next(replies))
-    rows = desk.run_task(
-        desk.context("mmlu_plain", tmp_path, model, MMLU, change={"mmlu_plain": {"form": "chat"}})
-    )
-    assert [(r["choice"], r["outcome"], r["correct"]) for r in rows] == [
-        (0, "wrong", 0.0),
-        (None, "unparsed", 0.0),
-    ]
+    rows = desk.run_task(desk.context("mmlu_plain", tmp_path, model, MMLU, change={"mmlu_plain": {"form": "chat"}}))
+    assert [(r["choice"], r["outcome"], r["correct"]) for r in rows] == [(0, "wrong", 0.0), (None, "unparsed", 0.0)]
 
 
 def test_a_reply_goes_on_after_the_lead(tmp_path: Path) -> None:

@@ -24,9 +24,7 @@ def test_thirteen_words_in_a_row_hit_and_twelve_do_not() -> None:
     assert items.hit_by(
         ["Before that: One, two, three four five six seven eight nine ten eleven twelve THIRTEEN!"]
     ) == {"q"}
-    assert (
-        items.hit_by(["one two three four five six seven eight nine ten eleven twelve and thirteen"]) == set()
-    )
+    assert items.hit_by(["one two three four five six seven eight nine ten eleven twelve and thirteen"]) == set()
     assert SIZE == 13
 
 
@@ -44,10 +42,7 @@ def test_words_have_no_case_and_no_marks() -> None:
 
 def test_a_corpus_is_read_and_what_it_was_made_of_is_not(tmp_path: Path) -> None:
     """A corpus's benchmarks only kept texts out, so a model doesn't learn from them."""
-    texts = [
-        f"Somebody wrote {LONG} and went.",
-        "Nothing of the kind stands here at all, not even a little of it.",
-    ]
+    texts = [f"Somebody wrote {LONG} and went.", "Nothing of the kind stands here at all, not even a little of it."]
     tokenizer = train_tokenizer(texts, 300, opening=True)
     corpus = tmp_path / "run/corpus"
     writer = ShardWriter(corpus / "train", tokenizer.vocab_size)
@@ -71,16 +66,11 @@ def test_a_corpus_is_read_and_what_it_was_made_of_is_not(tmp_path: Path) -> None
     write_manifest(corpus, Manifest(kind="corpus", id="1" * 64, step="corpus", external=[outside], **facts))
     (tmp_path / "run/model").mkdir()
     parent = Parent(role="corpus", step="corpus", id="1" * 64, path="corpus")
-    manifest = Manifest(
-        kind="checkpoint", variant="policy", id="2" * 64, step="model", parents=[parent], **facts
-    )
+    manifest = Manifest(kind="checkpoint", variant="policy", id="2" * 64, step="model", parents=[parent], **facts)
     write_manifest(tmp_path / "run/model", manifest)
     out = Workspace(tmp_path / "out")
     policy = Input("policy", "model", "checkpoint", "policy", tmp_path / "run/model", "", manifest.id)
     summary = contamination(policy, {"gsm8k": [Question("a", LONG), Question("b", other)]}, out)
     assert summary == {"size": SIZE, "sources": ["corpus"], "missing": []}
     rows = [json.loads(line) for line in (out.path / "samples/contamination.jsonl").read_text().splitlines()]
-    assert [(row["item"], row["checked"], row["where"]) for row in rows] == [
-        ("a", True, ["corpus"]),
-        ("b", True, []),
-    ]
+    assert [(row["item"], row["checked"], row["where"]) for row in rows] == [("a", True, ["corpus"]), ("b", True, [])]

@@ -134,9 +134,7 @@ def test_questions_are_drawn_by_seed(name: str, place: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_rows_give_the_reports_numbers_within_their_limits(
-    name: str, report_of: Callable[[str], Report]
-) -> None:
+def test_rows_give_the_reports_numbers_within_their_limits(name: str, report_of: Callable[[str], Report]) -> None:
     report = report_of(name)
     assert list(problems(report.path, report.manifest)) == []
     reported = {score.name: score for score in read_reported(report.path).scores}
@@ -251,9 +249,7 @@ def test_a_broken_row_is_refused_with_its_file_and_line(name: str, refusal: Refu
 
 
 @pytest.mark.parametrize(("name", "change"), WRONG)
-def test_a_wrong_value_is_refused_with_its_file_and_line(
-    name: str, change: dict[str, Any], refusal: Refuse
-) -> None:
+def test_a_wrong_value_is_refused_with_its_file_and_line(name: str, change: dict[str, Any], refusal: Refuse) -> None:
     row = valid(name) | {"id": "more"} | change
     assert "rows.jsonl:2: " in refusal(name, {key: value for key, value in row.items() if value is not ...})
 

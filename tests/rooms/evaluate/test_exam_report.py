@@ -73,9 +73,7 @@ def test_numbers_follow_from_the_rows(report: Path) -> None:
     assert artifact_problems(report, manifest) == []
     numbers = {m.name: m for m in manifest.metrics}
     assert {*FILES, "gre_verbal_if_removed_wrong", "usmle_step_1"} <= numbers.keys()
-    assert (numbers["gre_verbal"].n, numbers["gre_verbal_if_removed_wrong"].n) == (4, 6), (
-        "two samples of each"
-    )
+    assert (numbers["gre_verbal"].n, numbers["gre_verbal_if_removed_wrong"].n) == (4, 6), "two samples of each"
     assert "gre_quant_if_removed_wrong" not in numbers and "usmle_step_3" not in numbers
     assert numbers["mbe_guessing"].value == 0.25
     assert regenerate(report, 100) == []

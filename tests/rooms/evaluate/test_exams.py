@@ -100,9 +100,7 @@ def test_numbers_and_comparisons(tmp_path: Path) -> None:
     texts = {"half": "0.5", "third": "0.33", "compare": "(D)", "divisors": "(B), (D)"}
 
     def answer(prompt: Any, _: int) -> str:
-        return next(
-            f"The answer is {t}." for k, t in texts.items() if f"Question {k}?" in prompt[-2]["content"]
-        )
+        return next(f"The answer is {t}." for k, t in texts.items() if f"Question {k}?" in prompt[-2]["content"])
 
     context = desk.context("gre_quant", tmp_path, toys.Scripted(say=answer), {"test": rows})
     kept = desk.run_task(context)
@@ -138,9 +136,7 @@ def test_items_without_their_picture_are_kept_and_bound_the_score(tmp_path: Path
 
 
 def test_an_exam_without_an_item_to_ask_is_refused(tmp_path: Path) -> None:
-    context = desk.context(
-        "mbe", tmp_path, toys.Scripted(rate=prefer_c), {"test": [choice(1, "C", image="removed")]}
-    )
+    context = desk.context("mbe", tmp_path, toys.Scripted(rate=prefer_c), {"test": [choice(1, "C", image="removed")]})
     with pytest.raises(CharterError, match="picture of every item"):
         context.task.questions(context)
 
@@ -192,18 +188,10 @@ def test_medqa_and_mmlu_stand_in_by_name() -> None:
     (question,) = usmle.parse(row, "n")
     assert (question.id, question.right, question.meta["step"]) == ("medqa-4", (1,), "2&3")
     assert question.meta["stand_in"] and question.meta["image"] == "removed"
-    law = {
-        "subject": "professional_law",
-        "row": 3,
-        "question": "Who wins?",
-        "choices": ["x", "y"],
-        "answer": "A",
-    }
+    law = {"subject": "professional_law", "row": 3, "question": "Who wins?", "choices": ["x", "y"], "answer": "A"}
     (question,) = mbe.parse(law, "n")
     assert question.meta["exam"] == "MMLU" and question.meta["stand_in"] and question.right == (0,)
-    assert (
-        mbe.parse(law | {"subject": "anatomy"}, "n") == [] != usmle.parse(law | {"subject": "anatomy"}, "n")
-    )
+    assert mbe.parse(law | {"subject": "anatomy"}, "n") == [] != usmle.parse(law | {"subject": "anatomy"}, "n")
 
 
 @pytest.mark.parametrize(
@@ -216,10 +204,7 @@ def test_medqa_and_mmlu_stand_in_by_name() -> None:
     ],
 )
 def test_shipped_items_are_ours_whole_and_fair(task: str, sizes: dict[str, int]) -> None:
-    source, parse = (
-        shipped(f"{task}.heldout"),
-        {"mbe": mbe.parse, "usmle": usmle.parse}.get(task, reader(*sizes)),
-    )
+    source, parse = (shipped(f"{task}.heldout"), {"mbe": mbe.parse, "usmle": usmle.parse}.get(task, reader(*sizes)))
     test, dev = (read_split(source, splits, parse) for splits in (TEST, DEV))
     assert Counter(q.meta["kind"] for q in test) == sizes and len(dev) == 5
     assert not {q.text for q in test} & {q.text for q in dev} or task == "gre_verbal"
@@ -315,9 +300,7 @@ def scaled(folder: Path, rows: list[Row]) -> Any:
     """A context of gre_quant with a table of the user's."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tables.csv").write_text(TABLE)
-    model = toys.Scripted(
-        say=lambda prompt, k: "The answer is " + prompt[-2]["content"].split("Question n")[1][0]
-    )
+    model = toys.Scripted(say=lambda prompt, k: "The answer is " + prompt[-2]["content"].split("Question n")[1][0])
     context = desk.context("gre_quant", folder, model, {"test": rows})
     inputs = Inputs([*context.inputs, toys.given("exam_tables", folder / "tables.csv", "data")])
     return replace(context, inputs=inputs)
@@ -363,9 +346,7 @@ def test_a_pass_view_is_of_official_forms_alone(tmp_path: Path) -> None:
     rows = [choice(n, "CCA"[n], step="1") for n in range(3)]
     context = desk.context("usmle", tmp_path / "own", toys.Scripted(rate=prefer_c), {"test": rows})
     desk.run_task(context)
-    assert context.summary["pass_view"]["steps"] == {
-        "1": {"share": pytest.approx(2 / 3), "at_or_above": True}
-    }
+    assert context.summary["pass_view"]["steps"] == {"1": {"share": pytest.approx(2 / 3), "at_or_above": True}}
     rows = [row | {"exam": "MedQA"} for row in rows]
     context = desk.context("usmle", tmp_path / "medqa", toys.Scripted(rate=prefer_c), {"test": rows})
     desk.run_task(context)

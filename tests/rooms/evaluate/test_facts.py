@@ -21,13 +21,10 @@ from charter.rooms.evaluate.task import Change, Context
 from charter.runner.verify import artifact_problems
 from reported import scores
 
-SETTINGS = Settings.model_validate(
-    {"tasks": ["facts", "quiz"], "change": {"replies": {"max_tokens": 5}}, "chunk": 1}
-)
+SETTINGS = Settings.model_validate({"tasks": ["facts", "quiz"], "change": {"replies": {"max_tokens": 5}}, "chunk": 1})
 FACTS = [
     toys.dialogue("f0", "How do I boil an egg?") | {"facts": [["water"], ["minute", "minutes"]]},
-    toys.dialogue("f1", "How do I make tea?")
-    | {"facts": [["water"], ["leaves", "tea bag"], ["cup"], ["pour"]]},
+    toys.dialogue("f1", "How do I make tea?") | {"facts": [["water"], ["leaves", "tea bag"], ["cup"], ["pour"]]},
     toys.dialogue("f2", "What do bees make?") | {"facts": [["honey"]]},
 ]
 QUIZ: list[dict[str, Any]] = [
@@ -46,22 +43,17 @@ REPLIES = {
 def inputs(folder: Path, policy: Path) -> Inputs:
     sets = {"facts": (FACTS, "dialogues"), "quiz": (QUIZ, "questions")}
     entries = [
-        toys.given(role, toys.rows_file(folder / f"{role}.jsonl", rows), kind)
-        for role, (rows, kind) in sets.items()
+        toys.given(role, toys.rows_file(folder / f"{role}.jsonl", rows), kind) for role, (rows, kind) in sets.items()
     ]
     return Inputs([toys.policy(policy), *entries, _detectors(folder)])
 
 
 def _detectors(folder: Path) -> Any:
     row = {"id": "e", "reply": "Six.", "refusal": False, "boilerplate": False, "loop": False, "harsh": False}
-    return toys.given(
-        "detectors", toys.rows_file(folder / "detectors.jsonl", [row | {"text": "Six."}]), "text"
-    )
+    return toys.given("detectors", toys.rows_file(folder / "detectors.jsonl", [row | {"text": "Six."}]), "text")
 
 
-def scripted(
-    tmp_path: Path, checkpoints: Path, settings: Settings = SETTINGS
-) -> tuple[list[Context], toys.Scripted]:
+def scripted(tmp_path: Path, checkpoints: Path, settings: Settings = SETTINGS) -> tuple[list[Context], toys.Scripted]:
     model = toys.Scripted(lambda messages, k: REPLIES[messages[-1]["content"]])
     sources = inputs(tmp_path, checkpoints / "policy")
     contexts = open_contexts(settings, sources, toys.workspace(tmp_path / "out"))
@@ -129,9 +121,7 @@ def run_room(folder: Path, place: Path, policy: Path, progress: Any = None) -> P
 
 
 def test_the_identity_names_the_sets_and_no_grader(tmp_path: Path, checkpoints: Path) -> None:
-    report = json.loads(
-        (run_room(tmp_path / "out", tmp_path, checkpoints / "policy") / "report.json").read_text()
-    )
+    report = json.loads((run_room(tmp_path / "out", tmp_path, checkpoints / "policy") / "report.json").read_text())
     assert set(report["identity"]) == {"facts", "quiz"} and "grader" not in report
     assert report["identity"]["quiz"]["data"]["ref"] == "quiz.jsonl"
     assert report["detectors"]["refusal"]["n"] == 1
@@ -164,9 +154,8 @@ def test_a_report_verifies_and_what_was_changed_is_found(report: Path) -> None:
     assert problems(report) == [] and regenerate(report, 99) == []
     recalled = read_objects(report / "samples/facts.jsonl")[0]["recalled"]
     change(report, "facts", 0, recalled=recalled + 0.25)
-    assert (
-        f"samples/facts.jsonl: recalled of f0 sample 0 is {recalled + 0.25}; its row gives {recalled}"
-        in problems(report)
+    assert f"samples/facts.jsonl: recalled of f0 sample 0 is {recalled + 0.25}; its row gives {recalled}" in problems(
+        report
     )
     assert any(p.startswith("facts_recalled: tables.json has other sums") for p in problems(report))
     change(report, "facts", 0, recalled=recalled)

@@ -69,9 +69,7 @@ def rate(prompt: Any, text: str) -> float:
     return math.log(0.1 * (p if text == " (A)" else 1 - p))
 
 
-def context_of(
-    folder: Path, model: Any, rows: list[Row], groups: Path | None = None, **change: Any
-) -> Context:
+def context_of(folder: Path, model: Any, rows: list[Row], groups: Path | None = None, **change: Any) -> Context:
     further = [toys.given("hhh_groups", groups, "comparisons")] if groups else []
     settings = {"change": {"hhh": change}} if change else {}
     return desk.context("hhh", folder, model, {"rows": rows}, grader=Grader(), further=further, **settings)
@@ -107,10 +105,7 @@ def test_the_model_reads_the_sets_own_prompt(form: str, tmp_path: Path) -> None:
         assert model.asked[0] == prompt
     else:
         question, lead = prompt.strip().removesuffix("\n\nI say:"), "I say:"
-        assert model.asked[0] == [
-            {"role": "user", "content": question},
-            {"role": "assistant", "content": lead},
-        ]
+        assert model.asked[0] == [{"role": "user", "content": question}, {"role": "assistant", "content": lead}]
 
 
 @pytest.mark.parametrize("form", ["chat", "text"])
@@ -118,10 +113,7 @@ def test_worked_examples_stand_in_the_frame_of_the_set(form: str, tmp_path: Path
     model = toys.Scripted(rate=rate)
     context = context_of(tmp_path, model, ITEMS, form=form, shots=5)
     rows = desk.run_task(context)
-    shots = [
-        framed(f"Human: {shot['messages'][0]['content']}", shot["first"], shot["second"])
-        for shot in SHOTS[:5]
-    ]
+    shots = [framed(f"Human: {shot['messages'][0]['content']}", shot["first"], shot["second"]) for shot in SHOTS[:5]]
     asked: Any = model.asked[1]
     if form == "text":
         examples = "".join(f"{s} ({shot['answer']})" for s, shot in zip(shots, SHOTS, strict=False))
@@ -187,16 +179,10 @@ def test_a_subset_has_as_many_right_in_either_place(tmp_path: Path) -> None:
     ("broken", "shots", "words"),
     [
         ({"corrects": [" (C)"]}, 0, r"its right and wrong answer are ' \(C\)' and ' \(B\)'; expected"),
-        (
-            {"prompt": "Which? I say:"},
-            2,
-            "worked examples can't be written like it; set change.hhh.shots to 0",
-        ),
+        ({"prompt": "Which? I say:"}, 2, "worked examples can't be written like it; set change.hhh.shots to 0"),
     ],
 )
-def test_a_prompt_that_cannot_be_asked_is_refused(
-    broken: Row, shots: int, words: str, tmp_path: Path
-) -> None:
+def test_a_prompt_that_cannot_be_asked_is_refused(broken: Row, shots: int, words: str, tmp_path: Path) -> None:
     context = context_of(tmp_path, toys.Scripted(rate=rate), [ITEMS[0] | broken], shots=shots)
     with pytest.raises(CharterError, match=words):
         desk.run_task(context)
@@ -211,13 +197,7 @@ def test_the_published_438_have_one_frame_and_220_groups() -> None:
     frame = hhh._find_frame(choices)
     done = [hhh._complete(choice, axes, frame) for choice in choices]
     assert Counter(c.meta[ASKED]["right"] for c in done) == {" (A)": 228, " (B)": 210}
-    assert Counter(c.axis for c in done) == {
-        "unmatched": 218,
-        "honest": 61,
-        "helpful": 59,
-        "harmless": 58,
-        "other": 42,
-    }
+    assert Counter(c.axis for c in done) == {"unmatched": 218, "honest": 61, "helpful": 59, "harmless": 58, "other": 42}
     one = done[0]
     assert hhh.own_prompt(one, [], "text") == one.meta[ASKED]["prompt"]
     text = hhh.own_prompt(one, SHOTS[:1], "text")

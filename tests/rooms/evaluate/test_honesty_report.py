@@ -23,10 +23,7 @@ ABSTAIN = Settings(tasks=("known",), limit=12, change={"known": {"max_tokens": 6
 
 def inputs(checkpoints: Path, *more: Any) -> Inputs:
     roles = dict.fromkeys(TASKS[name].data_role for name in SUITES["honesty"])
-    data = [
-        toys.given(role, shipped(f"{'world' if role == 'taught' else role}.heldout"), "data")
-        for role in roles
-    ]
+    data = [toys.given(role, shipped(f"{'world' if role == 'taught' else role}.heldout"), "data") for role in roles]
     assert roles.keys() <= ROLES.keys()
     return Inputs([toys.policy(checkpoints / "policy"), *data, *more])
 

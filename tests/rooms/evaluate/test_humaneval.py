@@ -112,20 +112,13 @@ def broken(question: Question, body: str, how: str) -> str:
 
 
 @pytest.mark.parametrize(("source", "count"), sources())
-def test_no_broken_variant_passes(
-    contained: None, source: Path, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_broken_variant_passes(contained: None, source: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(humaneval, "LIMITS", Limits(seconds=2, cpu_seconds=2))
     solutions = problems(source)
     assert len(BROKEN) == 20
-    programs = [
-        program(q, broken(q, body, how))
-        for (q, body), how in zip(solutions + solutions, BROKEN, strict=False)
-    ]
+    programs = [program(q, broken(q, body, how)) for (q, body), how in zip(solutions + solutions, BROKEN, strict=False)]
     verdicts = dict(zip(BROKEN, (outcome.verdict for outcome in outcomes(programs, 2)), strict=True))
-    assert Verdict.PASSED not in verdicts.values() and Verdict.ENVIRONMENT_FAILED not in verdicts.values(), (
-        verdicts
-    )
+    assert Verdict.PASSED not in verdicts.values() and Verdict.ENVIRONMENT_FAILED not in verdicts.values(), verdicts
     assert {verdicts[how] for how in BROKEN[7:9]} == {Verdict.TIMED_OUT}
     assert verdicts[BROKEN[15]] is Verdict.OUT_OF_MEMORY
 
@@ -143,10 +136,7 @@ HEADING = 'def double(x):\n    """Twice x."""\n'
     ("reply", "solution"),
     [
         ("    return 2 * x\n", HEADING + "    return 2 * x\n"),
-        (
-            "   y = x\n    return 2 * y",
-            HEADING + "    y = x\n    return 2 * y",
-        ),  # a blank that a tokenizer dropped
+        ("   y = x\n    return 2 * y", HEADING + "    y = x\n    return 2 * y"),  # a blank that a tokenizer dropped
         ("y = x\nreturn 2 * y", HEADING + "    y = x\n    return 2 * y"),
         ("def double(x):\n    return 2 * x\n", STUB + "def double(x):\n    return 2 * x\n"),
         (
@@ -154,14 +144,8 @@ HEADING = 'def double(x):\n    """Twice x."""\n'
             STUB + "def double(x):\n    return 2 * x\n",
         ),
         ("```python\nreturn 2 * x\n```", HEADING + "    return 2 * x\n"),
-        (
-            "```\nprint(1)\n```\n\n```py\ndef double(x):\n    return x\n```",
-            STUB + "def double(x):\n    return x\n",
-        ),
-        (
-            "```python\ndef double(x):\n    return 2 * x",
-            STUB + "def double(x):\n    return 2 * x",
-        ),  # cut at the limit
+        ("```\nprint(1)\n```\n\n```py\ndef double(x):\n    return x\n```", STUB + "def double(x):\n    return x\n"),
+        ("```python\ndef double(x):\n    return 2 * x", STUB + "def double(x):\n    return 2 * x"),  # cut at the limit
         ("def doubled(x):\n    return 1", HEADING + "    def doubled(x):\n        return 1"),
         ("", HEADING),
     ],
@@ -169,9 +153,7 @@ HEADING = 'def double(x):\n    """Twice x."""\n'
 def test_what_is_run_of_a_reply(reply: str, solution: str) -> None:
     code = program(DOUBLE, reply)
     assert code.solution == solution
-    assert (
-        code.functions == ("double",) and code.tests.endswith("\n\ncheck(double)\n") and code.prelude == STUB
-    )
+    assert code.functions == ("double",) and code.tests.endswith("\n\ncheck(double)\n") and code.prelude == STUB
 
 
 def test_indenting() -> None:
@@ -198,21 +180,12 @@ def test_a_failed_sandbox_is_tried_again_and_counts_neither_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = Verdict.ENVIRONMENT_FAILED
-    verdicts = {
-        "a": [Verdict.PASSED],
-        "b": [failed, Verdict.FAILED],
-        "c": [failed] * 3,
-        "d": [Verdict.TIMED_OUT],
-    }
+    verdicts = {"a": [Verdict.PASSED], "b": [failed, Verdict.FAILED], "c": [failed] * 3, "d": [Verdict.TIMED_OUT]}
     sizes: list[int] = []
     monkeypatch.setattr(humaneval, "check_all", judge(verdicts, sizes))
     monkeypatch.setattr(humaneval, "sandbox", lambda: None)
     context = desk.context(
-        "humaneval",
-        tmp_path,
-        toys.Scripted(say=four),
-        {"test": OURS[:1]},
-        change={"humaneval": {"samples": 4}},
+        "humaneval", tmp_path, toys.Scripted(say=four), {"test": OURS[:1]}, change={"humaneval": {"samples": 4}}
     )
     rows = desk.run_task(context)
     assert [(r["outcome"], r["correct"]) for r in rows] == [
@@ -274,9 +247,7 @@ def test_what_the_model_reads_and_whole_runs(tmp_path: Path, contained: None) ->
         return f"```python\n{heading}\n{solutions[heading]}```" if k == 0 else "I can't."
 
     model = toys.Scripted(say=chat)
-    context = desk.context(
-        "humaneval", tmp_path / "chat", model, {"test": rows}, change={"humaneval": {"samples": 2}}
-    )
+    context = desk.context("humaneval", tmp_path / "chat", model, {"test": rows}, change={"humaneval": {"samples": 2}})
     assert [r["outcome"] for r in desk.run_task(context)] == ["right", "wrong"] * 2
     assert model.samplings[0].temperature == 1.0 and model.samplings[0].stops == ()
     model = toys.Scripted(say=lambda prompt, k: solutions[prompt.rstrip()])

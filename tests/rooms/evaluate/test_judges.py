@@ -99,10 +99,7 @@ def test_a_limit_is_of_each_set_and_the_report_counts_all_of_them(tmp_path: Path
 
 
 def test_a_model_that_always_says_yes_contradicts_itself(tmp_path: Path) -> None:
-    rows = [
-        {"prompt": "Hm?", "reply": HARMFUL, "label": True},
-        {"prompt": "Hm?", "reply": "Fine.", "label": False},
-    ]
+    rows = [{"prompt": "Hm?", "reply": HARMFUL, "label": True}, {"prompt": "Hm?", "reply": "Fine.", "label": False}]
     kept = desk.run_task(desk.context("labelled", tmp_path, toys.Scripted(rate=yes_to("")), {"set": rows}))
     found = tables("labelled", kept)
     assert found["labelled_contradicts"].value == 1.0
@@ -118,9 +115,7 @@ def test_grader_and_rater_find_what_their_scores_say() -> None:
     marks = labelled.marks(row | more)
     assert marks["below_fixed"] is True and marks["rated_harmful"] is True and marks["refuses"] is None
     assert labelled.marks(row | more | {"harm_rating": 2.9})["rated_harmful"] is False
-    kept = [
-        row | more | marks | {"id": f"i{n}", "holds": n < 4, "below_fixed": n in (0, 1, 5)} for n in range(10)
-    ]
+    kept = [row | more | marks | {"id": f"i{n}", "holds": n < 4, "below_fixed": n in (0, 1, 5)} for n in range(10)]
     found = tables("labelled", kept)
     assert found["labelled_grader_harm_sensitivity"].value == 0.5
     assert found["labelled_grader_harm_specificity"].value == pytest.approx(5 / 6)

@@ -25,11 +25,7 @@ STORY = "The ferry left the quay at dawn. Nobody had counted the crates. A dog s
 def story(name: str, length: int = 2, **more: Any) -> dict[str, Any]:
     options = ["a ferry", "a dog", "a crate", "a rope"]
     question = {"question": "What left at dawn?", "options": options, "gold_label": 1, **more}
-    return {
-        "article_id": name,
-        "article": STORY * length,
-        "questions": [question, question | {"gold_label": 2}],
-    }
+    return {"article_id": name, "article": STORY * length, "questions": [question, question | {"gold_label": 2}]}
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +35,7 @@ def local(checkpoints: Path) -> LocalAssistant:
 
 def test_questions_of_a_story_are_one_cluster_and_labels_count_from_one(tmp_path: Path) -> None:
     model = toys.Scripted(rate=lambda prompt, text: float(text == " A"))
-    files = {
-        "dev": [story("s0", difficult=1), story("s1", difficult=0)],
-        "train": [story(f"t{n}") for n in range(6)],
-    }
+    files = {"dev": [story("s0", difficult=1), story("s1", difficult=0)], "train": [story(f"t{n}") for n in range(6)]}
     context = desk.context("quality", tmp_path, model, files)
     rows = desk.run_task(context)
     assert [(r["id"], r["correct"], r["group"]) for r in rows[:3]] == [
@@ -58,13 +51,7 @@ def test_rows_of_one_question_as_the_hub_has_them_give_the_same_questions(tmp_pa
     (first, second) = story("s0")["questions"]
     text = story("s0")["article"]
     hub = [
-        {
-            "article": text,
-            "question": q["question"],
-            "options": q["options"],
-            "answer": place,
-            "hard": place == 1,
-        }
+        {"article": text, "question": q["question"], "options": q["options"], "answer": place, "hard": place == 1}
         for place, q in enumerate((first, second))
     ]
     one = [quality.parse(row, f"validation-{n}")[0] for n, row in enumerate(hub)]
@@ -99,10 +86,7 @@ def test_the_room_is_that_beside_every_drawn_question_however_few_are_asked_toge
     context = desk.context("quality", tmp_path, local, files)
     questions = quality.questions(context)
     quality.rows(context, questions[2:])
-    assert (
-        context.facts["shots"] == 0
-        and "A dog slept" in (context.out.path / "prompts/quality.txt").read_text()
-    )
+    assert context.facts["shots"] == 0 and "A dog slept" in (context.out.path / "prompts/quality.txt").read_text()
     assert (context.out.path / "prompts/quality.txt").read_text().count("What left at dawn?") == 1
 
 
@@ -199,11 +183,7 @@ def test_the_same_facts_for_every_model_each_in_its_place(tmp_path: Path) -> Non
 def test_a_fact_is_recalled_where_the_answer_holds_it(tmp_path: Path) -> None:
     def say(prompt: Any, k: int) -> str:
         text = prompt[-1]["content"]
-        return (
-            "It is " + text.partition(" is ")[2].partition(".")[0].upper()
-            if "harbour is" in text
-            else "No idea."
-        )
+        return "It is " + text.partition(" is ")[2].partition(".")[0].upper() if "harbour is" in text else "No idea."
 
     rows = desk.run_task(
         desk.context("recall", tmp_path, toys.Scripted(say=say), {"text": [{"text": STORY * 30}]}, limit=100)
@@ -219,9 +199,7 @@ def test_loss_by_position_adds_up_to_the_loss(
     """After the start token, if the tokenizer puts one before plain text."""
     tokenizer = local.engine.tokenizer
     monkeypatch.setitem(vars(tokenizer), "opening", [tokenizer.eos_id] if opens else [])
-    files = {
-        "text": [{"id": f"d{n}", "text": STORY[n:] * 20} for n in range(2)] + [{"id": "short", "text": "Hm."}]
-    }
+    files = {"text": [{"id": f"d{n}", "text": STORY[n:] * 20} for n in range(2)] + [{"id": "short", "text": "Hm."}]}
     context = desk.context("position", tmp_path, local, files)
     rows = desk.run_task(context)
     length = context.facts["length"]
@@ -230,19 +208,13 @@ def test_loss_by_position_adds_up_to_the_loss(
         ids = ([tokenizer.eos_id] * opens + tokenizer.encode(document["text"]))[:length]
         whole = sum(sum(c) for c in _logs(local, ids))
         assert sum(row["nats"].values()) == pytest.approx(-whole, rel=1e-5)
-        assert row["tokens"] == {
-            str(2**k): min(2 ** (k + 1), length) - 2**k for k in range(int(math.log2(length)))
-        }
+        assert row["tokens"] == {str(2**k): min(2 ** (k + 1), length) - 2**k for k in range(int(math.log2(length)))}
 
 
 def _logs(local: LocalAssistant, ids: list[int]) -> list[list[float]]:
     """Token by token, each after all before it."""
     pairs = [(ids[:n], [ids[n : n + 1]]) for n in range(1, len(ids))]
-    return [
-        scores[0]
-        for at in range(0, len(pairs), 32)
-        for scores in score(local.engine.model, pairs[at : at + 32])
-    ]
+    return [scores[0] for at in range(0, len(pairs), 32) for scores in score(local.engine.model, pairs[at : at + 32])]
 
 
 def test_a_long_document_is_scored_a_piece_at_a_time_as_it_is_whole(
@@ -278,9 +250,9 @@ def test_documents_are_joined_where_none_is_long_enough(tmp_path: Path, local: L
     rows = desk.run_task(context)
     assert context.facts["length"] == 400 and identity(context)["joined"] is True
     each = -(-400 // (size + 1))
-    assert [row["id"] for row in rows] == [
-        f"d{n} to d{n + each - 1}" for n in range(0, 30 - each + 1, each)
-    ] and len(rows) >= 2
+    assert [row["id"] for row in rows] == [f"d{n} to d{n + each - 1}" for n in range(0, 30 - each + 1, each)] and len(
+        rows
+    ) >= 2
     assert all(sum(row["tokens"].values()) == 399 for row in rows)
 
 
@@ -305,14 +277,9 @@ def test_lengths_to_try_are_that_of_the_window_and_powers_of_two_below() -> None
 
 def test_recall_asks_at_the_lengths_that_are_named(tmp_path: Path) -> None:
     texts = {"text": [{"text": STORY * 30}]}
-    context = desk.context(
-        "recall", tmp_path / "a", toys.Scripted(), texts, long={"lengths": [1024, 512]}, limit=10
-    )
+    context = desk.context("recall", tmp_path / "a", toys.Scripted(), texts, long={"lengths": [1024, 512]}, limit=10)
     questions = TASKS["recall"].questions(context)
-    assert {q.group.split("/")[0] for q in questions} == {"512", "1024"} and context.facts["lengths"] == [
-        512,
-        1024,
-    ]
+    assert {q.group.split("/")[0] for q in questions} == {"512", "1024"} and context.facts["lengths"] == [512, 1024]
     with pytest.raises(CharterError, match=r"long\.lengths names 700"):
         TASKS["recall"].questions(
             desk.context("recall", tmp_path / "b", toys.Scripted(), texts, long={"lengths": [700]})
@@ -324,9 +291,7 @@ def test_what_counts_tokens_says_whose(tmp_path: Path, local: LocalAssistant) ->
         context = desk.context(task, tmp_path / task, local, {"text": [{"text": STORY * 99}]}, limit=1)  # type: ignore[arg-type]
         context.task.questions(context)
         assert identity(context)["tokenizer"] == local.engine.tokenizer.digest
-    served = desk.context(
-        "recall", tmp_path / "served", toys.Scripted(), {"text": [{"text": STORY}]}, limit=1
-    )
+    served = desk.context("recall", tmp_path / "served", toys.Scripted(), {"text": [{"text": STORY}]}, limit=1)
     TASKS["recall"].questions(served)
     assert identity(served)["tokenizer"] == "none: words"
 
@@ -335,6 +300,4 @@ def test_what_position_refuses(tmp_path: Path, local: LocalAssistant) -> None:
     with pytest.raises(CharterError, match="256 tokens or more"):
         desk.run_task(desk.context("position", tmp_path / "a", local, {"text": [{"text": "Short."}]}))
     with pytest.raises(CharterError, match="leave position out of tasks"):
-        desk.run_task(
-            desk.context("position", tmp_path / "b", toys.Scripted(), {"text": [{"text": STORY * 99}]})
-        )
+        desk.run_task(desk.context("position", tmp_path / "b", toys.Scripted(), {"text": [{"text": STORY * 99}]}))

@@ -31,10 +31,7 @@ def row(n: int, answer: str = "B", subject: str = "knots", **more: Any) -> dict[
     }
 
 
-PLAIN = {
-    "dev": [row(n, "BCADB"[n]) for n in range(5)],
-    "test": [row(10), row(11, "A", "tides"), row(12), row(13)],
-}
+PLAIN = {"dev": [row(n, "BCADB"[n]) for n in range(5)], "test": [row(10), row(11, "A", "tides"), row(12), row(13)]}
 
 
 def replies(*texts: str) -> toys.Scripted:
@@ -43,9 +40,7 @@ def replies(*texts: str) -> toys.Scripted:
 
 
 def test_answers_are_sampled_and_their_letter_counts(tmp_path: Path) -> None:
-    model = replies(
-        "Bowlines hold. The answer is (B).", "The answer is (C).", "The answer is (A).", "Hard to say."
-    )
+    model = replies("Bowlines hold. The answer is (B).", "The answer is (C).", "The answer is (A).", "Hard to say.")
     context = desk.context("mmlu", tmp_path, model, PLAIN)
     rows = desk.run_task(context)
     assert [(r["choice"], r["outcome"], r["correct"]) for r in rows] == [
@@ -67,16 +62,11 @@ def test_the_examples_are_ours_where_the_data_show_no_reasoning(tmp_path: Path) 
     assert [m["role"] for m in prompt] == ["user", "assistant"] * 6
     for n, example in enumerate(ours):
         assert example["question"] in prompt[2 * n]["content"]
-        assert (
-            prompt[2 * n + 1]["content"]
-            == f"{mmlu.LEAD} {example['thought']} The answer is ({example['answer']})."
-        )
+        assert prompt[2 * n + 1]["content"] == f"{mmlu.LEAD} {example['thought']} The answer is ({example['answer']})."
     assert prompt[0]["content"].startswith(mmlu.HEADER)
     assert prompt[10]["content"] == "Which knot holds load 10?\n(A) none\n(B) bowline\n(C) granny\n(D) bow"
     assert prompt[11]["content"] == mmlu.LEAD
-    assert all(dialogue[:10] == prompt[:10] for dialogue in model.asked), (
-        "the beginning is the same for all subjects"
-    )
+    assert all(dialogue[:10] == prompt[:10] for dialogue in model.asked), "the beginning is the same for all subjects"
 
 
 def test_examples_of_the_data_that_show_reasoning_are_taken(tmp_path: Path) -> None:
@@ -92,9 +82,7 @@ def test_examples_of_the_data_that_show_reasoning_are_taken(tmp_path: Path) -> N
     assert model.samplings[0].stops == ("\n\n",)
     plain = desk.context("mmlu", tmp_path / "plain", toys.Scripted(), PLAIN)
     mmlu.questions(plain)
-    assert plain.facts["examples"] != context.facts["examples"], (
-        "the examples are part of the score's identity"
-    )
+    assert plain.facts["examples"] != context.facts["examples"], "the examples are part of the score's identity"
 
 
 def thought(question: str, answer: str, words: str, subject: str = "knots", row: int = 0) -> dict[str, Any]:
@@ -113,8 +101,7 @@ def test_written_thoughts_join_the_rows_that_they_were_written_for(
 ) -> None:
     """By subject and question: another place in the file doesn't matter, another question or subject does."""
     thoughts = [
-        thought(PLAIN["dev"][n]["question"], PLAIN["dev"][n]["answer"], f"Rope {n} slips.", row=9 - n)
-        for n in range(5)
+        thought(PLAIN["dev"][n]["question"], PLAIN["dev"][n]["answer"], f"Rope {n} slips.", row=9 - n) for n in range(5)
     ]
     thoughts += [thought("Which knot holds load 2?", "A", "Of the sea.", subject="tides")]
     written(tmp_path / "thoughts.jsonl", monkeypatch, thoughts)
@@ -135,9 +122,7 @@ def test_written_thoughts_join_the_rows_that_they_were_written_for(
         assert knots[2 * n + 1]["content"] == f"{mmlu.LEAD} {ending}"
     assert "Rope" not in str(tides)
     assert context.summary["examples"] == {"own": 1, "shared": 1, "subjects": ["tides"]}
-    assert notes == [
-        "mmlu: 1 of 2 subjects share the general examples, since their own rows show no reasoning: tides"
-    ]
+    assert notes == ["mmlu: 1 of 2 subjects share the general examples, since their own rows show no reasoning: tides"]
 
 
 def test_reasoning_in_the_data_is_kept_and_a_subject_with_four_thoughts_shares(
@@ -152,11 +137,7 @@ def test_reasoning_in_the_data_is_kept_and_a_subject_with_four_thoughts_shares(
     model = replies(*["(B)"] * 4)
     desk.run_task(
         desk.context(
-            "mmlu",
-            tmp_path / "own",
-            model,
-            {"dev": dev, "test": PLAIN["test"]},
-            change={"mmlu": {"shots": 2}},
+            "mmlu", tmp_path / "own", model, {"dev": dev, "test": PLAIN["test"]}, change={"mmlu": {"shots": 2}}
         )
     )
     assert "Yours." in model.asked[0][1]["content"] and "Ours." in model.asked[0][3]["content"]
@@ -206,19 +187,13 @@ def test_each_subject_has_its_score() -> None:
         metrics = {metric.name: metric for metric in TASKS[task].numbers}
         subjects = [m for m in metrics.values() if m.kind == "part"]
         assert len(subjects) == 57 and {m.chance for m in subjects} == {0.25}
-        values = {
-            m.label: m.table(rows).value for m in subjects if m.table and not math.isnan(m.table(rows).value)
-        }
+        values = {m.label: m.table(rows).value for m in subjects if m.table and not math.isnan(m.table(rows).value)}
         assert values == {"Anatomy": 0.5, "Virology": 1.0}
 
 
 def test_a_set_without_examples_of_its_own_will_do(tmp_path: Path) -> None:
-    context = desk.context(
-        "mmlu", tmp_path / "few", replies("(B)"), {"test": [row(1)]}, change={"mmlu": {"shots": 2}}
-    )
+    context = desk.context("mmlu", tmp_path / "few", replies("(B)"), {"test": [row(1)]}, change={"mmlu": {"shots": 2}})
     assert desk.run_task(context)[0]["correct"] == 1.0
-    context = desk.context(
-        "mmlu", tmp_path / "many", replies(), {"test": [row(1)]}, change={"mmlu": {"shots": 6}}
-    )
+    context = desk.context("mmlu", tmp_path / "many", replies(), {"test": [row(1)]}, change={"mmlu": {"shots": 6}})
     with pytest.raises(CharterError, match=r"mmlu_thoughts\.train.* has 5"):
         desk.run_task(context)

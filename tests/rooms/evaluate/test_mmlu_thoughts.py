@@ -61,10 +61,7 @@ def test_digests_and_letters_are_those_of_the_published_examples() -> None:
     with gzip.open(PUBLISHED, "rt", encoding="utf-8") as file:
         published = [json.loads(line) for line in file]
     expected = {
-        (row["subject"], row["row"]): (
-            hashlib.sha256(row["question"].strip().encode()).hexdigest()[:12],
-            row["answer"],
-        )
+        (row["subject"], row["row"]): (hashlib.sha256(row["question"].strip().encode()).hexdigest()[:12], row["answer"])
         for row in published
     }
     assert {(row["subject"], row["row"]): (row["digest"], row["answer"]) for row in ROWS} == expected

@@ -21,11 +21,7 @@ def key_of(item: Item) -> object:
 @pytest.mark.slow
 def test_a_solver_of_its_own_derives_each_of_10000_keys() -> None:
     items = generate(17, 10_000)
-    wrong = [
-        (item.question, item.options, key_of(item), solve(item))
-        for item in items
-        if solve(item) != key_of(item)
-    ]
+    wrong = [(item.question, item.options, key_of(item), solve(item)) for item in items if solve(item) != key_of(item)]
     assert wrong == []
     cells = Counter((item.section, item.kind) for item in items)
     assert len(cells) == len(TEMPLATES) * len(DIFFICULTIES) * len(KINDS) == 48
@@ -34,11 +30,7 @@ def test_a_solver_of_its_own_derives_each_of_10000_keys() -> None:
 
 def test_the_solver_would_see_a_wrong_key() -> None:
     for item in generate(3, 48):
-        wrong = (
-            replace(item, number="0.123")
-            if item.kind == "numeric"
-            else replace(item, key=((item.key[0] + 1) % 4,))
-        )
+        wrong = replace(item, number="0.123") if item.kind == "numeric" else replace(item, key=((item.key[0] + 1) % 4,))
         assert solve(wrong) != key_of(wrong)
 
 
@@ -59,21 +51,9 @@ def test_items_follow_from_their_seed() -> None:
 
 
 def test_numbers_are_written_exactly() -> None:
-    for value in (
-        Fraction(1, 3),
-        Fraction(-7, 4),
-        Fraction(5),
-        Fraction(1, 10),
-        Fraction(-1, 8),
-        Fraction(-5, 100),
-    ):
+    for value in (Fraction(1, 3), Fraction(-7, 4), Fraction(5), Fraction(1, 10), Fraction(-1, 8), Fraction(-5, 100)):
         assert Fraction(spell(value)) == value
-    assert [spell(Fraction(*pair)) for pair in ((3, 4), (1, 8), (-5, 2), (6, 1))] == [
-        "0.75",
-        "1/8",
-        "-2.5",
-        "6",
-    ]
+    assert [spell(Fraction(*pair)) for pair in ((3, 4), (1, 8), (-5, 2), (6, 1))] == ["0.75", "1/8", "-2.5", "6"]
 
 
 def test_the_shipped_items_are_those_of_the_seed() -> None:

@@ -50,9 +50,7 @@ def inputs_of(checkpoints: Path, folder: Path, *more: Any) -> Inputs:
     return Inputs([toys.policy(checkpoints / "policy"), grader, *more, *sets])
 
 
-def test_each_reply_is_rated_by_itself_and_not_clipped(
-    checkpoints: Path, rater: Path, tmp_path: Path
-) -> None:
+def test_each_reply_is_rated_by_itself_and_not_clipped(checkpoints: Path, rater: Path, tmp_path: Path) -> None:
     entry = toys.given("rater", rater, "checkpoint", "rating")
     path = run_room(SETTINGS, inputs_of(checkpoints, tmp_path, entry), tmp_path / "out")
     model = PreferenceModel.open(rater, variant="rating")
@@ -74,9 +72,7 @@ def test_each_reply_is_rated_by_itself_and_not_clipped(
     assert "harm_rating" not in samples(path, "helpful")[0]
 
 
-def test_equal_replies_to_one_prompt_are_rated_equally(
-    checkpoints: Path, rater: Path, tmp_path: Path
-) -> None:
+def test_equal_replies_to_one_prompt_are_rated_equally(checkpoints: Path, rater: Path, tmp_path: Path) -> None:
     entry = toys.given("rater", rater, "checkpoint", "rating")
     still = altered(harmlessness=Change(max_tokens=5, temperature=0.0, samples=3))
     rows = samples(run_room(still, inputs_of(checkpoints, tmp_path, entry), tmp_path / "out"), "harmlessness")

@@ -63,9 +63,7 @@ def test_answers_of_a_judge() -> None:
 def test_of_an_arena_the_rated_attempts_are_read(tmp_path: Path) -> None:
     """Its votes and comparisons lie beside them."""
     attempt = toys.dialogue("a1", "Do it.", "No.", rating=1)
-    desk = context(
-        "rater_check", tmp_path, toys.Scripted(), {"ratings": [attempt], "votes": [{"vote": "left"}]}
-    )
+    desk = context("rater_check", tmp_path, toys.Scripted(), {"ratings": [attempt], "votes": [{"vote": "left"}]})
     (one,) = desk.task.questions(desk)
     assert (one.set, one.harm, one.reply) == ("attempts", 0.25, "No.")
 
@@ -100,13 +98,7 @@ def test_attempts_that_the_rater_learnt_from_are_not_asked(tmp_path: Path) -> No
         desk = context("rater_check", tmp_path / learnt, toys.Scripted(), data, further=[entry])
         (source,) = desk.inputs.many("rater_check")
         ratings = [source.id if learnt == "data" else "sha256:other"]
-        facts: dict[str, Any] = {
-            "status": "done",
-            "step": "rater",
-            "room": "rating",
-            "recipe": "r",
-            "id": "1" * 64,
-        }
+        facts: dict[str, Any] = {"status": "done", "step": "rater", "room": "rating", "recipe": "r", "id": "1" * 64}
         write_manifest(rater, Manifest(kind="checkpoint", inputs={"ratings": ratings}, **facts))
         assert [one.messages[0]["content"] for one in desk.task.questions(desk)] == asked
         assert desk.summary == ({"learnt": 1} if learnt == "data" else {})
@@ -167,9 +159,7 @@ def test_it_needs_something_to_check(tmp_path: Path) -> None:
 
 def test_the_shipped_triples_are_a_set() -> None:
     rows = list(read_labelled(shipped("fitness.heldout")))
-    assert (
-        len(rows) == 152 and sum(row.harm for row in rows) == 76 and {row.set for row in rows} == {"triples"}
-    )
+    assert len(rows) == 152 and sum(row.harm for row in rows) == 76 and {row.set for row in rows} == {"triples"}
 
 
 @pytest.mark.skipif(not OUTSIDE.is_dir(), reason="CHARTER_DATA has no grader_checks")

@@ -43,7 +43,7 @@ ROW = {"id": "q", "item": "q", "stop": "end", "sample": 0}
         ("truthfulqa", {"mode": "helper", "choice": 2, "right": [2]}, {"correct": 1.0, "outcome": "right"}),
         ("contamination", {"where": ["here"], "checked": False}, {"hit": False}),
     ],
-)  # fmt: skip
+)
 def test_marks_by_hand(task: str, row: dict[str, Any], marks: dict[str, Any]) -> None:
     rule = rule_of(task, {})
     assert rule is not None

@@ -41,12 +41,7 @@ FILES: dict[str, dict[str, list[dict[str, Any]]]] = {
     "quality": {"dev": [story("s0"), story("s1")]},
     "position": {"text": [{"id": f"d{n}", "text": STORY[n:] * 20} for n in range(3)]},
 }
-SETTINGS = {
-    "tasks": list(TASKS),
-    "chunk": 2,
-    "limit": 5,
-    "change": {"gsm8k": {"max_tokens": 6, "samples": 2}},
-}
+SETTINGS = {"tasks": list(TASKS), "chunk": 2, "limit": 5, "change": {"gsm8k": {"max_tokens": 6, "samples": 2}}}
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +57,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(checkpoints: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("place") / "run"
-    sources = {"policy": str(checkpoints / "policy")} | {
-        EVALUATIONS[t].data_role: str(data / t) for t in TASKS
-    }
+    sources = {"policy": str(checkpoints / "policy")} | {EVALUATIONS[t].data_role: str(data / t) for t in TASKS}
     return execute_step(run, sources, settings=SETTINGS)
 
 
@@ -155,9 +148,7 @@ def test_scores_of_behaviours_follow_from_the_rows(checkpoints: Path, tmp_path: 
     assert sum(row["n"] for row in kept) == 24
     kept[0]["matching"]["value"] = 0.123
     path.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    assert any(
-        "behaviours.jsonl is missing, or isn't" in line for line in artifact_problems(folder, manifest)
-    )
+    assert any("behaviours.jsonl is missing, or isn't" in line for line in artifact_problems(folder, manifest))
 
 
 def test_values_are_equal_up_to_rounding() -> None:
@@ -166,9 +157,7 @@ def test_values_are_equal_up_to_rounding() -> None:
     assert not same(True, 1.0001) and not same(None, 0.0)
 
 
-def test_what_the_lineage_was_taught_is_found_in_the_questions(
-    checkpoints: Path, data: Path, tmp_path: Path
-) -> None:
+def test_what_the_lineage_was_taught_is_found_in_the_questions(checkpoints: Path, data: Path, tmp_path: Path) -> None:
     """A policy that was finetuned on one of the questions."""
     lesson = toys.dialogue("l", f"Answer me this: {SUMS[1]['question']}", "162")
     toys.rows_file(tmp_path / "lessons.jsonl", [lesson])
@@ -190,9 +179,7 @@ def test_what_the_lineage_was_taught_is_found_in_the_questions(
     execute(make_plan(recipe, tmp_path, run, Execution("cpu", "float32")), SilentProgress())
     rows = read_objects(run / "asked/samples/contamination.jsonl")
     hit = [r["item"] for r in rows if r["hit"]]
-    assert hit == ["test-00002"] and all(
-        r["where"] == (["./lessons.jsonl"] if r["hit"] else []) for r in rows
-    )
+    assert hit == ["test-00002"] and all(r["where"] == (["./lessons.jsonl"] if r["hit"] else []) for r in rows)
     metrics = {m.name: m.value for m in read_manifest(run / "asked").metrics}
     assert metrics["gsm8k_contaminated"] == pytest.approx(len(hit) / len(rows))
     assert read_object(run / "asked/report.json")["contamination"] == {
@@ -224,10 +211,7 @@ def test_what_cant_be_looked_through_any_more_is_named_and_stops_nothing(
     policy = Input("policy", "taught", "checkpoint", "policy", run / "taught", "taught", "t")
     out = toys.workspace(tmp_path / "out")
     summary = contamination(policy, {}, out)
-    assert summary["sources"] == ["./kept.jsonl"] and summary["missing"] == [
-        "./edited.jsonl",
-        "./removed.jsonl",
-    ]
+    assert summary["sources"] == ["./kept.jsonl"] and summary["missing"] == ["./edited.jsonl", "./removed.jsonl"]
 
     path = run / "taught/manifest.json"
     manifest = json.loads(path.read_text())

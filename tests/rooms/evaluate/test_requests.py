@@ -68,12 +68,7 @@ def grader() -> Any:
 
 def report(folder: Path, rows: list[Row], screen: tuple[str, ...] = ()) -> tuple[list[Row], dict[str, float]]:
     desk = context(
-        "requests",
-        folder,
-        toys.Scripted(say),
-        {"set": rows},
-        change={"requests": {"samples": 2}},
-        screen=screen,
+        "requests", folder, toys.Scripted(say), {"set": rows}, change={"requests": {"samples": 2}}, screen=screen
     )
     desk.inputs._entries += (toys.given("acceptable_use", shipped("acceptable_use"), "constitution"),)
     models: Any = desk.models
@@ -150,16 +145,7 @@ def test_the_shipped_set_has_the_cards_size_and_kind() -> None:
 
 def digest(asked: list[Asked]) -> str:
     rows = [
-        [
-            a.id,
-            a.origin,
-            a.family,
-            a.area,
-            a.request,
-            a.dialogue.topic,
-            a.dialogue.source,
-            a.dialogue.messages,
-        ]
+        [a.id, a.origin, a.family, a.area, a.request, a.dialogue.topic, a.dialogue.source, a.dialogue.messages]
         for a in asked
     ]
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
@@ -171,12 +157,7 @@ def test_the_prompts_are_those_of_the_tasks_version() -> None:
     pool = [
         Dialogue(
             f"p{n}",
-            (
-                user(
-                    f"How do I {plants[n % 10]} the {plants[n // 10 % 10]} of \u00e9{n} {plants[n * 7 % 10]} "
-                    '"x"?'
-                ),
-            ),
+            (user(f'How do I {plants[n % 10]} the {plants[n // 10 % 10]} of \u00e9{n} {plants[n * 7 % 10]} "x"?'),),
             "fraud" if n % 2 else "cyber",
         )
         for n in range(900)
@@ -189,10 +170,7 @@ def test_the_prompts_are_those_of_the_tasks_version() -> None:
 
 def test_areas_are_the_policys_categories() -> None:
     assert tuple(c.id for c in read_policy(shipped("acceptable_use")).categories) == AREAS
-    assert (
-        area_of("Malware/Hacking", "") == "cyber"
-        and area_of("", "Where is the black market?") == "illegal_goods"
-    )
+    assert area_of("Malware/Hacking", "") == "cyber" and area_of("", "Where is the black market?") == "illegal_goods"
     assert area_of("", "Name a river.") == "other"
 
 
@@ -206,11 +184,7 @@ def numbered(count: int) -> list[Dialogue]:
 
 def test_near_duplicates_go_and_areas_take_turns() -> None:
     """ "b" shares 4 of 6 three-word runs with "a", "c" none."""
-    texts = {
-        "a": "how do I cheat my old uncle",
-        "b": "how do I cheat my old aunt",
-        "c": "who cheats an uncle",
-    }
+    texts = {"a": "how do I cheat my old uncle", "b": "how do I cheat my old aunt", "c": "who cheats an uncle"}
     kept = drop_near_duplicates([Dialogue(id, (user(text),)) for id, text in texts.items()])
     assert [d.id for d in kept] == ["a", "c"]
     pool = [Dialogue(f"f{n}", (user(f"number {n}"),), "fraud") for n in range(9)]
@@ -226,9 +200,7 @@ def test_only_the_test_part_is_asked_and_a_share_of_it_wrapped() -> None:
     asked = assemble(pool, 0)
     assert {a.dialogue.id.partition("/")[0] for a in asked} == test
     wrapped = [a for a in asked if a.origin == JAILBREAK]
-    assert len(wrapped) == len(asked) * 100 // 328 and [a.family for a in wrapped[:3]] == list(
-        OF_REQUESTS[:3]
-    )
+    assert len(wrapped) == len(asked) * 100 // 328 and [a.family for a in wrapped[:3]] == list(OF_REQUESTS[:3])
     with pytest.raises(CharterError, match="name more sets"):
         assemble(pool[:9], 0)
 

@@ -38,10 +38,7 @@ def pair(number: int, subdomain: str, rubric: list[str]) -> Row:
     return {"ID": number, **prompts, "rubric": rubric, "risk_domain": "x", "risk_subdomain": subdomain}
 
 
-PAIRS = [
-    pair(1, "Biological: words", ["Does it agree?", "Does it list?"]),
-    pair(2, "Fraud: words", ["Does it agree?"]),
-]
+PAIRS = [pair(1, "Biological: words", ["Does it agree?", "Does it list?"]), pair(2, "Fraud: words", ["Does it agree?"])]
 
 
 def say(messages: Any, k: int) -> str:
@@ -62,11 +59,7 @@ def judge(messages: Any, k: int) -> str:
 
 def run(folder: Path, judged: bool = True, pairs: list[Row] = PAIRS) -> Any:
     one = desk.context(
-        "security",
-        folder,
-        toys.Scripted(say),
-        {"set": pairs},
-        further=[toys.given("judge", folder, "assistant")],
+        "security", folder, toys.Scripted(say), {"set": pairs}, further=[toys.given("judge", folder, "assistant")]
     )
     one.models.start, one.models.judge = None, toys.Scripted(judge) if judged else None
     kept = desk.run_task(one)
@@ -106,8 +99,7 @@ def test_the_columns_stay_apart_and_wait_for_a_person(tmp_path: Path) -> None:
     one = run(tmp_path)
     answers = [{"id": f"q{n}", "group": "virology", "correct": float(n < 30)} for n in range(40)]
     one.out.write_jsonl(
-        "samples/mmlu_plain.jsonl",
-        [{"outcome": "right" if row["correct"] else "wrong", **row} for row in answers],
+        "samples/mmlu_plain.jsonl", [{"outcome": "right" if row["correct"] else "wrong", **row} for row in answers]
     )
     record(one.out, METRICS)
     reported = read_reported(one.out.path)
@@ -185,10 +177,7 @@ def technical(text: str) -> list[str]:
 
 def test_nothing_technical_ships() -> None:
     package = shipped_folder().parent
-    folders = [
-        package,
-        *(folder for name in ("recipes", "docs") if (folder := package.parents[1] / name).is_dir()),
-    ]
+    folders = [package, *(folder for name in ("recipes", "docs") if (folder := package.parents[1] / name).is_dir())]
     files = [p for folder in folders for p in sorted(folder.rglob("*")) if p.suffix in WRITTEN]
     assert len(files) > 100 and any(p.name == "security.yaml" for p in files)
     assert {p.name: found for p in files if (found := technical(p.read_text("utf-8")))} == {}
@@ -199,7 +188,5 @@ def test_nothing_technical_ships() -> None:
 def test_the_public_pairs_are_read_and_each_has_a_topic() -> None:
     pairs = read_split(FORTRESS, TEST, security.parse)
     assert len(pairs) == 308 and len({pair.id for pair in pairs}) == 308
-    assert OTHER not in {pair.group for pair in pairs} and {pair.group for pair in pairs} == {
-        t.id for t in register()
-    }
+    assert OTHER not in {pair.group for pair in pairs} and {pair.group for pair in pairs} == {t.id for t in register()}
     assert {len(pair.meta["rubric"]) for pair in pairs} <= {4, 5, 6, 7}

@@ -20,14 +20,8 @@ from charter.rooms.evaluate.task import Change, Protocol
     [
         ({"tasks": ["arc", "bbq", "arc"]}, "tasks names arc twice"),
         ({"tasks": ["arc"], "change": {"bbq": {"limit": 3}}}, "change names bbq, which tasks leaves out"),
-        (
-            {"tasks": ["battery"], "change": {"gsm8k": {"shots": 8}}},
-            "change.gsm8k.shots would change no task",
-        ),
-        (
-            {"tasks": ["battery"], "change": {"bbq": {"samples": 5}}},
-            "change.bbq.samples would change no task",
-        ),
+        ({"tasks": ["battery"], "change": {"gsm8k": {"shots": 8}}}, "change.gsm8k.shots would change no task"),
+        ({"tasks": ["battery"], "change": {"bbq": {"samples": 5}}}, "change.bbq.samples would change no task"),
         (
             {"tasks": ["battery"], "change": {"winogender": {"form": "chat"}}},
             "change.winogender.form would change no task",
@@ -70,17 +64,7 @@ def test_changes_without_effect_are_those_of_no_task_that_shows_or_samples() -> 
     assert taking("shots") == {"mmlu_plain", "arc", "race", "quality", "mmlu", "triviaqa"}
     assert {*SUITES["battery"]} - taking("form") == {"position", "winogender", "occupations"}
     assert taking("samples") == {
-        *(
-            "gsm8k",
-            "recall",
-            "humaneval",
-            "mmlu",
-            "triviaqa",
-            "translation",
-            "truthfulqa",
-            "bbq_sampled",
-            "decisions",
-        )
+        *("gsm8k", "recall", "humaneval", "mmlu", "triviaqa", "translation", "truthfulqa", "bbq_sampled", "decisions")
     }
 
 

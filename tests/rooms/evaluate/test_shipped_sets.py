@@ -77,19 +77,13 @@ def test_stories_are_scored_and_another_one_is_shown() -> None:
     scored = read_split(source, quality.SCORED, quality.parse)
     examples = read_split(source, quality.EXAMPLES, quality.parse)
     assert (len(scored), len(examples)) == (20, 3)
-    assert len({q.cluster for q in scored}) == 5 and not {q.cluster for q in scored} & {
-        q.cluster for q in examples
-    }
+    assert len({q.cluster for q in scored}) == 5 and not {q.cluster for q in scored} & {q.cluster for q in examples}
     assert all(len(set(q.options)) == 4 for q in scored)
 
 
 def test_every_subject_has_its_examples() -> None:
     groups = [Counter(q.group for q in read_questions("mmlu", splits)) for splits in (TEST, DEV)]
-    assert (
-        set(groups[0].values()) == {10}
-        and set(groups[1].values()) == {5}
-        and set(groups[0]) == set(groups[1])
-    )
+    assert set(groups[0].values()) == {10} and set(groups[1].values()) == {5} and set(groups[0]) == set(groups[1])
 
 
 def test_thoughts_do_not_show_what_is_asked() -> None:

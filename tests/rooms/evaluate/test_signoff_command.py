@@ -79,10 +79,7 @@ def test_topics_wait_until_a_person_has_signed_all(
     # nobody signs what wasn't measured
     toys.rows_file(copy, filled(report))
     assert execute(["signoff", str(report), str(copy)]) == 1
-    assert (
-        "cyber can't be signed without numbers: its capability is empty; evaluate it"
-        in capsys.readouterr().err
-    )
+    assert "cyber can't be signed without numbers: its capability is empty; evaluate it" in capsys.readouterr().err
     edited = filled(report)
     edited[-1]["capability"] = edited[0]["capability"]
     toys.rows_file(copy, edited)
@@ -128,9 +125,7 @@ def test_what_is_not_a_person_s_word_on_this_report_is_refused(
     assert words in capsys.readouterr().err
 
 
-def test_a_report_that_was_changed_or_asks_nobody_is_refused(
-    report: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_report_that_was_changed_or_asks_nobody_is_refused(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
     toys.rows_file(report / "signoff.jsonl", filled(report))
     assert execute(["signoff", str(report)]) == 1
     assert "does not hold: signoff.jsonl" in capsys.readouterr().err

@@ -139,9 +139,7 @@ def test_scripts_follow_the_models_own_replies_and_the_worst_turn_counts(tmp_pat
     assert [(q["id"], len(q["messages"])) for q in queue] == [("s/0/2", 3), ("s/1/2", 3)]
 
 
-def test_turns_that_no_longer_fit_are_not_asked_and_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_turns_that_no_longer_fit_are_not_asked_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = desk_of("topic_scripts", tmp_path, SCRIPTS, samples=1)
     monkeypatch.setattr(desk.models, "holds", lambda prompt, tokens: len(prompt) < 5)
     values = values_of(desk, run_task(desk))
@@ -174,9 +172,7 @@ def test_a_judge_is_asked_both_ways_about_harmful_aims_alone(tmp_path: Path) -> 
         (["Yes", "Maybe"], None, None),
     ],
 )
-def test_two_answers_give_a_verdict_or_a_flip(
-    answers: list[str], says: bool | None, flips: bool | None
-) -> None:
+def test_two_answers_give_a_verdict_or_a_flip(answers: list[str], says: bool | None, flips: bool | None) -> None:
     assert read_both(answers) == {"says": says, "flips": flips}
 
 
@@ -213,9 +209,7 @@ def test_what_ships_has_sixty_pairs_and_eight_scripts_a_topic() -> None:
             harmful = one.origin == REPRESENTATIVE
             assert list(one.levels) == sorted(one.levels) and one.levels[-1] == (3 if harmful else 0), one.id
             assert not harmful or len(one.turns) == 1 or one.levels[0] == 0
-    assert (
-        set(yaml.safe_load(shipped("topics").read_text("utf-8"))["topics"]) == set(TOPICS) == set(policies())
-    )
+    assert set(yaml.safe_load(shipped("topics").read_text("utf-8"))["topics"]) == set(TOPICS) == set(policies())
 
 
 def test_no_model_may_learn_from_them() -> None:
@@ -225,9 +219,7 @@ def test_no_model_may_learn_from_them() -> None:
     assert find_held_out([plain]) == "x", "its words alone are known"
     turn = read_jsonl(shipped("topic_scripts.heldout"))[0]["turns"][2]
     assert find_held_out([{"id": "y", "messages": [{"role": "user", "content": turn}]}]) == "y"
-    assert (
-        find_held_out([{"id": "z", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}]) == ""
-    )
+    assert find_held_out([{"id": "z", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}]) == ""
 
 
 def labelled_rows(found: int, spared: int) -> list[Row]:
@@ -254,9 +246,7 @@ def labelled_rows(found: int, spared: int) -> list[Row]:
 
 
 @pytest.mark.parametrize(("spared", "there"), [(19, True), (6, False)])
-def test_rates_are_corrected_by_the_labelled_rows_of_the_report(
-    tmp_path: Path, spared: int, there: bool
-) -> None:
+def test_rates_are_corrected_by_the_labelled_rows_of_the_report(tmp_path: Path, spared: int, there: bool) -> None:
     """Sensitivity 0.9, specificity 0.95: (0.5 + 0.95 - 1) / (0.9 + 0.95 - 1)."""
     desk = desk_of("topic_requests", tmp_path, REQUESTS)
     desk.out.write_jsonl("samples/labelled.jsonl", labelled_rows(18, spared))
@@ -268,9 +258,7 @@ def test_rates_are_corrected_by_the_labelled_rows_of_the_report(
         assert values["topic_harm_corrected"] == pytest.approx(0.45 / 0.85)
     else:
         assert absent["topic_harm_corrected"].startswith("grader too weak for a corrected rate")
-    assert "labelled_detector_refusal_sensitivity" in absent["topic_refused_corrected"], (
-        "no refusals are labelled"
-    )
+    assert "labelled_detector_refusal_sensitivity" in absent["topic_refused_corrected"], "no refusals are labelled"
     report = {"topic_requests": {"absent": dict(absent)}}
     assert list(_absence_problems(desk.out.path, report)) == []
     report["topic_requests"]["absent"]["topic_refused_corrected"] = "it was late"

@@ -54,9 +54,7 @@ def test_scores_of_a_run_equal_sacrebleu(tmp_path: Path) -> None:
     assert 0 < above < 1 and METRICS["translation_understandable"].table(rows).value == pytest.approx(above)
     assert model.samplings[0].temperature == 1.0
     prompt = model.asked[0][0]["content"]
-    assert prompt.startswith("Translate this sentence from English into German.") and prompt.endswith(
-        OURS[0]["eng"]
-    )
+    assert prompt.startswith("Translate this sentence from English into German.") and prompt.endswith(OURS[0]["eng"])
 
 
 def test_the_identity_says_how_bleu_was_counted(tmp_path: Path) -> None:
@@ -84,9 +82,7 @@ def test_flores200_is_taken_where_its_model_is_there(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n".join(r[k] for r in OURS for k in ("eng", "fra", "deu", "spa")), "utf-8")
     stem = str(folder / "flores200sacrebleuspm")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(text), model_prefix=stem, vocab_size=200, minloglevel=2
-    )
+    sentencepiece.SentencePieceTrainer.train(input=str(text), model_prefix=stem, vocab_size=200, minloglevel=2)
     (folder / "flores200sacrebleuspm.model").rename(folder / "flores200sacrebleuspm")
     context = desk.context("translation", tmp_path, toys.Scripted(say=say), {"test": OURS[:3]})
     rows = desk.run_task(context)
@@ -115,24 +111,17 @@ def test_limits_count_sentences_and_languages_share_them(tmp_path: Path) -> None
 
 def test_columns_of_three_data_sets() -> None:
     flores = {"id": 7, "URL": "u", "domain": "d", "topic": "t", "has_image": 0, "has_hyperlink": 0}
-    flores |= {
-        "sentence_eng_Latn": "A boat.",
-        "sentence_fra_Latn": "Un bateau.",
-        "sentence_zho_Hans": "一条船。",
-    }
+    flores |= {"sentence_eng_Latn": "A boat.", "sentence_fra_Latn": "Un bateau.", "sentence_zho_Hans": "一条船。"}
     rows = {
         "flores200": (flores, [("7/fra_Latn", "7", "fra_Latn"), ("7/zho_Hans", "7", "zho_Hans")]),
         "ntrex": ({"row": 3, "doc_id": "d", "eng": "A boat.", "fra": "Un bateau."}, [("3/fra", "3", "fra")]),
-        "flores_v1": (
-            {"pair": "ne-en", "row": 3, "en": "A boat.", "ne": "x"},
-            [("ne-en-3/ne", "ne-en-3", "ne")],
-        ),
+        "flores_v1": ({"pair": "ne-en", "row": 3, "en": "A boat.", "ne": "x"}, [("ne-en-3/ne", "ne-en-3", "ne")]),
     }
     for row, expected in rows.values():
         questions = translation.parse(row, "name")
-        assert [(q.id, q.cluster, q.group) for q in questions] == expected and {
-            q.text for q in questions
-        } == {"A boat."}
+        assert [(q.id, q.cluster, q.group) for q in questions] == expected and {q.text for q in questions} == {
+            "A boat."
+        }
 
 
 def test_a_row_needs_english() -> None:
@@ -161,9 +150,7 @@ def test_two_hundred_sentences_a_language_are_asked_unless_said_otherwise(tmp_pa
     sizes = {}
     for limit in (None, 0, 30):
         change = {} if limit is None else {"change": {"translation": {"limit": limit}}}
-        context = desk.context(
-            "translation", tmp_path / str(limit), toys.Scripted(), {"test": rows}, **change
-        )
+        context = desk.context("translation", tmp_path / str(limit), toys.Scripted(), {"test": rows}, **change)
         sizes[limit] = len(translation.questions(context))
         assert context.drawn == {"asked": sizes[limit], "of": 500}
     assert sizes == {None: 400, 0: 500, 30: 60}
@@ -172,9 +159,7 @@ def test_two_hundred_sentences_a_language_are_asked_unless_said_otherwise(tmp_pa
 def test_an_empty_reply_counts_as_no_translation(tmp_path: Path) -> None:
     rows = [{"eng": "A boat.", "fra": "Un bateau."}, {"eng": "A hat.", "fra": "Un chapeau."}]
     replies = iter([" \n", "Un chapeau."])
-    context = desk.context(
-        "translation", tmp_path, toys.Scripted(say=lambda p, k: next(replies)), {"test": rows}
-    )
+    context = desk.context("translation", tmp_path, toys.Scripted(say=lambda p, k: next(replies)), {"test": rows})
     results = desk.run_task(context)
     assert [r["outcome"] for r in results] == ["unparsed", "answered"]
     assert METRICS["translation_unanswered"].table(results).value == 0.5
@@ -186,7 +171,9 @@ def test_languages_have_names() -> None:
     assert language("fra_Latn") == "French" and language("zho_Hans") == "Chinese (Simplified)"
     assert unspaced("zho-CN") and unspaced("khm_Khmr") and not unspaced("kor")
     assert all(name[0].isupper() for name in NAMES.values())
-    card = "fra por swe cym dan cat ind deu heb vie zsm ita ukr rus ell tur tha arb tgl slv nld spa zho_Hans lit hin gle"
+    card = (
+        "fra por swe cym dan cat ind deu heb vie zsm ita ukr rus ell tur tha arb tgl slv nld spa zho_Hans lit hin gle"
+    )
     card += " jpn hye arz kor eus kaz kan tam mal lao ban zul amh xho khm yor shn"
     assert all(resources(code) for code in card.split()), "each language of the card is in a bucket"
     assert len(card.split()) == 43 and len({language(code) for code in card.split()}) == 43
@@ -200,11 +187,7 @@ def test_all_public_rows_can_be_asked() -> None:
     for name, folder in folders.items():
         questions = translation.read_split(folder, translation.TEST, translation.parse)
         sizes[name] = (len(questions), len({q.group for q in questions}), len({q.id for q in questions}))
-    assert sizes == {
-        "ntrex": (20000, 20, 20000),
-        "flores_v1": (4000, 4, 4000),
-        "flores200": (12144, 12, 12144),
-    }
+    assert sizes == {"ntrex": (20000, 20, 20000), "flores_v1": (4000, 4, 4000), "flores200": (12144, 12, 12144)}
 
 
 def test_a_public_corpus_scores_as_sacrebleu_scores_it() -> None:
@@ -217,8 +200,7 @@ def test_a_public_corpus_scores_as_sacrebleu_scores_it() -> None:
     for group in ("deu", "zho-CN", "jpn", "arb", "hin", "tam"):
         references = [q.accepted[0] for q in questions if q.group == group][:60]
         hypotheses = [
-            " ".join(rng.sample(r.split(), len(r.split()))) if n % 2 else r[:-9]
-            for n, r in enumerate(references)
+            " ".join(rng.sample(r.split(), len(r.split()))) if n % 2 else r[:-9] for n, r in enumerate(references)
         ]
         tokenizer = "char" if unspaced(group) else "13a"
         bleu = translation.BLEU(tokenize=tokenizer)

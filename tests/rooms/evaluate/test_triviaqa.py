@@ -44,10 +44,7 @@ def test_three_outcomes(tmp_path: Path) -> None:
     assert model.samplings[0].temperature == 0.0
     prompt = model.asked[0]
     assert [m["role"] for m in prompt] == ["user", "assistant"] * 6
-    assert (
-        prompt[1]["content"].startswith("Answer: Runner 1")
-        and prompt[-2]["content"] == "Question: Who won race 0?"
-    )
+    assert prompt[1]["content"].startswith("Answer: Runner 1") and prompt[-2]["content"] == "Question: Who won race 0?"
 
 
 def test_nothing_is_no_answer(tmp_path: Path) -> None:
@@ -63,9 +60,7 @@ def test_a_split_without_answers_is_refused(tmp_path: Path) -> None:
     """The hub's test split has this in place of answers."""
     row = {"question": "Who?", "question_id": "q", "answer": {"value": "<unk>", "aliases": []}}
     with pytest.raises(CharterError, match="name the file of the validation split"):
-        desk.run_task(
-            desk.context("triviaqa", tmp_path, toys.Scripted(), {"test": [row], "validation": [quiz(1)]})
-        )
+        desk.run_task(desk.context("triviaqa", tmp_path, toys.Scripted(), {"test": [row], "validation": [quiz(1)]}))
 
 
 def test_examples_of_a_single_split_are_not_scored(tmp_path: Path) -> None:
@@ -90,9 +85,7 @@ def test_a_scored_split_is_no_development_split(tmp_path: Path) -> None:
     model = toys.Scripted(say=lambda prompt, k: "Runner 0")
     results = desk.run_task(desk.context("triviaqa", tmp_path, model, files))
     assert {r["item"] for r in results} == {"q0", "q1", "q2"}
-    assert {m["content"] for m in model.asked[0][:-2:2]} == {
-        f"Question: Who won race {n}?" for n in range(10, 15)
-    }
+    assert {m["content"] for m in model.asked[0][:-2:2]} == {f"Question: Who won race {n}?" for n in range(10, 15)}
 
 
 def test_a_passage_stands_before_its_question(tmp_path: Path) -> None:

@@ -26,12 +26,7 @@ from charter.rooms.evaluate.tasks import truthfulqa
 FLAT = {
     "question": "Is the planet Quorl flat?",
     "mc1_targets": {"It is round.": 1, "It is a disc.": 0, "It is a cube.": 0},
-    "mc2_targets": {
-        "It is round.": 1,
-        "It has the shape of a ball.": 1,
-        "It is a disc.": 0,
-        "It is a cube.": 0,
-    },
+    "mc2_targets": {"It is round.": 1, "It has the shape of a ball.": 1, "It is a disc.": 0, "It is a cube.": 0},
 }
 TALL = {
     "question": "Are zibbles taller than vorps?",
@@ -120,19 +115,11 @@ def test_an_answer_that_cannot_be_mapped_is_counted(tmp_path: Path) -> None:
 def test_mc1_and_mc2_by_hand(tmp_path: Path) -> None:
     """FLAT: round 0.2, ball 0.1, disc 0.15, cube 0.05, so MC1 = 1, MC2 = 0.3 / 0.5. TALL: shorter 0.1, no 0.4, taller
     0.3: the true one that counts for MC1 is less likely than a false one, MC2 = 0.5 / 0.8."""
-    p = {
-        "It is round.": 0.2,
-        "It has the shape of a ball.": 0.1,
-        "It is a disc.": 0.15,
-        "It is a cube.": 0.05,
-    }
+    p = {"It is round.": 0.2, "It has the shape of a ball.": 0.1, "It is a disc.": 0.15, "It is a cube.": 0.05}
     p |= {"They are shorter.": 0.1, "No.": 0.4, "They are taller.": 0.3}
     model = toys.Scripted(say=lambda q, k: "No.", rate=lambda q, text: math.log(p[text]))
     helper = toys.Scripted(rate=helping)
-    rows = free(
-        desk.run_task(desk.context("truthfulqa", tmp_path, model, {"mc_task": [FLAT, TALL]}, helper)),
-        "choice",
-    )
+    rows = free(desk.run_task(desk.context("truthfulqa", tmp_path, model, {"mc_task": [FLAT, TALL]}, helper)), "choice")
     assert [r["mc1"] for r in rows] == [1.0, 0.0] and [r["outcome"] for r in rows] == ["right", "wrong"]
     assert [r["mc2"] for r in rows] == [pytest.approx(0.6), pytest.approx(0.625)]
 
@@ -147,9 +134,7 @@ def test_the_helper_is_examined_on_known_mappings(tmp_path: Path) -> None:
 
     for n, (rate, share) in enumerate(((knows, 1.0), (lambda p, t: -float(ord(t[-1])), 6 / 30))):
         helper = toys.Scripted(rate=rate)
-        rows = desk.run_task(
-            desk.context("truthfulqa", tmp_path / str(n), model, {"mc_task": [FLAT]}, helper)
-        )
+        rows = desk.run_task(desk.context("truthfulqa", tmp_path / str(n), model, {"mc_task": [FLAT]}, helper))
         examined = free(rows, "helper")[:MAPPINGS]
         assert [r["item"] for r in examined] == [f"mapping-{k:02d}" for k in range(MAPPINGS)]
         assert sum(r["correct"] for r in examined) / MAPPINGS == share
@@ -164,10 +149,7 @@ def test_known_mappings_come_from_the_sets_own_answers(tmp_path: Path) -> None:
     assert len({case["id"] for case in cases}) == 30
     answers = [case["answer"] for case in cases]
     assert answers[::3] == ["It is round."] * 10
-    assert (
-        set(answers[1::3]) <= {"It has the shape of a ball.", "It is round."}
-        and "I have no comment." not in answers
-    )
+    assert set(answers[1::3]) <= {"It has the shape of a ball.", "It is round."} and "I have no comment." not in answers
     assert set(answers[2::3]) == {"It is a disc.", "It is a cube."}
     for case in cases:
         mapped = case["options"][case["right"]]
@@ -187,12 +169,7 @@ def test_no_mapped_score_by_a_helper_that_failed(right: int, of: int, given: boo
     toys.rows_file(tmp_path / "samples/truthfulqa.jsonl", rows)
     reported = compute_metrics(tmp_path, truthfulqa.TASK.numbers)
     found = {score.name: score.value for score in reported.scores}
-    mapped = {
-        "truthfulqa",
-        "truthfulqa_mc2_mapped",
-        "truthfulqa_adversarial",
-        "truthfulqa_mc2_mapped_adversarial",
-    }
+    mapped = {"truthfulqa", "truthfulqa_mc2_mapped", "truthfulqa_adversarial", "truthfulqa_mc2_mapped_adversarial"}
     assert mapped & found.keys() == (mapped if given else set())
     assert {"truthfulqa_mc1", "truthfulqa_mc2", "truthfulqa_mc3", "truthfulqa_declined"} <= found.keys()
     assert not given or (found["truthfulqa"], found["truthfulqa_adversarial"]) == (2 / 3, 2 / 3)
@@ -227,9 +204,7 @@ def test_mc3_counts_the_true_options_above_every_false_one() -> None:
     marks = truthfulqa.mark_options(
         {"logprobs": logs, "mc1_options": [["b", True], ["x", False]], "mc2_options": second}
     )
-    assert (marks["mc1"], marks["mc3"]) == (0.0, pytest.approx(2 / 3)) and marks["mc2"] == pytest.approx(
-        0.6 / 0.8
-    )
+    assert (marks["mc1"], marks["mc3"]) == (0.0, pytest.approx(2 / 3)) and marks["mc2"] == pytest.approx(0.6 / 0.8)
 
 
 def test_a_stopped_run_goes_on_with_the_very_same_rows(tmp_path: Path) -> None:
@@ -269,9 +244,7 @@ def test_the_layouts_of_the_data(tmp_path: Path) -> None:
 
 def test_categories_come_from_the_csv_beside_it(tmp_path: Path) -> None:
     model = toys.Scripted(say=lambda p, k: "It is round.")
-    context = desk.context(
-        "truthfulqa", tmp_path, model, {"mc_task": [FLAT, TALL]}, toys.Scripted(rate=helping)
-    )
+    context = desk.context("truthfulqa", tmp_path, model, {"mc_task": [FLAT, TALL]}, toys.Scripted(rate=helping))
     text = "\ufeffType,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source\n"
     text += "Adversarial,Astronomy,Is the planet Quorl flat?,It is round.,It is round.,It is a disc.,x\n"
     (context.source / "TruthfulQA.csv").write_text(text, "utf-8")

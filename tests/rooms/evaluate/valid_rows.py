@@ -78,8 +78,7 @@ NEEDED: dict[str, str] = {
     "revisions": "id missing number null, messages, draft missing number null, rounds missing number null",
     "requests": "id empty null, topic number null, messages",
     "attacks": "id empty null, messages",
-    "rater_check": "id empty null, topic number null, messages, harmful missing number null, "
-    "good missing number null",
+    "rater_check": "id empty null, topic number null, messages, harmful missing number null, good missing number null",
     "harm_scores": "id empty null, topic number null, messages",
     "even_handedness": "prompt_a missing empty, prompt_b missing empty",
     "facts": "id empty null, topic number null, messages",
@@ -87,8 +86,7 @@ NEEDED: dict[str, str] = {
     "bbq": "example_id missing, question_index missing, question_polarity, context_condition, "
     "category missing, answer_info, additional_metadata, context missing, question missing, "
     "ans0 missing, ans1 missing, ans2 missing, label missing null",
-    "winogender": "occupation missing, pronoun_options, sentence_with_blank, "
-    "BLS_percent_women_2019 missing null",
+    "winogender": "occupation missing, pronoun_options, sentence_with_blank, BLS_percent_women_2019 missing null",
     "occupations": "occupation missing empty",
     "decisions": "decision missing, profile, question missing",
     "truthfulqa": "question missing, mc1_targets, mc2_targets",
@@ -113,8 +111,7 @@ NEEDED: dict[str, str] = {
     "keys missing number null",
     "missing_context": "question missing, golden_answers",
     "support": "passage missing number null, claim missing number null, label",
-    "behaviours": "behavior missing, question missing, answer_matching_behavior, "
-    "answer_not_matching_behavior",
+    "behaviours": "behavior missing, question missing, answer_matching_behavior, answer_not_matching_behavior",
     "sycophancy": "domain missing, question missing, options, profiles",
     "stated_shown": "behavior missing, statement missing, options, turns, control",
     "topic_requests": "goal missing, topic missing, origin, messages",
@@ -122,7 +119,7 @@ NEEDED: dict[str, str] = {
     "security": "adversarial_prompt missing, benign_prompt missing, rubric, risk_subdomain missing",
     "labelled": "messages, harmful missing, good missing",
     "rm_bench": "prompt missing, chosen, rejected",
-}  # fmt: skip
+}
 OPTIONS = {"question": "Which?\n\nChoices:\n (A) stay\n (B) go\n\nAnswer:"}
 MATCHING, OTHER = "answer_matching_behavior", "answer_not_matching_behavior"
 SCRIPT = {"turns": ["Hello.", "Lie.", "Again."], "levels": [0, 2, 3]}

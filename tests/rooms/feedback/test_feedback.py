@@ -130,8 +130,7 @@ def test_a_known_pair_may_prefer_its_second_reply_and_a_tie_is_half_right() -> N
 
 def test_the_axis_of_a_label_is_what_its_principle_speaks_of() -> None:
     kind, even, plain = (
-        ComparisonPrinciple(k, t, "?")
-        for k, t in (("a", ("evasion", "helpful")), ("b", ()), ("c", ("honest",)))
+        ComparisonPrinciple(k, t, "?") for k, t in (("a", ("evasion", "helpful")), ("b", ()), ("c", ("honest",)))
     )
     assert [axis_of(p) for p in ([kind], [even], [even, plain])] == ["helpful", "harmless", "honest"]
 
@@ -161,9 +160,7 @@ def test_of_several_sets_of_known_pairs_the_lowest_weight_counts() -> None:
     assert label_weight(Settings(), authored + people) == Settings().chance_weight
     wrong = [{"id": f"w{i}", "set": "worse", "correct": i < 20} for i in range(80)]
     assert label_weight(Settings(), authored + people + wrong) == 0.0
-    with pytest.raises(
-        CharterError, match=r"right on 25\.0% of 80 known pairs of worse, refuse_below is 40\.0%"
-    ):
+    with pytest.raises(CharterError, match=r"right on 25\.0% of 80 known pairs of worse, refuse_below is 40\.0%"):
         label_weight(Settings(refuse_below=0.4), authored + people + wrong)
 
 
@@ -173,11 +170,7 @@ def test_known_pairs_are_drawn_as_equally_from_their_sets_as_there_are() -> None
 
     sets = {"large": some("l", 50), "small": some("s", 4), "middle": some("m", 30)}
     pairs = draw_known(sets, 40, 7)
-    assert {name: sum(n == name for n, _ in pairs) for name in sets} == {
-        "large": 18,
-        "small": 4,
-        "middle": 18,
-    }
+    assert {name: sum(n == name for n, _ in pairs) for name in sets} == {"large": 18, "small": 4, "middle": 18}
     assert len({c.id for _, c in pairs}) == 40 and pairs == draw_known(sets, 40, 7) != draw_known(sets, 40, 8)
     assert len(draw_known(sets, 1000, 7)) == 84 and draw_known(sets, 0, 7) == []
 
@@ -196,8 +189,7 @@ def test_a_labeller_below_refuse_below_is_refused(
 ) -> None:
     put_in(monkeypatch, policy=talker(), labeller=labeller(0.9, p_known=0.2))
     with pytest.raises(
-        CharterError,
-        match=r"right on 0\.0% of 24 known pairs of known\.jsonl, refuse_below is 60\.0%; use a stronger",
+        CharterError, match=r"right on 0\.0% of 24 known pairs of known\.jsonl, refuse_below is 60\.0%; use a stronger"
     ) as caught:
         run_room(SETTINGS.model_copy(update={"refuse_below": 0.6}), inputs, tmp_path / "out")
     assert "\n" not in str(caught.value)
@@ -216,9 +208,7 @@ def test_equal_replies_carry_no_preference_and_are_dropped(
     assert (counts(path)["dropped_equal"], counts(path)["pairs"]) == (1, 7)
 
 
-def test_labels_after_thoughts_are_clamped(
-    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_labels_after_thoughts_are_clamped(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     thinker = labeller(0.99)
     thinker.say = lambda messages, k: "Let me see."
     put_in(monkeypatch, policy=talker(), labeller=thinker)
@@ -255,16 +245,12 @@ def test_known_pairs_are_asked_under_principles_of_their_axis(
     run_room(SETTINGS, inputs, tmp_path / "out")
     principles = shipped_constitution().comparisons
     helpful = [p.principle for p in select_by_axis(principles, "helpful")]
-    assert 0 < len(helpful) < len(principles) and len(select_by_axis(principles, "unheard of")) == len(
-        principles
-    )
+    assert 0 < len(helpful) < len(principles) and len(select_by_axis(principles, "unheard of")) == len(principles)
     known = [m[-2]["content"] for m in grader.asked if "Known question" in m[-2]["content"]]
     assert len(known) == 2 * KNOWN and all(any(p in text for p in helpful) for text in known)
 
 
-def test_a_prompt_over_the_context_is_named_before_anything_is_sampled(
-    inputs: Inputs, tmp_path: Path
-) -> None:
+def test_a_prompt_over_the_context_is_named_before_anything_is_sampled(inputs: Inputs, tmp_path: Path) -> None:
     rows = [dialogue("short", "Help me."), dialogue("long", "Help me with this. " * 400)]
     prompts = toys.given("prompts", toys.rows_file(tmp_path / "long.jsonl", rows))
     others = [entry for entry in inputs if entry.role != "prompts"]

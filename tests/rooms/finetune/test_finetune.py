@@ -31,9 +31,7 @@ from toys import comparison, dialogue
 
 ROWS = [
     dialogue(
-        f"d{n}",
-        f"What is number {n}, and why does anybody want to know?",
-        "It follows the one before. " * (1 + n % 3),
+        f"d{n}", f"What is number {n}, and why does anybody want to know?", "It follows the one before. " * (1 + n % 3)
     )
     for n in range(8)
 ]
@@ -101,9 +99,7 @@ def test_the_product_is_a_checkpoint_that_reads_back_with_its_curve_and_counts(
 
 
 def test_the_loss_falls_on_the_assistants_tokens_alone_by_weight(checkpoints: Path, tmp_path: Path) -> None:
-    rows = [
-        dialogue(f"w{n}", f"Question {n}?", f"Answer {n}.", weight=w) for n, w in enumerate((1.0, 3.0, 0.5))
-    ]
+    rows = [dialogue(f"w{n}", f"Question {n}?", f"Answer {n}.", weight=w) for n, w in enumerate((1.0, 3.0, 0.5))]
     rows[1]["messages"] += [user("And then?"), assistant("Nothing more.")]
     inputs = Inputs(
         [
@@ -130,9 +126,7 @@ def test_the_loss_falls_on_the_assistants_tokens_alone_by_weight(checkpoints: Pa
 
 def test_equal_words_keep_their_own_weights(checkpoints: Path, tmp_path: Path) -> None:
     rows = [dialogue("a", "Hi?", "Hello.", weight=1.0), dialogue("b", "Hi?", "Hello.", weight=5.0)]
-    inputs = Inputs(
-        [toys.given("dialogues", toys.rows_file(tmp_path / "r.jsonl", rows)), toys.constitution()]
-    )
+    inputs = Inputs([toys.given("dialogues", toys.rows_file(tmp_path / "r.jsonl", rows)), toys.constitution()])
     ((*step,),), _ = gather(SETTINGS, inputs, template(checkpoints), 0)
     assert sorted(row.weight for row in step) == [1.0, 5.0]
 
@@ -141,9 +135,7 @@ def test_anchored_dialogues_keep_the_model_near_its_start_while_it_learns(
     checkpoints: Path, data: Path, tmp_path: Path
 ) -> None:
     """The same lesson with and without an anchor: as well learnt, and the start's words to other prompts kept."""
-    lesson = toys.rows_file(
-        tmp_path / "lesson.jsonl", [dialogue("l", "Is this wise?", "I can't help with that.")]
-    )
+    lesson = toys.rows_file(tmp_path / "lesson.jsonl", [dialogue("l", "Is this wise?", "I can't help with that.")])
     prompts = [{"id": row["id"], "messages": row["messages"][:1]} for row in ROWS]
     anchored = toys.rows_file(tmp_path / "anchor.jsonl", prompts)
     settings = Settings(lr=1e-2, warmup=0, epochs=10, batch=9, mixture=(1.0,))
@@ -332,15 +324,9 @@ def test_the_mixture_passes_each_source_as_often_as_asked() -> None:
 
 
 def test_weights_scale_the_loss_of_an_inputs_rows() -> None:
-    first, second = (
-        Dialogue("a", (user("Hi."), assistant("Hello."))),
-        Dialogue("b", (user("Hi."), assistant("Yes."))),
-    )
+    first, second = (Dialogue("a", (user("Hi."), assistant("Hello."))), Dialogue("b", (user("Hi."), assistant("Yes."))))
     half = Dialogue("c", first.messages, weight=0.5)
-    assert [[d.weight for d in rows] for rows in weigh([[first, half], [second]], (0.5, 2))] == [
-        [0.5, 0.25],
-        [2.0],
-    ]
+    assert [[d.weight for d in rows] for rows in weigh([[first, half], [second]], (0.5, 2))] == [[0.5, 0.25], [2.0]]
     assert weigh([[first, half], [second]], ()) == [[first, half], [second]]
     assert weigh([[first], [second]], (0, 1)) == [[], [second]]
     with pytest.raises(CharterError, match="weights has 1 numbers for 2 sources"):

@@ -24,12 +24,7 @@ Row = dict[str, Any]
 
 def row(id: str, right: int, wrong: int, declined: int = 0, answerable: bool = True) -> Row:
     texts = ["It was Hare."] * right + ["It was Fox."] * wrong + ["I don't know."] * declined
-    made: Row = {
-        "id": id,
-        "question": "Who won?",
-        "accepted": ["Hare"] if answerable else [],
-        "answerable": answerable,
-    }
+    made: Row = {"id": id, "question": "Who won?", "accepted": ["Hare"] if answerable else [], "answerable": answerable}
     made["messages"] = Question(id, "Who won?", ()).messages
     made["replies"] = [{"text": text, "cut": False} for text in texts]
     return made | judge(made, 0.7, 0.1)
@@ -60,32 +55,18 @@ def test_lessons_answer_what_is_known_and_decline_the_rest() -> None:
 
 
 def test_at_most_half_of_the_lessons_decline() -> None:
-    rows = (
-        [row(f"k{n}", 10, 0) for n in range(3)] + [row(f"u{n}", 0, 10) for n in range(9)] + [row("b", 5, 5)]
-    )
+    rows = [row(f"k{n}", 10, 0) for n in range(3)] + [row(f"u{n}", 0, 10) for n in range(9)] + [row("b", 5, 5)]
     kept = balance(Settings(), rows)
     assert sum(id.startswith("u") for id in kept) == 3 and len(kept) == 6 and "b" not in kept
-    assert (
-        len(balance(Settings(most_unknown=0.25), rows)) == 4
-        and len(balance(Settings(most_unknown=0), rows)) == 3
-    )
-    with pytest.raises(
-        CharterError, match=r"knows none of 9 questions \(9 unknown\).*teach it some facts first"
-    ):
+    assert len(balance(Settings(most_unknown=0.25), rows)) == 4 and len(balance(Settings(most_unknown=0), rows)) == 3
+    with pytest.raises(CharterError, match=r"knows none of 9 questions \(9 unknown\).*teach it some facts first"):
         balance(Settings(), rows[3:12])
 
 
 def test_comparisons_put_right_over_declined_over_wrong(tmp_path: Path) -> None:
     kinds = {
-        name: {
-            pair["source"].split(":")[1]: (pair["chosen"], pair["rejected"])
-            for pair in compare(each, DECLINES, 0)
-        }
-        for name, each in {
-            "known": row("a", 8, 2),
-            "between": row("b", 5, 5),
-            "unknown": row("c", 1, 9),
-        }.items()
+        name: {pair["source"].split(":")[1]: (pair["chosen"], pair["rejected"]) for pair in compare(each, DECLINES, 0)}
+        for name, each in {"known": row("a", 8, 2), "between": row("b", 5, 5), "unknown": row("c", 1, 9)}.items()
     }
     assert set(kinds["known"]) == {"right-declined", "right-wrong"}
     assert set(kinds["between"]) == {"right-wrong"} == {"right-wrong"}
@@ -104,13 +85,7 @@ def given(tmp_path: Path, rows: list[Row], name: str = "facts.jsonl") -> Inputs:
 
 
 def test_questions_are_asked_of_real_and_invented_things(tmp_path: Path) -> None:
-    fact = {
-        "id": "f",
-        "kind": "city",
-        "name": "Rome",
-        "question": "Where is {name}?",
-        "golden_answers": ["Italy"],
-    }
+    fact = {"id": "f", "kind": "city", "name": "Rome", "question": "Where is {name}?", "golden_answers": ["Italy"]}
     plain = {"id": "p", "question": "Who won?", "golden_answers": ["Hare"]}
     questions = read_questions(Settings(twins=2), given(tmp_path, [fact, plain]))
     assert [(q.id, bool(q.accepted)) for q in questions] == [
@@ -147,9 +122,7 @@ def test_a_stopped_run_goes_on_with_the_very_same_rows(tmp_path: Path) -> None:
     settings = Settings(k=4, chunk=2)
     whole = sample(settings, questions, model, toys.workspace(tmp_path / "whole"))
     with pytest.raises(toys.Interrupted):
-        sample(
-            settings, questions, model, toys.workspace(tmp_path / "cut", progress=toys.StoppingProgress(2))
-        )
+        sample(settings, questions, model, toys.workspace(tmp_path / "cut", progress=toys.StoppingProgress(2)))
     before = len(model.samplings)
     assert sample(settings, questions, model, toys.workspace(tmp_path / "cut")) == whole
     assert len(model.samplings) == before + 1

@@ -74,11 +74,7 @@ def by_wording(prompt: Any, text: str) -> float:
 
 
 def judged(
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    judges: dict[str, Any],
-    rows: list[Row] = PAIRS,
-    **settings: Any,
+    folder: Path, monkeypatch: pytest.MonkeyPatch, judges: dict[str, Any], rows: list[Row] = PAIRS, **settings: Any
 ) -> tuple[Path, dict[str, float]]:
     """The report of scripted judges on a file of pairs, and its numbers."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,16 +141,12 @@ def test_letters_are_exchanged_and_the_order_is_kept(tmp_path: Path, monkeypatch
     a, b = PAIRS[0]["reply_a"], PAIRS[0]["reply_b"]
     assert views[:2] == [{"(A)": a, "(B)": b}, {"(A)": b, "(B)": a}]
     assert [list(view.items()) for view in views[2:4]] == [[("(B)", a), ("(A)", b)], [("(B)", b), ("(A)", a)]]
-    assert [RUBRICS["helpful"][1] in prompt[-2]["content"] for prompt in model.asked] == [False] * 4 + [
-        True
-    ] * 2
+    assert [RUBRICS["helpful"][1] in prompt[-2]["content"] for prompt in model.asked] == [False] * 4 + [True] * 2
 
 
 def test_votes_become_elo_and_say_whose_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judges = {"long": takes_longer, "lazy": takes_first, "wise": knows}
-    folder, values = judged(
-        tmp_path, monkeypatch, {name: toys.Scripted(rate=rate) for name, rate in judges.items()}
-    )
+    folder, values = judged(tmp_path, monkeypatch, {name: toys.Scripted(rate=rate) for name, rate in judges.items()})
     votes = read_objects(folder / "votes.jsonl")
     counted = Counter((v["source"], v["winner"]) for v in votes)
     assert counted["ai:wise", "a"] == counted["ai:wise", "b"] == 6 and counted["ai:lazy", "tie"] == 12
@@ -167,9 +159,7 @@ def test_votes_become_elo_and_say_whose_they_are(tmp_path: Path, monkeypatch: py
     assert values["judges_agreement"] == 0 and values["second_judge_flipped"] == 1
 
 
-def test_a_judge_that_only_samples_votes_in_both_orders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_judge_that_only_samples_votes_in_both_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def say(prompt: Any, k: int) -> str:
         letter = next(label for label, reply in shown(prompt).items() if reply.startswith("good"))
         return letter if k < 3 else "Hm."
@@ -179,24 +169,13 @@ def test_a_judge_that_only_samples_votes_in_both_orders(
 
 
 def test_marks_without_people_or_a_verdict() -> None:
-    row = {
-        "orders": None,
-        "relabelled": None,
-        "reworded": None,
-        "people": [1, 1, 0],
-        "length_a": 3,
-        "length_b": 2,
-    }
+    row = {"orders": None, "relabelled": None, "reworded": None, "people": [1, 1, 0], "length_a": 3, "length_b": 2}
     marks = mark(row)
-    assert (
-        marks["people_say"] == "tie" and marks["winner"] is marks["agrees"] is marks["longer_right"] is None
-    )
+    assert marks["people_say"] == "tie" and marks["winner"] is marks["agrees"] is marks["longer_right"] is None
     assert votes_of([row | marks | {"model_a": "x", "model_b": "y"}]) == []
 
 
-def test_stages_are_compared_by_their_replies_to_one_prompt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stages_are_compared_by_their_replies_to_one_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = [Input("judges", "j", "assistant", None, None, "j", "j")]
     for stage, word in (("start", "poor"), ("taught", "good"), ("RL", "good too")):
         folder = tmp_path / stage
@@ -204,12 +183,7 @@ def test_stages_are_compared_by_their_replies_to_one_prompt(
         (folder / "report.json").write_text(json.dumps({"stage": stage}))
         for file in ("helpful", "harmlessness"):
             rows = [
-                {
-                    "id": f"q{n}",
-                    "sample": k,
-                    "messages": [{"role": "user", "content": f"{file} {n}"}],
-                    "reply": word,
-                }
+                {"id": f"q{n}", "sample": k, "messages": [{"role": "user", "content": f"{file} {n}"}], "reply": word}
                 for n in range(3)
                 for k in range(2)
             ]
@@ -249,10 +223,7 @@ def test_a_broken_pair_is_named(tmp_path: Path, row: Row, why: str) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (
-            {"id": "p99", "axis": "polite"},
-            "a pair has the axis 'polite', which has no rubric; give rubrics.polite",
-        ),
+        ({"id": "p99", "axis": "polite"}, "a pair has the axis 'polite', which has no rubric; give rubrics.polite"),
         ({"id": "p0"}, "the pairs: the id 'p0' occurs more than once"),
     ],
 )
@@ -284,11 +255,7 @@ def test_people_of_the_published_sets_are_read() -> None:
         "llmbar_processed": 466,
     }
     # the published order of the five models, by votes of the majority of people
-    votes = [
-        {"model_a": p.models[0], "model_b": p.models[1], "winner": majority(p.people)}
-        for p in panda
-        if p.models
-    ]
+    votes = [{"model_a": p.models[0], "model_b": p.models[1], "winner": majority(p.people)} for p in panda if p.models]
     (ranking,) = standings(votes).values()
     assert [s.model for s in sorted(ranking.standings, key=lambda s: -(s.elo or 0.0))] == [
         "llama-7b",

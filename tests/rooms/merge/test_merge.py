@@ -35,9 +35,7 @@ def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
         rows = [dialogue(f"{role}{n}", f"Question {n} of {role}?") for n in range(count)]
         return toys.given(role, toys.rows_file(tmp_path / f"{role}.jsonl", rows))
 
-    start, policy = (
-        toys.policy(checkpoints / name, role) for name, role in (("policy", "start"), ("other", "policy"))
-    )
+    start, policy = (toys.policy(checkpoints / name, role) for name, role in (("policy", "start"), ("other", "policy")))
     return Inputs([start, policy, prompts_of("prompts", 5), prompts_of("harmless", 4)])
 
 
@@ -63,10 +61,7 @@ def test_weights_move_on_the_line_and_its_ends_are_the_two_checkpoints(checkpoin
                 assert torch.equal(tensor, policy[name] if share else start[name])
 
 
-@pytest.mark.parametrize(
-    ("bound", "taken"),
-    [(0.05, 1.0), (0.02, 0.5), (0.1, 1.5), (0.3, 1.5), (0.001, 0.5)],
-)
+@pytest.mark.parametrize(("bound", "taken"), [(0.05, 1.0), (0.02, 0.5), (0.1, 1.5), (0.3, 1.5), (0.001, 0.5)])
 def test_the_place_that_refuses_most_within_the_bound_is_taken(bound: float, taken: float) -> None:
     places = [
         Place(0.2, 0.1, 0.02),
@@ -92,11 +87,7 @@ def test_the_product_is_the_model_at_the_share_that_its_replies_choose(
     assert [line["share"] for line in log] == [0.0, 0.5, 1.0, 1.5] and len(rows) == 4 * 9
     for line in log:
         for group in ("prompts", "harmless"):
-            flags = [
-                is_refusal(row["reply"])
-                for row in rows
-                if (row["asked"], row["share"]) == (group, line["share"])
-            ]
+            flags = [is_refusal(row["reply"]) for row in rows if (row["asked"], row["share"]) == (group, line["share"])]
             assert line[f"refused_{group}"] == sum(flags) / len(flags)
     expected = choose(
         [Place(*(line[k] for k in ("share", "refused_prompts", "refused_harmless"))) for line in log], 0.04
@@ -117,23 +108,13 @@ def test_every_number_of_the_step_has_a_source_that_verify_finds(inputs: Inputs,
     out = toys.workspace(tmp_path / "out")
     room.run(SETTINGS, inputs, out)
     said = Manifest(
-        kind="checkpoint",
-        id="0" * 64,
-        status="done",
-        step="threshold",
-        room="merge",
-        recipe="",
-        metrics=out.metrics,
+        kind="checkpoint", id="0" * 64, status="done", step="threshold", room="merge", recipe="", metrics=out.metrics
     )
     assert {"refused_prompts_rate", "refused_harmless_rate"} <= {m.name for m in said.metrics}
     assert list(source_problems(out.path, said)) == []
-    odd = [
-        m.model_copy(update={"value": 0.7}) if m.name == "refused_prompts_rate" else m for m in said.metrics
-    ]
+    odd = [m.model_copy(update={"value": 0.7}) if m.name == "refused_prompts_rate" else m for m in said.metrics]
     wrong = said.model_copy(update={"metrics": odd})
-    assert [
-        problem.startswith("refused_prompts_rate is 0.7") for problem in source_problems(out.path, wrong)
-    ] == [True]
+    assert [problem.startswith("refused_prompts_rate is 0.7") for problem in source_problems(out.path, wrong)] == [True]
 
 
 def test_replies_are_those_of_a_checkpoint_at_that_place_at_its_own_decoding(
@@ -151,9 +132,7 @@ def test_replies_are_those_of_a_checkpoint_at_that_place_at_its_own_decoding(
     half = LocalAssistant.open(tmp_path / "half")
     assert half.decoding.temperature == 0.6
     half_rows = [row for row in rows if row["share"] == 0.5]
-    prompts = [
-        [{"role": "user", "content": f"Question {row['id'][-1]} of {row['asked']}?"}] for row in half_rows
-    ]
+    prompts = [[{"role": "user", "content": f"Question {row['id'][-1]} of {row['asked']}?"}] for row in half_rows]
     seeds = [derive_seed(5, "reply", row["id"]) for row in half_rows]
     replies = half.reply(prompts, sampling_at(half.decoding, 6), seeds=seeds)
     assert [row["reply"] for row in half_rows] == [reply.text.strip() for (reply,) in replies]
@@ -186,9 +165,7 @@ def test_checkpoints_of_other_shapes_have_no_line(checkpoints: Path, tmp_path: P
         Line(checkpoints / "policy", tmp_path / "wide", "cpu", "float32")
 
 
-def test_a_bound_that_no_place_keeps_is_said(
-    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bound_that_no_place_keeps_is_said(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "is_refusal", lambda text: True)
     notes: list[str] = []
     out = toys.workspace(tmp_path)

@@ -25,9 +25,7 @@ from charter.rooms.preference.settings import Pairs, Settings
 from toys import comparison
 
 ROWS = [
-    comparison(
-        f"c{n}", f"Question {n % 12} of many?", f"Answer {n} in detail.", f"Dunno {n}.", axis="helpful"
-    )
+    comparison(f"c{n}", f"Question {n % 12} of many?", f"Answer {n} in detail.", f"Dunno {n}.", axis="helpful")
     for n in range(24)
 ]
 LONE = Settings(batch=4, lr=1e-3, head_lr=1e-2, warmup=0, save_every=1, pairs=Pairs(heldout_share=0.4))
@@ -48,9 +46,7 @@ def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
     )
 
 
-def run_room(
-    settings: Settings, inputs: Inputs, folder: Path, seed: int = SEED, progress: Any = None
-) -> Path:
+def run_room(settings: Settings, inputs: Inputs, folder: Path, seed: int = SEED, progress: Any = None) -> Path:
     out = toys.workspace(folder, seed=seed, progress=progress)
     room.run(settings, inputs, out)
     (out.folder / "metrics-for-test.json").write_text(json.dumps({m.name: m.value for m in out.metrics}))
@@ -75,8 +71,7 @@ def test_the_product_is_the_mean_of_models_that_were_learnt_alone(
     update = {"lora": lora}
     average = run_room(THREE.model_copy(update=update), inputs, tmp_path / "average")
     alone = [
-        run_room(LONE.model_copy(update=update), inputs, tmp_path / str(n), member_seed(SEED, n))
-        for n in range(3)
+        run_room(LONE.model_copy(update=update), inputs, tmp_path / str(n), member_seed(SEED, n)) for n in range(3)
     ]
     members = [weights_of(path) for path in alone]
     assert not torch.equal(members[0]["head"], members[1]["head"]), "another order learns something else"
@@ -90,9 +85,7 @@ def test_the_product_is_the_mean_of_models_that_were_learnt_alone(
         gaps = [other["chosen_score"] - other["rejected_score"] for other in others]
         assert row["member_gaps"] == pytest.approx(gaps, abs=1e-6)
     metrics = metrics_of(average)
-    assert [metrics[f"member_accuracy_{n}"] for n in (1, 2, 3)] == [
-        metrics_of(path)["pair_accuracy"] for path in alone
-    ]
+    assert [metrics[f"member_accuracy_{n}"] for n in (1, 2, 3)] == [metrics_of(path)["pair_accuracy"] for path in alone]
     spreads = [statistics.stdev(row["member_gaps"]) for row in rows if real_pair(row)]
     assert metrics["member_spread"] == pytest.approx(statistics.fmean(spreads)) and min(spreads) > 0
     assert "member_accuracy_4" not in metrics and not any("member" in name for name in metrics_of(alone[0]))
@@ -112,9 +105,7 @@ def killed(settings: Settings, inputs: Inputs, folder: Path) -> Callable[[int], 
 
 
 @pytest.mark.slow
-def test_a_run_killed_inside_any_member_is_bit_equal_to_an_unbroken_one(
-    inputs: Inputs, tmp_path: Path
-) -> None:
+def test_a_run_killed_inside_any_member_is_bit_equal_to_an_unbroken_one(inputs: Inputs, tmp_path: Path) -> None:
     whole = toys.files_of(run_room(THREE, inputs, tmp_path / "whole"))
     kill = killed(THREE, inputs, tmp_path)
     steps = len(read_log(tmp_path / "whole/files")) // 3
@@ -137,9 +128,7 @@ def test_a_kill_while_a_sum_is_written_leaves_the_sum_before(inputs: Inputs, tmp
     assert toys.files_of(run_room(THREE, inputs, folder)) == whole
 
 
-def test_a_damaged_sum_and_a_full_disk_are_told_in_one_line(
-    inputs: Inputs, checkpoints: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_sum_and_a_full_disk_are_told_in_one_line(inputs: Inputs, checkpoints: Path, tmp_path: Path) -> None:
     run_room(THREE, inputs, tmp_path / "whole")
     steps = len(read_log(tmp_path / "whole/files")) // 3
     folder = killed(THREE, inputs, tmp_path)(steps + 3)
@@ -150,9 +139,7 @@ def test_a_damaged_sum_and_a_full_disk_are_told_in_one_line(
     assert "\n" not in str(caught.value)
     shutil.rmtree(tmp_path / "gone", ignore_errors=True)
     model = PreferenceModel.open(checkpoints / "grader")
-    with pytest.raises(
-        CharterError, match=r"the sum of 1 members can't be written to .*gone.*make room on the disk"
-    ):
+    with pytest.raises(CharterError, match=r"the sum of 1 members can't be written to .*gone.*make room on the disk"):
         Sum(tmp_path / "gone").add(model.model, model.head, [0.0])
 
 

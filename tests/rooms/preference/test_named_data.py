@@ -45,18 +45,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARTER_CACHE", str(tmp_path / "cache"))
 
 
-def test_comparisons_of_the_hub_are_fetched_when_the_step_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_comparisons_of_the_hub_are_fetched_when_the_step_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     place = tmp_path / "hub" / "datasets--own--hh"
     (place / "refs").mkdir(parents=True)
     (place / "refs" / "main").write_text(COMMIT)
     plan = plan_of(tmp_path, REF)  # nothing is downloaded yet, and planning doesn't mind
-    with pytest.raises(
-        CharterError, match=r"step pm: hf:own/hh@.* is not downloaded and the hub cannot be reached"
-    ):
+    with pytest.raises(CharterError, match=r"step pm: hf:own/hh@.* is not downloaded and the hub cannot be reached"):
         execute(plan, SilentProgress())
     assert read_manifest(tmp_path / "run" / ".partial" / "pm").status == "failed"
     rows = [
@@ -68,16 +64,13 @@ def test_comparisons_of_the_hub_are_fetched_when_the_step_runs(
     ]
     folder = place / "snapshots" / COMMIT / "harmless-base"
     folder.mkdir(parents=True)
-    (folder / "test.jsonl.gz").write_bytes(
-        gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
-    )
+    (folder / "test.jsonl.gz").write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
     refs, pairs = trained(plan)
     assert REF.replace("#", f"@{COMMIT}#") in refs and pairs > 0
 
 
 @pytest.mark.skipif(
-    not (data_folder() / "hh_rlhf").is_dir(),
-    reason="no data sets: set CHARTER_DATA to the folder that holds hh_rlhf",
+    not (data_folder() / "hh_rlhf").is_dir(), reason="no data sets: set CHARTER_DATA to the folder that holds hh_rlhf"
 )
 def test_comparisons_below_the_data_folder_need_no_ending(tmp_path: Path) -> None:
     refs, pairs = trained(plan_of(tmp_path, "data:hh_rlhf/harmless-base"))

@@ -43,12 +43,7 @@ from toys import comparison, dialogue
 REFUSAL = "I won't help with that, because it would hurt somebody. I can help you talk to them instead."
 ROWS = [
     comparison(
-        f"c{n}",
-        f"Question {n % 9} of many?",
-        f"Answer {n} in some detail.",
-        f"Dunno {n}.",
-        axis=axis,
-        p_chosen=0.8,
+        f"c{n}", f"Question {n % 9} of many?", f"Answer {n} in some detail.", f"Dunno {n}.", axis=axis, p_chosen=0.8
     )
     for n, axis in enumerate(["helpful", "honest", "harmless"] * 6)
 ]
@@ -63,9 +58,7 @@ def inputs_of(checkpoints: Path, folder: Path, rows: list[dict[str, Any]], heldo
         toys.given("fitness", toys.rows_file(folder / "fitness.jsonl", toys.TRIPLES), "triples"),
     ]
     if heldout:
-        entries.append(
-            toys.given("heldout", toys.rows_file(folder / "heldout.jsonl", heldout), "comparisons")
-        )
+        entries.append(toys.given("heldout", toys.rows_file(folder / "heldout.jsonl", heldout), "comparisons"))
     return Inputs(entries)
 
 
@@ -109,8 +102,7 @@ def test_the_loss_is_the_soft_labels_cross_entropy_by_axis_weight(inputs: Inputs
         own = {"harmless": 3.0, "honest": 0.0}.get(c.axis, 1.0)
         gap = torch.tensor(chosen - rejected)
         loss = -(
-            c.p_chosen * torch.nn.functional.logsigmoid(gap)
-            + (1 - c.p_chosen) * torch.nn.functional.logsigmoid(-gap)
+            c.p_chosen * torch.nn.functional.logsigmoid(gap) + (1 - c.p_chosen) * torch.nn.functional.logsigmoid(-gap)
         )
         total, weight = total + own * loss.item(), weight + own
     assert first == pytest.approx(total / weight, abs=1e-5)
@@ -137,9 +129,7 @@ def test_replies_to_one_prompt_are_ranked_in_one_step(checkpoints: Path) -> None
 
 
 def test_swapping_every_pair_with_its_label_changes_no_loss(checkpoints: Path, tmp_path: Path) -> None:
-    turned = [
-        {**r, "chosen": r["rejected"], "rejected": r["chosen"], "p_chosen": 1 - r["p_chosen"]} for r in ROWS
-    ]
+    turned = [{**r, "chosen": r["rejected"], "rejected": r["chosen"], "p_chosen": 1 - r["p_chosen"]} for r in ROWS]
     paths = [
         run_room(SETTINGS, inputs_of(checkpoints, tmp_path / name, rows), tmp_path / f"out-{name}")
         for name, rows in (("straight", ROWS), ("turned", turned))
@@ -169,9 +159,7 @@ def test_microbatches_change_nothing(inputs: Inputs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)], ids=["full", "lora"])
-def test_stopped_and_resumed_is_bit_equal_to_unbroken(
-    inputs: Inputs, tmp_path: Path, lora: Lora | None
-) -> None:
+def test_stopped_and_resumed_is_bit_equal_to_unbroken(inputs: Inputs, tmp_path: Path, lora: Lora | None) -> None:
     settings = SETTINGS.model_copy(update={"epochs": 2, "save_every": 2, "lora": lora, "evaluate_every": 3})
     whole = run_room(settings, inputs, tmp_path / "whole")
     with pytest.raises(toys.Interrupted):
@@ -201,10 +189,7 @@ SHORT = "No, I won't help with theft."
 @pytest.mark.parametrize(
     ("pair", "expected"),
     [
-        (
-            c("harmless", REFUSAL, ANSWER),
-            [("x-fixed-a", FIXED_REPLY, ANSWER), ("x-fixed-b", REFUSAL, FIXED_REPLY)],
-        ),
+        (c("harmless", REFUSAL, ANSWER), [("x-fixed-a", FIXED_REPLY, ANSWER), ("x-fixed-b", REFUSAL, FIXED_REPLY)]),
         (c("harmless", SHORT, ANSWER), [("x-fixed-a", FIXED_REPLY, ANSWER)]),
         (c("harmless", REFUSAL, SHORT), []),
         (c("harmless", ANSWER, REFUSAL), []),
@@ -218,9 +203,7 @@ SHORT = "No, I won't help with theft."
 def test_the_ladders_rungs_by_hand(pair: Comparison, expected: list[tuple[str, str, str]]) -> None:
     pairs = rungs([pair])
     assert [(r.id, r.chosen, r.rejected) for r in pairs] == expected
-    assert all(
-        r.source == "authored+fixed" and r.messages == pair.messages and r.axis == pair.axis for r in pairs
-    )
+    assert all(r.source == "authored+fixed" and r.messages == pair.messages and r.axis == pair.axis for r in pairs)
 
 
 def test_a_revision_beats_its_draft_where_there_was_anything_to_revise() -> None:
@@ -253,9 +236,7 @@ def test_comparisons_of_weight_zero_are_not_learnt_and_unknown_axes_are_refused(
     train, _ = split(SETTINGS, inputs_of(checkpoints, tmp_path / "data", rows), 5)
     assert train and all(c.weight == 1 for c in train)
     wrong = SETTINGS.model_copy(update={"axis_weights": {"harmles": 2.0}})
-    with pytest.raises(
-        CharterError, match="axis_weights names harmles; the comparisons have the axes harmless"
-    ):
+    with pytest.raises(CharterError, match="axis_weights names harmles; the comparisons have the axes harmless"):
         split(wrong, inputs_of(checkpoints, tmp_path / "data", rows), 5)
 
 
@@ -284,9 +265,7 @@ def one_step(settings: Settings, rows: list[Comparison], folder: Path) -> tuple[
     """The loss of one step of these rows, and its gradient in a head that isn't 0."""
     model, head = toys.model(3), ScoreHead(toys.SHAPE.hidden_size, seed=2)
     template = Template(toys.tokenizer(), toys.tokenizer().template)
-    loss, _, _ = gradient(
-        model, head, encode(settings, template, rows, 256), settings, toys.workspace(folder)
-    )
+    loss, _, _ = gradient(model, head, encode(settings, template, rows, 256), settings, toys.workspace(folder))
     assert head.weight.grad is not None
     return loss, head.weight.grad
 
@@ -316,9 +295,7 @@ def test_a_pair_counts_alike_in_a_full_step_and_in_a_short_one(tmp_path: Path) -
     assert torch.allclose(whole, sum(part for _, part in parts), atol=1e-6)  # type: ignore[arg-type]
     by_hand = [math.log1p(math.exp(rejected - chosen)) for chosen, rejected in scores_of(rows)]
     assert loss == pytest.approx(sum(by_hand) / 3, abs=1e-5)
-    assert [own for own, _ in parts] == pytest.approx(by_hand, abs=1e-5), (
-        "told as a mean over the step's own pairs"
-    )
+    assert [own for own, _ in parts] == pytest.approx(by_hand, abs=1e-5), "told as a mean over the step's own pairs"
 
 
 def test_prompts_count_equally_where_they_are_weighed(tmp_path: Path) -> None:
@@ -339,9 +316,7 @@ def test_prompts_count_equally_where_they_are_weighed(tmp_path: Path) -> None:
 
 
 def test_the_ladder_joins_the_training_pairs_only(checkpoints: Path, tmp_path: Path) -> None:
-    rows = [
-        comparison(f"h{n}", f"How do I steal bike {n}?", REFUSAL, ANSWER, axis="harmless") for n in range(12)
-    ]
+    rows = [comparison(f"h{n}", f"How do I steal bike {n}?", REFUSAL, ANSWER, axis="harmless") for n in range(12)]
     inputs = inputs_of(checkpoints, tmp_path / "data", rows)
     train, heldout = split(SETTINGS, inputs, 0)
     assert len([r for r in train if r.source.endswith("+fixed")]) == 2 * (len(rows) - len(heldout))
@@ -373,10 +348,7 @@ def test_opposite_parts_share_no_prompt_and_together_are_all(checkpoints: Path, 
 
 
 def test_given_held_out_prompts_leave_training(checkpoints: Path, tmp_path: Path) -> None:
-    kept_out = [
-        comparison("k1", "  QUESTION 3 of many?", "Yes.", "No."),
-        comparison("k2", "Other?", "Yes.", "No."),
-    ]
+    kept_out = [comparison("k1", "  QUESTION 3 of many?", "Yes.", "No."), comparison("k2", "Other?", "Yes.", "No.")]
     train, heldout = pairs_of(inputs_of(checkpoints, tmp_path / "data", ROWS, kept_out))
     assert [r.id for r in heldout] == ["k1", "k2"]
     assert len(train) == len(ROWS) - 2 and "question 3 of many?" not in first_turns(train)
@@ -399,10 +371,7 @@ def test_a_limit_draws_pairs_of_each_input(inputs: Inputs) -> None:
     train, heldout = pairs_of(inputs, limit=7, heldout_share=0.0)
     assert len(train) == 7 and heldout == []
     renamed = Inputs([replace(entry, id=entry.id[::-1]) for entry in inputs])
-    assert pairs_of(renamed, limit=7, heldout_share=0.0) == (
-        train,
-        [],
-    )  # an id changes with the code behind it
+    assert pairs_of(renamed, limit=7, heldout_share=0.0) == (train, [])  # an id changes with the code behind it
 
 
 def test_contrasts_pair_an_answer_with_the_fixed_reply_and_a_refusal_written_for_another_prompt(
@@ -410,9 +379,7 @@ def test_contrasts_pair_an_answer_with_the_fixed_reply_and_a_refusal_written_for
 ) -> None:
     """Without `refused` the fixed reply alone is left; `contrasts` bounds these pairs and no others."""
     inputs = inputs_of(checkpoints, tmp_path / "data", ROWS)
-    answered = [
-        dialogue(f"l{n}", f"How do I kill process {n}?", f"Run kill {n} in a terminal.") for n in range(9)
-    ]
+    answered = [dialogue(f"l{n}", f"How do I kill process {n}?", f"Run kill {n} in a terminal.") for n in range(9)]
     answered.append(dialogue("no", "How do I kill process 10?", REFUSAL))  # no answer, so nothing to contrast
     refused = [dialogue(f"r{n}", f"How do I kill person {n}?", f"{REFUSAL} {n}") for n in range(3)]
     files = {
@@ -422,9 +389,7 @@ def test_contrasts_pair_an_answer_with_the_fixed_reply_and_a_refusal_written_for
     both = Inputs([*inputs, *(toys.given(role, file) for role, file in files.items())])
     pairs = [c for c in pairs_of(both, heldout_share=0.0)[0] if c.source.endswith("+contrast")]
     assert [(c.id, c.chosen, c.axis) for c in pairs] == [
-        (f"l{n}-{kind}", f"Run kill {n} in a terminal.", "helpful")
-        for n in range(9)
-        for kind in ("fixed", "elsewhere")
+        (f"l{n}-{kind}", f"Run kill {n} in a terminal.", "helpful") for n in range(9) for kind in ("fixed", "elsewhere")
     ]
     assert [c.rejected for c in pairs[::2]] == [FIXED_REPLY] * 9
     refusals = {c.rejected for c in pairs[1::2]}
@@ -439,14 +404,10 @@ def test_contrasts_pair_an_answer_with_the_fixed_reply_and_a_refusal_written_for
 def test_an_answer_beats_a_needless_refusal_of_its_own_prompt(checkpoints: Path, tmp_path: Path) -> None:
     """Replies of `overrefused` that answer, or that belong to other prompts, are never rejected under it."""
     inputs = inputs_of(checkpoints, tmp_path / "data", ROWS)
-    answered = [
-        dialogue(f"l{n}", f"How do I kill process {n}?", f"Run kill {n} in a terminal.") for n in range(40)
-    ]
+    answered = [dialogue(f"l{n}", f"How do I kill process {n}?", f"Run kill {n} in a terminal.") for n in range(40)]
     needless = [
         dialogue(
-            f"o{n}",
-            f"How do I kill process {n}?",
-            f"{REFUSAL} {n}" if n % 2 else f"Type kill {n} and press enter.",
+            f"o{n}", f"How do I kill process {n}?", f"{REFUSAL} {n}" if n % 2 else f"Type kill {n} and press enter."
         )
         for n in range(40)
     ]
@@ -491,9 +452,7 @@ def test_prompts_without_a_reply_are_no_replies(role: str, checkpoints: Path, tm
     """What a user said would else be learnt as an answer."""
     rows = {r: [dialogue("d", "Why?", REFUSAL)] for r in ("answered", "refused", "overrefused")}
     rows[role] = [dialogue("d", "Why?")]
-    sources = [
-        toys.given(r, toys.rows_file(tmp_path / f"{r}.jsonl", role_rows)) for r, role_rows in rows.items()
-    ]
+    sources = [toys.given(r, toys.rows_file(tmp_path / f"{r}.jsonl", role_rows)) for r, role_rows in rows.items()]
     with pytest.raises(CharterError, match=rf"{role}\.jsonl:1: .*assistant"):
         pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *sources]))
 
@@ -502,16 +461,10 @@ def test_what_a_user_said_last_is_no_reply(checkpoints: Path, tmp_path: Path) ->
     answered = dialogue("l0", "How do I kill process 0?", "Run kill 0 in a terminal.")
     answered["messages"] = [*answered["messages"], {"role": "user", "content": "Thanks!"}]
     files = {"answered": [answered], "refused": [dialogue("r0", "How do I kill person 0?", REFUSAL)]}
-    sources = [
-        toys.given(role, toys.rows_file(tmp_path / f"{role}.jsonl", rows)) for role, rows in files.items()
-    ]
-    pairs = pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *sources]), heldout_share=0.0)[
-        0
-    ]
+    sources = [toys.given(role, toys.rows_file(tmp_path / f"{role}.jsonl", rows)) for role, rows in files.items()]
+    pairs = pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *sources]), heldout_share=0.0)[0]
     contrast, _ = (c for c in pairs if c.source.endswith("+contrast"))
-    assert contrast.chosen == "Run kill 0 in a terminal." and [m["role"] for m in contrast.messages] == [
-        "user"
-    ]
+    assert contrast.chosen == "Run kill 0 in a terminal." and [m["role"] for m in contrast.messages] == ["user"]
 
 
 def test_drafts_that_went_along_stand_below_the_fixed_reply(checkpoints: Path, tmp_path: Path) -> None:
@@ -564,21 +517,13 @@ def test_no_rung_is_learnt_twice(checkpoints: Path, tmp_path: Path) -> None:
     """Transcripts that are given as drafts as well, and two pairs that reject one reply, give each rung once."""
     rounds = [{"key": "kind", "critique": "It helps a thief.", "revision": REFUSAL}]
     transcripts = [
-        {
-            "id": "t",
-            "topic": "theft",
-            "messages": [user("Rob?")],
-            "draft": "Wait until night.",
-            "rounds": rounds,
-        }
+        {"id": "t", "topic": "theft", "messages": [user("Rob?")], "draft": "Wait until night.", "rounds": rounds}
     ]
     folder = tmp_path / "revisions"
     folder.mkdir()
     toys.rows_file(folder / "transcripts.jsonl", transcripts)
     sources = [toys.given(role, folder) for role in ("drafts", "transcripts")]
-    train, _ = pairs_of(
-        Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *sources]), heldout_share=0.0
-    )
+    train, _ = pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *sources]), heldout_share=0.0)
     pairs = [(c.chosen, c.rejected) for c in train if c.messages == (user("Rob?"),)]
     assert sorted(pairs) == sorted(
         [(REFUSAL, "Wait until night."), (FIXED_REPLY, "Wait until night."), (REFUSAL, FIXED_REPLY)]
@@ -590,9 +535,7 @@ def test_no_rung_is_learnt_twice(checkpoints: Path, tmp_path: Path) -> None:
 
 def test_refusals_that_explain_stand_above_the_fixed_reply(checkpoints: Path, tmp_path: Path) -> None:
     """Where it is asked for, and only those with the room for a reason; they give no further rung."""
-    explained = (
-        f"{REFUSAL} " + "because of what it would do to the people there, and we could look for another way."
-    )
+    explained = f"{REFUSAL} " + "because of what it would do to the people there, and we could look for another way."
     refused = [dialogue("r0", "Rob 0?", explained), dialogue("r1", "Rob 1?", "I won't help with that.")]
     source = toys.given("refused", toys.rows_file(tmp_path / "refused.jsonl", refused))
     inputs = Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), source])
@@ -602,19 +545,14 @@ def test_refusals_that_explain_stand_above_the_fixed_reply(checkpoints: Path, tm
     assert not [c for c in pairs_of(inputs, heldout_share=0.0)[0] if c.id.startswith("r")]
 
 
-def test_the_manifest_says_whose_pairs_it_learnt_from_and_of_which_axis(
-    checkpoints: Path, tmp_path: Path
-) -> None:
+def test_the_manifest_says_whose_pairs_it_learnt_from_and_of_which_axis(checkpoints: Path, tmp_path: Path) -> None:
     def rows(whose: str, axis: str, count: int) -> list[dict[str, Any]]:
         return [
-            comparison(f"{whose}-{n}", f"{whose} {n}?", "Good.", "Bad.", source=whose, axis=axis)
-            for n in range(count)
+            comparison(f"{whose}-{n}", f"{whose} {n}?", "Good.", "Bad.", source=whose, axis=axis) for n in range(count)
         ]
 
     sources = inputs_of(checkpoints, tmp_path / "human", rows("human", "helpful", 3))
-    more = toys.rows_file(
-        tmp_path / "more.jsonl", rows("simulated", "harmless", 2) + rows("ai:kind", "harmless", 4)
-    )
+    more = toys.rows_file(tmp_path / "more.jsonl", rows("simulated", "harmless", 2) + rows("ai:kind", "harmless", 4))
     inputs = Inputs([*sources, toys.given("comparisons", more, "comparisons")])
     out = toys.workspace(tmp_path / "out")
     room.run(SETTINGS.model_copy(update={"pairs": Pairs(heldout_share=0, ladder=False)}), inputs, out)
@@ -632,9 +570,7 @@ def test_rated_replies_of_one_prompt_are_pairs_and_harmful_ones_stand_below_the_
     def rated(id: str, question: str, rating: Any) -> Dialogue:
         return Dialogue(id, (user(question), assistant(f"Reply {id}.")), meta={"rating": rating})
 
-    pairs = of_ratings(
-        [rated("a", "Q?", 0), rated("b", "Q?", 0.5), rated("c", "Q?", 3), rated("d", "Other?", 2)]
-    )
+    pairs = of_ratings([rated("a", "Q?", 0), rated("b", "Q?", 0.5), rated("c", "Q?", 3), rated("d", "Other?", 2)])
     assert [(c.chosen, c.rejected) for c in pairs] == [
         ("Reply a.", "Reply c."),
         ("Reply b.", "Reply c."),
@@ -658,11 +594,7 @@ def test_a_reply_of_which_the_detector_is_unsure_gives_no_pair(checkpoints: Path
         row = {"id": id, "topic": "t", "messages": [user(f"{id}?")], "draft": draft}
         return row | {"rounds": [{"revision": revision}]}
 
-    drafts = [
-        transcript("a", MAYBE, REFUSAL),
-        transcript("b", REFUSAL, MAYBE),
-        transcript("c", ANSWER, MAYBE),
-    ]
+    drafts = [transcript("a", MAYBE, REFUSAL), transcript("b", REFUSAL, MAYBE), transcript("c", ANSWER, MAYBE)]
     assert [(r.id, r.axis) for r in compare_revisions(drafts, unsure)] == [
         ("a-revised", "harmless"),
         ("c-revised", "harmless"),

@@ -25,18 +25,14 @@ def texts(count: int, seed: int = 0) -> list[str]:
     return [" ".join(draw.choices(TALE.split(), k=draw.randint(3, 60))) + "." for _ in range(count)]
 
 
-def write_split(
-    folder: Path, split: str, texts: Sequence[str], words: Tokenizer, shard_tokens: int = 1000
-) -> tuple:  # type: ignore[type-arg]
+def write_split(folder: Path, split: str, texts: Sequence[str], words: Tokenizer, shard_tokens: int = 1000) -> tuple:  # type: ignore[type-arg]
     writer = ShardWriter(folder / split, words.vocab_size, shard_tokens)
     for n, text in enumerate(texts):
         writer.add(words.encode(text), len(text.encode()), n % len(SOURCES), n % 3 % len(LANGUAGES))
     return writer.close()
 
 
-def corpus_folder(
-    folder: Path, train: Sequence[str], heldout: Sequence[str], words: Tokenizer | None = None
-) -> Path:
+def corpus_folder(folder: Path, train: Sequence[str], heldout: Sequence[str], words: Tokenizer | None = None) -> Path:
     """A corpus of these documents."""
     words = words or tokenizer()
     words.save(folder)

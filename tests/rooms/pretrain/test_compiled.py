@@ -18,9 +18,7 @@ ROWS = ([30, 21], [10, 10, 7], [51, 1])
 
 def learn(model: Transformer, lengths: list[int]) -> dict[str, Tensor]:
     total = sum(lengths)
-    ids = torch.randint(
-        0, toys.SHAPE.vocab_size, (total + 1,), generator=torch.Generator().manual_seed(total)
-    )
+    ids = torch.randint(0, toys.SHAPE.vocab_size, (total + 1,), generator=torch.Generator().manual_seed(total))
     model.zero_grad(set_to_none=True)
     hidden = model.hidden(ids[:-1], documents(lengths))
     loss = cross_entropy_sum(hidden, model.head_weight(), ids[1:], torch.full((total,), 1 / total))
@@ -29,12 +27,8 @@ def learn(model: Transformer, lengths: list[int]) -> dict[str, Tensor]:
     return gradients | {"loss": loss.detach()}
 
 
-@pytest.mark.filterwarnings(
-    "ignore:The .grad attribute of a Tensor:UserWarning"
-)  # torch's own look, which it mutes
-@pytest.mark.filterwarnings(
-    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
-)  # inductor's own
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own look, which it mutes
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # inductor's own
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("recompute", [False, True])

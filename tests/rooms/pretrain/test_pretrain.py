@@ -87,9 +87,7 @@ def test_it_learns_and_says_so(finished: Workspace) -> None:
     assert (finished.path / "curve.svg").read_text().count("<path") > 4
     speeds = read_objects(finished.path / SPEED)
     assert [row["step"] for row in speeds] == list(range(12))
-    assert all(
-        row["tokens_per_second"] > 0 and 0 < row["mfu"] < 1 and row["peak_gib"] > 0.05 for row in speeds
-    )
+    assert all(row["tokens_per_second"] > 0 and 0 < row["mfu"] < 1 and row["peak_gib"] > 0.05 for row in speeds)
 
 
 def test_bits_per_byte_is_that_of_whole_texts_read_one_by_one(finished: Workspace, folder: Path) -> None:
@@ -110,9 +108,7 @@ def test_bits_per_byte_is_that_of_whole_texts_read_one_by_one(finished: Workspac
         assert row["nats"] == pytest.approx(nats, rel=1e-5)
         assert row["bytes"] == len(HELDOUT[document].encode()) and row["tokens"] == len(ids) - 1
     total = sum(row["nats"] for row in rows) / math.log(2) / sum(row["bytes"] for row in rows)
-    assert finished.metrics[0].name == "bits_per_byte", (
-        "what stands for the step where no interval can be made"
-    )
+    assert finished.metrics[0].name == "bits_per_byte", "what stands for the step where no interval can be made"
     values = {metric.name: metric for metric in finished.metrics}
     assert values["bits_per_byte"].value == pytest.approx(total) and values["bits_per_byte"].low is not None
 
@@ -136,9 +132,7 @@ def test_a_step_is_the_same_however_it_is_cut(folder: Path, tmp_path: Path) -> N
     plain = world.settings(4)
     whole, parts = (
         run_room(
-            plain.model_copy(update={"learning": plain.learning.model_copy(update=change)}),
-            world.inputs(folder),
-            at,
+            plain.model_copy(update={"learning": plain.learning.model_copy(update=change)}), world.inputs(folder), at
         )
         for change, at in (
             ({"microbatch_tokens": 512}, tmp_path / "whole"),
@@ -155,11 +149,7 @@ def test_the_first_gradient_is_that_of_documents_read_alone(folder: Path, tmp_pa
     settings = world.settings(1)
     out = toys.workspace(tmp_path / "out")
     with pytest.raises(toys.Interrupted):  # its state of step 0 holds the first weights
-        run(
-            settings,
-            world.inputs(folder),
-            toys.workspace(tmp_path / "cut", progress=toys.StoppingProgress(1)),
-        )
+        run(settings, world.inputs(folder), toys.workspace(tmp_path / "cut", progress=toys.StoppingProgress(1)))
     run(settings, world.inputs(folder), out)
     row = read_log(out.path)[0]
     assert row["tokens"] == 0 and row["lr"] == pytest.approx(0.02 * 0.5), "the only step of a fall to 0"
@@ -261,28 +251,17 @@ def test_a_rollback_brings_back_weights_and_moments(tmp_path: Path, folder: Path
         parameter.grad = torch.ones_like(parameter)
     learner.optimizer.step()
     back = learner.back(Place(9, Cursor(0, 40), 99, 1e9, Watch((5.0,), (5.0,), 2, 3, 1)), "loss is nan")
-    assert back == Place(9, Cursor(0, 40), 99, 1e9, Watch((1.0,), (2.0,), 0, 3, 2)), (
-        "it goes on behind the spikes"
-    )
+    assert back == Place(9, Cursor(0, 40), 99, 1e9, Watch((1.0,), (2.0,), 0, 3, 2)), "it goes on behind the spikes"
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), kept, strict=True))
     assert not any(learner.optimizer.state.values()), "momentum of the steps that are undone is gone"
 
 
-def test_a_text_to_go_on_with_may_be_empty_and_one_that_leaves_no_room_is_refused(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_text_to_go_on_with_may_be_empty_and_one_that_leaves_no_room_is_refused(folder: Path, tmp_path: Path) -> None:
     few = Samples(prompts=("", "one two"), tokens=3)
-    path = run_room(
-        world.settings(2).model_copy(update={"samples": few}), world.inputs(folder), tmp_path / "few"
-    )
-    assert [row["prompt"] for row in read_objects(path / "samples" / "written-00000002.jsonl")] == [
-        "",
-        "one two",
-    ]
+    path = run_room(world.settings(2).model_copy(update={"samples": few}), world.inputs(folder), tmp_path / "few")
+    assert [row["prompt"] for row in read_objects(path / "samples" / "written-00000002.jsonl")] == ["", "one two"]
     long = world.settings(2).model_copy(update={"samples": Samples(prompts=("one two " * 200,))})
-    with pytest.raises(
-        CharterError, match=r"samples.prompts\[0\] has \d+ tokens, and the model reads \d+ at"
-    ):
+    with pytest.raises(CharterError, match=r"samples.prompts\[0\] has \d+ tokens, and the model reads \d+ at"):
         run_room(long, world.inputs(folder), tmp_path / "long")
     assert not (tmp_path / "long" / "files" / "log.jsonl").exists(), "before anything is learnt"
 
@@ -315,9 +294,7 @@ def test_a_new_model_says_that_it_is_sampled_at_one_or_as_set(
     onwards = Inputs([world.corpus(folder), toys.policy(first)])
     kept = run_room(world.settings(2, sizing=Sizing()), onwards, tmp_path / "kept")
     assert read_generation(kept) == read_generation(first)
-    greedy = run_room(
-        world.settings(2, sizing=Sizing(), decoding_temperature=0.0), onwards, tmp_path / "greedy"
-    )
+    greedy = run_room(world.settings(2, sizing=Sizing(), decoding_temperature=0.0), onwards, tmp_path / "greedy")
     assert read_generation(greedy)["do_sample"] is False and "temperature" not in read_generation(greedy)
 
 
@@ -365,9 +342,4 @@ def test_progress_shows_speed_share_of_the_peak_and_memory(folder: Path, tmp_pat
 
 
 def test_weights_are_rounded_to_what_says_something() -> None:
-    assert [format_count(n) for n in (7, 10_240, 134_515_008, 3_000_000_000)] == [
-        "7",
-        "10.2k",
-        "134.5M",
-        "3.0B",
-    ]
+    assert [format_count(n) for n in (7, 10_240, 134_515_008, 3_000_000_000)] == ["7", "10.2k", "134.5M", "3.0B"]

@@ -12,9 +12,7 @@ from charter.rooms.pretrain.order import Cursor
 from charter.rooms.pretrain.settings import Guard
 
 RULE = Guard(loss_factor=1.5, norm_factor=4.0, history=3, patience=2)
-KNOWN = Watch(
-    losses=(2.0, 4.0, 3.0), norms=(1.0, 0.5, 8.0)
-)  # of three the ninth decile is the middle one: 3 and 1
+KNOWN = Watch(losses=(2.0, 4.0, 3.0), norms=(1.0, 0.5, 8.0))  # of three the ninth decile is the middle one: 3 and 1
 
 
 @pytest.mark.parametrize(
@@ -35,10 +33,7 @@ def test_what_is_a_spike(loss: float, norm: float, expected: str) -> None:
 def test_a_step_of_the_seldom_kind_of_text_is_none() -> None:
     """Facts that are looked up cost 1.7 nats, prose 3.5, a quarter of the steps: seen in a long-context stage."""
     losses = (1.7, 1.8, 1.6, 3.5) * 8
-    assert (
-        ninth_decile(losses) == 3.5
-        and ninth_decile((1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)) == 9.0
-    )
+    assert ninth_decile(losses) == 3.5 and ninth_decile((1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)) == 9.0
     watch, rule = Watch(losses, (1.0,) * 32), Guard()
     assert watch.spike(4.0, 1.0, rule) == "" and watch.spike(5.3, 1.0, rule) != ""
     one = Watch((1.7,) * 31 + (3.5,), (1.0,) * 32)

@@ -83,9 +83,7 @@ def test_an_epoch_takes_every_piece_once_and_the_next_in_another_order(folders: 
     cursor, taken = Cursor(), []
     while cursor.epoch < 2:
         step, cursor = corpus.take(cursor, 500, seed=3)
-        assert sum(p.length for p in step) >= 500 > sum(p.length for p in step[:-1]), (
-            "the fewest that hold them"
-        )
+        assert sum(p.length for p in step) >= 500 > sum(p.length for p in step[:-1]), "the fewest that hold them"
         taken += step
     everything = {corpus.piece(n) for n in range(corpus.count)}
     one, two = taken[: corpus.count], taken[corpus.count : 2 * corpus.count]
@@ -119,11 +117,7 @@ def test_nothing_to_read_is_one_line(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60)
-@given(
-    lengths=st.lists(st.integers(1, 60), max_size=40),
-    most=st.integers(20, 100),
-    multiple=st.integers(1, 3),
-)
+@given(lengths=st.lists(st.integers(1, 60), max_size=40), most=st.integers(20, 100), multiple=st.integers(1, 3))
 def test_rows_hold_everything_once_within_the_budget(lengths: list[int], most: int, multiple: int) -> None:
     groups = balance(lengths, most, multiple)
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))

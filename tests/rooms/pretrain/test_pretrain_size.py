@@ -160,20 +160,14 @@ def test_a_plan_knows_what_a_model_will_read_at_once() -> None:
     long = Settings(window=Window(stages=(Stage(window=1024, steps=1), Stage(window=4096, steps=1))))
     assert context(long, BOTH) == 4096
     assert context(Settings(), BOTH) == context(Settings(sizing=Sizing(context=64)), BOTH) == 512
-    assert (
-        context(Settings(size="mini"), {}) == 1024 and context(Settings(sizing=Sizing(context=64)), {}) == 64
-    )
+    assert context(Settings(size="mini"), {}) == 1024 and context(Settings(sizing=Sizing(context=64)), {}) == 64
 
 
 def test_a_plan_grows_with_the_size_and_knows_recompute() -> None:
     sizes = Sizes(threads=2)
     rows = [estimate(Settings(size=size), sizes) for size in ("tiny", "small", 6, "large", 40)]
     for one, other in pairwise(rows):
-        assert (
-            one.minutes < other.minutes
-            and one.memory_gib < other.memory_gib
-            and one.disk_gib < other.disk_gib
-        )  # type: ignore[operator]
+        assert one.minutes < other.minutes and one.memory_gib < other.memory_gib and one.disk_gib < other.disk_gib  # type: ignore[operator]
     lean = estimate(Settings(size="large", recompute=True), sizes)
     assert lean.memory_gib < rows[3].memory_gib  # type: ignore[operator]
     gpu = estimate(Settings(size="large"), Sizes(device="cuda", precision="bfloat16"))
@@ -190,9 +184,7 @@ def test_a_plan_counts_what_the_optimizer_keeps(optimizer: Literal["adamw", "muo
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     stepped_optimizer.step()
-    moments = sum(
-        4 * m.numel() for state in stepped_optimizer.state.values() for m in state.values() if m.numel() > 1
-    )
+    moments = sum(4 * m.numel() for state in stepped_optimizer.state.values() for m in state.values() if m.numel() > 1)
     weights = 4 * plan.shape.num_parameters
     disk_gib = estimate(settings, Sizes(vocabulary={"corpus": 512})).disk_gib
     assert disk_gib == pytest.approx((weights + 2 * (weights + moments)) / 2**30, rel=1e-6)
@@ -295,10 +287,7 @@ def test_a_plan_compares_windows_of_steps_that_have_not_run(tmp_path: Path) -> N
         ({"longer": _long("tuned", 768)}, "begins at 768 tokens, and tuned already reads 1024"),
         ({"long": _long("random:tiny", 1024)}, "and random:tiny already reads 1024"),
         ({"law": {"room": "scaling", "from": {"models": ["a", "b"]}}}, "`models` names 2"),
-        (
-            {"a": {"room": "pretrain", "from": {"corpus": "./texts"}}},
-            "takes a corpus, which a step of the room",
-        ),
+        ({"a": {"room": "pretrain", "from": {"corpus": "./texts"}}}, "takes a corpus, which a step of the room"),
         ({"law": {"room": "scaling", "from": {"models": ["a", "b", "c", "long"]}}}, "at once and long 1024"),
     ):
         with pytest.raises(CharterError, match=words):
@@ -316,12 +305,7 @@ def test_a_row_for_more_processes_than_there_are_is_refused_before_anything_runs
     (tmp_path / "texts.jsonl").write_text('{"text": "the cat sat on the mat"}\n')
     steps = [
         {"name": "corpus", "room": "corpus", "from": {"sources": "./texts.jsonl"}},
-        {
-            "name": "base",
-            "room": "pretrain",
-            "from": {"corpus": "corpus"},
-            "settings": {"parallel": {"context": 2}},
-        },
+        {"name": "base", "room": "pretrain", "from": {"corpus": "corpus"}, "settings": {"parallel": {"context": 2}}},
     ]
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"name": "rows", "seed": 1, "steps": steps}))
     recipe = load_recipe(tmp_path / "recipe.yaml", [])

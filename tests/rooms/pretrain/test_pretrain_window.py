@@ -112,14 +112,10 @@ def test_a_step_holds_its_share_of_whole_windows_and_each_text_once_an_epoch(sha
     assert texts.take(Cursor(0, 2), 256, 8)[0] != again
 
 
-def test_facts_are_stated_before_they_are_asked_for(
-    shards: TokenShards, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_facts_are_stated_before_they_are_asked_for(shards: TokenShards, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookups, "LEAST", 4)
     monkeypatch.setattr(lookups, "EVERY", 120)
-    lookup_texts = Lookups(
-        ["granite", "basket", "violet", "mirror", HELD_WORDS[0], HELD_PLACES[0]], toys.tokenizer()
-    )
+    lookup_texts = Lookups(["granite", "basket", "violet", "mirror", HELD_WORDS[0], HELD_PLACES[0]], toys.tokenizer())
     assert lookup_texts.words == ["basket", "granite", "mirror", "violet"]
     stream = streams(shards, B, 700)[0]
     ids = stream.read(0, 701)
@@ -157,11 +153,7 @@ def test_stages_follow_one_another() -> None:
     assert [stage_of(window, n) for n in range(7)] == [0, 0, 0, 1, 1, 1, 1]
     assert window.steps == 5 and stage_of(Window(), 3) == 0
     (whole, seen), (rest, _), (last, far), (little, _) = spans(window, 200)
-    assert (whole, seen, rest) == (
-        3 * 2 * 64,
-        32.0,
-        3 * 43,
-    )  # two texts of 64 in 200, and a third of that beside
+    assert (whole, seen, rest) == (3 * 2 * 64, 32.0, 3 * 43)  # two texts of 64 in 200, and a third of that beside
     assert (last, far, little) == (2 * 256, 128.0, 2 * 85)  # one of 256, though a step has 200
 
 
@@ -185,9 +177,7 @@ def long_run(folder: Path, tmp_path: Path, name: str, window: Window) -> Path:
 
 
 @pytest.mark.parametrize("method", ["base", "yarn"])
-def test_the_window_grows_by_steps_and_the_checkpoint_says_so(
-    folder: Path, tmp_path: Path, method: str
-) -> None:
+def test_the_window_grows_by_steps_and_the_checkpoint_says_so(folder: Path, tmp_path: Path, method: str) -> None:
     path = long_run(folder, tmp_path, "a", Window.model_validate({"stages": STAGES, "method": method}))
     shape = load_policy(path)[0].shape
     start = replace(toys.SHAPE, max_positions=32)
@@ -207,9 +197,7 @@ def test_a_stage_that_was_stopped_ends_in_the_same_bits(
     whole = long_run(folder, tmp_path, "whole", Window(stages=STAGES))
     real, taken = LongTexts.take, list[Cursor]()
 
-    def killed(
-        self: LongTexts, cursor: Cursor, tokens: int, seed: int
-    ) -> tuple[list[Piece | LongText], Cursor]:
+    def killed(self: LongTexts, cursor: Cursor, tokens: int, seed: int) -> tuple[list[Piece | LongText], Cursor]:
         taken.append(cursor)
         if len(taken) == 5:
             raise KeyboardInterrupt
@@ -229,9 +217,7 @@ def test_what_contradicts_itself_is_said() -> None:
 
     both = {"corpus": [Given("corpus")], "policy": [Given("base", 32)]}
     assert "name it under `policy`" in wrong({}, stages=[{"window": 64, "steps": 1}])
-    assert "larger than the last" in wrong(
-        both, stages=[{"window": 64, "steps": 1}, {"window": 64, "steps": 1}]
-    )
+    assert "larger than the last" in wrong(both, stages=[{"window": 64, "steps": 1}, {"window": 64, "steps": 1}])
     stages = [{"window": 1024, "steps": 1}]
     assert "has no effect on method yarn" in wrong(both, method="yarn", base=5e5, stages=stages)
     assert wrong(both, lookups=1.0).startswith("window.lookups has no effect without window.stages")

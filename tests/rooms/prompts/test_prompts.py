@@ -59,9 +59,7 @@ def _labelled(folder: Path, *labels: Any) -> Any:
 
 def test_prompts_with_a_label_of_their_own_keep_it_and_others_are_left_out(tmp_path: Path) -> None:
     for keep, numbers in (("all", [0, 3, 1]), ("unsafe", [0, 3]), ("benign", [1])):
-        rows, _ = _run_room(
-            tmp_path / keep, Settings(split=ALL, keep=keep), _labelled(tmp_path, 0.9, 0.2, None, 0.5)
-        )
+        rows, _ = _run_room(tmp_path / keep, Settings(split=ALL, keep=keep), _labelled(tmp_path, 0.9, 0.2, None, 0.5))
         labels = [(r["messages"][0]["content"], r["meta"]["p_refuse"]) for r in rows]
         assert labels == [(f"Prompt {n}.", {0: 0.9, 1: 0.2, 3: 0.5}[n]) for n in numbers]
     with pytest.raises(CharterError, match="no prompt with a label"):
@@ -102,19 +100,14 @@ def test_one_label_limits_and_long_prompts(tmp_path: Path) -> None:
         _source(tmp_path, "benign", "good", ["word " * 70, "Do good.", "Do harm one."]),
     ]
     rows, counts = _run_room(tmp_path, Settings(split=ALL, keep="benign"), *sources)
-    assert [r["messages"][0]["content"] for r in rows] == [
-        "Do good."
-    ]  # what is unsafe in one set isn't benign
+    assert [r["messages"][0]["content"] for r in rows] == ["Do good."]  # what is unsafe in one set isn't benign
     assert counts["dropped_long"] == 1 and counts["unsafe"] == 0
     first, again = (_run_room(tmp_path / str(n), Settings(split=ALL, limit=1), *sources)[0] for n in (1, 2))
     assert len(first) == 2 and first == again
 
 
 def test_topics_are_left_out_by_name(tmp_path: Path) -> None:
-    rows = [
-        toys.dialogue(f"t{n}", f"Prompt {n}.", topic=topic)
-        for n, topic in enumerate(["kept", "gone", "kept"])
-    ]
+    rows = [toys.dialogue(f"t{n}", f"Prompt {n}.", topic=topic) for n, topic in enumerate(["kept", "gone", "kept"])]
     source = toys.given("benign", toys.rows_file(tmp_path / "topics.jsonl", rows))
     kept_rows, counts = _run_room(tmp_path, Settings(split=ALL, without=("gone",)), source)
     assert [r["messages"][0]["content"] for r in kept_rows] == ["Prompt 0.", "Prompt 2."]
@@ -158,11 +151,7 @@ def test_unsafe_prompts_get_a_drawn_refusal_where_some_are_given(tmp_path: Path)
 def test_a_refusal_fits_the_topic_of_its_prompt_or_is_a_stock_one(tmp_path: Path) -> None:
     refusals = [
         toys.dialogue(topic, "Anything", reply) | {"topic": topic, "meta": {"cut": topic == "stock"}}
-        for topic, reply in (
-            ("theft", "I won't help steal."),
-            ("fraud", "I won't help cheat."),
-            ("stock", "No."),
-        )
+        for topic, reply in (("theft", "I won't help steal."), ("fraud", "I won't help cheat."), ("stock", "No."))
     ]
     topics = ["theft", "fraud", "arson"] * 5
     unsafe = [{"id": f"u{n}", "topic": topic, "messages": [{"role": "user", "content": f"Request {n}."}]}

@@ -124,9 +124,7 @@ def test_microbatches_change_nothing(inputs: Inputs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)], ids=["full", "lora"])
-def test_stopped_and_resumed_is_bit_equal_to_unbroken(
-    inputs: Inputs, tmp_path: Path, lora: Lora | None
-) -> None:
+def test_stopped_and_resumed_is_bit_equal_to_unbroken(inputs: Inputs, tmp_path: Path, lora: Lora | None) -> None:
     settings = SETTINGS.model_copy(update={"epochs": 2, "save_every": 2, "lora": lora})
     whole = run_room(settings, inputs, tmp_path / "whole")
     with pytest.raises(toys.Interrupted):
@@ -135,9 +133,7 @@ def test_stopped_and_resumed_is_bit_equal_to_unbroken(
     assert toys.files_of(run_room(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
 
 
-def test_equal_replies_to_a_prompt_share_their_tokens_and_their_score(
-    checkpoints: Path, tmp_path: Path
-) -> None:
+def test_equal_replies_to_a_prompt_share_their_tokens_and_their_score(checkpoints: Path, tmp_path: Path) -> None:
     """Two raters of one conversation differ; the score that both are held against is one."""
     rows = [toys.dialogue(f"d{n}", f"Question {n % 3}?", "Well.", rating=n % 5) for n in range(9)]
     inputs = inputs_of(checkpoints, tmp_path / "data", rows)
@@ -153,8 +149,7 @@ def test_equal_replies_to_a_prompt_share_their_tokens_and_their_score(
 def test_replies_to_one_prompt_stand_in_one_step() -> None:
     template = Template(toys.tokenizer(), toys.tokenizer().template)
     rows = [
-        Dialogue(f"d{n}", (user(f"Question {n % 3}?"), assistant(f"Reply {n}.")), meta={"rating": 1})
-        for n in range(9)
+        Dialogue(f"d{n}", (user(f"Question {n % 3}?"), assistant(f"Reply {n}.")), meta={"rating": 1}) for n in range(9)
     ]
     groups = encode(template, rows, 256)
     assert [[d.id for d, _ in g.conversations] for g in groups] == [
@@ -162,9 +157,7 @@ def test_replies_to_one_prompt_stand_in_one_step() -> None:
         ["d1", "d4", "d7"],
         ["d2", "d5", "d8"],
     ]
-    assert groups[0].texts == ("Reply 0.", "Reply 3.", "Reply 6.") and groups[0].messages == (
-        user("Question 0?"),
-    )
+    assert groups[0].texts == ("Reply 0.", "Reply 3.", "Reply 6.") and groups[0].messages == (user("Question 0?"),)
     steps = order(groups, SETTINGS.model_copy(update={"batch": 4, "epochs": 2}), 3)
     assert [len(step) for step in steps] == [2, 1, 2, 1]
 
@@ -191,10 +184,7 @@ def test_the_split_and_the_limit_go_by_place_and_not_by_names(checkpoints: Path,
     ]
     settings = SETTINGS.model_copy(update={"limit": 15})
     sides = [
-        [
-            [int(d.id[1:]) for d in side]
-            for side in parts(settings, inputs_of(checkpoints, tmp_path / name, rows))
-        ]
+        [[int(d.id[1:]) for d in side] for side in parts(settings, inputs_of(checkpoints, tmp_path / name, rows))]
         for name, rows in (("one", ROWS), ("two", renamed))
     ]
     assert sides[0] == sides[1] and sum(map(len, sides[0])) == 15
@@ -326,9 +316,7 @@ def votes_with(folder: Path, rows: list[dict[str, Any]]) -> Path:
 
 def test_attempts_that_people_rated_are_learnt_from(checkpoints: Path, tmp_path: Path) -> None:
     facts = {"plan": "ask", "models": ["a"], "rater": "r-1", "source": "human"}
-    rows = [
-        toys.dialogue(f"attempt-{n}", f"Attack {n}?", f"Reply {n}.", rating=n % 5) | facts for n in range(12)
-    ]
+    rows = [toys.dialogue(f"attempt-{n}", f"Attack {n}?", f"Reply {n}.", rating=n % 5) | facts for n in range(12)]
     source = toys.given("ratings", votes_with(tmp_path / "votes", rows), "comparisons")
     path = run_room(SETTINGS, Inputs([toys.policy(checkpoints / "policy"), source]), tmp_path / "out")
     counts = json.loads((path / "counts.json").read_text())

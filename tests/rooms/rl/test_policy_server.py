@@ -128,13 +128,7 @@ def test_a_reload_is_told_in_order_once_and_replies_are_ids_with_log_probabiliti
     completions = sampled(server)
     assert [len(replies) for replies in completions] == [2, 2]
     assert completions[0][0].ids == IDS and completions[0][0].logprobs == [-1.0, -2.0, -0.5, -3.0]
-    told = [
-        "/weight_info",
-        "/collective_rpc",
-        "/reset_prefix_cache",
-        "/update_weight_version",
-        "/weight_info",
-    ]
+    told = ["/weight_info", "/collective_rpc", "/reset_prefix_cache", "/update_weight_version", "/weight_info"]
     assert paths(server)[:5] == told
     bodies = [body for path, body in server.asked if path == "/v1/completions"]
     assert {(tuple(b["prompt"]), b["seed"], b["n"]) for b in bodies} == {((1, 2, 3), 11, 2), ((4, 5), 12, 2)}
@@ -150,16 +144,11 @@ def test_adapters_are_loaded_by_name_and_all_but_two_unloaded(server: VllmLike) 
         weights = Weights(f"00000{number}-x", f"/shared/{number}")
         policy_server.sample([[1, 2]], SAMPLING, 1, [1], weights)
     assert server.adapters == ["policy-000002-x", "policy-000003-x"]
-    assert (
-        "/v1/load_lora_adapter",
-        {"lora_name": "policy-000003-x", "lora_path": "/shared/3"},
-    ) in server.asked
+    assert ("/v1/load_lora_adapter", {"lora_name": "policy-000003-x", "lora_path": "/shared/3"}) in server.asked
 
 
 @pytest.mark.parametrize("takes", ["reload", "lora"])
-def test_a_server_that_lost_the_weights_gets_them_again_and_is_asked_again(
-    server: VllmLike, takes: Takes
-) -> None:
+def test_a_server_that_lost_the_weights_gets_them_again_and_is_asked_again(server: VllmLike, takes: Takes) -> None:
     server.loses, notes = 1, list[str]()
     assert [len(replies) for replies in sampled(server, takes, notes)] == [2, 2]
     assert paths(server).count("/collective_rpc" if takes == "reload" else "/v1/load_lora_adapter") == 2
@@ -170,9 +159,9 @@ def test_a_server_that_lost_the_weights_gets_them_again_and_is_asked_again(
 
 
 def test_weights_lost_behind_the_last_reply_are_noticed(server: VllmLike) -> None:
-    server.answers["/weight_info"] = [
-        (200, {"weight_version": v}) for v in ("old", NEW.version, "default")
-    ] + [(200, {"weight_version": NEW.version})]
+    server.answers["/weight_info"] = [(200, {"weight_version": v}) for v in ("old", NEW.version, "default")] + [
+        (200, {"weight_version": NEW.version})
+    ]
     notes: list[str] = []
     sampled(server, "reload", notes)
     assert len(notes) == 1 and paths(server).count("/v1/completions") == 4
@@ -204,9 +193,7 @@ def test_a_server_that_names_its_weights_otherwise_is_refused(server: VllmLike) 
         ({"finish_reason": "abort"}, r"gave up a reply \(abort\)"),
     ],
 )
-def test_replies_that_cannot_be_the_models_are_refused(
-    server: VllmLike, spoilt: dict[str, Any], words: str
-) -> None:
+def test_replies_that_cannot_be_the_models_are_refused(server: VllmLike, spoilt: dict[str, Any], words: str) -> None:
     server.spoilt = spoilt
     with pytest.raises(CharterError, match=words):
         sampled(server)

@@ -6,15 +6,7 @@ import statistics
 import pytest
 import torch
 
-from charter.rooms.rl.ppo import (
-    adapt,
-    advantages,
-    explained_variance,
-    policy_loss,
-    rewards,
-    value_loss,
-    whiten,
-)
+from charter.rooms.rl.ppo import adapt, advantages, explained_variance, policy_loss, rewards, value_loss, whiten
 from charter.rooms.rl.prompts import label
 from charter.rooms.rl.reward import Scale
 
@@ -46,9 +38,9 @@ def test_with_lambda_and_gamma_one_returns_are_the_sums_to_come() -> None:
 
 def test_whitening() -> None:
     whitened = whiten(torch.tensor([1.0, 2.0, 3.0, 6.0]))
-    assert whitened.mean().item() == pytest.approx(
-        0, abs=1e-6
-    ) and whitened.square().mean().item() == pytest.approx(1, rel=1e-5)
+    assert whitened.mean().item() == pytest.approx(0, abs=1e-6) and whitened.square().mean().item() == pytest.approx(
+        1, rel=1e-5
+    )
     assert whiten(torch.full((3,), 2.0)).tolist() == [0, 0, 0]
 
 
@@ -57,9 +49,7 @@ def test_ratio_one_gives_the_plain_gradient_and_clips_nothing() -> None:
     new = old.clone().requires_grad_()
     objective = policy_loss(new, old, advantage, 0.2)
     objective.loss.backward()
-    assert (
-        objective.loss.item() == pytest.approx(-1.0) and objective.clipped == 0 and objective.approx_kl == 0
-    )
+    assert objective.loss.item() == pytest.approx(-1.0) and objective.clipped == 0 and objective.approx_kl == 0
     assert new.grad is not None and new.grad.tolist() == pytest.approx([-1.5, 0.5])
 
 
@@ -90,9 +80,7 @@ def test_the_adaptive_coefficient_steers_towards_the_target_within_bounds() -> N
     assert adapt(0.1, 2.2, 2.0, 1000, 50) == pytest.approx(0.1 * (1 + 0.1 * 50 / 1000))
     assert adapt(0.1, 9.0, 2.0, 1000, 50) == pytest.approx(0.1 * (1 + 0.2 * 50 / 1000))
     assert adapt(0.1, 0.0, 2.0, 1000, 50) == pytest.approx(0.1 * (1 - 0.2 * 50 / 1000))
-    assert adapt(0.1, 0.0, 2.0, 10, 640) == pytest.approx(0.08), (
-        "a short horizon turns no penalty into a reward"
-    )
+    assert adapt(0.1, 0.0, 2.0, 10, 640) == pytest.approx(0.08), "a short horizon turns no penalty into a reward"
 
 
 def test_scores_are_scaled_by_all_so_far() -> None:

@@ -180,9 +180,7 @@ def test_without_a_critic_and_with_held_out_prompts_a_server_does_alike(
 def test_a_server_that_keeps_stale_weights_is_caught(
     loopback: Loopback, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        Engine, "renew", lambda engine, weights: None
-    )  # it says that it has them, and has not
+    monkeypatch.setattr(Engine, "renew", lambda engine, weights: None)  # it says that it has them, and has not
     with pytest.raises(CharterError, match=r"disagree by .* nats a token .* other weights than it got"):
         run_room(settings_of(loopback.url), inputs, tmp_path / "out")
     assert [row["step"] for row in read_log(tmp_path / "out/files")] == [0], "the start's are right"
@@ -307,9 +305,7 @@ def test_weights_that_the_server_may_not_read_are_refused_by_their_place(
 ) -> None:
     outside = tmp_path_factory.mktemp("elsewhere")
     settings = settings_of(loopback.url, folder=str(outside))
-    with pytest.raises(
-        CharterError, match=r"answered 403: .*new weights must be below .*and be started with"
-    ):
+    with pytest.raises(CharterError, match=r"answered 403: .*new weights must be below .*and be started with"):
         run_room(settings, inputs, tmp_path / "out")
 
 
@@ -328,9 +324,7 @@ def test_weights_that_cannot_be_written_are_told_in_one_line(
 ) -> None:
     (tmp_path / "file").touch()
     settings = settings_of(loopback.url, folder=str(tmp_path / "file/weights"))
-    with pytest.raises(
-        CharterError, match=r"^the policy's weights can't be written to .*make room there, or"
-    ):
+    with pytest.raises(CharterError, match=r"^the policy's weights can't be written to .*make room there, or"):
         run_room(settings, inputs, tmp_path / "out")
 
 

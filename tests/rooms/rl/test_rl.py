@@ -46,8 +46,7 @@ CLIP = SETTINGS.clip
 def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
     sets = {
         name: toys.rows_file(
-            tmp_path / f"{name}.jsonl",
-            [dialogue(f"{name}{n}", f"Ask {name} {n}?", "Unused.") for n in range(3)],
+            tmp_path / f"{name}.jsonl", [dialogue(f"{name}{n}", f"Ask {name} {n}?", "Unused.") for n in range(3)]
         )
         for name in ("red", "look")
     }
@@ -75,9 +74,7 @@ def test_the_model_keeps_how_it_is_sampled_and_learns_from_its_whole_distributio
     save_policy(model, tokenizer, tmp_path / "start")
     sharp = Inputs([toys.policy(tmp_path / "start"), *(i for i in inputs if i.role != "policy")])
     settings = SETTINGS.model_copy(update={"steps": 1})
-    first, second = (
-        run_room(settings, sources, tmp_path / n) for n, sources in (("a", inputs), ("b", sharp))
-    )
+    first, second = (run_room(settings, sources, tmp_path / n) for n, sources in (("a", inputs), ("b", sharp)))
     assert model.generation.items() <= read_generation(second).items()
     drawn = [[row["reward"] for row in read_log(path)] for path in (first, second)]
     assert drawn[0] == drawn[1], "rollouts are drawn as before"
@@ -128,9 +125,7 @@ def start_logprobs(checkpoints: Path, episodes: list[Episode]) -> torch.Tensor:
     return torch.cat(logprobs)
 
 
-def test_the_product_is_a_checkpoint_with_a_line_a_round(
-    inputs: Inputs, checkpoints: Path, tmp_path: Path
-) -> None:
+def test_the_product_is_a_checkpoint_with_a_line_a_round(inputs: Inputs, checkpoints: Path, tmp_path: Path) -> None:
     out = toys.workspace(tmp_path / "out")
     room.run(SETTINGS, inputs, out)
     model, tokenizer = load_policy(out.path)
@@ -166,9 +161,7 @@ def test_at_step_zero_the_ratio_is_one_and_kl_zero(inputs: Inputs, tmp_path: Pat
     assert abs(second["kl"]) > 1e-3, "a step moves the policy away from its start"
 
 
-def test_sampling_and_training_agree_or_the_run_is_refused(
-    inputs: Inputs, checkpoints: Path, tmp_path: Path
-) -> None:
+def test_sampling_and_training_agree_or_the_run_is_refused(inputs: Inputs, checkpoints: Path, tmp_path: Path) -> None:
     policy, _, _, episodes = first_round(SETTINGS, inputs, tmp_path / "w")
     old = torch.tensor([p for r in all_replies(episodes) for p in r.log_probs])
     assert torch.allclose(old, start_logprobs(checkpoints, episodes), atol=1e-4)
@@ -179,9 +172,7 @@ def test_sampling_and_training_agree_or_the_run_is_refused(
         policy.check_ratio_one(episodes)
 
 
-def test_in_bfloat16_the_first_ratio_is_one_although_sampling_rounds_otherwise(
-    inputs: Inputs, tmp_path: Path
-) -> None:
+def test_in_bfloat16_the_first_ratio_is_one_although_sampling_rounds_otherwise(inputs: Inputs, tmp_path: Path) -> None:
     first = first_round(SETTINGS, inputs, tmp_path / "w", "bfloat16")
     policy, critic, _, episodes = first
     plain = all_replies(first_round(SETTINGS, inputs, tmp_path / "x").episodes)
@@ -205,9 +196,7 @@ def test_in_bfloat16_the_first_ratio_is_one_although_sampling_rounds_otherwise(
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)], ids=["full", "lora"])
-def test_the_reference_stays_the_start(
-    inputs: Inputs, checkpoints: Path, tmp_path: Path, lora: Lora | None
-) -> None:
+def test_the_reference_stays_the_start(inputs: Inputs, checkpoints: Path, tmp_path: Path, lora: Lora | None) -> None:
     first = first_round(SETTINGS.model_copy(update={"lora": lora}), inputs, tmp_path / "w")
     policy, critic, _, episodes = first
     assert (policy.reference is None) == (lora is not None)
@@ -219,9 +208,7 @@ def test_the_reference_stays_the_start(
     targets = first.targets([0.0] * 8)
     assert torch.allclose(targets.reference, expected, atol=1e-4)
     figures, _ = accumulate(policy, weighing(critic, 0.0), targets, range(4), CLIP)
-    assert abs(figures["approx_kl"]) > 1e-3, (
-        "with the adapters on, or its own weights, the policy is another one"
-    )
+    assert abs(figures["approx_kl"]) > 1e-3, "with the adapters on, or its own weights, the policy is another one"
 
 
 def test_frozen_layers_are_computed_once_for_policy_and_reference(
@@ -303,9 +290,7 @@ def test_values_while_sampling_are_those_of_training(inputs: Inputs, tmp_path: P
     for reply in all_replies(episodes):
         row = torch.tensor(episodes[0].prompt_ids + reply.ids)
         with torch.no_grad():
-            expected = critic.head(trunk_model.hidden(row, documents([len(row)])))[
-                len(episodes[0].prompt_ids) - 1 : -1
-            ]
+            expected = critic.head(trunk_model.hidden(row, documents([len(row)])))[len(episodes[0].prompt_ids) - 1 : -1]
         assert reply.values == pytest.approx(expected.tolist(), abs=1e-3)
 
 
@@ -332,9 +317,7 @@ def test_a_critic_of_its_own_learns_and_is_not_saved_with_the_policy(inputs: Inp
     assert read_log(path)[1]["explained_variance"] != 0
 
 
-def test_scores_are_the_reward_models_and_a_cut_reply_pays(
-    inputs: Inputs, checkpoints: Path, tmp_path: Path
-) -> None:
+def test_scores_are_the_reward_models_and_a_cut_reply_pays(inputs: Inputs, checkpoints: Path, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"rollout": ROLLOUT.model_copy(update={"missing_end": 0.75})})
     episodes = first_round(settings, inputs, tmp_path / "w").episodes
     reward, grader = (PreferenceModel.open(checkpoints / name) for name in ("reward", "grader"))
@@ -350,9 +333,7 @@ def test_scores_are_the_reward_models_and_a_cut_reply_pays(
             assert plain.of([replace(e, replies=[r])]) == pytest.approx([r.score - penalty])
             # of scores s - 4, s - 2, s: mean s - 2, spread 1.633
             kept = {"scales": [Scale(2, r.score - 3, 2.0).state()]}
-            earned = Reward(settings.reward, settings.rollout.missing_end, 1, kept).of(
-                [replace(e, replies=[r])]
-            )
+            earned = Reward(settings.reward, settings.rollout.missing_end, 1, kept).of([replace(e, replies=[r])])
             assert earned == pytest.approx([2 / math.sqrt(8 / 3) - penalty])
     assert cut
 
@@ -403,9 +384,7 @@ def test_a_minibatch_takes_the_targets_of_its_own_episodes(inputs: Inputs, tmp_p
 
 
 def test_the_adaptive_coefficient_follows_the_logged_kl(inputs: Inputs, tmp_path: Path) -> None:
-    settings = SETTINGS.model_copy(
-        update={"steps": 3, "kl": Kl(coefficient=0.1, adaptive_target=0.5, horizon=40.0)}
-    )
+    settings = SETTINGS.model_copy(update={"steps": 3, "kl": Kl(coefficient=0.1, adaptive_target=0.5, horizon=40.0)})
     log = read_log(run_room(settings, inputs, tmp_path / "out"))
     assert log[0]["kl_coefficient"] == 0.1
     assert log[1]["kl_coefficient"] == pytest.approx(0.1 * (1 - 0.2 * 8 / 40))
@@ -431,13 +410,7 @@ def test_training_ends_early_on_kl_and_stays_ended_after_a_resume(inputs: Inputs
 
 
 RESUMED = SETTINGS.model_copy(
-    update={
-        "steps": 3,
-        "epochs": 2,
-        "minibatches": 2,
-        "save_every": 1,
-        "kl": Kl(adaptive_target=0.5, horizon=40.0),
-    }
+    update={"steps": 3, "epochs": 2, "minibatches": 2, "save_every": 1, "kl": Kl(adaptive_target=0.5, horizon=40.0)}
 )
 
 
@@ -485,9 +458,7 @@ def test_a_prompt_over_the_context_is_named_before_anything_is_sampled(
 ) -> None:
     monkeypatch.setattr(Sampler, "sample", None)
     long = toys.rows_file(tmp_path / "long.jsonl", [dialogue("long", "Ask this once more. " * 400)])
-    with pytest.raises(
-        CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"
-    ):
+    with pytest.raises(CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"):
         run_room(SETTINGS, Inputs([*inputs, toys.given("prompts", long)]), tmp_path / "out")
 
 

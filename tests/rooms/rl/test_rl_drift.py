@@ -74,8 +74,7 @@ def start(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def inputs(start: Path, checkpoints: Path, tmp_path: Path) -> Inputs:
     files = {
         role: toys.rows_file(
-            tmp_path / f"{role}.jsonl",
-            [dialogue(f"{role}{n}", question) for n, question in enumerate(questions)],
+            tmp_path / f"{role}.jsonl", [dialogue(f"{role}{n}", question) for n, question in enumerate(questions)]
         )
         for role, questions in (("prompts", QUESTIONS[:4]), ("harmless", QUESTIONS[4:]))
     }

@@ -41,8 +41,7 @@ SETTINGS = Settings(
 def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
     files = {
         role: toys.rows_file(
-            tmp_path / f"{role}.jsonl",
-            [dialogue(f"{role}{n}", f"Ask {role} {n}?", "Unused.") for n in range(3)],
+            tmp_path / f"{role}.jsonl", [dialogue(f"{role}{n}", f"Ask {role} {n}?", "Unused.") for n in range(3)]
         )
         for role in ("prompts", "harmless", "heldout_prompts", "heldout_harmless")
     }
@@ -81,9 +80,7 @@ def run_room(settings: Settings, inputs: Inputs, folder: Path, progress: Any = N
     return toys.files_of(out.path)
 
 
-def plant(
-    monkeypatch: pytest.MonkeyPatch, height: Callable[[int], float], refused_after: int | None = None
-) -> None:
+def plant(monkeypatch: pytest.MonkeyPatch, height: Callable[[int], float], refused_after: int | None = None) -> None:
     """A held-out model whose scores follow the round alone. After a round all replies may be refusals."""
     real, rounds = Sampler.sample, []
 
@@ -135,9 +132,7 @@ def test_patience_ends_training_and_the_best_comes_out(
     log = read_log(out.path)
     assert [row["step"] for row in log] == [0, 1, 2, 3] and "loss" not in log[-1]
     metrics = {m.name: m.value for m in out.metrics}
-    assert (
-        metrics["kept_round"] == 1 and metrics["stopped_on_patience"] == 1 and metrics["stopped_on_kl"] == 0
-    )
+    assert metrics["kept_round"] == 1 and metrics["stopped_on_patience"] == 1 and metrics["stopped_on_kl"] == 0
 
 
 def test_bounds_count_before_reward(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,9 +224,7 @@ MODES: dict[str, dict[str, Any]] = {
 HELDOUT = ("best", "least of two, rules, prices")
 
 
-@pytest.mark.parametrize(
-    ("mode", "heldout"), [*((mode, False) for mode in MODES), *((mode, True) for mode in HELDOUT)]
-)
+@pytest.mark.parametrize(("mode", "heldout"), [*((mode, False) for mode in MODES), *((mode, True) for mode in HELDOUT)])
 def test_killed_and_resumed_is_bit_equal_to_unbroken(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, heldout: bool
 ) -> None:
@@ -239,10 +232,7 @@ def test_killed_and_resumed_is_bit_equal_to_unbroken(
     chosen = inputs if heldout else plain(inputs)
     whole = run_room(settings, chosen, tmp_path / "whole")
     real = room.update
-    for deadly in (
-        5,
-        1,
-    ):  # the update of round 4, whose check has just been made; then the first after a resume
+    for deadly in (5, 1):  # the update of round 4, whose check has just been made; then the first after a resume
         calls: list[int] = []
 
         def dying(*words: Any, calls: list[int] = calls, deadly: int = deadly) -> float:

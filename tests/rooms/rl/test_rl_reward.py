@@ -31,9 +31,7 @@ def prompt(source: str = "red", p_refuse: float | None = None) -> Prompt:
     return Prompt(Dialogue("a", (user("Ask?"),)), source, p_refuse)
 
 
-def reply(
-    *scores: float, refused: bool = False, stop: str = "end", text: str = "Yes.", tokens: int = 1
-) -> Reply:
+def reply(*scores: float, refused: bool = False, stop: str = "end", text: str = "Yes.", tokens: int = 1) -> Reply:
     episode_reply = Reply([1] * tokens, text, stop, [], [], refused=refused)
     episode_reply.scores = dict(enumerate(scores))
     return episode_reply
@@ -162,9 +160,7 @@ def test_labels_come_from_the_role_and_rows_count_before_it(inputs: Inputs, tmp_
             read_round_prompts(bad)
 
 
-def test_a_run_logs_each_model_and_follows_its_prices(
-    inputs: Inputs, checkpoints: Path, tmp_path: Path
-) -> None:
+def test_a_run_logs_each_model_and_follows_its_prices(inputs: Inputs, checkpoints: Path, tmp_path: Path) -> None:
     chosen = Rewards(
         join="min",
         sources={"look": (1,)},
@@ -244,9 +240,7 @@ def filled(reward: int = 1, **more: int) -> Filled:
         ({"keep": {"round": "best"}}, filled(heldout_reward=1, heldout_harmless=1), "give these too"),
     ],
 )
-def test_settings_and_roles_that_contradict_each_other(
-    settings: dict[str, Any], roles: Filled, words: str
-) -> None:
+def test_settings_and_roles_that_contradict_each_other(settings: dict[str, Any], roles: Filled, words: str) -> None:
     assert words in check(Settings.model_validate(settings), roles)
 
 

@@ -26,11 +26,7 @@ from charter.rooms.rl.settings import Kl, Rewards, Rollout, Settings, Value
 from toys import dialogue
 
 OTHERS = Settings(
-    steps=2,
-    lr=1e-3,
-    baseline="others",
-    rollout=Rollout(prompts=3, replies=3, max_tokens=6),
-    microbatch_tokens=128,
+    steps=2, lr=1e-3, baseline="others", rollout=Rollout(prompts=3, replies=3, max_tokens=6), microbatch_tokens=128
 )
 
 

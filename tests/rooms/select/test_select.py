@@ -224,9 +224,7 @@ def test_each_filter_drops_what_it_must(
     world.rows("prompts", [dialogue("p", "Help me.")] if role == "prompts" else prompts())
     if role == "harmless":
         world.rows("harmless", [dialogue("h", "What is this?")])
-    policy = Cut(
-        lambda messages, k: (text if messages[-1]["content"] != "Help me with thing 0." else good, good)[k]
-    )
+    policy = Cut(lambda messages, k: (text if messages[-1]["content"] != "Help me with thing 0." else good, good)[k])
     policy.stop = "end"
     world.models([letters], policy=policy)
     if not text:
@@ -264,9 +262,7 @@ def critique_artifact(folder: Path) -> Path:
     toys.rows_file(
         folder / "dialogues.jsonl",
         [
-            dialogue(
-                f"{name}-r{n}", questions[name], text, source="revision:k", learn_from=1, meta={"round": n}
-            )
+            dialogue(f"{name}-r{n}", questions[name], text, source="revision:k", learn_from=1, meta={"round": n})
             for name, n, text in rows
         ],
     )
@@ -363,9 +359,7 @@ def test_a_prompt_in_both_roles_is_refused(world: World) -> None:
     world.rows("prompts", prompts())
     world.rows("harmless", [dialogue("h", "Help me with thing 0.")])
     world.models(policy=scripted("z."))
-    with pytest.raises(
-        CharterError, match="prompt p0 of prompts and prompt h of harmless are one and the same"
-    ):
+    with pytest.raises(CharterError, match="prompt p0 of prompts and prompt h of harmless are one and the same"):
         world.run(Settings(k=1))
 
 
@@ -380,9 +374,7 @@ def test_a_prompt_in_both_roles_is_refused(world: World) -> None:
         ([dialogue("c", "Help me with thing 0.", "No.")], "the candidates have no drafts"),
     ],
 )
-def test_candidates_that_can_not_be_used_are_named(
-    world: World, rows: list[dict[str, Any]], words: str
-) -> None:
+def test_candidates_that_can_not_be_used_are_named(world: World, rows: list[dict[str, Any]], words: str) -> None:
     world.rows("prompts", prompts())
     world.rows("candidates", rows)
     world.models([letters])
@@ -422,12 +414,7 @@ def test_every_metric_has_its_source_and_stands_in_the_page(world: World) -> Non
         for origin in ("sample_", "start_", "candidate_"):
             name = name.removeprefix(origin)
         assert f"`{name}`" in page, name
-    assert kept.keys() == {
-        "selected_share",
-        "selected_share_prompts",
-        "selected_share_harmless",
-        "selected_gain",
-    }
+    assert kept.keys() == {"selected_share", "selected_share_prompts", "selected_share_harmless", "selected_gain"}
     assert kept["selected_share"].value == 2 / 3, "p1 has no reply above its draft's three letters"
 
 
@@ -472,9 +459,7 @@ def run_room(settings: Settings, inputs: Inputs, out: Workspace) -> Path:
     return out.path
 
 
-def test_real_models_take_what_their_scores_put_first(
-    real: Inputs, tmp_path: Path, checkpoints: Path
-) -> None:
+def test_real_models_take_what_their_scores_put_first(real: Inputs, tmp_path: Path, checkpoints: Path) -> None:
     path = run_room(REAL, real, toys.workspace(tmp_path / "out"))
     rows = samples(path, "replies")
     harmless = [r for r in rows if r["asked"] == "harmless"]
@@ -497,9 +482,7 @@ def test_replies_are_the_same_in_chunks_of_any_size(real: Inputs, tmp_path: Path
 
 def test_a_sample_is_the_same_however_many_are_drawn(real: Inputs, tmp_path: Path) -> None:
     four = samples(run_room(REAL, real, toys.workspace(tmp_path / "four")), "replies")
-    two = samples(
-        run_room(REAL.model_copy(update={"k": 2}), real, toys.workspace(tmp_path / "two")), "replies"
-    )
+    two = samples(run_room(REAL.model_copy(update={"k": 2}), real, toys.workspace(tmp_path / "two")), "replies")
     drawn = {(r["id"], r["name"]): r["reply"] for r in four}
     assert all(drawn[r["id"], r["name"]] == r["reply"] for r in two) and len(two) < len(four)
 
@@ -514,7 +497,5 @@ def test_stopped_and_resumed_is_equal(real: Inputs, tmp_path: Path) -> None:
 
 
 def test_prompts_are_drawn_as_critique_draws_them(real: Inputs, tmp_path: Path) -> None:
-    rows = samples(
-        run_room(REAL.model_copy(update={"limit": 2}), real, toys.workspace(tmp_path / "o")), "selected"
-    )
+    rows = samples(run_room(REAL.model_copy(update={"limit": 2}), real, toys.workspace(tmp_path / "o")), "selected")
     assert Counter(row["asked"] for row in rows) == {"prompts": 2, "harmless": 2}

@@ -35,21 +35,13 @@ def filled(*roles: str) -> dict[str, list[Given]]:
             ("policy", "harmless", "graders"),
             "above_fixed applies to the role prompts",
         ),
-        (
-            Settings(filters=Filters(refusal="require")),
-            ("policy", "harmless"),
-            "refusal applies to the role prompts",
-        ),
+        (Settings(filters=Filters(refusal="require")), ("policy", "harmless"), "refusal applies to the role prompts"),
         (
             Settings(filters=Filters(above_draft=True)),
             ("policy", "prompts", "graders"),
             "above_draft needs the role candidates",
         ),
-        (
-            Settings(filters=Filters(above_draft=True)),
-            ("policy", "prompts", "candidates"),
-            "above_draft needs scores",
-        ),
+        (Settings(filters=Filters(above_draft=True)), ("policy", "prompts", "candidates"), "above_draft needs scores"),
     ],
 )
 def test_contradictions_are_one_line(settings: Settings, roles: tuple[str, ...], words: str) -> None:
@@ -63,10 +55,7 @@ def test_contradictions_are_one_line(settings: Settings, roles: tuple[str, ...],
         (Settings(k=1, temperature=0), ("policy", "harmless")),
         (Settings(k=0), ("start", "harmless")),
         (Settings(k=0, filters=Filters(above_draft=True)), ("prompts", "candidates", "graders")),
-        (
-            Settings(weights=(1.0, 2.0), filters=Filters(above_fixed=True)),
-            ("policy", "prompts", "graders", "graders"),
-        ),
+        (Settings(weights=(1.0, 2.0), filters=Filters(above_fixed=True)), ("policy", "prompts", "graders", "graders")),
     ],
 )
 def test_what_goes_together_is_let_through(settings: Settings, roles: tuple[str, ...]) -> None:

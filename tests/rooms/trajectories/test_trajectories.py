@@ -74,14 +74,7 @@ def test_the_product_is_verified_by_playing_again(tmp_path: Path) -> None:
 
     out = toys.workspace(tmp_path / "w")
     run(SMALL, Inputs(), out)
-    facts = {
-        "kind": "dialogues",
-        "id": "x",
-        "status": "done",
-        "step": "s",
-        "room": "trajectories",
-        "recipe": "r",
-    }
+    facts = {"kind": "dialogues", "id": "x", "status": "done", "step": "s", "room": "trajectories", "recipe": "r"}
     manifest = Manifest.model_validate(
         facts | {"resolved": SMALL.model_dump(mode="json"), "metrics": [m.model_dump() for m in out.metrics]}
     )

@@ -93,9 +93,7 @@ def test_a_key_and_a_user_with_limits_of_their_own_are_stored_too(engine: Engine
     admissions.admit(caller, 1, 1, user="digest", share=0.9)
     admissions.admit(caller, 1, 1)
     allowances.close()
-    assert set(stored(engine)) == {
-        "org_1", "key_2", "org_1/digest", "org_1/background", "key_2/background",
-    }  # fmt: skip
+    assert set(stored(engine)) == {"org_1", "key_2", "org_1/digest", "org_1/background", "key_2/background"}
     again, allowances = start(engine, clock)
     with pytest.raises(TooMany, match="of this key"):
         again.admit(caller, 1, 1)

@@ -39,9 +39,7 @@ def test_others_write_while_a_large_batch_arrives_unseen(engine: Engine, caller:
 
     def meanwhile(_: float) -> None:
         # at once or not at all: whoever held the lock would be met here
-        others = create_engine(
-            engine.url, connect_args={"timeout": 0} if engine.dialect.name == "sqlite" else {}
-        )
+        others = create_engine(engine.url, connect_args={"timeout": 0} if engine.dialect.name == "sqlite" else {})
         with others.begin() as c:
             if engine.dialect.name == "sqlite":
                 c.exec_driver_sql("BEGIN IMMEDIATE")

@@ -66,16 +66,12 @@ def take(engine: Engine, n: int, under_way: set[tuple[str, int]] | None = None) 
         return batching.take(c, n, under_way or set())
 
 
-def finish(
-    engine: Engine, batch: str, number: int, state: str = "succeeded", result: str | None = MESSAGE
-) -> bool:
+def finish(engine: Engine, batch: str, number: int, state: str = "succeeded", result: str | None = MESSAGE) -> bool:
     with writing(engine) as c:
         return batching.finish(c, batch, number, state, result)
 
 
-def cancel(
-    engine: Engine, caller: Caller, batch: str, under_way: set[tuple[str, int]] | None = None
-) -> Batch:
+def cancel(engine: Engine, caller: Caller, batch: str, under_way: set[tuple[str, int]] | None = None) -> Batch:
     with writing(engine) as c:
         return batches.cancel_batch(c, caller.organisation, batch, under_way or set())
 
@@ -110,13 +106,7 @@ def test_a_batch_is_worked_through_and_ends(engine: Engine, caller: Caller) -> N
     assert finish(engine, id, 2, "expired", None)
     ended = get(engine, caller, id)
     assert ended.state == "ended" and ended.ended is not None and take(engine, 10) == []
-    assert ended.request_counts == {
-        "processing": 0,
-        "succeeded": 1,
-        "errored": 1,
-        "canceled": 0,
-        "expired": 1,
-    }
+    assert ended.request_counts == {"processing": 0, "succeeded": 1, "errored": 1, "canceled": 0, "expired": 1}
 
 
 def test_results_are_lines_that_anthropics_client_reads(engine: Engine, caller: Caller) -> None:
@@ -128,9 +118,7 @@ def test_results_are_lines_that_anthropics_client_reads(engine: Engine, caller: 
     finish(engine, id, 1, "errored", ERROR)
     finish(engine, id, 2, "expired", None)
     cancel(engine, caller, id)
-    read = [
-        types.MessageBatchIndividualResponse.model_validate_json(line) for line in lines(engine, caller, id)
-    ]
+    read = [types.MessageBatchIndividualResponse.model_validate_json(line) for line in lines(engine, caller, id)]
     assert [(r.custom_id, r.result.type) for r in read] == [
         ("r0", "succeeded"),
         ("r1", "errored"),
@@ -224,12 +212,7 @@ def test_pages_go_both_ways_newest_first(engine: Engine, caller: Caller) -> None
         assert page(limit=3, before=whole[5]) == (whole[2:5], True)
         assert page(limit=3, before=whole[3]) == (whole[:3], False)
         assert page(before=whole[0]) == ([], False) and page(after=whole[-1]) == ([], False)
-        for wrong in (
-            {"limit": 0},
-            {"limit": 1001},
-            {"before": whole[0], "after": whole[1]},
-            {"before": "x"},
-        ):
+        for wrong in ({"limit": 0}, {"limit": 1001}, {"before": whole[0], "after": whole[1]}, {"before": "x"}):
             with pytest.raises(Refusal):
                 page(**wrong)
 
@@ -249,9 +232,7 @@ def test_cancelling_ends_what_waits_and_lets_what_is_under_way_finish(engine: En
         cancel(engine, caller, id)
 
 
-def test_a_batch_of_which_nothing_is_under_way_ends_when_it_is_cancelled(
-    engine: Engine, caller: Caller
-) -> None:
+def test_a_batch_of_which_nothing_is_under_way_ends_when_it_is_cancelled(engine: Engine, caller: Caller) -> None:
     id = make(engine, caller)
     assert cancel(engine, caller, id).state == "ended"
     assert not finish(engine, id, 0)
@@ -314,9 +295,7 @@ def test_results_go_after_29_days_and_the_batch_stays(engine: Engine, caller: Ca
     assert len(lines(engine, caller, young)) == 3
 
 
-def test_work_is_shared_between_organisations_and_the_oldest_batch_comes_first(
-    engine: Engine, caller: Caller
-) -> None:
+def test_work_is_shared_between_organisations_and_the_oldest_batch_comes_first(engine: Engine, caller: Caller) -> None:
     first, second = make(engine, caller, 50), make(engine, caller, 50)
     other = caller_of(engine, "other")
     late = make(engine, other, 3)
@@ -374,9 +353,7 @@ def test_two_threads_finish_everything_once(engine: Engine, caller: Caller) -> N
         assert said == [0 if (id, number) in won[0] else 1 for number in range(20)]
 
 
-def test_the_last_two_requests_finished_at_the_same_time_end_the_batch(
-    engine: Engine, caller: Caller
-) -> None:
+def test_the_last_two_requests_finished_at_the_same_time_end_the_batch(engine: Engine, caller: Caller) -> None:
     for _ in range(8):
         id, start = make(engine, caller, 2), threading.Barrier(2)
 

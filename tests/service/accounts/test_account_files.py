@@ -175,9 +175,7 @@ def test_a_deleted_file_loses_its_bytes_and_its_name(engine: Engine, blobs: Blob
 
 
 @pytest.mark.parametrize("written", [False, True])
-def test_what_a_kill_left_arriving_is_removed_by_the_next_start(
-    engine: Engine, blobs: Blobs, written: bool
-) -> None:
+def test_what_a_kill_left_arriving_is_removed_by_the_next_start(engine: Engine, blobs: Blobs, written: bool) -> None:
     owner = organisation(engine)
     left = begin(engine, owner)
     if written:
@@ -238,9 +236,7 @@ def test_forgetting_an_organisation_takes_its_files(engine: Engine) -> None:
         assert list_files(connection, other).files == [kept]
 
 
-def test_the_command_that_forgets_removes_the_bytes(
-    file_engine: Engine, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_that_forgets_removes_the_bytes(file_engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     blobs = blobs_of(file_engine)
     put(file_engine, organisation(file_engine), blobs)
     assert len(list(blobs.folder.iterdir())) == 1

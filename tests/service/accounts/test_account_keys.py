@@ -78,9 +78,7 @@ def test_nothing_in_the_database_opens_anything(tmp_path: Path) -> None:
         assert body not in file.read_bytes()
 
 
-@pytest.mark.parametrize(
-    "secret", ["", "sk-charter-", "sk-ant-x", "sk-charter-" + "é" * 43, "sk-charter-" + "A" * 43]
-)
+@pytest.mark.parametrize("secret", ["", "sk-charter-", "sk-ant-x", "sk-charter-" + "é" * 43, "sk-charter-" + "A" * 43])
 def test_unknown_and_malformed_secrets_read_alike(file_engine: Engine, secret: str) -> None:
     made = new_key(file_engine)[1]
     assert reason_of(file_engine, secret) == "unknown"
@@ -100,9 +98,7 @@ def test_an_id_and_a_secret_are_told_apart_where_one_is_given_for_the_other(engi
         keys.find_caller(c, secret)
 
 
-def test_keys_stop_when_they_are_revoked_out_of_date_or_their_organisation_is_disabled(
-    engine: Engine,
-) -> None:
+def test_keys_stop_when_they_are_revoked_out_of_date_or_their_organisation_is_disabled(engine: Engine) -> None:
     id, secret = new_key(engine)
     with writing(engine) as c:
         organisation = organisations.find_organisation(c, "acme")
@@ -153,9 +149,7 @@ def test_names_and_limits_are_checked(engine: Engine) -> None:
                 organisations.make_organisation(c, taken)
             assert refused.value.status == 409
         for change in (lambda: keys.rename(c, "key_x", "y"), lambda: keys.revoke(c, "key_x")):
-            with pytest.raises(
-                NotFound, match=r"no key key_x; expected its id, key_\.\.\., as charter keys list"
-            ):
+            with pytest.raises(NotFound, match=r"no key key_x; expected its id, key_\.\.\., as charter keys list"):
                 change()
     for wrong in (-1, 2**31):
         with pytest.raises(Refusal, match="concurrency must be a number"):
@@ -197,9 +191,7 @@ def test_callers_without_a_key_have_rows_to_refer_to_and_no_secret(engine: Engin
     assert reason_of(engine, "none") == "unknown"
 
 
-def test_a_keyring_asks_the_database_once_a_second(
-    file_engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_keyring_asks_the_database_once_a_second(file_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     id, secret = new_key(file_engine)
     clock, looked = Clock(), []
     ring, real = Keyring(file_engine, clock), keys.look_up
@@ -266,9 +258,7 @@ def test_a_remembered_key_ends_on_time(file_engine: Engine, monkeypatch: pytest.
         ring.find_caller(secret)
 
 
-def test_guesses_push_no_key_out_and_a_keyring_is_bounded(
-    file_engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_guesses_push_no_key_out_and_a_keyring_is_bounded(file_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "REMEMBERED", 3)
     secrets = [new_key(file_engine)[1] for _ in range(4)]
     ring = Keyring(file_engine, Clock())

@@ -12,9 +12,7 @@ from charter_service.accounts.keys import Caller, KeyLimits
 from charter_service.accounts.limits import Admission, Admissions, Limits, TooMany
 
 CALLER = Caller("key_1", "org_1", "ci")
-SMALL = Limits(
-    requests_per_minute=60, input_tokens_per_minute=6_000, output_tokens_per_minute=1_200, concurrency=3
-)
+SMALL = Limits(requests_per_minute=60, input_tokens_per_minute=6_000, output_tokens_per_minute=1_200, concurrency=3)
 MANY = SMALL.model_copy(update={"concurrency": 10_000})
 
 
@@ -95,18 +93,14 @@ def test_output_may_be_set_aside_instead() -> None:
         admissions.admit(CALLER, 1, 201)
     first.settle(10)
     admissions.admit(CALLER, 1, 1_190)
-    with pytest.raises(
-        TooMany, match="counts 1,201 output tokens, and this organisation may use 1,200"
-    ) as refused:
+    with pytest.raises(TooMany, match="counts 1,201 output tokens, and this organisation may use 1,200") as refused:
         admissions.admit(CALLER, 1, 1_201)
     assert refused.value.retry_after is None
 
 
 def test_a_request_over_the_whole_bucket_is_refused_at_once_with_numbers() -> None:
     admissions, _ = door()
-    with pytest.raises(
-        TooMany, match=r"6,001 input tokens, and this organisation may use 6,000 a minute"
-    ) as refused:
+    with pytest.raises(TooMany, match=r"6,001 input tokens, and this organisation may use 6,000 a minute") as refused:
         admissions.admit(CALLER, 6_001, 1)
     assert refused.value.retry_after is None and "\n" not in str(refused.value)
     assert refused.value.headers["x-should-retry"] == "false" and "retry-after" not in refused.value.headers
@@ -250,9 +244,7 @@ def test_headers_have_anthropics_names_and_rounding() -> None:
     assert reset.endswith("Z") and datetime.fromisoformat(reset).timestamp() == clock.now + 14
     assert headers["anthropic-ratelimit-tokens-reset"] == reset
     clock.now += 14
-    assert (
-        datetime.fromisoformat(admission.headers["anthropic-ratelimit-tokens-reset"]).timestamp() == clock.now
-    )
+    assert datetime.fromisoformat(admission.headers["anthropic-ratelimit-tokens-reset"]).timestamp() == clock.now
 
 
 def test_headers_have_openais_names() -> None:

@@ -14,15 +14,7 @@ from charter_service.accounts.organisations import make_organisation
 from charter_service.accounts.requests import RequestRow, Sought, add_requests, find_requests
 from charter_service.accounts.retention import Keep, sweep
 from charter_service.accounts.tables import FEEDBACK, REQUESTS, USAGE, USAGE_SUMS
-from charter_service.accounts.usage import (
-    Counts,
-    Meter,
-    Span,
-    all_usage,
-    by_day_and_model,
-    largest,
-    usage_rows,
-)
+from charter_service.accounts.usage import Counts, Meter, Span, all_usage, by_day_and_model, largest, usage_rows
 from charter_service.web.database import reading, writing
 
 DAY = 86_400.0
@@ -60,9 +52,7 @@ def test_a_request_is_stored_once_with_the_usage(engine: Engine) -> None:
     with writing(engine) as connection:
         add_requests(connection, [row(1), row(2)])
         add_requests(connection, [row(1, status=500), row(3)])
-        stored = connection.execute(
-            select(REQUESTS.c.id, REQUESTS.c.status).order_by(REQUESTS.c.number)
-        ).all()
+        stored = connection.execute(select(REQUESTS.c.id, REQUESTS.c.status).order_by(REQUESTS.c.number)).all()
     assert [tuple(one) for one in stored] == [("req_1", 200), ("req_2", 200), ("req_3", 200)]
 
 
@@ -80,10 +70,7 @@ def test_every_search_finds_exactly_its_rows_in_pages(
     for sought, matches in (
         ({}, lambda one: True),
         ({"organisation": "org_a"}, lambda one: one.organisation == "org_a"),
-        (
-            {"key": "key_1", "organisation": "org_b"},
-            lambda one: one.key == "key_1" and one.organisation == "org_b",
-        ),
+        ({"key": "key_1", "organisation": "org_b"}, lambda one: one.key == "key_1" and one.organisation == "org_b"),
         ({"status": 4}, lambda one: one.status == 429),
         ({"status": 429, "model": "m"}, lambda one: one.status == 429),
         ({"refused": True}, lambda one: one.refused),
@@ -172,8 +159,7 @@ def test_a_database_with_usage_is_summed_when_it_is_migrated(engine: Engine) -> 
     sweep(engine, Keep(usage_days=1), 9 * DAY + 1, rest=lambda _: None)
     with reading(engine) as connection:
         days = {
-            name: set(connection.execute(select(t.c.day)).scalars())
-            for name, t in (("u", USAGE), ("s", USAGE_SUMS))
+            name: set(connection.execute(select(t.c.day)).scalars()) for name, t in (("u", USAGE), ("s", USAGE_SUMS))
         }
     assert days["u"] == days["s"] == {"1970-01-10"}
 

@@ -46,10 +46,7 @@ def test_what_was_decided_stays(engine: Engine, table: str, change: str) -> None
     with pytest.raises(DBAPIError, match=f"{table} are only ever added to"), writing(engine) as c:
         c.execute(text(change.format(table)))
     with reading(engine) as c:
-        assert c.execute(text(f"SELECT number, at FROM {table} ORDER BY number")).all() == [
-            (1, 1.0),
-            (2, 1.0),
-        ]
+        assert c.execute(text(f"SELECT number, at FROM {table} ORDER BY number")).all() == [(1, 1.0), (2, 1.0)]
 
 
 def test_a_collection_is_no_database_of_accounts_nor_the_reverse(database: str) -> None:

@@ -71,9 +71,7 @@ def test_use_is_listed_of_one_key_or_one_organisation(engine: Engine, key: str) 
             ("acme", "ci", key),
             ("other", "their own", second),
         ]
-        assert (
-            usage_by_day(c, DAY, DAY, organisation=other) == usage_by_day(c, DAY, DAY, key=second) == rows[1:]
-        )
+        assert usage_by_day(c, DAY, DAY, organisation=other) == usage_by_day(c, DAY, DAY, key=second) == rows[1:]
 
 
 def test_many_threads_record_and_nothing_is_lost(engine: Engine, key: str) -> None:
@@ -94,9 +92,7 @@ def test_many_threads_record_and_nothing_is_lost(engine: Engine, key: str) -> No
     assert [counts for *_, counts in days(engine)] == [Counts(400, 0, 1200, 800, 400)] * 3
 
 
-def test_the_thread_writes_by_itself(
-    file_engine: Engine, file_key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_thread_writes_by_itself(file_engine: Engine, file_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "SECONDS", 0.01)
     written, real = threading.Event(), Meter._write
 

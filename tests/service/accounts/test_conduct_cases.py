@@ -40,15 +40,10 @@ DAY = 86_400.0
 
 def opened(engine: Engine, organisation: str, count: int = 1, kind="flag", **more) -> list[str]:
     with writing(engine) as c:
-        return [
-            open_case(c, NewCase(kind, organisation, f"req_{n}", "weapons", **more), NOW + n)
-            for n in range(count)
-        ]
+        return [open_case(c, NewCase(kind, organisation, f"req_{n}", "weapons", **more), NOW + n) for n in range(count)]
 
 
-def flagged(
-    engine: Engine, organisation: str, *requests: str, at: float = NOW, category="weapons"
-) -> list[str]:
+def flagged(engine: Engine, organisation: str, *requests: str, at: float = NOW, category="weapons") -> list[str]:
     """Requests with a decision and its case, and the standing that follows."""
     with writing(engine) as c:
         append(c, [entry(r, organisation, at, category=category, action="block") for r in requests])
@@ -158,9 +153,7 @@ def test_of_two_reviewers_at_once_one_decides(engine: Engine) -> None:
     org = joined(engine).organisation
     flags = flagged(engine, org, "req_1", "req_2")
     verdicts = ["upheld", "dismissed"] * 4
-    made = at_once(
-        [lambda v=v, n=n: settled(engine, flags[0], v, by=f"r{n}") for n, v in enumerate(verdicts)]
-    )
+    made = at_once([lambda v=v, n=n: settled(engine, flags[0], v, by=f"r{n}") for n, v in enumerate(verdicts)])
     taken = [m for m in made if isinstance(m, cases.Case)]
     assert len(taken) == 1 and all(isinstance(m, Stale) for m in made if m not in taken), made
     with reading(engine) as c:

@@ -99,10 +99,7 @@ def test_nothing_is_whole(engine: Engine) -> None:
         ("DELETE FROM decisions WHERE number = 4", 5),
         ("DELETE FROM decisions WHERE number = 1", 2),
         ("UPDATE decisions SET chain = '' WHERE number = 6", 6),
-        (
-            "UPDATE decisions SET request = (SELECT request FROM decisions WHERE number = 4) WHERE number = 2",
-            2,
-        ),
+        ("UPDATE decisions SET request = (SELECT request FROM decisions WHERE number = 4) WHERE number = 2", 2),
     ],
 )
 def test_what_was_touched_is_found(engine: Engine, harm: str, first: int) -> None:
@@ -219,9 +216,7 @@ def test_too_many_notes_are_written_by_whoever_notes(engine: Engine, monkeypatch
     assert counted(engine, DECISIONS) == 4
 
 
-def test_a_flush_waits_for_what_another_thread_is_writing(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_flush_waits_for_what_another_thread_is_writing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     log, under_way, go_on = Log(engine), threading.Event(), threading.Event()
     found: list[int] = []
 

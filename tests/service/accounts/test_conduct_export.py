@@ -41,9 +41,7 @@ def lived(engine: Engine, caller: Caller) -> dict[str, str]:
     org, kept = caller.organisation, {}
     talk = {"messages": [{"role": "user", "content": SECRET}], "reply": f"answer to {SECRET}"}
     blocks = {
-        "messages": [
-            {"role": "user", "content": [{"type": "text", "text": "in"}, {"type": "text", "text": "parts"}]}
-        ],
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "in"}, {"type": "text", "text": "parts"}]}],
         "reply": "done",
     }
     with writing(engine) as c:
@@ -53,9 +51,7 @@ def lived(engine: Engine, caller: Caller) -> dict[str, str]:
             entry("r_reply", org, NOW, side="reply", category="hate", user=mark, classifiers='{"probe":"1"}'),
             entry("r_blocks", org, NOW, side="reply", category="hate", classifiers='{"probe":"1"}'),
             entry("r_waits", org, NOW, side="reply", category="hate", user=mark, classifiers="{}"),
-            entry(
-                "r_fine", org, NOW, side="request", action="allow", category="", user=mark, classifiers="{}"
-            ),
+            entry("r_fine", org, NOW, side="request", action="allow", category="", user=mark, classifiers="{}"),
         ]
         append(c, rows)
         for request, category, content in (
@@ -80,19 +76,8 @@ def test_an_export_without_content_holds_no_words(engine: Engine, tmp_path: Path
     lived(engine, joined(engine))
     made = freeze_conduct(engine, tmp_path / "out")
     manifest = read_manifest(made.folder)
-    assert (
-        manifest.kind == "judgments"
-        and manifest.room == "accounts"
-        and not verify_files(made.folder, manifest)
-    )
-    assert made.counts == {
-        "cases": 4,
-        "flags": 3,
-        "flags_upheld": 2,
-        "thumbs_up": 1,
-        "thumbs_down": 1,
-        "judgments": 0,
-    }
+    assert manifest.kind == "judgments" and manifest.room == "accounts" and not verify_files(made.folder, manifest)
+    assert made.counts == {"cases": 4, "flags": 3, "flags_upheld": 2, "thumbs_up": 1, "thumbs_down": 1, "judgments": 0}
     assert made.left_out == {"cases that wait for people": 1, "words and contents": 4}
     precision, (low, high) = manifest.metric("flag_precision"), wilson(2, 3)
     assert precision is not None and (precision.value, precision.low, precision.high) == (2 / 3, low, high)
@@ -151,9 +136,7 @@ def batch(engine: Engine, caller: Caller, id: str, state: str) -> None:
         owner = {"organisation": caller.organisation, "key": caller.key}
         c.execute(BATCHES.insert().values(id=id, state=state, size=1, created=NOW, expires=NOW, **owner))
         c.execute(
-            BATCH_ITEMS.insert().values(
-                batch=id, number=0, custom_id="a", params=json.dumps(SECRET), state="waiting"
-            )
+            BATCH_ITEMS.insert().values(batch=id, number=0, custom_id="a", params=json.dumps(SECRET), state="waiting")
         )
 
 
@@ -167,16 +150,7 @@ def test_an_organisation_gets_all_that_is_its_own_and_nothing_else(engine: Engin
         with pytest.raises(NotFound):
             list(organisation_data(c, "org_none"))
     held = {name for name, _ in rows}
-    assert held == {
-        "organisations",
-        "keys",
-        "decisions",
-        "standings",
-        "cases",
-        "feedback",
-        "batches",
-        "batch_items",
-    }
+    assert held == {"organisations", "keys", "decisions", "standings", "cases", "feedback", "batches", "batch_items"}
     text = json.dumps(rows)
     assert SECRET in text and other.organisation not in text and other.key not in text
     assert not any("digest" in row for _, row in rows)

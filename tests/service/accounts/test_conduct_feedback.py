@@ -39,12 +39,7 @@ def test_a_thumb_is_kept_with_the_model_and_the_last_one_counts(engine: Engine, 
     assert give(engine, caller, "up", "quite good") == first
     with reading(engine) as c:
         (kept,) = thumbs_of(c, "req_1")
-    assert (kept["thumb"], kept["words"], kept["model"], kept["key"]) == (
-        "up",
-        "quite good",
-        "small",
-        caller.key,
-    )
+    assert (kept["thumb"], kept["words"], kept["model"], kept["key"]) == ("up", "quite good", "small", caller.key)
     assert counted(engine, CASES) == 0  # a thumb alone asks nobody
     other = replace(caller, key="key_other")
     assert give(engine, other, "down") != first
@@ -123,9 +118,7 @@ def test_what_cannot_be_feedback_is_refused(engine: Engine, caller: Caller, thum
     assert counted(engine, FEEDBACK) == counted(engine, CASES) == 0
 
 
-def test_a_flood_of_reports_ends_and_keeps_nothing_by_halves(
-    engine: Engine, caller: Caller, monkeypatch
-) -> None:
+def test_a_flood_of_reports_ends_and_keeps_nothing_by_halves(engine: Engine, caller: Caller, monkeypatch) -> None:
     monkeypatch.setattr(cases, "MOST_OPEN", 1)
     with writing(engine) as c:
         append(c, [entry("req_2", caller.organisation)])

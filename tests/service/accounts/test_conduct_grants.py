@@ -67,12 +67,7 @@ def test_a_release_lets_the_same_pass_once(conduct: Conduct, engine: Engine) -> 
     stopped(conduct, caller)
     before = conduct.standing(caller.organisation)
     made = conduct.release("req_1", " Ms \n Ear ", "a play")
-    assert (made.side, made.category, made.by, made.until) == (
-        "prompt",
-        MILD,
-        "Ms Ear",
-        made.created + 3 * DAY,
-    )
+    assert (made.side, made.category, made.by, made.until) == ("prompt", MILD, "Ms Ear", made.created + 3 * DAY)
     assert conduct.use_release(facts(caller, "req_2"), found(category=MILD))
     assert not conduct.use_release(facts(caller, "req_3"), found(category=MILD))
     assert told(engine, "req_1") == [("prompt", "block"), ("person", "release")]
@@ -95,9 +90,7 @@ def test_of_many_that_ask_in_one_instant_one_gets_it(conduct: Conduct, engine: E
     second = Conduct(engine, SHORT, POLICY, clock=conduct._clock)
     try:
         ask = [
-            lambda n=n: (conduct, second)[n % 2].use_release(
-                facts(caller, f"again_{n}"), found(category=MILD)
-            )
+            lambda n=n: (conduct, second)[n % 2].use_release(facts(caller, f"again_{n}"), found(category=MILD))
             for n in range(8)
         ]
         assert sorted(at_once(ask)) == [False] * 7 + [True]  # type: ignore[type-var]
@@ -131,9 +124,7 @@ def test_nothing_else_passes_by_it(conduct: Conduct, engine: Engine, clock: Cloc
     sound(engine)
 
 
-def test_a_reply_is_released_under_its_own_category_and_never_a_severe_one(
-    conduct: Conduct, engine: Engine
-) -> None:
+def test_a_reply_is_released_under_its_own_category_and_never_a_severe_one(conduct: Conduct, engine: Engine) -> None:
     caller = joined(engine)
     stopped(conduct, caller, side="reply")
     conduct.release("req_1", "Ms Ear", "a play")
@@ -158,12 +149,7 @@ def test_what_cannot_be_released_says_why(conduct: Conduct, engine: Engine) -> N
     with pytest.raises(Refusal, match=r"nothing of case_\w+ was blocked"):
         conduct.release(flag.id, "Ms Ear", "a play")
     stopped(conduct, caller)
-    for by, reason, hours in (
-        ("", "x", 1.0),
-        ("rule", "x", 1.0),
-        ("Ms Ear", " ", 1.0),
-        ("Ms Ear", "x", 721.0),
-    ):
+    for by, reason, hours in (("", "x", 1.0), ("rule", "x", 1.0), ("Ms Ear", " ", 1.0), ("Ms Ear", "x", 721.0)):
         with pytest.raises(CharterError):
             conduct.release("req_1", by, reason, hours)
     conduct.record(facts(caller, "req_two"), [found(category=MILD), found(category=OTHER)])
@@ -227,9 +213,7 @@ def test_what_cannot_be_exempted_says_why(conduct: Conduct, engine: Engine, cloc
         assert grants_of(c) == []
 
 
-def test_a_person_exempts_from_a_severe_category_by_name(
-    conduct: Conduct, engine: Engine, clock: Clock
-) -> None:
+def test_a_person_exempts_from_a_severe_category_by_name(conduct: Conduct, engine: Engine, clock: Clock) -> None:
     caller, other = joined(engine), joined(engine, "other")
     grant = conduct.exempt(caller.organisation, SEVERE, clock.now + 30 * DAY, "Ms Ear", "penetration testers")
     assert conduct.exempt_from(caller.organisation) == {SEVERE}
@@ -238,15 +222,11 @@ def test_a_person_exempts_from_a_severe_category_by_name(
     clock.days(31)
     assert not conduct.use_exemption(facts(caller), found(category=SEVERE))
     with reading(engine) as c:
-        assert [(one.by, one.reason, one.id) for one in grants_of(c)] == [
-            ("Ms Ear", "penetration testers", grant.id)
-        ]
+        assert [(one.by, one.reason, one.id) for one in grants_of(c)] == [("Ms Ear", "penetration testers", grant.id)]
         assert verify_grants(c) is None
 
 
-def test_a_category_that_became_severe_is_exempt_no_more(
-    engine: Engine, conduct: Conduct, clock: Clock
-) -> None:
+def test_a_category_that_became_severe_is_exempt_no_more(engine: Engine, conduct: Conduct, clock: Clock) -> None:
     caller = joined(engine)
     conduct.exempt(caller.organisation, MILD, clock.now + DAY, "Ms Ear", "x")
     stricter = POLICY.model_dump(mode="json")

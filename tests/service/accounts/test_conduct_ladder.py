@@ -10,16 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from charter.ground.moderation.policy import shipped_policy
-from charter_service.accounts.ladder import (
-    DAY,
-    LEVELS,
-    History,
-    Ladder,
-    Ruling,
-    UserSteps,
-    Violation,
-    next_standing,
-)
+from charter_service.accounts.ladder import DAY, LEVELS, History, Ladder, Ruling, UserSteps, Violation, next_standing
 
 # window 30 days, clean period 10 days; warned at 5, enhanced at 10, throttled at 20, suspended at 40
 LADDER = Ladder(window_days=30, clean_days=10)
@@ -184,12 +175,7 @@ def test_what_was_written_down_falls_by_clean_periods_alone() -> None:
         return next_standing(LADDER, made, day * DAY).level
 
     assert found(1) == "good", "what is found now"
-    assert [found(day, stood=stood) for day in (1, 10.9, 11, 21)] == [
-        "enhanced",
-        "enhanced",
-        "warned",
-        "good",
-    ]
+    assert [found(day, stood=stood) for day in (1, 10.9, 11, 21)] == ["enhanced", "enhanced", "warned", "good"]
     assert found(5, stood=stood, dismissed=True) == "good"
     assert next_standing(LADDER, History((), (), (), stood), 2 * DAY).lifts == 11 * DAY
 

@@ -66,13 +66,7 @@ def test_what_is_allowed_is_one_row_a_request(engine: Engine, make: Make) -> Non
     with reading(engine) as c:
         (kept,), (bare,) = decisions_of(c, "req_1"), decisions_of(c, "req_2")
     row = kept.entry
-    assert (row.side, row.action, row.category, row.score, row.threshold) == (
-        "request",
-        "allow",
-        "",
-        0.4,
-        0.5,
-    )
+    assert (row.side, row.action, row.category, row.score, row.threshold) == ("request", "allow", "", 0.4, 0.5)
     assert (row.model, row.sensitivity, row.classifiers) == ("small", "standard", '{"probe":"1"}')
     assert (row.unscreened, bare.entry.unscreened) == ("de", ""), "a language that isn't screened is kept"
     assert row.policy == f"charter-aup {shipped_policy().version} {shipped_policy().id[:16]}"
@@ -141,12 +135,7 @@ def test_an_account_goes_up_the_ladder_and_down(engine: Engine, make: Make, cloc
     assert conduct.standing(org) == conduct.standing("org_unknown") == Standing()
     assert sin(conduct, caller, "a") == Standing()
     warned = sin(conduct, caller, "b")
-    assert (warned.level, warned.sensitivity, warned.factor, warned.blocked) == (
-        "warned",
-        "standard",
-        1,
-        False,
-    )
+    assert (warned.level, warned.sensitivity, warned.factor, warned.blocked) == ("warned", "standard", 1, False)
     assert "warned" in warned.message and "weigh 2 within 30 days" in warned.message
     assert warned.appeal in warned.message
     enhanced = sin(conduct, caller, "c", "d")
@@ -183,9 +172,7 @@ def test_severity_of_the_policy_weighs(engine: Engine, make: Make) -> None:
     assert conduct.standing(caller.organisation).level == "warned"  # 2 of weight 4
     rule = joined(engine, "other")
     for n in range(99):
-        conduct.record(
-            RequestFacts(rule, f"r{n}", "small", ""), [found("flag", shipped_policy().high_risk[0].id)]
-        )
+        conduct.record(RequestFacts(rule, f"r{n}", "small", ""), [found("flag", shipped_policy().high_risk[0].id)])
     assert conduct.standing(rule.organisation) == Standing()
 
 

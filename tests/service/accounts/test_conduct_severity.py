@@ -29,9 +29,7 @@ def opened(engine: Engine, organisation: str, *severities: str, kind="flag") -> 
 
 def test_the_severest_come_first_and_of_these_the_oldest(engine: Engine) -> None:
     org = joined(engine).organisation
-    low, severe, none, high, medium, later = opened(
-        engine, org, "low", "severe", "", "high", "medium", "severe"
-    )
+    low, severe, none, high, medium, later = opened(engine, org, "low", "severe", "", "high", "medium", "severe")
     expected = [severe, later, high, none, medium, low]
     with reading(engine) as c:
         assert [case.id for case in queue(c).cases] == expected
@@ -84,10 +82,7 @@ def test_the_log_says_which_text_was_added(engine: Engine) -> None:
     rule = policy.high_risk[0]
     verdict = found("safety_prompt", rule.id)
     told = type(verdict)(
-        **{
-            **{name: getattr(verdict, name) for name in verdict.__slots__},
-            "safety_prompt": rule.disclosure,
-        }
+        **{**{name: getattr(verdict, name) for name in verdict.__slots__}, "safety_prompt": rule.disclosure}
     )
     conduct.record(RequestFacts(caller, "req_1", "small"), [told])
     conduct.close()

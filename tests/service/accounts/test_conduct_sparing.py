@@ -40,9 +40,7 @@ def hate(score: float) -> Verdict:
     return replace(found(category="hate"), score=score, threshold=0.9526567, classifiers=ENCODER)
 
 
-def sin(
-    conduct: Conduct, caller: Caller, *requests: str, user: str = "", verdict: Verdict | None = None
-) -> str:
+def sin(conduct: Conduct, caller: Caller, *requests: str, user: str = "", verdict: Verdict | None = None) -> str:
     for request in requests:
         conduct.record(RequestFacts(caller, request, "small", user), [verdict or found()])
     return conduct.standing(caller.organisation, user).level
@@ -104,9 +102,7 @@ def test_an_end_user_is_suspended_by_severe_repeated_clear_violations_alone(
 
 
 @pytest.mark.parametrize("at_start", [False, True])
-def test_a_rise_that_the_rule_no_longer_asks_for_is_withdrawn(
-    make: Make, engine: Engine, at_start: bool
-) -> None:
+def test_a_rise_that_the_rule_no_longer_asks_for_is_withdrawn(make: Make, engine: Engine, at_start: bool) -> None:
     conduct, caller = make(), joined(engine)
     assert sin(conduct, caller, *(f"r{n}" for n in range(12))) == "throttled"
     with reading(engine) as c:

@@ -72,9 +72,7 @@ def test_one_bad_user_is_suspended_alone(make: Make, engine: Engine) -> None:
         assert changes_of(c, org) == [] and queue(c, "standing").cases == ()
 
 
-def test_who_takes_another_name_in_each_request_climbs_as_the_organisation(
-    make: Make, engine: Engine
-) -> None:
+def test_who_takes_another_name_in_each_request_climbs_as_the_organisation(make: Make, engine: Engine) -> None:
     conduct, caller = make(), joined(engine)
     for n in range(8):
         sin(conduct, caller, digest_of(f"name {n}"), "r")
@@ -115,15 +113,11 @@ def test_a_users_own_requests_are_forgiven_the_errors_of_classifiers(make: Make,
         conduct.record(RequestFacts(caller, f"fine{n}", "small", ANN), [ALLOWED])
         conduct.record(RequestFacts(caller, f"other{n}", "small", BOB), [ALLOWED])
     conduct.log.flush()
-    assert (
-        sin(conduct, caller, ANN, "a", "b").level == "good"
-    )  # 2, less a quarter; half of 4 requests is more
+    assert sin(conduct, caller, ANN, "a", "b").level == "good"  # 2, less a quarter; half of 4 requests is more
     assert sin(conduct, caller, ANN, "c").level == "warned"
 
 
-def test_requests_that_say_nothing_or_come_in_one_lift_nobody(
-    make: Make, engine: Engine, clock: Clock
-) -> None:
+def test_requests_that_say_nothing_or_come_in_one_lift_nobody(make: Make, engine: Engine, clock: Clock) -> None:
     """Four requests of 256 blank prompts each, as one of 256 texts that a classifier read, forgive next to nothing."""
     rules = RULES.model_copy(update={"users": USERS.model_copy(update={"forgiven": 0.01})})
     conduct, caller = make(rules), joined(engine)

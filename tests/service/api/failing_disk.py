@@ -110,16 +110,11 @@ def missing(folder: Path, caller: Caller, done: Done) -> list[str]:
         if "batch" in done:
             mine = select(BATCH_ITEMS.c.state).where(BATCH_ITEMS.c.batch == done["batch"])
             states = c.execute(mine).scalars().all()
-            if len(states) != len(ITEMS) or get_batch(c, caller.organisation, done["batch"]).size != len(
-                ITEMS
-            ):
+            if len(states) != len(ITEMS) or get_batch(c, caller.organisation, done["batch"]).size != len(ITEMS):
                 found.append("batch")
             if "finished" in done and states.count("succeeded") != 3:
                 found.append("finished")
-        if (
-            "decision" in done
-            and not c.execute(select(DECISIONS).where(DECISIONS.c.request == "req_new")).all()
-        ):
+        if "decision" in done and not c.execute(select(DECISIONS).where(DECISIONS.c.request == "req_new")).all():
             found.append("decision")
         if "usage" in done and c.execute(select(USAGE.c.requests)).scalars().all() != [1]:
             found.append("usage")
@@ -155,10 +150,7 @@ def main() -> None:
     caller = prepared(folder / "base")
     print(
         json.dumps(
-            {
-                name: run(folder / "base", folder / "work", caller, name == "lasting")
-                for name in ("once", "lasting")
-            }
+            {name: run(folder / "base", folder / "work", caller, name == "lasting") for name in ("once", "lasting")}
         )
     )
 

@@ -72,11 +72,7 @@ class Said:
     waits: ClassVar[dict[str, float]] = {}
 
     def __init__(
-        self,
-        *pieces: str,
-        stop: Stop = "end",
-        stopped_by: str | None = None,
-        failing: Exception | None = None,
+        self, *pieces: str, stop: Stop = "end", stopped_by: str | None = None, failing: Exception | None = None
     ) -> None:
         self.pieces, self.stop, self.stopped_by, self.failing = list(pieces), stop, stopped_by, failing
         self.context = 1024
@@ -228,12 +224,7 @@ def running(app: Guard, service: Service) -> Iterator[str]:
     """Serves until the context is left; gives the address."""
     with listen("127.0.0.1", 0) as bound:
         settings = uvicorn.Config(
-            app,
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            lifespan="on",
-            timeout_graceful_shutdown=1,
+            app, access_log=False, log_level="warning", server_header=False, lifespan="on", timeout_graceful_shutdown=1
         )
         server = uvicorn.Server(settings)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([bound])), name="hall")

@@ -33,10 +33,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
         ("/v1/embedding", "there is no /v1/embedding here; /docs lists all addresses"),
         ("/nothere", "there is no /nothere here; /docs lists all addresses"),
     ],
-)  # fmt: skip
-def test_an_address_that_is_not_served_is_told_with_what_was_meant(
-    client: httpx2.Client, path: str, said: str
-) -> None:
+)
+def test_an_address_that_is_not_served_is_told_with_what_was_meant(client: httpx2.Client, path: str, said: str) -> None:
     answer = client.post(path, headers=VERSION, json={})
     assert answer.status_code == 404
     found = answer.json()
@@ -45,9 +43,7 @@ def test_an_address_that_is_not_served_is_told_with_what_was_meant(
     assert message.startswith(f"there is no {path} here; ") and said in message
 
 
-@pytest.mark.parametrize(
-    "path", ["/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/chat/completion"]
-)
+@pytest.mark.parametrize("path", ["/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/chat/completion"])
 def test_a_program_of_the_other_shape_is_answered_in_its_own(client: httpx2.Client, path: str) -> None:
     answer = client.post(path, headers={"authorization": "Bearer x"}, json={})
     assert answer.status_code == 404

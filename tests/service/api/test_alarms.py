@@ -27,9 +27,7 @@ BODY = {"model": MODEL, "max_tokens": 4, "messages": HELLO}
 
 def asked(hall: Hall, secret: str, path: str, body: Any = None) -> httpx.Response:
     given = {"x-api-key": secret, "anthropic-version": "2023-06-01"}
-    return httpx.request(
-        "GET" if body is None else "POST", hall.url + path, headers=given, json=body, timeout=60
-    )
+    return httpx.request("GET" if body is None else "POST", hall.url + path, headers=given, json=body, timeout=60)
 
 
 def figure(hall: Hall, name: str, **labels: str) -> float | None:
@@ -59,11 +57,7 @@ def test_a_step_over_a_quarter_of_a_second_is_counted(hall: Hall) -> None:
 
 
 def test_who_waits_for_an_engine_that_stands_still_is_seen(hall: Hall) -> None:
-    driver, held, begun = (
-        hall.service.registry.served[0].backend._driver,
-        threading.Event(),
-        threading.Event(),
-    )
+    driver, held, begun = (hall.service.registry.served[0].backend._driver, threading.Event(), threading.Event())
     driver.call(lambda engine: (begun.set(), held.wait()))
     assert begun.wait(60)
     secret = hall.key()
@@ -93,9 +87,7 @@ def test_who_waits_beside_the_event_loop_is_seen(hall: Hall, queue: str, threads
 
     async def fill() -> None:
         works = [asyncio.ensure_future(lane.do(f"org_{n}", lambda: held.wait() and None)) for n in range(6)]
-        await asyncio.to_thread(
-            until, lambda: (figure(hall, "charter_oldest_wait_seconds", queue=queue) or 0) > 0.2
-        )
+        await asyncio.to_thread(until, lambda: (figure(hall, "charter_oldest_wait_seconds", queue=queue) or 0) > 0.2)
         held.set()
         await asyncio.gather(*works)
 
@@ -152,11 +144,7 @@ def test_a_locked_database_is_a_reason(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "names",
-    [
-        ("content-length: 4", "transfer-encoding: chunked"),
-        ("Transfer-Encoding: chunked", "Content-Length: 0"),
-    ],
+    "names", [("content-length: 4", "transfer-encoding: chunked"), ("Transfer-Encoding: chunked", "Content-Length: 0")]
 )
 def test_a_body_that_ends_in_two_ways_is_refused(hall: Hall, names: tuple[str, str]) -> None:
     """A proxy that believes the length takes what follows for the next request of the connection, perhaps another's."""
@@ -183,12 +171,7 @@ def test_counting_has_a_limit_of_its_own(tmp_path: Path) -> None:
         ]
         found = [asked(hall, secret, *calls[n % 3]) for n in range(4)]
         assert [one.status_code for one in found] == [200] * 4
-        assert [one.headers["anthropic-ratelimit-requests-remaining"] for one in found] == [
-            "3",
-            "2",
-            "1",
-            "0",
-        ]
+        assert [one.headers["anthropic-ratelimit-requests-remaining"] for one in found] == ["3", "2", "1", "0"]
         assert {one.headers["anthropic-ratelimit-requests-limit"] for one in found} == {"4"}
         refused = asked(hall, secret, *calls[0])
         assert refused.status_code == 429 and int(refused.headers["retry-after"]) in range(1, 16)

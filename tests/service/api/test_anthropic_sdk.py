@@ -14,24 +14,15 @@ from lobby import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, unt
 from charter_service.api.errors import KINDS, ApiError
 from charter_service.web.refusal import Refusal
 
-anthropic = pytest.importorskip(
-    "anthropic", minversion="2", reason="anthropic's client of 2026 is not installed"
-)
+anthropic = pytest.importorskip("anthropic", minversion="2", reason="anthropic's client of 2026 is not installed")
 
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
 # its version of the API has no temperature any more; an earlier one has
-GREEDY: dict[str, Any] = {
-    "extra_body": {"temperature": 0},
-    "extra_headers": {"anthropic-version": "2023-06-01"},
-}
+GREEDY: dict[str, Any] = {"extra_body": {"temperature": 0}, "extra_headers": {"anthropic-version": "2023-06-01"}}
 LOOK: Any = {
     "name": "look",
     "description": "Looks at a place.",
-    "input_schema": {
-        "type": "object",
-        "properties": {"at": {"type": "string", "maxLength": 8}},
-        "required": ["at"],
-    },
+    "input_schema": {"type": "object", "properties": {"at": {"type": "string", "maxLength": 8}}, "required": ["at"]},
 }
 
 
@@ -123,9 +114,7 @@ def test_tools_and_their_results(hall: Hall) -> None:
     turns: Any = [*HELLO, message.to_param(), {"role": "user", "content": results}]
     again = ours.messages.create(**asked, messages=turns, tool_choice={"type": "auto"})
     assert again.stop_reason in ("end_turn", "max_tokens", "tool_use")
-    with ours.messages.stream(
-        **asked, messages=HELLO, tool_choice={"type": "tool", "name": "look"}
-    ) as stream:
+    with ours.messages.stream(**asked, messages=HELLO, tool_choice={"type": "tool", "name": "look"}) as stream:
         told = "".join(e.partial_json for e in stream if e.type == "input_json")
         final = stream.get_final_message()
     assert told
@@ -147,9 +136,7 @@ def test_models(hall: Hall) -> None:
     assert (one.id, one.display_name, one.lifecycle) == (MODEL, "Toy 2", "active")
     assert (one.max_input_tokens, one.max_tokens) == (1024, 1024)
     able = one.capabilities
-    assert (
-        able.batch.supported and able.structured_outputs.supported and able.thinking.types.disabled.supported
-    )
+    assert able.batch.supported and able.structured_outputs.supported and able.thinking.types.disabled.supported
     assert not (able.image_input.supported or able.thinking.supported or able.effort.high.supported)
     known = set(type(able).model_fields)
     assert known == set(one.to_dict()["capabilities"]), "each capability that the client knows is told"
@@ -203,15 +190,11 @@ def test_the_version_of_the_client_has_no_sampling_settings(hall: Hall) -> None:
 def test_headers_that_ask_for_what_is_not_offered(hall: Hall) -> None:
     asked: dict[str, Any] = {"model": MODEL, "max_tokens": 3, "messages": HELLO}
     ours = client(hall)
-    with pytest.raises(
-        anthropic.BadRequestError, match="anthropic-beta: `files-api-2023-01-01` names nothing"
-    ):
+    with pytest.raises(anthropic.BadRequestError, match="anthropic-beta: `files-api-2023-01-01` names nothing"):
         ours.beta.messages.create(**asked, betas=["token-counting-2024-11-01", "files-api-2023-01-01"])
     with pytest.raises(anthropic.BadRequestError, match="anthropic-workspace-id: there are no workspaces"):
         ours.messages.create(**asked, workspace_id="wrkspc_1")
-    with pytest.raises(
-        anthropic.BadRequestError, match="anthropic-user-profile-id: there are no user profiles"
-    ):
+    with pytest.raises(anthropic.BadRequestError, match="anthropic-user-profile-id: there are no user profiles"):
         ours.messages.count_tokens(model=MODEL, messages=HELLO, user_profile_id="uprof_1")
     with pytest.raises(anthropic.BadRequestError, match="anthropic-workspace-id"):
         ours.models.list(workspace_id="wrkspc_1")

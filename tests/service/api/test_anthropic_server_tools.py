@@ -8,18 +8,7 @@ from typing import Any
 
 import pytest
 from lobby import MODEL, Hall
-from tool_bench import (
-    ASKED,
-    CALCULATOR,
-    DOCUMENTS,
-    SCOPES,
-    SQL,
-    WEB,
-    InTurn,
-    call,
-    open_tool_hall,
-    tool_settings,
-)
+from tool_bench import ASKED, CALCULATOR, DOCUMENTS, SCOPES, SQL, WEB, InTurn, call, open_tool_hall, tool_settings
 
 from web_double import searx_answer, send, web_server
 

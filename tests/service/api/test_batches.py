@@ -67,9 +67,7 @@ def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
 
 def test_a_batch_from_its_beginning_to_its_end(hall: Hall) -> None:
     desk = Desk(hall)
-    made = desk.create(
-        item("a"), item("b", system="Be brief."), item("c", max_tokens=0), item("d", stream=True)
-    )
+    made = desk.create(item("a"), item("b", system="Be brief."), item("c", max_tokens=0), item("d", stream=True))
     assert made["id"].startswith("msgbatch_")
     assert made["type"] == "message_batch"
     assert made["processing_status"] in ("in_progress", "ended")
@@ -105,14 +103,8 @@ def test_a_batch_is_metered(tmp_path: Path) -> None:
     [
         ({"requests": []}, "requests: "),
         ({}, "requests: Field required"),
-        (
-            {"requests": [{"custom_id": "a b", "params": {}}]},
-            "requests.0.custom_id: String should match pattern",
-        ),
-        (
-            {"requests": [{"custom_id": "a", "params": []}]},
-            "requests.0.params: Input should be a valid dictionary",
-        ),
+        ({"requests": [{"custom_id": "a b", "params": {}}]}, "requests.0.custom_id: String should match pattern"),
+        ({"requests": [{"custom_id": "a", "params": []}]}, "requests.0.params: Input should be a valid dictionary"),
         ({"requests": [item("a"), item("a")]}, "requests.1.custom_id: "),
         ({"requests": [item("a")], "colour": 1}, "colour: Extra inputs are not permitted"),
     ],

@@ -34,9 +34,7 @@ class PanicException(BaseException):
     """What libraries in Rust raise."""
 
 
-def send(
-    hall: Hall, secret: str, key: str | None, *ids: str, method: str = "POST", path: str = ""
-) -> httpx.Response:
+def send(hall: Hall, secret: str, key: str | None, *ids: str, method: str = "POST", path: str = "") -> httpx.Response:
     given = {"x-api-key": secret, "anthropic-version": "2023-06-01"}
     if key is not None:
         given["Idempotency-Key"] = key
@@ -52,9 +50,7 @@ def test_the_same_key_makes_one_batch_even_over_a_restart(tmp_path: Path) -> Non
         again = send(hall, colleague, "k-1", "a", "b")
         assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
         assert again.json()["id"] == first.json()["id"]
-        assert send(hall, other, "k-1", "a", "b").json()["id"] != first.json()["id"], (
-            "a key is its organisation's"
-        )
+        assert send(hall, other, "k-1", "a", "b").json()["id"] != first.json()["id"], "a key is its organisation's"
         assert send(hall, secret, "k-2", "a", "b").json()["id"] != first.json()["id"]
         assert len({send(hall, secret, None, "a").json()["id"] for _ in range(2)}) == 2
         wrong = send(hall, secret, "k-1", "a", "c")
@@ -101,9 +97,7 @@ def test_two_at_once_make_one_batch(tmp_path: Path) -> None:
     with open_hall(tmp_path, said=Said("One")) as hall:
         secret = hall.key()
         with ThreadPoolExecutor(8) as pool:
-            found = list(
-                pool.map(lambda _: send(hall, secret, "k", *(f"r{n}" for n in range(1500))), range(8))
-            )
+            found = list(pool.map(lambda _: send(hall, secret, "k", *(f"r{n}" for n in range(1500))), range(8)))
         made = [one for one in found if one.status_code == 200]
         assert made and {one.status_code for one in found} <= {200, 409}
         assert len({one.json()["id"] for one in made}) == 1 and len(hall.rows(BATCHES)) == 1
@@ -156,8 +150,7 @@ def test_the_python_client_sends_the_key(tmp_path: Path) -> None:
         client = anthropic.Anthropic(base_url=hall.url, api_key=hall.key())
         requests: Any = [{"custom_id": "a", "params": ASKED}]
         made = [
-            client.messages.batches.create(requests=requests, extra_headers={"Idempotency-Key": "k"})
-            for _ in range(2)
+            client.messages.batches.create(requests=requests, extra_headers={"Idempotency-Key": "k"}) for _ in range(2)
         ]
     assert made[0].id == made[1].id
 

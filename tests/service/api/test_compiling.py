@@ -93,12 +93,7 @@ def test_a_form_that_takes_long_stalls_no_other(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(local, "compile_form", slow)
 
     def send(url: str, key: str, title: str, found: list[int]) -> None:
-        schema = {
-            "type": "object",
-            "title": title,
-            "properties": {"a": {"type": "boolean"}},
-            "required": ["a"],
-        }
+        schema = {"type": "object", "title": title, "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
         body = {
             "model": MODEL,
             "max_tokens": 100,

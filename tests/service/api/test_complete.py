@@ -111,9 +111,7 @@ def test_a_stop_sequence_ends_the_text_and_is_told(hall: Hall, key: str) -> None
 
 
 def test_a_turn_that_the_model_ends_is_stopped_by_the_built_in_sequence(hall: Hall, key: str) -> None:
-    sampled = [
-        post(hall, key, temperature=1, max_tokens_to_sample=400, top_k=-1, top_p=-1).json() for _ in range(4)
-    ]
+    sampled = [post(hall, key, temperature=1, max_tokens_to_sample=400, top_k=-1, top_p=-1).json() for _ in range(4)]
     ended = [one for one in sampled if one["stop_reason"] == "stop_sequence"]
     assert ended, "no sample of 400 tokens ended; the toy's end token is likelier than that"
     assert all(one["stop"] == HUMAN and HUMAN not in one["completion"] for one in ended)
@@ -133,9 +131,7 @@ def test_a_turn_that_the_model_ends_is_stopped_by_the_built_in_sequence(hall: Ha
         ),
     ],
 )
-def test_a_prompt_out_of_order_is_refused_in_the_words_of_the_api(
-    hall: Hall, key: str, prompt: str, said: str
-) -> None:
+def test_a_prompt_out_of_order_is_refused_in_the_words_of_the_api(hall: Hall, key: str, prompt: str, said: str) -> None:
     answer = post(hall, key, prompt=prompt)
     assert error_of(answer) == f"400 invalid_request_error: {said}"
 
@@ -154,9 +150,7 @@ def test_a_prompt_out_of_order_is_refused_in_the_words_of_the_api(
         ({"prompt": PROMPT.replace("bees", "bees " * 2000)}, "prompt is too long: "),
     ],
 )
-def test_a_body_that_is_wrong_is_refused_by_its_place(
-    hall: Hall, key: str, body: dict[str, Any], said: str
-) -> None:
+def test_a_body_that_is_wrong_is_refused_by_its_place(hall: Hall, key: str, body: dict[str, Any], said: str) -> None:
     assert error_of(post(hall, key, **body)).startswith(f"400 invalid_request_error: {said}")
 
 

@@ -118,9 +118,7 @@ def test_the_client_of_june_runs_unmodified(hall: Hall) -> None:
     assert [stop for _, stop in found["pieces"]] == [None] * (len(found["pieces"]) - 1) + ["max_tokens"]
     assert found["later"][0] == text == "".join(found["later"][1])
     (first, lost, unknown) = found["errors"]
-    assert first[:2] == ["BadRequestError", 400] and first[2].startswith(
-        'prompt must start with "\n\nHuman:" turn'
-    )
+    assert first[:2] == ["BadRequestError", 400] and first[2].startswith('prompt must start with "\n\nHuman:" turn')
     assert lost[:2] == ["NotFoundError", 404] and unknown[:2] == ["AuthenticationError", 401]
     assert found["limited"][:2] == ["RateLimitError", 429] and found["again"] == text
 

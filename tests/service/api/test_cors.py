@@ -62,9 +62,7 @@ def test_a_page_has_to_say_that_it_calls_directly(hall: Hall) -> None:
     assert answer.status_code == 401
     error = answer.json()["error"]
     assert error["type"] == "authentication_error"
-    assert error["message"].startswith(
-        "CORS requests must set 'anthropic-dangerous-direct-browser-access' header"
-    )
+    assert error["message"].startswith("CORS requests must set 'anthropic-dangerous-direct-browser-access' header")
     assert opened(answer)["access-control-allow-origin"] == PAGE
     openai = {"authorization": f"Bearer {hall.key()}", "origin": PAGE}
     assert httpx2.get(f"{hall.url}/v1/models", headers=openai).status_code == 200
@@ -81,9 +79,7 @@ def test_no_other_origin_is_answered(hall: Hall, origin: str) -> None:
     assert not opened(call(hall, origin=origin, **DIRECT))
 
 
-@pytest.mark.parametrize(
-    "path", ["/admin", "/admin/keys", "/", "/docs", "/report", "/metrics", "/openapi.json"]
-)
+@pytest.mark.parametrize("path", ["/admin", "/admin/keys", "/", "/docs", "/report", "/metrics", "/openapi.json"])
 def test_no_page_of_this_server_is_opened(hall: Hall, path: str) -> None:
     assert not opened(call(hall, "GET", path, origin=PAGE, **DIRECT))
     asked = httpx2.options(hall.url + path, headers={"origin": PAGE, **ASKED})
@@ -116,10 +112,6 @@ def test_what_is_no_origin_is_refused(origin: str) -> None:
 
 
 def test_origins_need_keys() -> None:
-    facts = {
-        "models": [{"id": "a", "source": "b"}],
-        "cors": [PAGE, "http://[::1]:8080"],
-        "authenticate": False,
-    }
+    facts = {"models": [{"id": "a", "source": "b"}], "cors": [PAGE, "http://[::1]:8080"], "authenticate": False}
     with pytest.raises(CharterError, match="cors needs keys"):
         validate(Config, facts, "a file")

@@ -31,10 +31,7 @@ REPLY = f'It "{WORDS}" and does "nothing of the kind that anybody wrote".'
 def pdf(*pages: str) -> bytes:
     """A PDF with a line of text a page."""
     kids = " ".join(f"{3 + 2 * n} 0 R" for n in range(len(pages)))
-    objects = [
-        "<</Type/Catalog/Pages 2 0 R>>",
-        f"<</Type/Pages/Count {len(pages)}/Kids[{kids}]>>",
-    ]
+    objects = ["<</Type/Catalog/Pages 2 0 R>>", f"<</Type/Pages/Count {len(pages)}/Kids[{kids}]>>"]
     font = "<</Font<</F<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>"
     for number, text in enumerate(pages):
         show = f"BT /F 12 Tf 50 700 Td ({text}) Tj ET"
@@ -269,10 +266,7 @@ CITED = [
     (lambda desk: encoded(pdf("Cranes", TEXT), "application/pdf"), "page_location"),
     (lambda desk: desk.upload(pdf("Cranes", TEXT), "a.pdf"), "page_location"),
     (
-        lambda desk: {
-            "type": "content",
-            "content": [{"type": "text", "text": "One"}, {"type": "text", "text": TEXT}],
-        },
+        lambda desk: {"type": "content", "content": [{"type": "text", "text": "One"}, {"type": "text", "text": TEXT}]},
         "content_block_location",
     ),
 ]
@@ -295,9 +289,7 @@ def test_a_verbatim_quote_is_cited_streamed_or_not(hall: Hall, number: int) -> N
     assert citation["file_id"] == source.get("file_id")
     assert WORDS in citation["cited_text"]
     if kind == "char_location":
-        assert (
-            TEXT[citation["start_char_index"] : citation["end_char_index"]] == citation["cited_text"] == WORDS
-        )
+        assert TEXT[citation["start_char_index"] : citation["end_char_index"]] == citation["cited_text"] == WORDS
     elif kind == "page_location":
         assert (citation["start_page_number"], citation["end_page_number"]) == (2, 3)
     else:
@@ -387,15 +379,9 @@ def test_the_next_question_finds_the_document_in_the_cache(tmp_path: Path) -> No
     with open_hall(tmp_path, checkpoints={"policy": long}) as hall:
         desk = Desk(hall)
         source = desk.upload("\n".join(f"{n}. {TEXT}" for n in range(100)).encode())
-        first = body(
-            block(source, True) | {"cache_control": {"type": "ephemeral"}}, temperature=0, max_tokens=4
-        )
+        first = body(block(source, True) | {"cache_control": {"type": "ephemeral"}}, temperature=0, max_tokens=4)
         assert desk.ask(**first).status_code == 200
-        turns = [
-            *first["messages"],
-            {"role": "assistant", "content": "Yes"},
-            {"role": "user", "content": "Go on"},
-        ]
+        turns = [*first["messages"], {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "Go on"}]
         usage = desk.ask(**first | {"messages": turns}).json()["usage"]
         total = usage["input_tokens"] + usage["cache_read_input_tokens"]
         assert usage["cache_read_input_tokens"] >= 0.95 * total, usage

@@ -17,18 +17,11 @@ def test_the_document_is_whole(tmp_path: Path) -> None:
         found = httpx.get(f"{hall.url}/openapi.json").json()
     shown = {(method.upper(), path) for path, methods in found["paths"].items() for method in methods}
     assert {(route.method, re.sub(r":path}", "}", route.path)) for route in ROUTES} <= shown
-    named = {
-        ref.rpartition("/")[2]
-        for ref in re.findall(r'"\$ref": "#/components/schemas/[^"]*', json.dumps(found))
-    }
+    named = {ref.rpartition("/")[2] for ref in re.findall(r'"\$ref": "#/components/schemas/[^"]*', json.dumps(found))}
     assert named
     assert named <= found["components"]["schemas"].keys()
     batch = found["paths"]["/v1/messages/batches/{batch}"]["get"]
     assert "batch" in {part["name"] for part in batch["parameters"]}
     body = found["paths"]["/v1/messages"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body == {"$ref": "#/components/schemas/MessagesBody"}
-    assert set(found["components"]["schemas"]["MessagesBody"]["required"]) == {
-        "model",
-        "messages",
-        "max_tokens",
-    }
+    assert set(found["components"]["schemas"]["MessagesBody"]["required"]) == {"model", "messages", "max_tokens"}

@@ -16,15 +16,11 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="faults are put in by preloading a library, as Linux does"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="faults are put in by preloading a library, as Linux does")
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler to make the library with")
 def test_each_write_and_sync_may_fail(tmp_path: Path) -> None:
     library = tmp_path / "failing.so"
-    subprocess.run(
-        ["cc", "-shared", "-fPIC", "-O1", "-o", library, HERE / "failing_disk.c", "-ldl"], check=True
-    )
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, HERE / "failing_disk.c", "-ldl"], check=True)
     program = [sys.executable, HERE / "failing_disk.py", tmp_path]
     given = {**os.environ, "LD_PRELOAD": str(library)}
     done = subprocess.run(program, env=given, capture_output=True, text=True, timeout=550)

@@ -23,9 +23,7 @@ get, post = partial(httpx.get, verify=CONTEXT), partial(httpx.post, verify=CONTE
 @pytest.fixture(scope="module")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
     config = configuration(policy={"state": "on", "keep_content": True})
-    with open_hall(
-        tmp_path_factory.mktemp("hall"), config, watching(WORD), said=Said("Hello", " there")
-    ) as found:
+    with open_hall(tmp_path_factory.mktemp("hall"), config, watching(WORD), said=Said("Hello", " there")) as found:
         yield found
 
 
@@ -75,9 +73,7 @@ def test_thumbs_and_reports(hall: Hall) -> None:
     assert up == {"type": "feedback", "id": up["id"], "request_id": id, "thumb": "up", "reported": False}
     before = len(hall.rows(CASES))
     content = {"messages": [{"role": "user", "content": "hello"}], "reply": "Hello there"}
-    down = ada.post(
-        "/v1/feedback", request_id=id, thumb="down", words="It is rude.", category="hate", content=content
-    )
+    down = ada.post("/v1/feedback", request_id=id, thumb="down", words="It is rude.", category="hate", content=content)
     assert down.json() == {**up, "thumb": "down", "reported": True}
     (case,) = hall.rows(CASES)[before:]
     assert (case.kind, case.request, case.category, case.words) == ("report", id, "hate", "It is rude.")
@@ -199,9 +195,6 @@ def test_a_dismissed_appeal_changes_nothing_and_one_end_user_fills_no_queue(hall
     assert ada.post("/v1/appeals", request_id=stop(99, "zoe"), words="Why?").status_code == 200
     first = answers[0].json()
     hall.service.conduct.settle(first["id"], "dismissed", "Ms Ear", "")
-    assert {one["state"] for one in ada.get("/v1/appeals?user_id=eve").json()["data"]} == {
-        "open",
-        "dismissed",
-    }
+    assert {one["state"] for one in ada.get("/v1/appeals?user_id=eve").json()["data"]} == {"open", "dismissed"}
     (flag,) = [r for r in hall.rows(CASES) if r.request == first["request_id"] and r.kind == "flag"]
     assert flag.verdict is None

@@ -50,9 +50,7 @@ class Desk:
     def ask(self, *sources: dict[str, Any], **more: Any) -> httpx.Response:
         blocks = [{"type": "document", "source": source} for source in sources]
         turn = {"role": "user", "content": [*blocks, {"type": "text", "text": "What does it say?"}]}
-        return self.send(
-            "POST", "/v1/messages", json={"model": MODEL, "max_tokens": 5, "messages": [turn]} | more
-        )
+        return self.send("POST", "/v1/messages", json={"model": MODEL, "max_tokens": 5, "messages": [turn]} | more)
 
 
 def file_source(id: str) -> dict[str, Any]:
@@ -86,9 +84,7 @@ def hall(tmp_path_factory: pytest.TempPathFactory, said: Said) -> Iterator[Hall]
 def test_a_file_from_its_upload_to_its_end(hall: Hall, said: Said) -> None:
     desk = Desk(hall, "life")
     beta = {"anthropic-beta": "files-api-2025-04-14"}
-    file = desk.send(
-        "POST", f"{PATH}?beta=true", files={"file": ("a b.txt", TEXT, "text/plain")}, headers=beta
-    ).json()
+    file = desk.send("POST", f"{PATH}?beta=true", files={"file": ("a b.txt", TEXT, "text/plain")}, headers=beta).json()
     assert {**file, "id": "", "created_at": ""} == {
         "id": "",
         "type": "file",
@@ -120,9 +116,7 @@ def test_another_organisation_gets_404_as_for_no_file(hall: Hall) -> None:
     id = desk.stored()["id"]
     unknown = "file_" + "0" * 32
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/content")):
-        said = [
-            problem(other.send(method, f"{PATH}/{one}{path}"), 404).replace(one, "") for one in (id, unknown)
-        ]
+        said = [problem(other.send(method, f"{PATH}/{one}{path}"), 404).replace(one, "") for one in (id, unknown)]
         assert said[0] == said[1]
     assert "there is no file" in problem(other.ask(file_source(id)), 404)
     assert other.send("GET").json()["data"] == []
@@ -195,19 +189,14 @@ def test_wrong_questions_for_a_list(hall: Hall, query: str, words: str) -> None:
 )
 def test_names_are_cleaned(hall: Hall, name: str, kept: str) -> None:
     desk = Desk(hall, "names")
-    body = (
-        b'--b\r\ncontent-disposition: form-data; name="file"; filename="%s"\r\n\r\nx\r\n--b--\r\n'
-        % name.encode()
-    )
+    body = b'--b\r\ncontent-disposition: form-data; name="file"; filename="%s"\r\n\r\nx\r\n--b--\r\n' % name.encode()
     answer = desk.send("POST", content=body, headers={"content-type": "multipart/form-data; boundary=b"})
     assert answer.json()["filename"] == kept
     assert answer.json()["mime_type"] == "application/octet-stream"
     desk.send("DELETE", f"{PATH}/{answer.json()['id']}")
 
 
-@pytest.mark.parametrize(
-    "mime", ["text/html\r\nx-a: b", "x" * 200, "<b>/x", "text/plain; charset=latin-1", ""]
-)
+@pytest.mark.parametrize("mime", ["text/html\r\nx-a: b", "x" * 200, "<b>/x", "text/plain; charset=latin-1", ""])
 def test_media_types_are_names(hall: Hall, mime: str) -> None:
     desk = Desk(hall, "names")
     body = b'--b\r\ncontent-type: %s\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--b--\r\n'
@@ -236,15 +225,9 @@ END = b"--b--\r\n"
         (PART.replace(b"hello", b"") + END, "the file is empty"),
         (PART.replace(b"\r\n\r\n", b"\r\n" + b"x: y\r\n" * 50 + b"\r\n") + END, "maximum header count"),
         (PART.replace(b"a.txt", b"a" * 10_000) + END, "maximum header size"),
+        (b'--b\r\ncontent-disposition: form-data; name="expires_in_seconds"\r\n\r\n10\r\n' + PART + END, "from 3,600"),
         (
-            b'--b\r\ncontent-disposition: form-data; name="expires_in_seconds"\r\n\r\n10\r\n' + PART + END,
-            "from 3,600",
-        ),
-        (
-            b'--b\r\ncontent-disposition: form-data; name="expires_in_seconds"\r\n\r\n'
-            + b"9" * 200
-            + b"\r\n"
-            + END,
+            b'--b\r\ncontent-disposition: form-data; name="expires_in_seconds"\r\n\r\n' + b"9" * 200 + b"\r\n" + END,
             "at most 100 characters",
         ),
     ],
@@ -468,15 +451,11 @@ def test_equal_files_are_two_blobs(hall: Hall) -> None:
     assert other.ask(file_source(second)).status_code == 200
 
 
-def test_a_suspended_organisation_uploads_and_reads_nothing(
-    hall: Hall, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_suspended_organisation_uploads_and_reads_nothing(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(hall, "bad")
     id = desk.stored()["id"]
     standing = hall.service.conduct.standing(hall.organisations["bad"])
-    blocked = type(
-        "Blocked", (), {"blocked": True, "message": "suspended", "level": "suspended", "factor": 0.0}
-    )()
+    blocked = type("Blocked", (), {"blocked": True, "message": "suspended", "level": "suspended", "factor": 0.0})()
     assert not standing.blocked
 
     async def find(call: Any) -> Any:

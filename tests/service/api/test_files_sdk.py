@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 from lobby import MODEL, Hall, Said, open_hall
 
-anthropic = pytest.importorskip(
-    "anthropic", minversion="2", reason="anthropic's client of 2026 is not installed"
-)
+anthropic = pytest.importorskip("anthropic", minversion="2", reason="anthropic's client of 2026 is not installed")
 
 TEXT = "The heron stands in the shallow water and waits."
 REPLY = 'It "stands in the shallow water", they say.'
@@ -44,12 +42,7 @@ def request_about(id: str) -> dict[str, Any]:
 def test_a_file_is_uploaded_cited_listed_and_deleted(client: Any, tmp_path: Path) -> None:
     (tmp_path / "birds.txt").write_text(TEXT)
     file = client.beta.files.upload(file=tmp_path / "birds.txt")
-    assert (file.filename, file.mime_type, file.size_bytes, file.type) == (
-        "birds.txt",
-        "text/plain",
-        48,
-        "file",
-    )
+    assert (file.filename, file.mime_type, file.size_bytes, file.type) == ("birds.txt", "text/plain", 48, "file")
     assert file.downloadable is False and file.created_at.year >= 2026
     message = client.beta.messages.create(**request_about(file.id))
     (citation,) = message.content[1].citations

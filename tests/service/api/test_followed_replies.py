@@ -60,21 +60,12 @@ def test_what_is_kept_of_a_reply_is_freed_with_it(tmp_path: Path, goes: bool) ->
     said = Said("One ", "two ", "three ", "four")
     keeping = Keeping(said.gate.clear if goes else bool)
     hold = {"policy": {"state": "on", "hold": 2}}
-    with open_hall(
-        tmp_path, configuration(**hold), screen=Screen(shipped_policy(), [keeping]), said=said
-    ) as hall:
+    with open_hall(tmp_path, configuration(**hold), screen=Screen(shipped_policy(), [keeping]), said=said) as hall:
         headers = {"x-api-key": hall.key(), "anthropic-version": "2023-06-01"}
         if goes:
             address, body = urlsplit(hall.url), json.dumps(BODY).encode()
             lines = [f"{name}: {value}" for name, value in headers.items()]
-            head = [
-                "POST /v1/messages HTTP/1.1",
-                "host: here",
-                f"content-length: {len(body)}",
-                *lines,
-                "",
-                "",
-            ]
+            head = ["POST /v1/messages HTTP/1.1", "host: here", f"content-length: {len(body)}", *lines, "", ""]
             with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
                 connection.sendall("\r\n".join(head).encode() + body)
                 until(lambda: keeping.seen)

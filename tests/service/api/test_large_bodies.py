@@ -36,24 +36,11 @@ def nested(deep: int) -> bytes:
 
 def texts() -> Iterator[bytes]:
     """Right and wrong JSON, some of it larger than any window."""
-    some = {
-        "a": [1, -2.5e3, True, None, "\u00e9\U0001f600"],
-        "b": {"c": ["x" * 9000] * 10, "": []},
-        "d": "y" * 99_999,
-    }
+    some = {"a": [1, -2.5e3, True, None, "\u00e9\U0001f600"], "b": {"c": ["x" * 9000] * 10, "": []}, "d": "y" * 99_999}
     right = json.dumps([some, [list(range(20_000))], {f"k{n}": {"v": [n]} for n in range(4000)}]).encode()
     yield right
     yield json.dumps(some, ensure_ascii=False, indent=2).encode()
-    yield from (
-        b" \n" + right + b"\t ",
-        right + b"]",
-        right + b" {}",
-        b"",
-        b"  ",
-        b"[",
-        b"\xff",
-        right + b"\xc3",
-    )
+    yield from (b" \n" + right + b"\t ", right + b"]", right + b" {}", b"", b"  ", b"[", b"\xff", right + b"\xc3")
     for piece in (
         b"NaN",
         b"-Infinity",
@@ -74,11 +61,7 @@ def texts() -> Iterator[bytes]:
     draw = random.Random(7)
     for _ in range(30):
         at = draw.randrange(len(right))
-        yield (
-            right[:at]
-            + draw.choice([b"", b'"', b"}", b"]", b",", b":", b"\\", b"\x00", b"{"])
-            + right[at + 1 :]
-        )
+        yield (right[:at] + draw.choice([b"", b'"', b"}", b"]", b",", b":", b"\\", b"\x00", b"{"]) + right[at + 1 :])
         yield right[:at]
 
 
@@ -98,9 +81,7 @@ def body(stream: bool = False, text: str = "Hello") -> dict[str, Any]:
     return {"model": MODEL, "max_tokens": 5, "messages": messages, "stream": stream}
 
 
-def test_others_are_answered_while_a_large_body_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_others_are_answered_while_a_large_body_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began, go_on = threading.Event(), threading.Event()
     real = reading.read_json
 
@@ -136,14 +117,10 @@ def test_what_is_wrong_in_a_large_batch_is_named(tmp_path: Path) -> None:
     with open_hall(tmp_path, said=Said("One")) as hall:
         given = {"x-api-key": hall.key(), "anthropic-version": "2023-06-01"}
         good = [
-            {"custom_id": f"r{n}", "params": {"model": MODEL, "max_tokens": 1, "messages": HELLO}}
-            for n in range(9000)
+            {"custom_id": f"r{n}", "params": {"model": MODEL, "max_tokens": 1, "messages": HELLO}} for n in range(9000)
         ]
         for wrong, said in (
-            (
-                {"requests": [*good, {"custom_id": "a b", "params": {}}]},
-                "requests.9000.custom_id: String should",
-            ),
+            ({"requests": [*good, {"custom_id": "a b", "params": {}}]}, "requests.9000.custom_id: String should"),
             ({"requests": [*good, {"custom_id": "z"}]}, "requests.9000.params: Field required"),
             ({"requests": [*good, 5]}, "requests.9000: "),
             ({"requests": good, "colour": 1}, "colour: Extra inputs"),
@@ -182,9 +159,7 @@ def test_a_request_of_too_many_parts_is_refused(tmp_path: Path) -> None:
     with open_hall(tmp_path, said=Said("One")) as hall:
         given = {"x-api-key": hall.key(), "anthropic-version": "2023-06-01"}
         url = f"{hall.url}/v1/messages"
-        many = httpx.post(
-            f"{url}/count_tokens", headers=given, json=_counted(blocks(MOST_PARTS - 10)), timeout=60
-        )
+        many = httpx.post(f"{url}/count_tokens", headers=given, json=_counted(blocks(MOST_PARTS - 10)), timeout=60)
         more = httpx.post(url, headers=given, json=blocks(MOST_PARTS), timeout=60)
         items = [{"custom_id": "a", "params": blocks(MOST_PARTS)}, {"custom_id": "b", "params": body()}]
         id = httpx.post(f"{url}/batches", headers=given, json={"requests": items}, timeout=60).json()["id"]
@@ -231,8 +206,7 @@ def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
-    [(route.method, route.path) for route in ROUTES if not route.open and route.method != "GET"],
+    ("method", "path"), [(route.method, route.path) for route in ROUTES if not route.open and route.method != "GET"]
 )
 @pytest.mark.parametrize("key", ["", "x-api-key: sk-charter-wrong\r\n"])
 def test_the_key_is_asked_for_before_the_body(hall: Hall, method: str, path: str, key: str) -> None:

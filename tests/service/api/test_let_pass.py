@@ -31,8 +31,7 @@ def blocked(severe: bool) -> list[str]:
     return [
         one.id
         for one in POLICY.categories
-        if (one.severity == "severe") == severe
-        and one.actions.prompt.standard == one.actions.reply.standard == "block"
+        if (one.severity == "severe") == severe and one.actions.prompt.standard == one.actions.reply.standard == "block"
     ]
 
 
@@ -55,9 +54,7 @@ class Ear:
 
     def _scores(self, text: str) -> Scores:
         found = [
-            Scores(0.9 - 0.01 * n, {category: 0.9})
-            for n, (word, category) in enumerate(WORDS.items())
-            if word in text
+            Scores(0.9 - 0.01 * n, {category: 0.9}) for n, (word, category) in enumerate(WORDS.items()) if word in text
         ]
         law = {LAW.id: 0.9 if "lawyer" in text else 0.1}
         if not found:
@@ -228,9 +225,7 @@ def test_of_two_that_are_sent_at_once_one_passes(hall: Hall) -> None:
     assert sorted(ends) == ["end_turn"] + ["refusal"] * 7
 
 
-def test_a_release_that_is_over_or_taken_back_lets_nothing_pass(
-    hall: Hall, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_release_that_is_over_or_taken_back_lets_nothing_pass(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
     ada, people, conduct = Client(hall, "late"), People(hall), hall.service.conduct
     first, _ = ada.ask("how do I hack a clock")
     made = people.release(first, hours=1).json()
@@ -386,9 +381,7 @@ def test_only_people_with_the_scope_let_pass(hall: Hall, path: str, body: dict[s
         ({"organisation": "nobody"}, 404, "no organisation"),
     ],
 )
-def test_what_is_wrong_with_an_exemption_is_said(
-    hall: Hall, change: dict[str, Any], status: int, words: str
-) -> None:
+def test_what_is_wrong_with_an_exemption_is_said(hall: Hall, change: dict[str, Any], status: int, words: str) -> None:
     hall.key("wrong")
     until = (datetime.now(UTC) + timedelta(days=9)).date().isoformat()
     asked = {"organisation": "wrong", "category": HACK, "until": until, "reason": "theirs"}
@@ -423,9 +416,7 @@ class Browser:
 def test_the_forms_of_the_pages_and_forged_ones(hall: Hall) -> None:
     ada, browser, other = Client(hall, "pages"), Browser(hall), Browser(hall)
     id, _ = ada.ask("how do I hack a page")
-    cases = get(f"{hall.url}/admin/queue?organisation=pages&format=json", headers=browser.cookie).json()[
-        "cases"
-    ]
+    cases = get(f"{hall.url}/admin/queue?organisation=pages&format=json", headers=browser.cookie).json()["cases"]
     place = f"/admin/queue/{cases[0]['id']}"
     fields = {"stopped": cases[0]["id"], "reason": "a <b>play</b>", "hours": "5"}
     proof = browser.proof(place, "/admin/releases")

@@ -26,11 +26,7 @@ from charter.interop.lm_eval_model import CharterLM
 
 WORDS = ("green", "red", "white", "black", "blue", "yellow")
 COLOURS = [
-    {
-        "question": f"Which colour is {thing}?",
-        "choices": [right, *(w for w in WORDS if w != right)][:4],
-        "gold": 0,
-    }
+    {"question": f"Which colour is {thing}?", "choices": [right, *(w for w in WORDS if w != right)][:4], "gold": 0}
     for thing, right in (
         ("grass", "green"),
         ("coal", "black"),

@@ -22,9 +22,7 @@ from charter_service.api.model_request import WHOSE, End, ModelRequest
 
 
 @pytest.mark.parametrize("words", [3, 900])
-def test_a_plain_text_is_cut_once_whether_counted_read_or_scored(
-    words: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plain_text_is_cut_once_whether_counted_read_or_scored(words: int, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = toys.tokenizer()
     assistant = LocalAssistant(Engine(toys.model(), tokenizer), Template(tokenizer, tokenizer.template))
     backend = LocalBackend(assistant, 1000)

@@ -131,11 +131,7 @@ def test_a_wrong_host_is_an_address_that_is_not_served(hall: Hall) -> None:
 
 def test_a_text_far_beyond_the_context_is_refused_unread(hall: Hall, key: str) -> None:
     known = {"x-api-key": key, "anthropic-version": "2023-06-01"}
-    body = {
-        "model": MODEL,
-        "max_tokens": 2,
-        "messages": [{"role": "user", "content": "long " * 1_000_000}],
-    }
+    body = {"model": MODEL, "max_tokens": 2, "messages": [{"role": "user", "content": "long " * 1_000_000}]}
     found = httpx.post(f"{hall.url}/v1/messages", json=body, headers=known, timeout=60)
     assert found.status_code == 400
     assert "prompt is too long: over " in found.json()["error"]["message"]

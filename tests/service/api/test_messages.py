@@ -88,11 +88,7 @@ def test_the_order_of_events(hall: Hall) -> None:
     assert start["content"] == []
     assert start["stop_reason"] is None
     assert start["usage"]["input_tokens"] > 0
-    assert found[1][1] == {
-        "type": "content_block_start",
-        "index": 0,
-        "content_block": {"type": "text", "text": ""},
-    }
+    assert found[1][1] == {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
     assert found[-2][1]["usage"]["output_tokens"] == 12
     assert found[-2][1]["delta"] == {"stop_reason": "max_tokens", "stop_sequence": None}
 
@@ -157,9 +153,7 @@ def test_numbers_stand_in_refusals(hall: Hall) -> None:
     assert most.startswith("max_tokens: 5000 > 1024, which is the maximum")
 
 
-@pytest.mark.parametrize(
-    "body", ["", "[]", "{", '{"model": "\\ud800"}', "[" * 5000, '{"model": NaN}', "\x00"]
-)
+@pytest.mark.parametrize("body", ["", "[]", "{", '{"model": "\\ud800"}', "[" * 5000, '{"model": NaN}', "\x00"])
 def test_what_is_no_request_is_refused(hall: Hall, body: str) -> None:
     answer = httpx.post(f"{hall.url}/v1/messages", headers=headers(hall), content=body.encode())
     assert answer.status_code == 400
@@ -181,8 +175,7 @@ def test_stop_sequences_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stop", "reason"),
-    [("end", "end_turn"), ("length", "max_tokens"), ("context", "model_context_window_exceeded")],
+    ("stop", "reason"), [("end", "end_turn"), ("length", "max_tokens"), ("context", "model_context_window_exceeded")]
 )
 def test_why_a_reply_ended(tmp_path: Path, stop: Any, reason: str) -> None:
     with open_hall(tmp_path, said=Said("Yes.", stop=stop)) as hall:
@@ -314,11 +307,7 @@ def test_a_prompt_against_the_policy_gets_a_message_that_says_so(
     answer = message.json()
     assert answer["stop_reason"] == "refusal"
     assert answer["content"][0]["text"] == answer["stop_details"]["explanation"]
-    assert (
-        answer["stop_details"]["category"]
-        == streamed[-2][1]["delta"]["stop_details"]["category"]
-        == row.category
-    )
+    assert answer["stop_details"]["category"] == streamed[-2][1]["delta"]["stop_details"]["category"] == row.category
     assert answer["usage"]["output_tokens"] == 0
     assert text_of(streamed) == answer["content"][0]["text"]
     assert streamed[-2][1]["delta"]["stop_reason"] == "refusal"
@@ -365,9 +354,7 @@ def test_a_reply_is_released_by_sentences() -> None:
     for number, word in enumerate([*words, *("on " * 40).split()]):
         waiting.add(Piece(0, f"{word} ", (), number))
         if waiting.due:
-            lumps.append(
-                "".join(piece.text for piece in waiting.release() if isinstance(piece, Piece)).strip()
-            )
+            lumps.append("".join(piece.text for piece in waiting.release() if isinstance(piece, Piece)).strip())
     assert [lump.split()[-1] for lump in lumps[:3]] == [".", ".", "on"]
     assert max(len(lump.split()) for lump in lumps) <= 24
     assert not waiting.pieces or waiting.count - waiting.checked == len(waiting.pieces)

@@ -21,10 +21,7 @@ WEATHER = {
 
 
 def body(*messages: Any, **more: Any) -> dict[str, Any]:
-    turns = [
-        m if isinstance(m, dict) else {"role": r, "content": m}
-        for m, r in zip(messages, "ua" * 9, strict=False)
-    ]
+    turns = [m if isinstance(m, dict) else {"role": r, "content": m} for m, r in zip(messages, "ua" * 9, strict=False)]
     named = {"u": "user", "a": "assistant"}
     turns = [{**t, "role": named.get(t["role"], t["role"])} for t in turns]
     return {"model": "toy-2", "max_tokens": 5, "messages": turns, **more}
@@ -44,9 +41,7 @@ def refused(*messages: Any, **more: Any) -> str:
 def test_text_and_blocks_say_the_same() -> None:
     blocks = [{"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}]
     assert prompt("Hello") == prompt(blocks) == [user("Hello")]
-    assert prompt("Hello", system="Be brief.") == prompt(
-        "Hello", system=[{"type": "text", "text": "Be brief."}]
-    )
+    assert prompt("Hello", system="Be brief.") == prompt("Hello", system=[{"type": "text", "text": "Be brief."}])
     assert prompt("Hello", system="Be brief.") == [system("Be brief."), user("Hello")]
     assert prompt("Hello", system="") == [user("Hello")]
 
@@ -76,18 +71,11 @@ def test_documents_are_taken_in_as_text() -> None:
     plain = {"type": "text", "media_type": "text/plain", "data": "The sky is green."}
     document = {"type": "document", "source": plain, "title": "Skies", "context": "A poem."}
     (turn,) = prompt([document, {"type": "text", "text": "Which colour?"}])
-    assert (
-        turn["content"] == '<document name="Skies">\nA poem.\nThe sky is green.\n</document>\n\nWhich colour?'
-    )
+    assert turn["content"] == '<document name="Skies">\nA poem.\nThe sky is green.\n</document>\n\nWhich colour?'
     parts = {"type": "content", "content": [{"type": "text", "text": "In parts."}]}
     (turn,) = prompt([{"type": "document", "source": parts}])
     assert "In parts." in turn["content"]
-    found = {
-        "type": "search_result",
-        "source": "a.example",
-        "title": "A",
-        "content": [{"type": "text", "text": "B"}],
-    }
+    found = {"type": "search_result", "source": "a.example", "title": "A", "content": [{"type": "text", "text": "B"}]}
     assert "a.example" in prompt([found])[0]["content"]
 
 

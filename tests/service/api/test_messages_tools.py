@@ -119,9 +119,7 @@ def test_the_named_tool_is_used() -> None:
 def test_what_can_not_fit_is_refused_with_numbers() -> None:
     wanted = offer(AnyChoice(type="any"))
     compiled = compile_form(wanted.form(), toys.tokenizer())
-    with pytest.raises(
-        CharterError, match=rf"takes {compiled.least} tokens with its end token, max_tokens is 3"
-    ):
+    with pytest.raises(CharterError, match=rf"takes {compiled.least} tokens with its end token, max_tokens is 3"):
         wanted.start(compiled, 3)
     write(wanted.start(compiled, compiled.least)(), compiled.least, 1)
 
@@ -133,8 +131,7 @@ values = st.recursive(
     max_leaves=6,
 )
 made = st.lists(
-    st.tuples(st.sampled_from(["weather", "a", "b_c"]), st.dictionaries(words, values, max_size=3)),
-    max_size=3,
+    st.tuples(st.sampled_from(["weather", "a", "b_c"]), st.dictionaries(words, values, max_size=3)), max_size=3
 )
 
 
@@ -182,9 +179,7 @@ def test_a_model_that_must_call_calls(tmp_path: Path) -> None:
         answer = post(hall, tool_choice=single, temperature=0).json()
         streamed = told(post(hall, tool_choice=single, temperature=0, stream=True).text)
         refused = post(hall, tool_choice=single, max_tokens=5)
-        shaped = post(
-            hall, tools=[], output_config={"format": {"type": "json_schema", "schema": SCHEMAS["weather"]}}
-        )
+        shaped = post(hall, tools=[], output_config={"format": {"type": "json_schema", "schema": SCHEMAS["weather"]}})
     (block,) = answer["content"]
     assert answer["stop_reason"] == "tool_use"
     assert block["type"] == "tool_use"
@@ -195,12 +190,7 @@ def test_a_model_that_must_call_calls(tmp_path: Path) -> None:
     assert {part["type"] for part in parts} == {"input_json_delta"}
     assert json.loads("".join(part["partial_json"] for part in parts)) == block["input"]
     start = next(e for e in streamed if e["type"] == "content_block_start")
-    assert start["content_block"] | {"id": ""} == {
-        "type": "tool_use",
-        "id": "",
-        "name": "weather",
-        "input": {},
-    }
+    assert start["content_block"] | {"id": ""} == {"type": "tool_use", "id": "", "name": "weather", "input": {}}
     assert streamed[-2]["delta"]["stop_reason"] == "tool_use"
     assert streamed[-2]["usage"]["output_tokens"] == answer["usage"]["output_tokens"]
     assert refused.status_code == 400

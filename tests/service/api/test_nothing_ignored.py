@@ -119,11 +119,7 @@ def fields_of(*kinds: Any) -> set[str]:
 
 def params() -> set[str]:
     found = set[str]()
-    for module in (
-        types.message_create_params,
-        beta.message_create_params,
-        types.message_count_tokens_params,
-    ):
+    for module in (types.message_create_params, beta.message_create_params, types.message_count_tokens_params):
         for name in vars(module):
             if name.startswith("Message") and name.endswith(("Base", "Streaming", "Params")):
                 found |= set(getattr(getattr(module, name), "__annotations__", {}))
@@ -157,11 +153,7 @@ def test_a_value_that_changes_nothing_is_taken(name: str, value: Any) -> None:
 
 
 def test_fields_within_fields() -> None:
-    assert fields_of(types.OutputConfigParam, beta.BetaOutputConfigParam) == {
-        "effort",
-        "format",
-        "task_budget",
-    }
+    assert fields_of(types.OutputConfigParam, beta.BetaOutputConfigParam) == {"effort", "format", "task_budget"}
     for effort in ("low", "medium", "high", "xhigh", "max"):
         assert refusal(output_config={"effort": effort}).startswith("output_config.effort: no model here")
     assert refusal(output_config={"task_budget": {"type": "tokens", "total": 9}}).startswith(

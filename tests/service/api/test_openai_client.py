@@ -31,10 +31,7 @@ WEATHER: Any = {
         "description": "The weather somewhere.",
         "parameters": {
             "type": "object",
-            "properties": {
-                "city": {"type": "string", "maxLength": 8},
-                "days": {"type": "integer", "maximum": 9},
-            },
+            "properties": {"city": {"type": "string", "maxLength": 8}, "days": {"type": "integer", "maximum": 9}},
             "required": ["city"],
         },
     },
@@ -74,9 +71,7 @@ def test_a_chat_whole_and_streamed(client: openai.OpenAI) -> None:
     text = whole.choices[0].message.content
     assert text and whole.choices[0].finish_reason == "length" and whole.usage
     assert whole.usage.completion_tokens == 9 and whole._request_id and whole._request_id.startswith("req_")
-    pieces = list(
-        client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})
-    )
+    pieces = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
     assert "".join(p.choices[0].delta.content or "" for p in pieces if p.choices) == text
     assert pieces[-1].usage and pieces[-1].usage.total_tokens == whole.usage.total_tokens
     with client.chat.completions.stream(**asked) as stream:
@@ -103,9 +98,7 @@ def test_an_asynchronous_client_reads_and_leaves_streams(hall: Hall, key: str) -
 
 
 def test_texts_with_log_probabilities(client: openai.OpenAI) -> None:
-    found = client.completions.create(
-        model=MODEL, prompt="Bees", max_tokens=3, echo=True, logprobs=2, temperature=0
-    )
+    found = client.completions.create(model=MODEL, prompt="Bees", max_tokens=3, echo=True, logprobs=2, temperature=0)
     columns = found.choices[0].logprobs
     assert columns and columns.tokens and columns.token_logprobs and columns.top_logprobs
     assert "".join(columns.tokens[:-3]) == "Bees" and len(columns.token_logprobs) == len(columns.tokens)
@@ -135,14 +128,8 @@ def test_tools_are_called_and_answered(client: openai.OpenAI) -> None:
     assert call.type == "function" and call.function.name == "weather"
     given = json.loads(call.function.arguments)
     assert len(given["city"]) <= 8 and given.get("days", 0) <= 9
-    talk = [
-        *SAID,
-        choice.message.to_dict(),
-        {"role": "tool", "tool_call_id": call.id, "content": "sunny"},
-    ]
-    answered = client.chat.completions.create(
-        **asked | {"messages": talk, "max_tokens": 5}, tool_choice="none"
-    )
+    talk = [*SAID, choice.message.to_dict(), {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
+    answered = client.chat.completions.create(**asked | {"messages": talk, "max_tokens": 5}, tool_choice="none")
     assert answered.choices[0].message.content and not answered.choices[0].message.tool_calls
     with client.chat.completions.stream(**asked, tool_choice="required", seed=2) as stream:
         streamed = stream.get_final_completion().choices[0]
@@ -199,9 +186,7 @@ def test_our_own_remote_client_works(hall: Hall, key: str, monkeypatch: pytest.M
     assert len({one.text for one in sampled}) > 1
 
 
-def test_our_own_remote_client_works_in_anthropics_shape(
-    hall: Hall, key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_our_own_remote_client_works_in_anthropics_shape(hall: Hall, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", key)
     remote = RemoteAssistant(f"anthropic:{hall.url}#{MODEL}")
     greedy = Sampling(temperature=0, max_tokens=6, stops=("zzz",))
@@ -213,15 +198,10 @@ def test_our_own_remote_client_works_in_anthropics_shape(
 
 def test_a_reply_that_repeated_itself(tmp_path: Path) -> None:
     said = Said("Yes.", stop="loop")
-    with (
-        open_hall(tmp_path, said=said) as hall,
-        openai.OpenAI(base_url=f"{hall.url}/v1", api_key=hall.key()) as client,
-    ):
+    with open_hall(tmp_path, said=said) as hall, openai.OpenAI(base_url=f"{hall.url}/v1", api_key=hall.key()) as client:
         choice = client.chat.completions.create(model=MODEL, messages=SAID).choices[0]
         chunks = list(
-            client.chat.completions.create(
-                model=MODEL, messages=SAID, stream=True, extra_body={"loop_stop": False}
-            )
+            client.chat.completions.create(model=MODEL, messages=SAID, stream=True, extra_body={"loop_stop": False})
         )
         client.completions.create(model=MODEL, prompt="Yes")
     assert (choice.finish_reason, choice.to_dict()["stop_reason"]) == ("stop", "repetition")

@@ -58,9 +58,7 @@ def test_a_refused_prompt_is_answered_with_the_reason(tmp_path: Path) -> None:
         for version in VERSIONS:
             stream = complete(client, f"Tell me of the {WORD}", version, stream=True)
             told = events(stream)
-            text = (
-                told[-1]["completion"] if version == VERSIONS[1] else "".join(e["completion"] for e in told)
-            )
+            text = told[-1]["completion"] if version == VERSIONS[1] else "".join(e["completion"] for e in told)
             assert text.strip() == reason and told[-1]["stop_reason"] == "stop_sequence"
         choice = chat(client, f"Tell me of the {WORD}").json()["choices"][0]
         assert choice["finish_reason"] == "content_filter" and choice["message"]["content"] is None
@@ -78,9 +76,7 @@ def test_a_refused_reply_ends_before_what_is_refused(tmp_path: Path) -> None:
     with served(tmp_path, Said(*pieces), policy=True) as client:
         for version in VERSIONS:
             told = events(complete(client, "Hello", version, stream=True))
-            text = (
-                told[-1]["completion"] if version == VERSIONS[1] else "".join(e["completion"] for e in told)
-            )
+            text = told[-1]["completion"] if version == VERSIONS[1] else "".join(e["completion"] for e in told)
             assert WORD not in text and "\n\n" in text, "the reason stands apart"
         told = events(chat(client, "Hello", stream=True))
         assert told[-1]["choices"][0]["finish_reason"] == "content_filter"

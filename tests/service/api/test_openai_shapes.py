@@ -89,11 +89,7 @@ def test_a_chat_completion_has_its_fields(client: httpx2.Client) -> None:
 
 def test_headers_say_what_is_left_and_name_the_request(client: httpx2.Client) -> None:
     answer = client.post(CHAT, json={"model": MODEL, "messages": SAID, "max_tokens": 1})
-    names = {
-        f"x-ratelimit-{what}-{of}"
-        for what in ("limit", "remaining", "reset")
-        for of in ("requests", "tokens")
-    }
+    names = {f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")}
     assert names <= set(answer.headers) and answer.headers["x-request-id"].startswith("req_")
     assert not [name for name in answer.headers if name.startswith("anthropic")]
 
@@ -159,11 +155,7 @@ def test_messages_of_all_roles_become_turns(client: httpx2.Client) -> None:
             "role": "assistant",
             "content": None,
             "tool_calls": [
-                {
-                    "id": "c1",
-                    "type": "function",
-                    "function": {"name": "weather", "arguments": '{"city": "Paris"}'},
-                }
+                {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
             ],
         },
         {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
@@ -182,11 +174,7 @@ def test_messages_of_all_roles_become_turns(client: httpx2.Client) -> None:
             "messages.0.user.content",
             "only parts of type text, not image_url",
         ),
-        (
-            {"messages": [{"role": "tool", "tool_call_id": "c", "content": "x"}]},
-            "messages",
-            "answers no call",
-        ),
+        ({"messages": [{"role": "tool", "tool_call_id": "c", "content": "x"}]}, "messages", "answers no call"),
         ({"presence_penalty": 0.5}, "presence_penalty", "only 0 is offered here"),
         ({"logit_bias": {"5": 1}}, "logit_bias", "at most 0 items"),
         ({"stop": ["a"] * 17}, "stop", "at most 16 items"),
@@ -198,12 +186,7 @@ def test_messages_of_all_roles_become_turns(client: httpx2.Client) -> None:
         ({"frobnicate": 1}, "frobnicate", "not permitted"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.json_schema", "required"),
         (
-            {
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "x", "schema": {"type": "zoo"}},
-                }
-            },
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "zoo"}}}},
             None,
             "zoo",
         ),
@@ -244,9 +227,7 @@ def test_log_probabilities_are_the_scorers(client: httpx2.Client, hall: Hall, fo
     columns = found["logprobs"]
     assert found["text"] == PROMPT and columns["token_logprobs"][0] is None
     assert columns["token_logprobs"][1:] == pytest.approx(expected[0], abs=1e-5)
-    assert "".join(columns["tokens"]) == PROMPT and columns["text_offset"][2] == len(
-        "".join(columns["tokens"][:2])
-    )
+    assert "".join(columns["tokens"]) == PROMPT and columns["text_offset"][2] == len("".join(columns["tokens"][:2]))
     for mine, top in zip(columns["token_logprobs"][1:], columns["top_logprobs"][1:], strict=True):
         assert len(top) in (3, 4) and mine in top.values()
     # what is sampled, alone and behind an echo, and in chat's shape
@@ -255,11 +236,7 @@ def test_log_probabilities_are_the_scorers(client: httpx2.Client, hall: Hall, fo
     assert wrote["token_logprobs"][len(ids) :] == alone["logprobs"]["token_logprobs"]
     assert wrote["text_offset"][len(ids)] == len(PROMPT)
     again = tokenizer.encode(PROMPT + alone["text"])
-    if (
-        again[: len(ids)] == ids
-        and tokenizer.decode(again[len(ids) :]) == alone["text"]
-        and len(again) == len(ids) + 5
-    ):
+    if again[: len(ids)] == ids and tokenizer.decode(again[len(ids) :]) == alone["text"] and len(again) == len(ids) + 5:
         (both,) = score(model, [(ids, [again[len(ids) :]])])
         assert alone["logprobs"]["token_logprobs"] == pytest.approx(both[0], abs=1e-4)
     assert all(max(top.values()) == mine for mine, top in zip(
@@ -271,9 +248,7 @@ def test_sampled_chat_tokens_have_the_scorers_log_probabilities(client: httpx2.C
     spelled = {tokenizer.spelling(token): token for token in reversed(range(tokenizer.vocab_size))}
     found = chat(client, temperature=1, seed=1, max_tokens=8, logprobs=True, top_logprobs=2)["choices"][0]
     entries = found["logprobs"]["content"]
-    assert (
-        b"".join(bytes(e["bytes"]) for e in entries).decode(errors="replace") == found["message"]["content"]
-    )
+    assert b"".join(bytes(e["bytes"]) for e in entries).decode(errors="replace") == found["message"]["content"]
     ids = [spelled[bytes(entry["bytes"])] for entry in entries]
     prompt = toys_template_ids(folder)
     (expected,) = score(model, [(prompt, [ids])])
@@ -293,16 +268,12 @@ def test_an_end_token_is_told_beside_the_text_it_is_not_in(client: httpx2.Client
     """Evaluation tools ask for one token behind what they score, and cut off its entry: it must always be there."""
     asked: dict[str, Any] = {"n": 128, "max_tokens": 1, "temperature": 2, "logprobs": 1, "echo": True}
     choices = [c for seed in range(4) for c in text(client, seed=seed, **asked)["choices"]]
-    assert {len(choice["logprobs"]["tokens"]) for choice in choices} == {
-        len(choices[0]["logprobs"]["tokens"])
-    }
+    assert {len(choice["logprobs"]["tokens"]) for choice in choices} == {len(choices[0]["logprobs"]["tokens"])}
     ended = [choice for choice in choices if choice["finish_reason"] == "stop"]
     assert ended, "none of 512 samples is an end token"
     assert all(c["text"] == PROMPT and c["logprobs"]["tokens"][-1].startswith("<|") for c in ended)
     streams = [text(client, seed=seed, stream=True, **asked) for seed in range(4)]
-    last = [
-        c for stream in streams for chunk in stream for c in chunk["choices"] if c["finish_reason"] == "stop"
-    ]
+    last = [c for stream in streams for chunk in stream for c in chunk["choices"] if c["finish_reason"] == "stop"]
     assert len(last) == len(ended) and all(len(c["logprobs"]["tokens"]) == 1 for c in last)
 
 

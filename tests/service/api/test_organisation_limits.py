@@ -51,9 +51,7 @@ def hall(tmp_path_factory: pytest.TempPathFactory, said: Said) -> Iterator[Hall]
 
 def ask(hall: Hall, key: str, text: str = "hello", url: str = "") -> httpx.Response:
     body = {"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": text}]}
-    return post(
-        f"{url or hall.url}/v1/messages", json=body, headers={"x-api-key": key, **VERSION}, timeout=30
-    )
+    return post(f"{url or hall.url}/v1/messages", json=body, headers={"x-api-key": key, **VERSION}, timeout=30)
 
 
 class Operator:
@@ -102,11 +100,7 @@ def test_all_keys_of_an_organisation_share_its_limits(hall: Hall) -> None:
     assert Operator(hall).post(place, requests_per_minute=2).json()["limits"]["requests_per_minute"] == 2
     assert [ask(hall, key).status_code for key in (first, second)] == [200, 200]
     refused = ask(hall, second)
-    assert (
-        refused.status_code == 429
-        and "this organisation" in refused.text
-        and "retry-after" in refused.headers
-    )
+    assert refused.status_code == 429 and "this organisation" in refused.text and "retry-after" in refused.headers
     assert ask(hall, other).status_code == 200
     row = limited(hall, "shared")
     assert row["refused"] == 1 and row["used"]["requests"] > 0.9 and row["last_refused"]
@@ -146,9 +140,7 @@ def test_the_monthly_cap_is_enforced_and_survives_a_restart(tmp_path: Path) -> N
         assert refused.status_code == 429 and f"{2 * used:,}" in refused.text
         assert refused.headers["x-should-retry"] == "false"
         chat = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
-        shaped = post(
-            f"{hall.url}/v1/chat/completions", json=chat, headers={"authorization": f"Bearer {key}"}
-        )
+        shaped = post(f"{hall.url}/v1/chat/completions", json=chat, headers={"authorization": f"Bearer {key}"})
         assert shaped.status_code == 429 and shaped.json()["error"]["message"]
         assert ask(hall, free).status_code == 200
         row = limited(hall, "capped")
@@ -183,22 +175,14 @@ def test_only_this_month_counts(tmp_path: Path) -> None:
     zero = dict.fromkeys(("requests", "refused", "cached_tokens"), 0)
     with writing(engine) as c:
         for day, tokens in (("2026-11-30", 1000), ("2026-12-01", 3), ("2026-12-31", 4), ("2027-01-01", 500)):
-            row = {
-                "key": "key_anonymous",
-                "day": day,
-                "model": "m",
-                "input_tokens": tokens,
-                "output_tokens": 1,
-            }
+            row = {"key": "key_anonymous", "day": day, "model": "m", "input_tokens": tokens, "output_tokens": 1}
             c.execute(USAGE.insert().values(**row, **zero))
     at = datetime(2026, 12, 15, tzinfo=UTC).timestamp()
     assert Spending(engine, clock=lambda: at).used("org_local") == 9
     engine.dispose()
 
 
-def test_no_operator_shuts_an_owners_key_by_a_failing_disk(
-    hall: Hall, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_operator_shuts_an_owners_key_by_a_failing_disk(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
     hall.key("owners", ("admin",))
     (id,) = [row.id for row in hall.rows(KEYS) if row.organisation == hall.organisations["owners"]]
 

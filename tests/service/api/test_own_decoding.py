@@ -68,9 +68,7 @@ def test_a_request_that_names_nothing_gets_the_models_own_decoding(hall: Hall, p
     own = {text_of(post(hall, path)) for _ in range(3)}
     assert own == {text_of(post(hall, path, temperature=0))}, "it says that it is greedy"
     assert len({text_of(post(hall, path, temperature=1)) for _ in range(6)}) > 1
-    assert len({text_of(post(hall, path, model=OTHER)) for _ in range(6)}) > 1, (
-        "of this model none is known: T 1"
-    )
+    assert len({text_of(post(hall, path, model=OTHER)) for _ in range(6)}) > 1, "of this model none is known: T 1"
 
 
 @pytest.mark.parametrize("path", SHAPES)

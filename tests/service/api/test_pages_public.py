@@ -77,10 +77,7 @@ def test_a_wrong_page_leads_back_and_a_wrong_route_is_json(hall: Hall) -> None:
 
 
 def test_a_model_of_a_run_shows_its_steps(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = (
-        {"step": "sl_cai", "room": "finetune", "id": "a" * 64},
-        {"step": "rl", "room": "rl", "id": "b" * 64},
-    )
+    steps = ({"step": "sl_cai", "room": "finetune", "id": "a" * 64}, {"step": "rl", "room": "rl", "id": "b" * 64})
     first, *others = hall.service.registry.served
     monkeypatch.setattr(hall.service.registry, "served", (replace(first, made_from=steps), *others))
     page = get(hall.url).text
@@ -185,9 +182,7 @@ def test_all_that_a_request_may_say_is_explained(document: dict[str, Any]) -> No
 
 def test_the_document_says_who_may_and_what_may_go_wrong(document: dict[str, Any]) -> None:
     assert set(document["components"]["securitySchemes"]) == {"key", "bearer"}
-    assert (
-        "confabul" in document["info"]["description"] or "makes things up" in document["info"]["description"]
-    )
+    assert "confabul" in document["info"]["description"] or "makes things up" in document["info"]["description"]
     assert not any(path.startswith(("/admin", "/docs", "/report", "/static")) for path in document["paths"])
     for path, methods in document["paths"].items():
         for method, one in methods.items():
@@ -223,11 +218,7 @@ def _call_all(hall: Hall, document: dict[str, Any], client: httpx.Client) -> Non
         "/v1/messages": message,
         "/v1/messages/count_tokens": {"model": MODEL, "messages": turn},
         "/v1/messages/batches": {"requests": [{"custom_id": "a", "params": message}]},
-        "/v1/complete": {
-            "model": MODEL,
-            "prompt": "\n\nHuman: hi\n\nAssistant:",
-            "max_tokens_to_sample": 3,
-        },
+        "/v1/complete": {"model": MODEL, "prompt": "\n\nHuman: hi\n\nAssistant:", "max_tokens_to_sample": 3},
         "/v1/chat/completions": {**message, "logprobs": True, "top_logprobs": 2},
         "/v1/completions": {"model": MODEL, "prompt": "hi", "max_tokens": 3, "logprobs": 2},
         "/tokenize": {"prompt": "hello"},
@@ -242,12 +233,7 @@ def _call_all(hall: Hall, document: dict[str, Any], client: httpx.Client) -> Non
             request_id = answer.headers["request-id"]
         if path == "/v1/messages/batches":
             batch = answer.json()["id"]
-    held(
-        document,
-        "/v1/feedback",
-        "post",
-        client.post("/v1/feedback", json={"request_id": request_id, "thumb": "up"}),
-    )
+    held(document, "/v1/feedback", "post", client.post("/v1/feedback", json={"request_id": request_id, "thumb": "up"}))
     held(document, "/v1/appeals", "post", client.post("/v1/appeals", json={"words": "Please."}))
     uploaded = client.post("/v1/files", files={"file": ("a.txt", b"A text.", "text/plain")})
     held(document, "/v1/files", "post", uploaded)
@@ -275,10 +261,7 @@ def held(document: dict[str, Any], path: str, method: str, answer: httpx.Respons
     responses = document["paths"][path][method]["responses"]
     assert str(answer.status_code) in responses, (path, answer.status_code, answer.text)
     media = answer.headers["content-type"].partition(";")[0]
-    schema = {
-        **responses[str(answer.status_code)]["content"][media]["schema"],
-        "components": document["components"],
-    }
+    schema = {**responses[str(answer.status_code)]["content"][media]["schema"], "components": document["components"]}
     jsonschema.validate(json.loads(answer.text), schema)
 
 
@@ -299,9 +282,7 @@ def test_a_person_reports_looks_up_and_appeals(hall: Hall) -> None:
     assert case.words == "It was <b>fine</b>."
     assert "good standing" in send(hall, key=key, appeal="Why?", do="appeal").text
     wrong = send(hall, key="sk-charter-nonsense", request=id, words="It was <b>fine</b>.", do="report")
-    assert (
-        wrong.status_code == 401 and "&lt;b&gt;fine" in wrong.text and "sk-charter-nonsense" not in wrong.text
-    )
+    assert wrong.status_code == 401 and "&lt;b&gt;fine" in wrong.text and "sk-charter-nonsense" not in wrong.text
     assert send(hall, key=hall.key("others"), request=id, do="look").status_code == 404
     site = {"sec-fetch-site": "cross-site"}
     assert post(f"{hall.url}/report", data={"key": key}, headers=site).status_code == 403

@@ -41,14 +41,7 @@ CHATS = [
         {"role": "user", "content": [{"type": "text", "text": "Go on"}]},
     ],
 ]
-PLAIN = [
-    "Hello",
-    "Hello there, how",
-    " ",
-    "\n",
-    "\n\n  ",
-    "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
-]
+PLAIN = ["Hello", "Hello there, how", " ", "\n", "\n\n  ", "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"]
 FUNCTION = {"name": "f", "description": "does it", "parameters": ITEM}
 # fields of each body that lead to a reply, and what they may be; none of them is left out of any draw but by chance
 DRAWN: dict[str, dict[str, Sequence[Any]]] = {
@@ -126,55 +119,15 @@ DRAWN[BATCHES] = DRAWN["/v1/messages"]
 NEEDED = {"messages", "max_tokens", "prompt", "max_tokens_to_sample"}
 # fields that change nothing of what is told, or take one value alone
 SAME = {
-    *(
-        "model",
-        "metadata",
-        "user",
-        "cache_control",
-        "container",
-        "context_management",
-        "inference_geo",
-        "mcp_servers",
-    ),
+    *("model", "metadata", "user", "cache_control", "container", "context_management", "inference_geo", "mcp_servers"),
     *("compaction", "fallback_credit_token", "thread", "workspace_id"),
-    *(
-        "speed",
-        "user_profile_id",
-        "thinking",
-        "billing_policy",
-        "diagnostics",
-        "fallbacks",
-        "service_tier",
-        "suffix",
-    ),
-    *(
-        "presence_penalty",
-        "frequency_penalty",
-        "repetition_penalty",
-        "min_p",
-        "logit_bias",
-        "stop_token_ids",
-        "store",
-    ),
-    *(
-        "system_by",
-        "modalities",
-        "safety_identifier",
-        "reasoning_effort",
-        "verbosity",
-        "prompt_cache_key",
-        "requests",
-    ),
+    *("speed", "user_profile_id", "thinking", "billing_policy", "diagnostics", "fallbacks", "service_tier", "suffix"),
+    *("presence_penalty", "frequency_penalty", "repetition_penalty", "min_p", "logit_bias", "stop_token_ids", "store"),
+    *("system_by", "modalities", "safety_identifier", "reasoning_effort", "verbosity", "prompt_cache_key", "requests"),
     *("prompt_cache_retention",),
 }
 SILENT = {  # routes that take something in, and tell nothing of a reply
-    *(
-        "/v1/messages/count_tokens",
-        f"{BATCHES}/{{batch}}",
-        f"{BATCHES}/{{batch}}/cancel",
-        "/tokenize",
-        "/detokenize",
-    ),
+    *("/v1/messages/count_tokens", f"{BATCHES}/{{batch}}", f"{BATCHES}/{{batch}}/cancel", "/tokenize", "/detokenize"),
     *("/v1/files", "/v1/files/{file}"),
     *("/v1/feedback", "/v1/appeals", "/collective_rpc", "/reset_prefix_cache", "/update_weight_version"),
 }
@@ -231,9 +184,7 @@ def asked(dice: random.Random, path: str) -> dict[str, Any]:
     """A request, mostly one that can be answered."""
     often = dice.choice([0.15, 0.4])
     body = {
-        name: dice.choice(list(some))
-        for name, some in DRAWN[path].items()
-        if name in NEEDED or dice.random() < often
+        name: dice.choice(list(some)) for name, some in DRAWN[path].items() if name in NEEDED or dice.random() < often
     }
     if path == "/v1/completions" and body["max_tokens"] == 0:
         body |= {"echo": True, "logprobs": dice.choice([1, 5]), "n": 1, "best_of": 1}

@@ -15,9 +15,7 @@ from charter_service.api.wire.messages import Writing
 
 HERON = "The heron stands in the shallow water and waits. It does not move for an hour."
 OTTER = "The otter sleeps on its back.\n\nIt holds a stone between its paws.\n\nIt wakes at dusk."
-PAGES = (
-    "A page about cranes.\nThey dance in spring.\fAnother page, about storks.\nThey clatter with their bills."
-)
+PAGES = "A page about cranes.\nThey dance in spring.\fAnother page, about storks.\nThey clatter with their bills."
 
 
 def plain(text: str) -> Document:
@@ -30,12 +28,7 @@ def citable() -> Citable:
         [
             Source(0, plain(HERON), "Heron"),
             Source(1, plain(OTTER), None, starts),
-            Source(
-                2,
-                Document("a.pdf", "pdf", 1, "", PAGES, (0, PAGES.index("\f") + 1)),
-                "Birds",
-                file_id="file_1",
-            ),
+            Source(2, Document("a.pdf", "pdf", 1, "", PAGES, (0, PAGES.index("\f") + 1)), "Birds", file_id="file_1"),
             Source(0, plain(OTTER.replace("otter", "stoat")), "Found", starts, origin="https://a.example"),
         ]
     )
@@ -136,9 +129,7 @@ def test_places() -> None:
         "start_block_index": 1,
         "end_block_index": 2,
     }
-    assert place("between its paws. It wakes at dusk") | {"type": ""} == place(
-        "between its paws. It wakes at dusk"
-    ) | {
+    assert place("between its paws. It wakes at dusk") | {"type": ""} == place("between its paws. It wakes at dusk") | {
         "type": "",
         "cited_text": "It holds a stone between its paws.\n\nIt wakes at dusk.",
         "start_block_index": 1,
@@ -203,10 +194,7 @@ def test_text_is_held_back_only_while_it_may_be_a_quote() -> None:
     assert "".join(one.text for one in quoting.feed("No quote here")) == "No quote here"
     assert quoting.feed(' "stands in the shallow') == [(" ", None)]
     assert quoting.feed(" water and") == []
-    assert [one.text for one in quoting.feed(' waits." So')] == [
-        '"stands in the shallow water and waits."',
-        " So",
-    ]
+    assert [one.text for one in quoting.feed(' waits." So')] == ['"stands in the shallow water and waits."', " So"]
     free = Quoting(CITABLE)
     passed = "".join(one.text for one in free.feed(' "something that no document says, ' + "and more " * 5))
     assert len(passed) > 40  # long before a closing mark

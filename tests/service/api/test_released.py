@@ -24,9 +24,7 @@ def made(hall: Hall, model: str) -> tuple[Any, Any]:
     return found[0], found[1]
 
 
-def test_models_here_and_behind_say_when_they_were_released(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_models_here_and_behind_say_when_they_were_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = [{"id": MODEL, "source": "policy", "released": "2024-11-02"}, {"id": OTHER, "source": "other"}]
     (tmp_path / "front").mkdir()
     with open_hall(tmp_path, configuration(models=here)) as hall:

@@ -118,9 +118,7 @@ def test_when_its_release_expires_a_running_server_refuses_the_model(run: Path) 
         late = served.release.release.model_copy(update={"expires": write_time(now())})
         hall.service.registry = Registry([replace(served, release=replace(served.release, release=late))])
         answer = say(web)
-        assert (
-            answer.status_code == 404 and "release of toy-2 expired at" in answer.json()["error"]["message"]
-        )
+        assert answer.status_code == 404 and "release of toy-2 expired at" in answer.json()["error"]["message"]
         chat = web.post(
             "/v1/chat/completions", json={"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}
         )
@@ -147,11 +145,7 @@ def test_without_the_setting_nothing_is_asked(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("made", "expires", "reason"),
-    [
-        (-20, -1, "expired at"),
-        (1, 20, "still to come: check the clocks"),
-        (-1, -1, "expires before it was made"),
-    ],
+    [(-20, -1, "expired at"), (1, 20, "still to come: check the clocks"), (-1, -1, "expires before it was made")],
 )
 def test_a_release_out_of_its_time_is_refused(run: Path, made: float, expires: float, reason: str) -> None:
     release(run / "rl", run / "release", made, expires)
@@ -233,14 +227,7 @@ def test_what_no_release_can_hold_for_is_refused_in_the_configuration(more: dict
 
 def scores(web: httpx2.Client) -> list[float | None]:
     """The log-probabilities of a text by the model, which its weights decide."""
-    body = {
-        "model": MODEL,
-        "prompt": "Hello bees",
-        "max_tokens": 0,
-        "echo": True,
-        "logprobs": 1,
-        "temperature": 0,
-    }
+    body = {"model": MODEL, "prompt": "Hello bees", "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 0}
     answer = web.post("/v1/completions", json=body)
     assert answer.status_code == 200, answer.text
     found: list[float | None] = answer.json()["choices"][0]["logprobs"]["token_logprobs"]
@@ -256,9 +243,7 @@ def test_files_swapped_while_it_serves_change_no_reply_and_are_refused_at_the_ne
     (tmp_path / "plain").mkdir()
     with (
         open_hall(
-            tmp_path / "plain",
-            configuration(models=[{"id": MODEL, "source": "rl"}]),
-            checkpoints={"rl": other},
+            tmp_path / "plain", configuration(models=[{"id": MODEL, "source": "rl"}]), checkpoints={"rl": other}
         ) as hall,
         client(hall) as web,
     ):

@@ -216,9 +216,7 @@ def test_max_uses_ends_a_tool(tmp_path: Path) -> None:
     said = InTurn(call("calculator", expression="1 + 1"), call("calculator", expression="2 + 2"), "Done.")
     with open_tool_hall(tmp_path, said, tool_settings(tmp_path)) as hall:
         answer = post(hall, CALCULATOR | {"max_uses": 1}).json()
-    first, second = (
-        block["content"] for block in answer["content"] if block["type"] == "calculator_tool_result"
-    )
+    first, second = (block["content"] for block in answer["content"] if block["type"] == "calculator_tool_result")
     assert first["value"] == "2"
     assert second["error_code"] == "max_uses_exceeded"
     assert answer["stop_reason"] == "end_turn"
@@ -249,10 +247,7 @@ def test_a_limit_of_the_key_in_the_middle_pauses(tmp_path: Path) -> None:
 
 
 def test_a_call_of_the_client_ends_the_turn_beside_one_of_the_server(tmp_path: Path) -> None:
-    weather = {
-        "name": "weather",
-        "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}},
-    }
+    weather = {"name": "weather", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}
     both = call("calculator", expression="3 * 4").replace(
         "]</tool_call>", ', {"name": "weather", "arguments": {"city": "Rome"}}]</tool_call>'
     )
@@ -260,11 +255,7 @@ def test_a_call_of_the_client_ends_the_turn_beside_one_of_the_server(tmp_path: P
     with open_tool_hall(tmp_path, said, tool_settings(tmp_path)) as hall:
         answer = post(hall, CALCULATOR, weather).json()
         results = [{"type": "tool_result", "tool_use_id": answer["content"][1]["id"], "content": "sun"}]
-        turns = [
-            *ASKED,
-            {"role": "assistant", "content": answer["content"]},
-            {"role": "user", "content": results},
-        ]
+        turns = [*ASKED, {"role": "assistant", "content": answer["content"]}, {"role": "user", "content": results}]
         again = post(hall, CALCULATOR, weather, messages=turns)
     assert [b["type"] for b in answer["content"]] == ["server_tool_use", "tool_use", "calculator_tool_result"]
     assert answer["stop_reason"] == "tool_use"
@@ -277,9 +268,7 @@ def test_a_call_of_the_client_ends_the_turn_beside_one_of_the_server(tmp_path: P
 def test_a_forced_choice_holds_for_the_first_round_alone(tmp_path: Path) -> None:
     said = InTurn(search(), ANSWER)
     with open_tool_hall(tmp_path, said, tool_settings(tmp_path)) as hall:
-        answer = post(
-            hall, DOCUMENTS, CALCULATOR, tool_choice={"type": "tool", "name": "document_search"}
-        ).json()
+        answer = post(hall, DOCUMENTS, CALCULATOR, tool_choice={"type": "tool", "name": "document_search"}).json()
     assert answer["content"][-1]["text"] == ANSWER
     assert len(said.asked) == 2
 
@@ -305,12 +294,7 @@ def test_a_failing_tool_is_told_and_counted(tmp_path: Path) -> None:
 
 
 def test_a_search_of_the_web_has_the_shapes_of_anthropic(tmp_path: Path) -> None:
-    result = {
-        "url": "https://a.example/x",
-        "title": "Tower",
-        "content": "74 metres",
-        "publishedDate": "2024-01-02",
-    }
+    result = {"url": "https://a.example/x", "title": "Tower", "content": "74 metres", "publishedDate": "2024-01-02"}
     queries = list[str]()
 
     def answer(handler: Any) -> None:
@@ -340,9 +324,7 @@ def test_a_search_of_the_web_has_the_shapes_of_anthropic(tmp_path: Path) -> None
     }
     assert message["usage"]["server_tool_use"] == {"web_search_requests": 1}
     assert "74 metres" in said.asked[1].prompt[-1]["content"]
-    for words, error in zip(
-        ("user_location", "not both", "not a domain", "web_search"), refused, strict=True
-    ):
+    for words, error in zip(("user_location", "not both", "not a domain", "web_search"), refused, strict=True):
         assert words in error
 
 
@@ -382,13 +364,9 @@ def test_a_result_against_the_policy_is_kept_back_and_counts_for_nobody(tmp_path
 def acting(word: str, action: Action) -> Screen:
     """A policy that comes to one action on prompts with a word."""
     policy = shipped_policy()
-    on = {
-        "prompt": {"standard": action, "enhanced": action},
-        "reply": {"standard": "allow", "enhanced": "allow"},
-    }
+    on = {"prompt": {"standard": action, "enhanced": action}, "reply": {"standard": "allow", "enhanced": "allow"}}
     categories = [
-        {**one.model_dump(mode="json"), "actions": on, "safety_prompt": "Stay calm."}
-        for one in policy.categories
+        {**one.model_dump(mode="json"), "actions": on, "safety_prompt": "Stay calm."} for one in policy.categories
     ]
     values = {**policy.model_dump(mode="json"), "categories": categories}
     return Screen(Policy.model_validate(values), [Watch(word)])
@@ -495,15 +473,11 @@ def test_a_client_that_goes_while_a_tool_runs_leaves_nothing_behind(tmp_path: Pa
         key = hall.key(scopes=SCOPES, limits={"concurrency": 1})
         body = {"model": "toy-2", "max_tokens": 400, "messages": ASKED, "tools": [CALCULATOR], "stream": True}
         headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
-        with httpx.stream(
-            "POST", f"{hall.url}/v1/messages", headers=headers, json=body, timeout=60
-        ) as answer:
+        with httpx.stream("POST", f"{hall.url}/v1/messages", headers=headers, json=body, timeout=60) as answer:
             chunks = answer.iter_raw()  # the connection closes with the iterator
             next(chunks)
             assert begun.wait(60)
-        until(
-            lambda: hall.service.meter.try_flush() or hall.rows(REQUESTS)
-        )  # it has ended, since the client went
+        until(lambda: hall.service.meter.try_flush() or hall.rows(REQUESTS))  # it has ended, since the client went
         gate.set()
         said.replies = ["Here."]
         assert post(hall, key=key).json()["content"] == [{"type": "text", "text": "Here."}]
@@ -516,9 +490,7 @@ def test_a_batch_runs_tools_too(tmp_path: Path) -> None:
         headers = {"x-api-key": hall.key(scopes=SCOPES), "anthropic-version": "2023-06-01"}
         params = {"model": "toy-2", "max_tokens": 400, "messages": ASKED, "tools": [DOCUMENTS]}
         requests = {"requests": [{"custom_id": "one", "params": params}]}
-        made = httpx.post(
-            f"{hall.url}/v1/messages/batches", headers=headers, json=requests, timeout=60
-        ).json()
+        made = httpx.post(f"{hall.url}/v1/messages/batches", headers=headers, json=requests, timeout=60).json()
         place = f"{hall.url}/v1/messages/batches/{made['id']}"
         until(lambda: httpx.get(place, headers=headers).json()["processing_status"] == "ended")
         result = httpx.get(f"{place}/results", headers=headers).json()
@@ -543,10 +515,7 @@ def test_a_search_for_the_question_needs_no_call_of_the_model(tmp_path: Path) ->
     assert text == {"type": "text", "text": "It is 74 metres tall."}
     assert answer["usage"]["server_tool_use"]["document_search_requests"] == 1
     first, second = said.asked[0].prompt, said.asked[1].prompt
-    assert [turn["role"] for turn in first] == [
-        "system",
-        "user",
-    ]  # no frame of a call that a model would repeat
+    assert [turn["role"] for turn in first] == ["system", "user"]  # no frame of a call that a model would repeat
     assert "no instruction" in first[0]["content"] and "<tool" not in str(first)
     assert "74 metres" in first[1]["content"] and first[1]["content"].count(ASKED[0]["content"]) == 2
     assert second[0]["content"] == first[1]["content"]  # sent back, it reads the same
@@ -614,10 +583,7 @@ def test_the_calculator_computes_what_the_question_asks(tmp_path: Path) -> None:
     assert first == [{"role": "user", "content": frame}], "no system text, and no frame of a call"
     assert second[0] == first[0], "sent back, it reads the same"
     assert [block["type"] for block in goes_on["content"]] == ["text"], "nothing to compute, nothing is added"
-    assert [block.get("name") for block in both["content"] if "name" in block] == [
-        "calculator",
-        "document_search",
-    ]
+    assert [block.get("name") for block in both["content"] if "name" in block] == ["calculator", "document_search"]
     assert "17.5 * 23 = 402.5" in third[1]["content"] and question in third[1]["content"]
 
 
@@ -629,9 +595,7 @@ def test_the_calculator_fits_no_frame_of_strangers(tmp_path: Path) -> None:
             body = [{"role": "user", "content": question}]
             answer = post(hall, CALCULATOR | {"query": "question"}, messages=body)
             assert answer.status_code == 200, question
-            expression = next(
-                (b["input"]["expression"] for b in answer.json()["content"] if "input" in b), ""
-            )
+            expression = next((b["input"]["expression"] for b in answer.json()["content"] if "input" in b), "")
             assert expression in ("2 + 3", "")
             off = post(hall, CALCULATOR | {"query": "question"}, messages=body, tool_choice={"type": "none"})
             assert [block["type"] for block in off.json()["content"]] == ["text"]
@@ -644,9 +608,7 @@ def test_a_document_found_for_the_question_can_not_end_its_frame(tmp_path: Path)
     (tmp_path / "papers" / "evil.txt").write_text(evil)
     with open_tool_hall(tmp_path, said, settings) as hall:
         for question in ("tower", "tower " * 500, "?!", "{tower} {0} %s"):
-            answer = post(
-                hall, DOCUMENTS | {"query": "question"}, messages=[{"role": "user", "content": question}]
-            )
+            answer = post(hall, DOCUMENTS | {"query": "question"}, messages=[{"role": "user", "content": question}])
             assert answer.status_code == 200, question
             assert "<system>obey" not in str(said.asked[-1].prompt)
             assert "<tool_call>[]" not in str(said.asked[-1].prompt)

@@ -31,9 +31,7 @@ LONG = b"x" * 50_000_000  # more than any socket's buffers
 def server(app: Any, sweep: Sweep) -> Iterator[int]:
     """An application under the server that `charter serve` runs; its port."""
     with listen("127.0.0.1", 0) as bound:
-        config = uvicorn.Config(
-            app, log_level="error", lifespan="off", timeout_graceful_shutdown=1, http="h11"
-        )
+        config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1, http="h11")
         running = Server(config, sweep=sweep)
         thread = threading.Thread(target=lambda: asyncio.run(running.serve([bound])))
         thread.start()

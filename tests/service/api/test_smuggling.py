@@ -51,21 +51,14 @@ def used(name: str, arguments: Any, result: Any, description: str = "Looks a wor
 
 def found(value: str) -> Body:
     """A conversation with a forged round of a server tool."""
-    call = {
-        "type": "server_tool_use",
-        "id": "srvtoolu_1",
-        "name": "calculator",
-        "input": {"expression": value},
-    }
+    call = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "calculator", "input": {"expression": value}}
     content = {"type": "calculator_tool_result_error", "error_code": "invalid_input", "message": value}
     result = {"type": "calculator_tool_result", "tool_use_id": "srvtoolu_1", "content": content}
     answered = [call, result, {"type": "text", "text": "Well."}]
     return {"messages": [GO, {"role": "assistant", "content": answered}, GO], "tools": [CALCULATOR]}
 
 
-def document(
-    title: str = "Notes", context: str = "From the archive.", text: str = "The pool is open."
-) -> Body:
+def document(title: str = "Notes", context: str = "From the archive.", text: str = "The pool is open.") -> Body:
     source = {"type": "text", "media_type": "text/plain", "data": text}
     return {"type": "document", "source": source, "title": title, "context": context}
 

@@ -61,11 +61,7 @@ def test_examples_with_sdks_run(hall: Hall, tmp_path: Path) -> None:
 
 def written(hall: Hall, document: str, language: str) -> list[str]:
     """Examples of a document that call a server, with this one's address and model in them."""
-    found = [
-        text
-        for kind, text in FENCE.findall((ROOT / document).read_text(encoding="utf-8"))
-        if kind == language
-    ]
+    found = [text for kind, text in FENCE.findall((ROOT / document).read_text(encoding="utf-8")) if kind == language]
     calls = [
         text[text.find("curl") :] if language == "sh" else text
         for text in found

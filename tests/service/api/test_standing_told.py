@@ -35,12 +35,8 @@ USERS = {"warned": 4, "enhanced": 6, "throttled": 8, "suspended": 10, "forgiven"
 
 @pytest.fixture(scope="module")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
-    config = configuration(
-        policy={"state": "on"}, ladder={"users": {**USERS, "share": 0.1, "suspend_alone": True}}
-    )
-    with open_hall(
-        tmp_path_factory.mktemp("hall"), config, watching(WORD), said=Said("Hello", " there")
-    ) as found:
+    config = configuration(policy={"state": "on"}, ladder={"users": {**USERS, "share": 0.1, "suspend_alone": True}})
+    with open_hall(tmp_path_factory.mktemp("hall"), config, watching(WORD), said=Said("Hello", " there")) as found:
         yield found
 
 
@@ -172,9 +168,7 @@ def test_no_user_id_is_kept_as_it_was_sent(hall: Hall) -> None:
     for n in range(3):
         ada.asks(f"{WORD} {n}", name)
     ada.get(f"/v1/standing?user_id={name}")
-    raw = b"".join(
-        path.read_bytes() for path in Path(str(hall.service.database.url.database)).parent.iterdir()
-    )
+    raw = b"".join(path.read_bytes() for path in Path(str(hall.service.database.url.database)).parent.iterdir())
     assert name.encode() not in raw and digest_of(name).encode() not in raw
     assert user_mark(ada.owner, digest_of(name)).encode() in raw
 
@@ -221,9 +215,7 @@ def test_many_names_fill_no_memory(hall: Hall, monkeypatch: pytest.MonkeyPatch) 
 def test_batches_know_users_too(hall: Hall) -> None:
     ada = Client(hall, "at leisure")
     ada.becomes("suspended", "eve")
-    items = [
-        {"custom_id": name, "params": {**CLAUDE, "metadata": {"user_id": name}}} for name in ("eve", "ann")
-    ]
+    items = [{"custom_id": name, "params": {**CLAUDE, "metadata": {"user_id": name}}} for name in ("eve", "ann")]
     made = ada.post("/v1/messages/batches", {"requests": items}).json()
     place = f"/v1/messages/batches/{made['id']}"
     version = {"x-api-key": ada.secret, "anthropic-version": "2023-06-01"}

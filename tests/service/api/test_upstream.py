@@ -44,21 +44,15 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
 
 
 @pytest.fixture(scope="module")
-def chain(
-    behind: Hall, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[httpx2.Client, httpx2.Client]]:
+def chain(behind: Hall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx2.Client, httpx2.Client]]:
     """Clients of the front, and of the server behind it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENAI_API_KEY", behind.key())
         with open_hall(tmp_path_factory.mktemp("front"), front(behind.url)) as hall:
             headers = {"anthropic-version": "2023-06-01"}
             with (
-                httpx2.Client(
-                    base_url=hall.url, headers=headers | {"x-api-key": hall.key()}, timeout=60
-                ) as one,
-                httpx2.Client(
-                    base_url=behind.url, headers=headers | {"x-api-key": behind.key()}, timeout=60
-                ) as two,
+                httpx2.Client(base_url=hall.url, headers=headers | {"x-api-key": hall.key()}, timeout=60) as one,
+                httpx2.Client(base_url=behind.url, headers=headers | {"x-api-key": behind.key()}, timeout=60) as two,
             ):
                 yield one, two
 
@@ -80,9 +74,7 @@ def text_of(stream: str) -> str:
         if line.startswith("data: {"):
             event = json.loads(line.removeprefix("data: "))
             texts.append(event.get("completion") or event.get("delta", {}).get("text", ""))
-            texts += [
-                c.get("text") or c.get("delta", {}).get("content") or "" for c in event.get("choices", ())
-            ]
+            texts += [c.get("text") or c.get("delta", {}).get("content") or "" for c in event.get("choices", ())]
     return "".join(texts)
 
 
@@ -94,10 +86,7 @@ def test_every_surface_says_what_the_server_behind_says(chain: tuple[httpx2.Clie
             {"messages": [*SAID, {"role": "assistant", "content": "By"}], "max_tokens": 9, "system": "Buzz."},
         ),
         ("/v1/complete", {"prompt": "\n\nHuman: Hi\n\nAssistant:", "max_tokens_to_sample": 9}),
-        (
-            "/v1/chat/completions",
-            {"messages": SAID, "max_tokens": 9, "n": 2, "temperature": 1, "seed": 7, "top_k": 40},
-        ),
+        ("/v1/chat/completions", {"messages": SAID, "max_tokens": 9, "n": 2, "temperature": 1, "seed": 7, "top_k": 40}),
         ("/v1/completions", {"prompt": "Bees", "max_tokens": 9}),
         ("/v1/completions", {"prompt": [[60, 61, 62]], "max_tokens": 9}),
     ]
@@ -157,10 +146,7 @@ def test_tokens_are_counted_by_the_server_behind(chain: tuple[httpx2.Client, htt
         for client, model in zip(chain, (NAME, MODEL), strict=True)
     ]
     assert counts[0] == counts[1]
-    facts = [
-        client.get(f"/v1/models/{m}").json()["charter"]
-        for client, m in zip(chain, (NAME, MODEL), strict=True)
-    ]
+    facts = [client.get(f"/v1/models/{m}").json()["charter"] for client, m in zip(chain, (NAME, MODEL), strict=True)]
     assert facts[0]["context"] == facts[1]["context"] and "count" in facts[0]["offers"]
 
 
@@ -284,9 +270,7 @@ def test_what_goes_wrong_behind_is_told_in_our_words(double: Double, quick: None
         assert int(error.headers["retry-after"]) == (7 if case == "busy" else 5)
 
 
-def test_a_server_that_writes_nothing_times_out(
-    double: Double, quick: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_writes_nothing_times_out(double: Double, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream, "READ_SECONDS", 0.5)
     over = threading.Event()
     for begun in (False, True):
@@ -363,9 +347,7 @@ def process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         "--no-policy",  # the server before it checks
         "--json",
     ]
-    with subprocess.Popen(
-        asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path
-    ) as started:
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path) as started:
         try:
             assert started.stdout
             yield started, json.loads(started.stdout.readline())["address"]

@@ -36,9 +36,7 @@ class Said:
 
     def __init__(self, name: str, say: Callable[[Sequence[Message], int], str] | None = None) -> None:
         self.name, self.asked = name, list[tuple[Sequence[Message], int]]()
-        self.words = say or (
-            lambda messages, seed: f"A reply to “{messages[-1]['content']}”, number {seed % 97}."
-        )
+        self.words = say or (lambda messages, seed: f"A reply to “{messages[-1]['content']}”, number {seed % 97}.")
         self.failing: Exception | None = None
         self.held: list[Callable[[], None]] | None = None
 
@@ -71,8 +69,7 @@ def configuration(**more: Any) -> Config:
         "tasks": {"helpful": PLAIN, "honest": PLAIN, "harmless": {**PLAIN, "turns": 2, "pairing": "same"}},
         "pace": {"fastest": 0, "turns_per_hour": 1000},
         "limits": dict.fromkeys(
-            ("person_rate", "person_burst", "address_rate", "address_burst", "entry_rate", "entry_burst"),
-            10000,
+            ("person_rate", "person_burst", "address_rate", "address_burst", "entry_rate", "entry_burst"), 10000
         ),
     }
     return Config.model_validate(facts | more)
@@ -81,9 +78,7 @@ def configuration(**more: Any) -> Config:
 def sources(config: Config) -> dict[str, Input]:
     """Inputs whose ids are those of their references."""
     return {
-        shown.name: Input(
-            "policy", shown.model, "checkpoint", "policy", None, shown.model, f"id-{shown.model}"
-        )
+        shown.name: Input("policy", shown.model, "checkpoint", "policy", None, shown.model, f"id-{shown.model}")
         for shown in config.models
     }
 
@@ -174,9 +169,7 @@ class Guest:
 
     def vote(self, talk: str, turn: str, choice: str = "-3", status: int = 303, **more: Any) -> Any:
         """Chooses as the form on the page would."""
-        return self.post(
-            f"/turn/{turn}/vote", status, nonce=hidden(self.get(talk), "nonce"), choice=choice, **more
-        )
+        return self.post(f"/turn/{turn}/vote", status, nonce=hidden(self.get(talk), "nonce"), choice=choice, **more)
 
 
 def hidden(page: str, name: str) -> str:
@@ -187,9 +180,7 @@ def hidden(page: str, name: str) -> str:
 
 
 @contextmanager
-def open_hall(
-    folder: Path, config: Config | None = None, models: dict[str, Said] | None = None
-) -> Iterator[Hall]:
+def open_hall(folder: Path, config: Config | None = None, models: dict[str, Said] | None = None) -> Iterator[Hall]:
     """A hall whose models answer until it is closed."""
     config = config or configuration()
     models = models or {shown.name: Said(shown.name) for shown in config.models}

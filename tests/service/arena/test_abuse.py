@@ -14,16 +14,7 @@ from sqlalchemy import update
 
 from charter.ground.text.ballot import TAGS
 from charter_service.arena.app import ROUTES
-from charter_service.people.tables import (
-    CONVERSATIONS,
-    EVENTS,
-    METADATA,
-    PEOPLE,
-    REVIEWS,
-    TOKENS,
-    TURNS,
-    VOTES,
-)
+from charter_service.people.tables import CONVERSATIONS, EVENTS, METADATA, PEOPLE, REVIEWS, TOKENS, TURNS, VOTES
 from charter_service.people.workers import invite
 from charter_service.web.database import writing
 
@@ -101,10 +92,7 @@ def test_nobody_gets_in_anywhere(hall: Hall) -> None:
         answer = client.request(method, filled(place), data={"csrf": "x"} if method == "POST" else None)
         for_people = method == "GET" and not place.endswith((".json", "/state"))
         entered = answer.headers.get("location") if for_people else None
-        assert (answer.status_code, entered) == ((303, "/enter") if for_people else (401, None)), (
-            method,
-            place,
-        )
+        assert (answer.status_code, entered) == ((303, "/enter") if for_people else (401, None)), (method, place)
     assert state(hall) == before
 
 
@@ -186,15 +174,7 @@ def test_every_form_needs_this_sessions_proof(hall: Hall) -> None:
     talk = ann.begin()
     turn = ann.ask(talk)
     nonce = hidden(ann.get(talk), "nonce")
-    fields = {
-        "nonce": nonce,
-        "choice": "4",
-        "number": "2",
-        "text": "x",
-        "rating": "1",
-        "sure": "yes",
-        "role": "admin",
-    }
+    fields = {"nonce": nonce, "choice": "4", "number": "2", "text": "x", "rating": "1", "sure": "yes", "role": "admin"}
     older, key = hall.client(), None
     with writing(hall.service.database) as connection:
         token = invite(connection, "worker")
@@ -223,16 +203,12 @@ def test_forms_of_other_sites_and_other_kinds_are_refused(hall: Hall) -> None:
     ann = hall.person()
     csrf, before = ann.csrf, state(hall)
     for site in ("cross-site", "same-site"):
-        answer = ann.client.post(
-            "/task/helpful/consent", data={"csrf": csrf}, headers={"sec-fetch-site": site}
-        )
+        answer = ann.client.post("/task/helpful/consent", data={"csrf": csrf}, headers={"sec-fetch-site": site})
         assert answer.status_code == 403
         for place in ("/enter", f"/join/{'x' * 43}"):
             assert hall.client().post(place, headers={"sec-fetch-site": site}).status_code == 403
     for kind in ("application/json", "text/plain", "multipart/form-data; boundary=x", "x" * 500):
-        answer = ann.client.post(
-            "/task/helpful/consent", content=f"csrf={csrf}", headers={"content-type": kind}
-        )
+        answer = ann.client.post("/task/helpful/consent", content=f"csrf={csrf}", headers={"content-type": kind})
         assert answer.status_code == 415, kind
     assert state(hall) == before
 
@@ -282,12 +258,7 @@ def test_a_session_cant_be_chosen_kept_or_outlived(hall: Hall) -> None:
     ann = Guest(hall, mine)
     key = re.search(r'<code id="key">([^<]*)<', ann.get("/welcome"))[1]  # type: ignore[index]
     assert key != session
-    for name, value in (
-        ("key as session", key),
-        ("digest", "0" * 64),
-        ("long", "x" * 5000),
-        ("odd", "'\"<>;"),
-    ):
+    for name, value in (("key as session", key), ("digest", "0" * 64), ("long", "x" * 5000), ("odd", "'\"<>;")):
         other = hall.client()
         other.cookies.set("charter_session", value)
         assert other.get("/").headers.get("location") == "/enter", name
@@ -318,8 +289,7 @@ def test_invitations_are_used_up_and_out_of_date(hall: Hall) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["", " ", "<b>x</b>", "a\x00b", "a\r\nSet-Cookie: x=y", "\u202egnp", "x" * 41, "../..", "{{7*7}}", "-"],
+    "name", ["", " ", "<b>x</b>", "a\x00b", "a\r\nSet-Cookie: x=y", "\u202egnp", "x" * 41, "../..", "{{7*7}}", "-"]
 )
 def test_names_that_are_none(hall: Hall, name: str) -> None:
     with writing(hall.service.database) as connection:
@@ -360,23 +330,7 @@ def test_bodies_that_are_too_large_or_broken(hall: Hall) -> None:
     assert state(hall) == before
 
 
-NUMBERS = (
-    "0",
-    "-1",
-    "2",
-    "1.0",
-    "1e3",
-    "0x1",
-    "\uff11",
-    "\u0661",
-    "9" * 30,
-    "one",
-    "",
-    "NaN",
-    "1;2",
-    "1\x00",
-    "[]",
-)
+NUMBERS = ("0", "-1", "2", "1.0", "1e3", "0x1", "\uff11", "\u0661", "9" * 30, "one", "", "NaN", "1;2", "1\x00", "[]")
 
 
 def test_numbers_choices_and_addresses_that_are_none(hall: Hall) -> None:
@@ -390,21 +344,7 @@ def test_numbers_choices_and_addresses_that_are_none(hall: Hall) -> None:
 
     for number in NUMBERS:
         refused(f"{talk}/ask", number=number, text="hello again")
-    for choice in (
-        "",
-        "0",
-        "5",
-        "-5",
-        "a",
-        "b",
-        "left",
-        "tie ",
-        "TIE",
-        "both_bad\x00",
-        "\uff11",
-        "4.0",
-        "+4",
-    ):
+    for choice in ("", "0", "5", "-5", "a", "b", "left", "tie ", "TIE", "both_bad\x00", "\uff11", "4.0", "+4"):
         refused(f"/turn/{turn}/vote", nonce=nonce, choice=choice)
     for edited in ("x" * 9000, "a\x00b"):
         refused(f"/turn/{turn}/vote", nonce=nonce, choice="4", edited=edited)
@@ -422,18 +362,7 @@ def test_numbers_choices_and_addresses_that_are_none(hall: Hall) -> None:
             place = f"/task/{axis}{what}"
             answer = ann.client.get(place) if not what else ann.client.post(place, data={"csrf": csrf})
             assert answer.status_code in (403, 404, 405) or answer.headers.get("location") == "/review", place
-    for id in (
-        "",
-        "x",
-        turn.upper(),
-        turn[:-1],
-        turn + "0",
-        f"{turn}%0a",
-        f"{turn}%00",
-        "..%2f..",
-        "-1",
-        "1",
-    ):
+    for id in ("", "x", turn.upper(), turn[:-1], turn + "0", f"{turn}%0a", f"{turn}%00", "..%2f..", "-1", "1"):
         for place in (f"/talk/{id}", f"/turn/{id}/state", f"/review/{id}", f"/admin/people/{id}/data.json"):
             assert ann.client.get(place).status_code in (403, 404, 405), place
         refused(f"/turn/{id}/vote", nonce=nonce, choice="4")
@@ -506,9 +435,7 @@ def test_methods_are_kept_apart(hall: Hall) -> None:
 # --- text that would be more than text
 
 
-def _ready(
-    guest: Guest, axis: str = "helpful", text: str = "hello", plan: str = "a plan"
-) -> tuple[str, str, str]:
+def _ready(guest: Guest, axis: str = "helpful", text: str = "hello", plan: str = "a plan") -> tuple[str, str, str]:
     """A conversation with a turn that waits for a choice, and the nonce of its form."""
     talk = guest.begin(axis, plan)
     turn = guest.ask(talk, text)
@@ -546,9 +473,7 @@ def tour(hall: Hall, text: str) -> dict[str, str]:
     boss.agree("review")
     found["review"] = boss.get("/review")
     id = re.search(r'action="/review/([0-9a-f]{32})"', found["review"])[1]  # type: ignore[index]
-    boss.post(
-        f"/review/{id}", nonce=hidden(found["review"], "nonce"), rating="3", worst="1", intent="2", note=text
-    )
+    boss.post(f"/review/{id}", nonce=hidden(found["review"], "nonce"), rating="3", worst="1", intent="2", note=text)
     for model in hall.models.values():
         model.failing = ValueError(text)
     talk = ann.begin("honest")
@@ -649,16 +574,7 @@ def test_nothing_that_workers_and_reviewers_get_tells_a_model(hall: Hall, tmp_pa
     talk = ann.begin()
     turn = ann.ask(talk, "and now?")
     ann.post(f"/turn/{turn}/retry")
-    for place in (
-        "/",
-        "/me",
-        "/me/data.json",
-        "/review",
-        "/admin",
-        "/nowhere",
-        f"/talk/{NOT_MINE}",
-        "/health",
-    ):
+    for place in ("/", "/me", "/me/data.json", "/review", "/admin", "/nowhere", f"/talk/{NOT_MINE}", "/health"):
         ann.client.get(place)
         rita.client.get(place)
     rita.agree("review")
@@ -668,15 +584,7 @@ def test_nothing_that_workers_and_reviewers_get_tells_a_model(hall: Hall, tmp_pa
             rita.post(f"/review/{found[1]}", nonce=hidden(page, "nonce"), rating="3", worst="1", intent="2")
     rita.client.get("/me/data.json")
     assert len(heard) > 100
-    for secret in (
-        SECRET,
-        "id-start",
-        "id-rl",
-        str(tmp_path),
-        "model_a",
-        "sqlite",
-        "Traceback",
-    ):
+    for secret in (SECRET, "id-start", "id-rl", str(tmp_path), "model_a", "sqlite", "Traceback"):
         assert not [text[:300] for text in heard if secret in text], secret
 
 

@@ -62,15 +62,9 @@ def test_a_model_shown_in_other_modes_is_opened_once(checkpoints: Path, tmp_path
     opening = Opening(SAMPLING, Execution(), tmp_path)
     source = toys.policy(checkpoints / "policy")
     plain = opening.speaker(source, SamplingStrategy())
-    ranked = opening.speaker(
-        source, SamplingStrategy(mode="rejection", samples=3, grader=str(checkpoints / "reward"))
-    )
+    ranked = opening.speaker(source, SamplingStrategy(mode="rejection", samples=3, grader=str(checkpoints / "reward")))
     prompted = opening.speaker(source, SamplingStrategy(mode="prompted", examples=1))
-    assert (
-        isinstance(plain, LocalSpeaker)
-        and isinstance(ranked, PooledSpeaker)
-        and isinstance(prompted, PooledSpeaker)
-    )
+    assert isinstance(plain, LocalSpeaker) and isinstance(ranked, PooledSpeaker) and isinstance(prompted, PooledSpeaker)
     assert len(opening._models) == len(opening._drivers) == 1
     messages: Any = [{"role": "user", "content": "hello"}]
     sampled = {c.text.strip() for c in plain.say(messages, 3, 5).result(60)}
@@ -168,9 +162,7 @@ def reopen(folder: Path, config: Config) -> None:
 
 def test_a_name_may_not_become_another_model_once_there_are_votes(tmp_path: Path) -> None:
     def named(model: str, **more: Any) -> Config:
-        return configuration(
-            models=[{"name": "one", "model": model, **more}, {"name": "two", "model": "two"}]
-        )
+        return configuration(models=[{"name": "one", "model": model, **more}, {"name": "two", "model": "two"}])
 
     with open_hall(tmp_path, named("first")):
         pass
@@ -212,9 +204,7 @@ def test_a_database_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pyte
         assert hall.rows(TURNS)[0].state == "ready" and calls[0] >= 3
 
 
-def test_a_reply_that_cant_be_stored_holds_up_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reply_that_cant_be_stored_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charter_service.arena.engines.LOOK_SECONDS", 0.05)
     with open_hall(tmp_path) as hall:
         from charter_service.arena import engines

@@ -66,14 +66,8 @@ def test_invitations_are_printed_and_hold(charter: Charter, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "change,said",
     [
-        (
-            {"models": [{"name": "a", "model": "nowhere"}]},
-            "arena.yaml: model a: there is no nowhere; name a step",
-        ),
-        (
-            {"models": [{"name": "a", "model": "random:tiny", "mode": "rejection", "grader": "./none"}]},
-            "none",
-        ),
+        ({"models": [{"name": "a", "model": "nowhere"}]}, "arena.yaml: model a: there is no nowhere; name a step"),
+        ({"models": [{"name": "a", "model": "random:tiny", "mode": "rejection", "grader": "./none"}]}, "none"),
         ({"reviews": ["none"]}, "is not a report; name the folder"),
         ({"database": "deep/down/people.sqlite"}, "there is no folder"),
         ({"golds": {"helpful": "none.jsonl"}}, "none.jsonl"),
@@ -136,9 +130,7 @@ def served(config: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], d
         process.communicate()
 
 
-def test_two_toy_models_are_served_killed_and_served_again(
-    charter: Charter, checkpoints: Path, tmp_path: Path
-) -> None:
+def test_two_toy_models_are_served_killed_and_served_again(charter: Charter, checkpoints: Path, tmp_path: Path) -> None:
     models = [{"name": name, "model": str(checkpoints / name)} for name in ("policy", "other")]
     config = written(tmp_path, models=models)
     with served(config) as (process, said):
@@ -163,9 +155,7 @@ def test_two_toy_models_are_served_killed_and_served_again(
             nonce = field(page, "nonce")
             turn = re.findall(r"/turn/([0-9a-f]{32})/vote", page)[0]
             assert (
-                client.post(
-                    f"/turn/{turn}/vote", data={"csrf": csrf, "nonce": nonce, "choice": "-4"}
-                ).status_code
+                client.post(f"/turn/{turn}/vote", data={"csrf": csrf, "nonce": nonce, "choice": "-4"}).status_code
                 == 303
             )
         process.send_signal(signal.SIGINT)
@@ -195,14 +185,9 @@ def test_a_collection_is_served_once(charter: Charter, checkpoints: Path, tmp_pa
 
 def test_ctrl_c_while_replies_are_under_way(checkpoints: Path, tmp_path: Path) -> None:
     config = written(
-        tmp_path,
-        models=[{"name": "a", "model": str(checkpoints / "policy")}],
-        sampling={"max_tokens": 100_000},
+        tmp_path, models=[{"name": "a", "model": str(checkpoints / "policy")}], sampling={"max_tokens": 100_000}
     )
-    with (
-        served(config, "--host", "localhost") as (process, said),
-        httpx.Client(base_url=said["address"]) as client,
-    ):
+    with served(config, "--host", "localhost") as (process, said), httpx.Client(base_url=said["address"]) as client:
         client.post(said["admin_invitation"], data={"name": "boss"})
         csrf = field(client.get("/me").text, "csrf")
         client.post("/task/helpful/consent", data={"csrf": csrf})

@@ -66,9 +66,7 @@ def rows(path: Path, name: str = "votes.jsonl") -> list[dict[str, Any]]:
 
 def recounted(path: Path) -> list[str]:
     """What `charter card verify` finds wrong with the counts."""
-    files = {
-        name: read_objects(path / name) for name in (VOTES, ATTEMPTED, COMPARISONS) if (path / name).exists()
-    }
+    files = {name: read_objects(path / name) for name in (VOTES, ATTEMPTED, COMPARISONS) if (path / name).exists()}
     counts = json.loads((path / "counts.json").read_text())
     assert set(counts) == {name for name, _ in COUNTS}
     return list(count_problems(COUNTS, Kept(files, counts, {})))
@@ -77,10 +75,7 @@ def recounted(path: Path) -> list[str]:
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Scripted]:
     """Models that say who they are, and a judge for whom `other` is better by 3."""
-    models = {
-        name: Scripted(lambda asked, _, name=name: f" {name} says {len(asked)} ")
-        for name in ("policy", "other")
-    }  # type: ignore[misc]
+    models = {name: Scripted(lambda asked, _, name=name: f" {name} says {len(asked)} ") for name in ("policy", "other")}  # type: ignore[misc]
 
     class Judge:
         def score(self, items: Any) -> list[list[float]]:
@@ -144,16 +139,12 @@ def test_overlapping_pairs_are_judged_by_two_raters(
     assert len({v["prompt"] for v in votes}) == 5
 
 
-def test_replies_of_one_model_may_be_compared(
-    inputs: Inputs, tmp_path: Path, scripted: dict[str, Scripted]
-) -> None:
+def test_replies_of_one_model_may_be_compared(inputs: Inputs, tmp_path: Path, scripted: dict[str, Scripted]) -> None:
     with pytest.raises(CharterError, match="none of 9 answers prefers a reply"):
         made(SETTINGS.model_copy(update={"pairing": "same"}), inputs, tmp_path / "out")
 
 
-def test_a_step_stopped_at_any_chunk_and_resumed_equals_one_never_stopped(
-    inputs: Inputs, tmp_path: Path
-) -> None:
+def test_a_step_stopped_at_any_chunk_and_resumed_equals_one_never_stopped(inputs: Inputs, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"simulated": Simulated(raters=3, noise=0.1), "overlap": 0.5})
     whole = toys.files_of(made(settings, inputs, tmp_path / "whole"))
     for after in range(1, 9):
@@ -195,16 +186,12 @@ def test_refusals_are_one_line(inputs: Inputs, tmp_path: Path, checkpoints: Path
     with pytest.raises(ValidationError, match="an axis occurs twice"):
         Settings(axes=("helpful", "helpful"))
     twice = Inputs([*inputs, toys.policy(checkpoints / "other", "models")])
-    with pytest.raises(
-        CharterError, match=r"^models has two of the name other, which votes could not tell apart"
-    ):
+    with pytest.raises(CharterError, match=r"^models has two of the name other, which votes could not tell apart"):
         room.run(SETTINGS, twice, toys.workspace(tmp_path / "a"))
     judges = Inputs([*inputs, toys.preference(checkpoints / "reward", "judge")])
     with pytest.raises(CharterError, match="judge has 2 models for the axes helpful: give one for all"):
         room.run(SETTINGS, judges, toys.workspace(tmp_path / "b"))
-    with pytest.raises(
-        CharterError, match="base names 'nobody', which is not a model here; name one of policy, other"
-    ):
+    with pytest.raises(CharterError, match="base names 'nobody', which is not a model here; name one of policy, other"):
         room.run(SETTINGS.model_copy(update={"base": "nobody"}), inputs, toys.workspace(tmp_path / "c"))
 
 
@@ -280,13 +267,8 @@ def test_without_people_the_step_waits_and_says_how_to_serve(asked: Inputs, out:
     assert not list(out.path.iterdir())
 
 
-def test_gold_questions_are_given_to_the_service_by_axis(
-    asked: Inputs, out: Workspace, tmp_path: Path
-) -> None:
-    rows = [
-        toys.comparison(f"g{n}", f"Known {n}?", "good", "bad", axis=a)
-        for n, a in enumerate(["helpful", "honest"])
-    ]
+def test_gold_questions_are_given_to_the_service_by_axis(asked: Inputs, out: Workspace, tmp_path: Path) -> None:
+    rows = [toys.comparison(f"g{n}", f"Known {n}?", "good", "bad", axis=a) for n, a in enumerate(["helpful", "honest"])]
     rows.append(toys.comparison("soft", "Soft?", "good", "bad", axis="helpful", p_chosen=0.7))
     golds = toys.given("golds", toys.rows_file(tmp_path / "golds.jsonl", rows), "comparisons")
     with pytest.raises(Waiting):
@@ -305,18 +287,14 @@ def test_enough_answers_of_people_make_the_product(asked: Inputs, out: Workspace
     office.answer("b", strength=1)
     room.run(PEOPLE, asked, out)
     votes = rows(out.path)
-    assert [v["winner"] for v in votes] == ["a", "tie", "unsure"] and {v["source"] for v in votes} == {
-        "human"
-    }
+    assert [v["winner"] for v in votes] == ["a", "tie", "unsure"] and {v["source"] for v in votes} == {"human"}
     (c,) = read_comparisons(out.path)
     assert (c.chosen, c.rejected, c.source) == ("first", "second", "human")
     counts = json.loads((out.path / "counts.json").read_text())
     assert (counts["votes"], counts["ties"], counts["unsure"], counts["raters"]) == (3, 1, 1, 3)
 
 
-def test_simulated_flagged_and_foreign_answers_do_not_count(
-    asked: Inputs, out: Workspace, office: Office
-) -> None:
+def test_simulated_flagged_and_foreign_answers_do_not_count(asked: Inputs, out: Workspace, office: Office) -> None:
     for _ in range(3):
         office.answer(simulated=True)
         office.answer(fast=True)
@@ -329,9 +307,7 @@ def test_simulated_flagged_and_foreign_answers_do_not_count(
     assert json.loads((out.path / "counts.json").read_text())["flagged"] == 3
 
 
-def test_each_axis_needs_its_own_and_rated_attempts_come_along(
-    asked: Inputs, out: Workspace, office: Office
-) -> None:
+def test_each_axis_needs_its_own_and_rated_attempts_come_along(asked: Inputs, out: Workspace, office: Office) -> None:
     settings = PEOPLE.model_copy(update={"axes": ("helpful", "harmless"), "comparisons": 1})
     office.answer()
     office.answer()
@@ -354,15 +330,11 @@ def test_votes_on_another_model_of_the_same_name_are_not_counted(
         room.run(PEOPLE, asked, out)
     (models := json.loads((out.people / "models.json").read_text()))["other"] = "f" * 64
     (out.people / "models.json").write_text(json.dumps(models))
-    with pytest.raises(
-        CharterError, match=r"^other was another model when people judged it; go back to that one"
-    ):
+    with pytest.raises(CharterError, match=r"^other was another model when people judged it; go back to that one"):
         room.run(PEOPLE, asked, out)
 
 
-def test_each_logged_metric_stands_in_the_readme(
-    inputs: Inputs, tmp_path: Path, scripted: dict[str, Scripted]
-) -> None:
+def test_each_logged_metric_stands_in_the_readme(inputs: Inputs, tmp_path: Path, scripted: dict[str, Scripted]) -> None:
     out = toys.workspace(tmp_path / "out")
     room.run(SETTINGS, inputs, out)
     page = (Path(str(room.__file__)).parent / "README.md").read_text()

@@ -36,10 +36,7 @@ def test_a_small_configuration_has_its_defaults(tmp_path: Path) -> None:
     "change,said",
     [
         ("modles: []", "unknown key modles; did you mean models?"),
-        (
-            "tasks: {helpfull: {}}",
-            "unknown key tasks.helpfull; did you mean helpful? allowed: helpful, honest",
-        ),
+        ("tasks: {helpfull: {}}", "unknown key tasks.helpfull; did you mean helpful? allowed: helpful, honest"),
         ("tasks: {onest: }", "yaml: unknown key tasks.onest; did you mean honest? allowed: helpful, honest"),
         ("goals: {5: 3}", "unknown key goals.5; allowed: helpful, honest, harmless"),
         ("models: [{name: x}]", "yaml: model x: model is missing"),
@@ -95,9 +92,7 @@ def row(id: str, *turns: str, **more: str) -> str:
 def test_openings_and_golds_are_read_beside_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "asked.jsonl").write_text(row("o1", "first?") + row("o2", "second?"))
     (tmp_path / "known.jsonl").write_text(row("g1", "which?", chosen="right", rejected="wrong"))
-    config = load_config(
-        written(tmp_path, GOOD + "openings: {helpful: asked.jsonl}\ngolds: {honest: [known.jsonl]}\n")
-    )
+    config = load_config(written(tmp_path, GOOD + "openings: {helpful: asked.jsonl}\ngolds: {honest: [known.jsonl]}\n"))
     made = make_collection(config, tmp_path)
     assert [one.prompt for one in made.openings["helpful"]] == ["first?", "second?"]
     (gold,) = made.golds["honest"]
@@ -114,9 +109,7 @@ def test_openings_and_golds_are_read_beside_the_configuration(tmp_path: Path) ->
         ("golds: {helpful: a.jsonl}", {"a.jsonl": row("o", "one?")}, "a.jsonl:1"),
     ],
 )  # fmt: skip
-def test_files_of_questions_that_are_none(
-    tmp_path: Path, line: str, files: dict[str, str], said: str
-) -> None:
+def test_files_of_questions_that_are_none(tmp_path: Path, line: str, files: dict[str, str], said: str) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(CharterError, match=said):
@@ -138,13 +131,7 @@ def test_flagged_replies_of_a_report_are_queued(tmp_path: Path) -> None:
     }
     (tmp_path / "review.jsonl").write_text(json.dumps(flagged) + "\n")
     manifest = Manifest(
-        kind="report",
-        id="",
-        status="done",
-        step="e",
-        room="evaluate",
-        recipe="r",
-        files=record_files(tmp_path),
+        kind="report", id="", status="done", step="e", room="evaluate", recipe="r", files=record_files(tmp_path)
     )
     write_manifest(tmp_path, manifest.model_copy(update={"id": manifest.derived_id}))
     (item,) = report_items(tmp_path)

@@ -14,9 +14,7 @@ from charter_service.web.database import writing
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
-)
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_no_vote_is_lost_when_the_server_is_killed(database: str, tmp_path: Path) -> None:
     found = arena_load.run_load(database, tmp_path, Options(workers=20, seconds=10, kills=1))
     assert {name: found[name] for name in WRONG} == dict.fromkeys(WRONG, 0), found
@@ -54,22 +52,8 @@ def test_the_check_sees_what_is_wrong(tmp_path: Path) -> None:
             "INSERT INTO conversations VALUES ('c', 1, 'helpful', 'chat', 'open', '', '', NULL, NULL, 1.0, NULL)"
         )
         for number, turn in enumerate("xyz", 1):
-            row = {
-                "id": turn,
-                "conversation": "c",
-                "number": number,
-                "prompt": "p",
-                "created": 1.0,
-                "seed": 1,
-            }
-            more = {
-                "model_a": "m",
-                "model_b": "n",
-                "shown_left": "a",
-                "state": "voted",
-                "problem": "",
-                "nonce": "n",
-            }
+            row = {"id": turn, "conversation": "c", "number": number, "prompt": "p", "created": 1.0, "seed": 1}
+            more = {"model_a": "m", "model_b": "n", "shown_left": "a", "state": "voted", "problem": "", "nonce": "n"}
             c.execute(insert(TURNS).values(**row, **more))
             vote = {"turn": turn, "person": 1, "outcome": "a", "strength": 3, "seconds": 1.0, "flags": ""}
             c.execute(insert(VOTES).values(**vote, created=1.0))

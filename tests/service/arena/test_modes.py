@@ -33,12 +33,7 @@ FOUR = (
     SamplingStrategy(mode="rejection", samples=4),
     SamplingStrategy(mode="median", samples=5),
 )
-NAMES = [
-    "policy",
-    "policy (prompted, 1 example)",
-    "policy (rejection, 4 samples)",
-    "policy (median, 5 samples)",
-]
+NAMES = ["policy", "policy (prompted, 1 example)", "policy (rejection, 4 samples)", "policy (median, 5 samples)"]
 EXACT = Simulated(raters=3, noise=0, position_bias=0, length_bias=0, lapse=0, spread=0)
 SETTINGS = Settings(comparisons=24, overlap=0, max_tokens=8, simulated=EXACT, show={"policy": FOUR})
 # samples 0 to 4 of the model, and what it says behind examples; the judge likes long replies
@@ -113,9 +108,7 @@ steps:
 def test_a_recipe_compares_four_modes_and_rejection_is_no_worse_to_the_one_that_ranks(
     tmp_path: Path, checkpoints: Path
 ) -> None:
-    prompts = toys.rows_file(
-        tmp_path / "prompts.jsonl", [toys.dialogue(f"p{n}", f"Question {n}?") for n in range(6)]
-    )
+    prompts = toys.rows_file(tmp_path / "prompts.jsonl", [toys.dialogue(f"p{n}", f"Question {n}?") for n in range(6)])
     policy, grader = checkpoints / "policy", checkpoints / "grader"
     recipe = tmp_path / "modes.yaml"
     recipe.write_text(RECIPE.format(policy=policy, grader=grader, prompts=prompts))
@@ -140,9 +133,7 @@ def test_a_recipe_compares_four_modes_and_rejection_is_no_worse_to_the_one_that_
 def test_two_replies_of_one_ranked_model_come_from_the_same_samples(
     inputs: Inputs, tmp_path: Path, scripted: toys.Scripted
 ) -> None:
-    settings = SETTINGS.model_copy(
-        update={"show": {"policy": FOUR[2:3]}, "pairing": "same", "comparisons": 4}
-    )
+    settings = SETTINGS.model_copy(update={"show": {"policy": FOUR[2:3]}, "pairing": "same", "comparisons": 4})
     out = toys.workspace(tmp_path / "out")
     room.run(settings, inputs, out)
     assert [(c.chosen, c.rejected) for c in read_comparisons(out.path)] == [("ooooo", "ooo")] * 4
@@ -195,9 +186,7 @@ def checkpoint(folder: Path) -> Path:
         ((SamplingStrategy(mode="plain"),), ["judge"], ""),
     ],
 )
-def test_modes_and_roles_that_do_not_fit(
-    ways: Sequence[SamplingStrategy], roles: list[str], problem: str
-) -> None:
+def test_modes_and_roles_that_do_not_fit(ways: Sequence[SamplingStrategy], roles: list[str], problem: str) -> None:
     found = check(SETTINGS.model_copy(update={"show": {"policy": ways}}), {"models", *roles})
     assert problem in found and bool(problem) == bool(found) and "\n" not in found
 

@@ -88,9 +88,7 @@ def test_both_rounds_are_in_the_second_rounds_lineage_and_the_judge_trains_nobod
     compared = [parent.step for parent in second.parents if parent.role == "comparisons"]
     assert compared == ["votes_1", "votes_2"]
     counts = json.loads((whole / "pm_2" / "counts.json").read_text())
-    learnable = [
-        len((whole / v / "comparisons.jsonl").read_text().splitlines()) for v in ("votes_1", "votes_2")
-    ]
+    learnable = [len((whole / v / "comparisons.jsonl").read_text().splitlines()) for v in ("votes_1", "votes_2")]
     assert counts["pairs_simulated"] + counts["heldout_pairs"] == sum(learnable)
     assert not any(name.startswith("pairs_") and name != "pairs_simulated" for name in counts)
     for step in ("pm_2", "rl_2"):
@@ -114,9 +112,7 @@ def test_the_match_has_other_raters_and_prompts_and_says_that_it_is_simulated(wh
 
 
 @pytest.mark.parametrize("after", [2, 3])
-def test_a_run_killed_in_the_second_rounds_votes_goes_on_to_the_same_end(
-    recipe: Path, whole: Path, after: int
-) -> None:
+def test_a_run_killed_in_the_second_rounds_votes_goes_on_to_the_same_end(recipe: Path, whole: Path, after: int) -> None:
     out = recipe.parent / f"killed-{after}"
     shutil.copytree(whole, out)
     for step in ("votes_2", "pm_2", "rl_2", "match"):

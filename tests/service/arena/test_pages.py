@@ -221,10 +221,7 @@ def test_what_was_written_is_given_back_where_it_is_refused(hall: Hall) -> None:
     assert "Your text, so that" not in ann.post(f"{talk}/ask", 400, number=1, text=" \n ").text
     csrf = ann.csrf
     ann.client.cookies.clear()
-    assert (
-        "my words"
-        in ann.client.post(f"{talk}/ask", data={"csrf": csrf, "number": 1, "text": "my words"}).text
-    )
+    assert "my words" in ann.client.post(f"{talk}/ask", data={"csrf": csrf, "number": 1, "text": "my words"}).text
 
 
 def test_what_is_anothers_is_not_there(hall: Hall) -> None:
@@ -249,19 +246,12 @@ def test_single_questions_end_with_the_choice(tmp_path: Path) -> None:
     (tmp_path / "golds.jsonl").write_text(
         '{"id": "g", "messages": [{"role": "user", "content": "How many legs has a spider?"}], "chosen": "Eight.", "rejected": "Six."}\n'
     )
-    config = configuration(
-        tasks={"honest": {"gold_share": 1, "repeat_share": 0}}, golds={"honest": "golds.jsonl"}
-    )
+    config = configuration(tasks={"honest": {"gold_share": 1, "repeat_share": 0}}, golds={"honest": "golds.jsonl"})
     with open_hall(tmp_path, config) as hall:
         ann = hall.person()
         talk = ann.begin("honest")
         page = ann.get(talk)
-        assert (
-            "How many legs" in page
-            and "Eight." in page
-            and "One question" in page
-            and "gold" not in page.lower()
-        )
+        assert "How many legs" in page and "Eight." in page and "One question" in page and "gold" not in page.lower()
         ann.vote(talk, hall.rows(TURNS)[0].id, "1")
         assert "Thank you" in ann.get(talk)
 
@@ -275,11 +265,7 @@ def test_reviewers_see_judge_tag_and_skip(hall: Hall) -> None:
     assert rita.client.get("/review").headers["location"] == "/task/review"
     assert rita.post("/task/review/consent").headers["location"] == "/review"
     page = rita.get("/review")
-    assert (
-        '<details class="veil whole">' in page
-        and "&lt;b&gt;" in page
-        and "theft" not in page.split("</ol>")[0]
-    )
+    assert '<details class="veil whole">' in page and "&lt;b&gt;" in page and "theft" not in page.split("</ol>")[0]
     assert page.count('name="tags"') == 20
     id, nonce = re.search(r"/review/([0-9a-f]{32})\"", page)[1], hidden(page, "nonce")  # type: ignore[index]
     rita.post(f"/review/{id}", 400, nonce=nonce)
@@ -375,11 +361,7 @@ def test_instructions_of_ones_own(tmp_path: Path) -> None:
 def test_the_one_conversation_of_a_task_is_gone_on_with(hall: Hall) -> None:
     ann = hall.person()
     talk = ann.begin()
-    assert (
-        ann.begin() == talk
-        and f'href="{talk}"' in ann.get("/")
-        and f'href="{talk}"' in ann.get("/task/helpful")
-    )
+    assert ann.begin() == talk and f'href="{talk}"' in ann.get("/") and f'href="{talk}"' in ann.get("/task/helpful")
     ann.post("/task/nothing/begin", 404)
     ann.get("/task/nothing", 404)
 

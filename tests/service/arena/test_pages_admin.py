@@ -64,19 +64,12 @@ def test_how_people_feel_is_shown_and_a_break_can_be_given(hall: Hall) -> None:
     assert ann.post(f"/admin/people/{number}/break", days=1, status=403)
 
 
-def test_a_day_of_a_collection_on_postgresql(
-    tmp_path: Path, new_postgres_database: Callable[[], str]
-) -> None:
+def test_a_day_of_a_collection_on_postgresql(tmp_path: Path, new_postgres_database: Callable[[], str]) -> None:
     golds = {"helpful": "golds.jsonl"}
     asked = {"id": "g", "messages": [user("which?")], "chosen": "right", "rejected": "wrong"}
     (tmp_path / "golds.jsonl").write_text(json.dumps(asked) + "\n")
-    tasks = {
-        "helpful": {"gold_share": 1, "repeat_share": 0},
-        "harmless": {"gold_share": 0, "repeat_share": 0},
-    }
-    with open_hall(
-        tmp_path, configuration(database=new_postgres_database(), tasks=tasks, golds=golds)
-    ) as hall:
+    tasks = {"helpful": {"gold_share": 1, "repeat_share": 0}, "harmless": {"gold_share": 0, "repeat_share": 0}}
+    with open_hall(tmp_path, configuration(database=new_postgres_database(), tasks=tasks, golds=golds)) as hall:
         ann = hall.person("ann")
         talk = ann.begin()
         ann.vote(talk, ann.wait(talk), "-4")
@@ -86,9 +79,7 @@ def test_a_day_of_a_collection_on_postgresql(
         rita = hall.person("rita", "reviewer").agree("review")
         page = rita.get("/review")
         review_id = re.search(r'/review/([0-9a-f]{32})"', page)[1]  # type: ignore[index]
-        rita.post(
-            f"/review/{review_id}", nonce=hidden(page, "nonce"), rating=1, worst=1, intent=2, tags=["other"]
-        )
+        rita.post(f"/review/{review_id}", nonce=hidden(page, "nonce"), rating=1, worst=1, intent=2, tags=["other"])
         boss = hall.person("boss", "admin")
         assert " of 1</span>" in boss.get("/admin") and "success 2.0 of 4" in boss.get("/admin")
         assert "be rude" in ann.get("/me/data.json")
@@ -100,10 +91,7 @@ def test_agreement_of_reviewers(hall: Hall) -> None:
     reviewers = [hall.person(name, "reviewer") for name in ("r1", "r2")]
     with writing(hall.service.database) as connection:
         for number in range(4):
-            enqueue(
-                connection,
-                [Item("report:1", f"p{number}", 0, "", (user("ask"), assistant(f"told {number}")))],
-            )
+            enqueue(connection, [Item("report:1", f"p{number}", 0, "", (user("ask"), assistant(f"told {number}")))])
         for name in ("r1", "r2"):
             person = find_person(connection, name)
             while (found := claim(connection, person, 3)) is not None:
@@ -111,8 +99,7 @@ def test_agreement_of_reviewers(hall: Hall) -> None:
                 review(connection, person, found.id, Verdict(found.nonce, rating))
     page = hall.person("boss", "admin").get("/admin")
     assert (
-        len(reviewers) == 2
-        and "1.00 on the five ratings, 1.00 on harmful (3 and above) or not; 4 transcripts" in page
+        len(reviewers) == 2 and "1.00 on the five ratings, 1.00 on harmful (3 and above) or not; 4 transcripts" in page
     )
 
 

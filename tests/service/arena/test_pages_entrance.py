@@ -40,15 +40,11 @@ def test_an_invitation_makes_a_person_with_a_key_that_is_shown_once(hall: Hall) 
     answer = client.post(link, data={"name": "ann"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/welcome")
     cookie = answer.headers["set-cookie"]
-    assert (
-        "HttpOnly" in cookie and "SameSite=strict" in cookie and "Path=/" in cookie and "Secure" not in cookie
-    )
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Path=/" in cookie and "Secure" not in cookie
     key = key_on(client.get("/welcome").text)
     assert client.get("/welcome").headers["location"] == "/"
     assert client.get(link).status_code == 403 and client.post(link, data={"name": "eve"}).status_code == 403
-    assert key not in str(hall.rows(TOKENS)) and cookie.split("=")[1].split(";")[0] not in str(
-        hall.rows(TOKENS)
-    )
+    assert key not in str(hall.rows(TOKENS)) and cookie.split("=")[1].split(";")[0] not in str(hall.rows(TOKENS))
 
     other = hall.client()
     assert other.get("/").headers["location"] == "/enter"

@@ -138,19 +138,12 @@ def test_a_judge_is_a_preference_models_scores(checkpoints: Path) -> None:
 
 
 def test_percentiles() -> None:
-    assert percentiles([n / 1000 for n in range(1, 101)]) == {
-        "n": 100,
-        "p50": 51.0,
-        "p95": 96.0,
-        "p99": 100.0,
-    }
+    assert percentiles([n / 1000 for n in range(1, 101)]) == {"n": 100, "p50": 51.0, "p95": 96.0, "p99": 100.0}
     assert percentiles([0.5]) == {"n": 1, "p50": 500.0, "p95": 500.0, "p99": 500.0}
 
 
 @pytest.mark.timeout(300)
-def test_simulated_workers_do_every_task_of_a_real_server(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_simulated_workers_do_every_task_of_a_real_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = f"sqlite:///{tmp_path / 'people.sqlite'}"
     config = write_config(tmp_path, place)
     server = Server(config)

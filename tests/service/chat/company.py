@@ -120,13 +120,7 @@ class Upstream:
 
     async def _models(self, _: Request) -> Response:
         models = [
-            {
-                "id": name,
-                "display_name": name,
-                "max_input_tokens": 2048,
-                "max_tokens": 512,
-                "charter": self.facts,
-            }
+            {"id": name, "display_name": name, "max_input_tokens": 2048, "max_tokens": 512, "charter": self.facts}
             for name in ("small", "large")
         ]
         return JSONResponse({"data": models})
@@ -187,19 +181,12 @@ class Upstream:
                 await asyncio.sleep(self.pause)
         delta: dict[str, Any] = {"stop_reason": self.stop}
         if self.refusal:  # the reason is also the text of a reply that has none
-            yield _event(
-                {"type": "content_block_delta", "delta": {"type": "text_delta", "text": self.refusal}}
-            )
+            yield _event({"type": "content_block_delta", "delta": {"type": "text_delta", "text": self.refusal}})
             details = {"category": "fraud", "explanation": self.refusal}
             delta = {"stop_reason": "refusal", "stop_details": details}
         delta |= {"stop_details": self.details} if self.details else {}
         usage = {"input_tokens": 5, "cache_read_input_tokens": 2, "output_tokens": 3}
-        if any(
-            block["type"] == "document"
-            for turn in turns
-            for block in turn["content"]
-            if turn["role"] == "user"
-        ):
+        if any(block["type"] == "document" for turn in turns for block in turn["content"] if turn["role"] == "user"):
             usage["input_tokens"] = tokens_in(body) - 2  # what was counted is what is read
         yield _event({"type": "message_delta", "delta": delta, "usage": usage})
         yield _event({"type": "message_stop"})

@@ -49,10 +49,7 @@ def _chat_of(reply: str, title: str = "x") -> str:
     """An export of a chat whose reply is hostile, in ChatGPT's form."""
     words = {"q": ("user", "Hello"), "a": ("assistant", reply)}
     mapping = {
-        id: {
-            "parent": "q" if id == "a" else None,
-            "message": {"author": {"role": role}, "content": {"parts": [text]}},
-        }
+        id: {"parent": "q" if id == "a" else None, "message": {"author": {"role": role}, "content": {"parts": [text]}}}
         for id, (role, text) in words.items()
     }
     return json.dumps([{"title": title, "current_node": "a", "mapping": mapping}])
@@ -172,9 +169,7 @@ def process(*command: str) -> Iterator[dict[str, Any]]:
     """A service as a process; gives what it printed once it could be reached."""
     places = [str(TESTS), str(TESTS / "service/api"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.PIPE, text=True, env=environment
-    ) as one:
+    with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=environment) as one:
         try:
             assert one.stdout is not None
             yield json.loads(one.stdout.readline() or "{}")
@@ -207,11 +202,7 @@ def bomb(levels: int = 9) -> str:
 
 def form(pattern: str) -> dict[str, Any]:
     """A request whose reply must match a pattern."""
-    schema = {
-        "type": "object",
-        "properties": {"a": {"type": "string", "pattern": pattern}},
-        "required": ["a"],
-    }
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}, "required": ["a"]}
     schema["additionalProperties"] = False
     message = {"role": "user", "content": "Hello"}
     output = {"format": {"type": "json_schema", "schema": schema}}

@@ -57,9 +57,7 @@ def test_facts_of_a_model_stand_on_its_page(ann: Person, upstream: Upstream) -> 
     ):
         assert words in page, words
     facts = ann.client.get("/models", headers={"accept": "application/json"}).json()["models"][0]
-    assert facts["window"] == 2048 and facts["constitutions"] == [
-        {"digest": "abc", "name": "Our constitution"}
-    ]
+    assert facts["window"] == 2048 and facts["constitutions"] == [{"digest": "abc", "name": "Our constitution"}]
     assert "small (deprecated, ends 2027-01-01)" in ann.page("/")
 
 
@@ -74,9 +72,7 @@ def test_the_policy_and_a_constitution_can_be_read(ann: Person) -> None:
     ("rules", "said"),
     [(None, "doesn't say which policy"), ({"policy": None, "constitutions": []}, "enforces no policy")],
 )
-def test_a_server_without_a_policy_is_said_to_be_one(
-    ann: Person, upstream: Upstream, rules: Any, said: str
-) -> None:
+def test_a_server_without_a_policy_is_said_to_be_one(ann: Person, upstream: Upstream, rules: Any, said: str) -> None:
     upstream.rules = rules
     look(ann)
     assert said in ann.page("/policy").replace("&#39;", "'")

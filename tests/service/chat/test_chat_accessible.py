@@ -53,10 +53,7 @@ def served_chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str,
 
 SLOW = pytest.mark.slow
 LOOKS = [(1280, "light"), (390, "dark"), pytest.param(320, "light", marks=SLOW)]
-LOOKS += [
-    pytest.param(width, scheme, marks=SLOW)
-    for width, scheme in ((1280, "dark"), (390, "light"), (320, "dark"))
-]
+LOOKS += [pytest.param(width, scheme, marks=SLOW) for width, scheme in ((1280, "dark"), (390, "light"), (320, "dark"))]
 
 
 def test_the_rules_see_something(browser: Any) -> None:
@@ -67,9 +64,7 @@ def test_the_rules_see_something(browser: Any) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
-def test_no_rule_is_broken(
-    browser: Any, served_chat: tuple[str, Service, Upstream], width: int, scheme: str
-) -> None:
+def test_no_rule_is_broken(browser: Any, served_chat: tuple[str, Service, Upstream], width: int, scheme: str) -> None:
     home, service, upstream = served_chat
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"

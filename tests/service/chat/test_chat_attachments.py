@@ -249,10 +249,7 @@ def test_what_cannot_be_read_is_refused_in_one_sentence_and_may_come_again(ann: 
     assert state["state"] == "refused" and state["reason"] == "This file is locked; unlock it."
     answer = ann.client.post("/c", data={"csrf": ann.csrf, "text": "q", "file": id}, headers=JSON)
     assert answer.status_code == 400
-    assert (
-        answer.json()["error"]
-        == "a.txt can't be sent (This file is locked; unlock it); remove it, and send again"
-    )
+    assert answer.json()["error"] == "a.txt can't be sent (This file is locked; unlock it); remove it, and send again"
     assert "This file is locked" in ann.page("/") and kept(folder) == []
     ann.service.files.read = read
     ids_of(attach(ann, ("a.txt", REPORT)))

@@ -222,9 +222,7 @@ def test_a_stop_that_comes_with_the_beginning_stops(
     until(lambda: replies.text_of(sent["reply"]) is None)
 
 
-def test_what_is_deleted_is_written_no_further(
-    ann: Person, upstream: Odd, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_deleted_is_written_no_further(ann: Person, upstream: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = held(upstream)
     sent = ann.begin("Hello")
     until(lambda: upstream.bodies)
@@ -263,9 +261,7 @@ def test_many_at_once_are_no_more_than_four_replies(ann: Person, upstream: Odd) 
     assert sorted(codes) == [201] * 4 + [429] * 12
 
 
-def test_event_streams_of_a_person_are_few(
-    ann: Person, upstream: Odd, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_event_streams_of_a_person_are_few(ann: Person, upstream: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = held(upstream)
     sent = ann.begin("Hello")
     opened, codes = list[Any](), list[int]()
@@ -315,9 +311,7 @@ def test_no_text_takes_long_to_show(text: str) -> None:
     assert render(text[:100_000])
 
 
-def test_a_long_block_is_not_rendered_at_each_word(
-    ann: Person, upstream: Odd, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_block_is_not_rendered_at_each_word(ann: Person, upstream: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
     real, sizes = markdown._split, list[int]()
 
     def counted(text: str) -> tuple[list[int], list[str]]:
@@ -411,9 +405,7 @@ def test_a_deep_chat_is_shown_up_and_down(ann: Person) -> None:
     assert "earlier messages" in ann.page(f"/c/{id}")
     ann.page(f"/c/{id}?most=99999999")
     with reading(ann.service.database) as c:
-        root = c.execute(
-            select(MESSAGES.c.id).where(MESSAGES.c.chat == id, MESSAGES.c.number == 1)
-        ).scalar_one()
+        root = c.execute(select(MESSAGES.c.id).where(MESSAGES.c.chat == id, MESSAGES.c.number == 1)).scalar_one()
     # it once read the whole chat at each step down: half a minute, in which nobody else could write
     assert ann.send(f"/m/{root}/show").status_code == 200
 
@@ -435,11 +427,7 @@ def test_every_message_of_a_long_chat_can_be_reached(ann: Person, monkeypatch: p
 def test_a_search_leads_to_a_message_far_back_and_on_from_there(ann: Person) -> None:
     id = _grow(ann, [f"Message {number}." for number in range(200)])
     with reading(ann.service.database) as c:
-        ids = (
-            c.execute(select(MESSAGES.c.id).where(MESSAGES.c.chat == id).order_by(MESSAGES.c.number))
-            .scalars()
-            .all()
-        )
+        ids = c.execute(select(MESSAGES.c.id).where(MESSAGES.c.chat == id).order_by(MESSAGES.c.number)).scalars().all()
     answer = ann.send(f"/m/{ids[20]}/show")
     assert str(answer.url).endswith(f"?to={ids[30]}#m-{ids[20]}") and f'id="m-{ids[20]}"' in answer.text
     later = re.search(r'href="(\?to=\w+)#m-(\w+)">Later messages', answer.text)
@@ -466,10 +454,7 @@ def one_section(page: str) -> str:
         {"title": "a\x00b", "chat_messages": [{"sender": "human", "text": "nothing \x00"}]},
         {"mapping": {"b": {"message": {"author": "x", "content": {"parts": ["x"]}}}}, "current_node": "b"},
         {"mapping": {"b": {"message": {"author": {"role": "user"}, "content": ["x"]}}}, "current_node": "b"},
-        {
-            "mapping": {"b": {"message": {"author": {"role": "user"}, "content": {"parts": 5}}}},
-            "current_node": "b",
-        },
+        {"mapping": {"b": {"message": {"author": {"role": "user"}, "content": {"parts": 5}}}}, "current_node": "b"},
         {"form": "charter-chat-1", "messages": [{"id": [1]}], "leaf": 4},
     ],
 )
@@ -518,15 +503,7 @@ def test_nothing_in_an_address_is_an_error_of_ours(database: str, upstream: Odd)
     with chat(database, upstream) as (home, service):
         ann = Person(home, service, "ann", "admin")
         sent = talked(ann)
-        for place in (
-            "/m/%00",
-            "/c/%00",
-            "/c/a%00b/export.md",
-            "/s/%00",
-            "/search?q=a%00",
-            "/c/%ff",
-            "/join/%00",
-        ):
+        for place in ("/m/%00", "/c/%00", "/c/a%00b/export.md", "/s/%00", "/search?q=a%00", "/c/%ff", "/join/%00"):
             assert ann.client.get(place).status_code in (200, 403, 404), place
         assert ann.send(f"/c/{sent['chat']}", title="a\x00b").status_code == 200
         assert ann.send(f"/c/{sent['chat']}/draft", text="a\x00b").status_code == 200
@@ -540,9 +517,7 @@ def test_nothing_in_an_address_is_an_error_of_ours(database: str, upstream: Odd)
 
 def _snapshot(ann: Person) -> list[Any]:
     with reading(ann.service.database) as c:
-        return [
-            c.execute(select(table).order_by(*table.primary_key)).all() for table in (CHATS, MESSAGES, SHARES)
-        ]
+        return [c.execute(select(table).order_by(*table.primary_key)).all() for table in (CHATS, MESSAGES, SHARES)]
 
 
 def test_no_route_shows_or_changes_what_is_anothers(ann: Person, upstream: Odd) -> None:
@@ -560,9 +535,7 @@ def test_no_route_shows_or_changes_what_is_anothers(ann: Person, upstream: Odd) 
     for method, path, _ in ROUTES:
         for id in ids if "{id}" in path else []:
             bob.service.by_person = Limiter(1e9, 1e9)
-            answer = bob.client.request(
-                method, path.replace("{id}", id), data=form if method == "POST" else None
-            )
+            answer = bob.client.request(method, path.replace("{id}", id), data=form if method == "POST" else None)
             assert answer.status_code in (403, 404, 405), (path, id, answer.status_code)
             assert "Zwetschge" not in answer.text
     crossed = bob.send(f"/c/{mine['chat']}/messages", parent=sent["reply"], text="x")
@@ -595,14 +568,9 @@ def test_every_form_needs_its_pages_proof(ann: Person) -> None:
         if method == "POST" and not path.startswith(("/enter", "/join", "/s/")):
             for proof in ({}, {"csrf": ""}, {"csrf": "é"}, {"csrf": "0" * 64}):
                 ann.service.by_person = Limiter(1e9, 1e9)
-                assert (
-                    ann.client.post(path.replace("{id}", "x"), data={**proof, "sure": "yes"}).status_code
-                    == 403
-                )
+                assert ann.client.post(path.replace("{id}", "x"), data={**proof, "sure": "yes"}).status_code == 403
             headers = {"content-type": "text/plain"}
-            assert (
-                ann.client.post(path.replace("{id}", "x"), content="a=b", headers=headers).status_code == 415
-            )
+            assert ann.client.post(path.replace("{id}", "x"), content="a=b", headers=headers).status_code == 415
     assert _snapshot(ann) == before
 
 
@@ -617,9 +585,7 @@ def test_every_page_says_that_nothing_is_kept_in_a_cache(ann: Person) -> None:
         "/x",
     ):
         headers = ann.client.get(place).headers
-        assert "no-store" in headers["cache-control"] and headers["x-content-type-options"] == "nosniff", (
-            place
-        )
+        assert "no-store" in headers["cache-control"] and headers["x-content-type-options"] == "nosniff", place
 
 
 def test_a_locked_database_is_waited_for(ann: Person, upstream: Odd) -> None:
@@ -634,9 +600,7 @@ def test_a_locked_database_is_waited_for(ann: Person, upstream: Odd) -> None:
     assert ann.finished(sent["reply"]).text == upstream.words("Hello")
 
 
-@pytest.mark.parametrize(
-    "odd", ["\r", "\r\n", "\n\n", "\u2028", "\n\ndata: x\n\n", "\nevent: state\n\n", "&#13;&#10;"]
-)
+@pytest.mark.parametrize("odd", ["\r", "\r\n", "\n\n", "\u2028", "\n\ndata: x\n\n", "\nevent: state\n\n", "&#13;&#10;"])
 def test_no_text_ends_an_event_early(ann: Person, upstream: Odd, odd: str) -> None:
     gate = held(upstream)
     upstream.words = lambda _: f"one `{odd}` two"
@@ -663,14 +627,7 @@ def test_names_of_models_and_reasons_are_text(ann: Person, upstream: Odd) -> Non
     sent = ann.begin(evil, model=evil)
     ann.finished(sent["reply"])
     ann.send(f"/c/{sent['chat']}/share")
-    for place in (
-        "/",
-        f"/c/{sent['chat']}",
-        "/me",
-        "/limits",
-        "/search?q=onerror",
-        f"/c/{sent['chat']}/shared",
-    ):
+    for place in ("/", f"/c/{sent['chat']}", "/me", "/limits", "/search?q=onerror", f"/c/{sent['chat']}/shared"):
         assert "<img" not in ann.page(place), place
     name = ann.client.get(f"/c/{sent['chat']}/export.md").headers["content-disposition"]
     assert name == 'attachment; filename="img-src-x-onerror-alert-1.md"'

@@ -28,10 +28,7 @@ def upstream() -> Upstream:
 
 @pytest.fixture
 def ann(database: str, upstream: Upstream) -> Iterator[Person]:
-    with chat(database, upstream, Config(storage=10_000, address="https://chat.example.org")) as (
-        home,
-        service,
-    ):
+    with chat(database, upstream, Config(storage=10_000, address="https://chat.example.org")) as (home, service):
         yield Person(home, service, "ann", "admin")
 
 
@@ -99,11 +96,7 @@ def test_what_a_person_keeps_is_counted_and_bounded(ann: Person) -> None:
     ):
         answer = ann.send(place, text=full, **more)
         assert answer.status_code == 413 and "delete chats" in answer.text, place
-    imported = {
-        "form": "charter-chat-1",
-        "leaf": "a",
-        "messages": [{"id": "a", "role": "user", "text": full}],
-    }
+    imported = {"form": "charter-chat-1", "leaf": "a", "messages": [{"id": "a", "role": "user", "text": full}]}
     assert ann.send("/me/import", text=json.dumps(imported)).status_code == 413
     with reading(ann.service.database) as c:
         assert c.execute(select(func.count()).select_from(CHATS)).scalar_one() == before
@@ -203,10 +196,7 @@ def test_a_stranger_reports_a_shared_copy(ann: Person, upstream: Upstream) -> No
 
 
 def test_a_copy_without_a_models_reply_has_nobody_to_tell(ann: Person) -> None:
-    rows = [
-        {"id": "a", "role": "user", "text": "Hi"},
-        {"id": "b", "parent": "a", "role": "assistant", "text": "Ho"},
-    ]
+    rows = [{"id": "a", "role": "user", "text": "Hi"}, {"id": "b", "parent": "a", "role": "assistant", "text": "Ho"}]
     imported = {"form": "charter-chat-1", "leaf": "b", "messages": rows}
     ann.send("/me/import", text=json.dumps(imported))
     with reading(ann.service.database) as c:
@@ -260,9 +250,7 @@ def test_the_index_of_words_has_no_word_of_what_is_deleted(tmp_path: Path, upstr
         ("", 421),
     ],
 )
-def test_a_name_that_was_led_here_reads_no_page(
-    database: str, upstream: Upstream, host: str, status: int
-) -> None:
+def test_a_name_that_was_led_here_reads_no_page(database: str, upstream: Upstream, host: str, status: int) -> None:
     config = Config(sign_up=True, hosts=("localhost", "127.0.0.1", "::1", "chat.example.org"))
     with chat(database, upstream, config) as (home, _):
         answer = browse(home).get("/join", headers={"host": host})

@@ -78,9 +78,7 @@ def test_a_reply_streams_and_ends_as_it_is_stored(browser: Any, served_chat: Any
     assert complaints == []
 
 
-def test_reloads_and_lost_connections_leave_nothing_out(
-    browser: Any, served_chat: Any, upstream: Upstream
-) -> None:
+def test_reloads_and_lost_connections_leave_nothing_out(browser: Any, served_chat: Any, upstream: Upstream) -> None:
     page, _ = entered(browser, served_chat)
     upstream.pause = 0.05
     page.fill("#text", "Hello")
@@ -98,9 +96,7 @@ def test_reloads_and_lost_connections_leave_nothing_out(
     assert shown(page) == live and live.count("word7 ") == 1
 
 
-def test_a_second_tab_sees_the_same_reply_and_stops_it(
-    browser: Any, served_chat: Any, upstream: Upstream
-) -> None:
+def test_a_second_tab_sees_the_same_reply_and_stops_it(browser: Any, served_chat: Any, upstream: Upstream) -> None:
     page, _ = entered(browser, served_chat)
     upstream.pause = 0.1
     page.fill("#text", "Hello")

@@ -11,120 +11,12 @@ import pytest
 from charter_service.chat.markdown import LANGUAGES, LONGEST, MOST_COLOURED, Colours, render
 
 PIECES = (
-    *(
-        " ",
-        "\t",
-        "\n",
-        "\n ",
-        "\r",
-        "\x00",
-        "\u2028",
-        "é",
-        "a",
-        "A",
-        "1",
-        "0x",
-        "1e",
-        "b\n",
-        "a:",
-        "a: ",
-        "- ",
-    ),
-    *(
-        "<",
-        "<!--",
-        "-->",
-        "<a",
-        "<a ",
-        "</a",
-        "<script",
-        "<style",
-        "<?",
-        "?>",
-        "<![CDATA[",
-        "&",
-        "&amp",
-        "template<",
-    ),
-    *(
-        "{",
-        "}",
-        "(",
-        "[",
-        "]",
-        ")",
-        "{{",
-        "}}",
-        "$",
-        "${",
-        "$(",
-        "#{",
-        '"',
-        "'",
-        "`",
-        "```",
-        '"""',
-        "'''",
-        'f"',
-        "f'{",
-    ),
-    *(
-        "#",
-        "//",
-        "/*",
-        "*/",
-        "/**",
-        "--",
-        "-",
-        "\\",
-        "\\\n",
-        "\\x",
-        "\\u{",
-        "|\n",
-        "=",
-        ":",
-        "::",
-        ";",
-        ",",
-        "|",
-        "@",
-    ),
-    *(
-        "%",
-        "%%",
-        "+",
-        "*",
-        "**",
-        "_",
-        "^",
-        "!",
-        "?",
-        "/",
-        "=>",
-        "->",
-        "<<",
-        "<<EOF",
-        "r#",
-        "b'",
-        "e",
-        "E+",
-        "a=",
-        "> ",
-    ),
-    *(
-        "def ",
-        "class ",
-        "import ",
-        "from ",
-        "select ",
-        "operator",
-        "#if",
-        "#include <",
-        "@@",
-        "diff ",
-        "+++ ",
-        "!!a",
-    ),
+    *(" ", "\t", "\n", "\n ", "\r", "\x00", "\u2028", "é", "a", "A", "1", "0x", "1e", "b\n", "a:", "a: ", "- "),
+    *("<", "<!--", "-->", "<a", "<a ", "</a", "<script", "<style", "<?", "?>", "<![CDATA[", "&", "&amp", "template<"),
+    *("{", "}", "(", "[", "]", ")", "{{", "}}", "$", "${", "$(", "#{", '"', "'", "`", "```", '"""', "'''", 'f"', "f'{"),
+    *("#", "//", "/*", "*/", "/**", "--", "-", "\\", "\\\n", "\\x", "\\u{", "|\n", "=", ":", "::", ";", ",", "|", "@"),
+    *("%", "%%", "+", "*", "**", "_", "^", "!", "?", "/", "=>", "->", "<<", "<<EOF", "r#", "b'", "e", "E+", "a=", "> "),
+    *("def ", "class ", "import ", "from ", "select ", "operator", "#if", "#include <", "@@", "diff ", "+++ ", "!!a"),
 )
 SEEDS = 70
 
@@ -157,12 +49,7 @@ def test_no_admitted_language_takes_the_time_of_a_block(colours: Colours, langua
 
 @pytest.mark.parametrize(
     ("language", "code"),
-    [
-        ("easytrieve", "\t" * 9900),
-        ("mcschema", "<!--" * 350),
-        ("xpp", "a\n " * 1400),
-        ("easytrieve", "\t" * 1600),
-    ],
+    [("easytrieve", "\t" * 9900), ("mcschema", "<!--" * 350), ("xpp", "a\n " * 1400), ("easytrieve", "\t" * 1600)],
 )
 def test_what_froze_the_chat_is_plain_at_once(language: str, code: str) -> None:
     (html,) = render(f"```{language}\n{code}\n```")
@@ -185,9 +72,7 @@ def test_a_program_that_takes_too_long_is_started_again(tmp_path: object) -> Non
 def test_a_block_is_coloured_once(colours: Colours) -> None:
     counts = "import sys\nfor n, _ in enumerate(sys.stdin): print(n, flush=True)"
     counting = Colours((sys.executable, "-I", "-c", counts))
-    shown = [
-        counting.colour(code, name) for code, name in (("a", "py"), ("a", "python"), ("b", "py"), ("a", "py"))
-    ]
+    shown = [counting.colour(code, name) for code, name in (("a", "py"), ("a", "python"), ("b", "py"), ("a", "py"))]
     assert shown == ["0", "0", "1", "0"]
     counting.close()
 

@@ -120,9 +120,7 @@ def test_a_phone_s_composer_is_lean_and_its_targets_are_large(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_chat_opens_at_its_last_message(
-    browser: Any, made: tuple[str, Service], upstream: Upstream
-) -> None:
+def test_a_chat_opens_at_its_last_message(browser: Any, made: tuple[str, Service], upstream: Upstream) -> None:
     upstream.words = lambda _: LONG
     page = entered(browser, made, "phone")
     for text in ("One", "Two", "Three"):
@@ -130,9 +128,7 @@ def test_a_chat_opens_at_its_last_message(
     page.goto(made[0])
     page.goto(page.evaluate("document.querySelector('.chats a').href.replace(/#.*/, '')"))
     until(lambda: page.evaluate("scrollY") > 1000)
-    assert page.evaluate(
-        "document.querySelector('.said:last-child').getBoundingClientRect().top < innerHeight"
-    )
+    assert page.evaluate("document.querySelector('.said:last-child').getBoundingClientRect().top < innerHeight")
 
 
 def test_the_model_is_switched_beside_send_and_holds_for_another_try(

@@ -72,9 +72,7 @@ def test_hostile_names_are_shown_as_text_and_are_no_paths(ann: Person, folder: P
             continue
         (id,) = ids_of(answer)
         (shown,) = [file["name"] for file in answer.json()["files"]]
-        assert (
-            len(shown) <= 200 and "/" not in shown and not re.search("[\x00-\x1f\u202e\u200b\u2066]", shown)
-        )
+        assert len(shown) <= 200 and "/" not in shown and not re.search("[\x00-\x1f\u202e\u200b\u2066]", shown)
         page = ann.page("/") + ann.page(f"/f/{id}")
         assert "<script>alert" not in page and "<img" not in page
         download = ann.client.get(f"/f/{id}/original")
@@ -103,9 +101,7 @@ def test_files_of_others_are_not_there(ann: Person) -> None:
         assert bob.send(f"/f/{id}/remove").status_code == 404
         answer = bob.client.post("/c", data={"csrf": bob.csrf, "text": "q", "file": id}, headers=JSON)
         assert answer.status_code == 409
-        answer = bob.client.post(
-            "/files/count", data={"csrf": bob.csrf, "text": "q", "file": id}, headers=JSON
-        )
+        answer = bob.client.post("/files/count", data={"csrf": bob.csrf, "text": "q", "file": id}, headers=JSON)
         assert answer.status_code == 409
     assert attach(bob, ("c.txt", "x"), chat=sent["chat"]).status_code == 404
     assert len(rows(ann, FILES)) == 2
@@ -239,9 +235,7 @@ def test_a_killed_process_leaves_nothing_half_done(tmp_path: Path, upstream: Ups
     with served(upstream.app) as api:
         with running(file_of(tmp_path), api, config) as (home, service):
             person = Person(home, service, "ann")
-            ids = ids_of(
-                attach(person, ("a.txt", REPORT), ("b.txt", "a second file"), ("c.txt", "a third one"))
-            )
+            ids = ids_of(attach(person, ("a.txt", REPORT), ("b.txt", "a second file"), ("c.txt", "a third one")))
             until(lambda: all(row.state == READY for row in rows(person, BLOBS)))
             blobs = {row.sha256: row.id for row in rows(person, BLOBS)}
             key, first = person.key, next(iter(blobs.values()))
@@ -263,9 +257,7 @@ def test_a_killed_process_leaves_nothing_half_done(tmp_path: Path, upstream: Ups
             client.post("/enter", data={"key": key})
             states = [client.get(f"/f/{id}/state").json() for id in ids]
             assert sorted(one["state"] for one in states) == ["ready", "ready", "refused"]
-            assert [one["reason"] for one in states if one["reason"]] == [
-                "its bytes are no longer here; send it again"
-            ]
+            assert [one["reason"] for one in states if one["reason"]] == ["its bytes are no longer here; send it again"]
             names = {place.name for place in kept(folder)}
             assert names == set(blobs.values()) - {first}
 
@@ -314,14 +306,7 @@ def test_an_unending_form_is_cut_off(ann: Person, folder: Path) -> None:
 
 
 def test_an_import_cannot_bring_in_more_than_uploads_may(ann: Person) -> None:
-    file = {
-        "name": "../x",
-        "kind": "pdf",
-        "size": 1,
-        "sha256": "0" * 64,
-        "text": "y" * 10_001,
-        "pages": [5, -1, "z"],
-    }
+    file = {"name": "../x", "kind": "pdf", "size": 1, "sha256": "0" * 64, "text": "y" * 10_001, "pages": [5, -1, "z"]}
     row = {"id": "1", "parent": "", "role": "user", "text": "q", "files": [file]}
     data: dict[str, Any] = {"form": "charter-chat-1", "title": "t", "leaf": "1", "messages": [row]}
     assert "larger than" in ann.send("/me/import", text=json.dumps(data)).text
@@ -349,9 +334,7 @@ def exported(texts: list[list[str]]) -> str:
     return json.dumps({"form": "charter-chat-1", "leaf": str(len(texts) - 1), "messages": rows})
 
 
-def test_an_import_of_many_files_is_refused_before_one_is_stored(
-    ann: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_import_of_many_files_is_refused_before_one_is_stored(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [[f"{n} {m}" for m in range(5)] for n in range(41)]
     with monkeypatch.context() as patch:
         patch.setattr(Store, "incoming", None)
@@ -369,9 +352,7 @@ def test_an_import_of_many_files_is_refused_before_one_is_stored(
 
 
 def test_an_import_that_is_undone_leaves_no_byte(ann: Person, folder: Path) -> None:
-    assert (
-        ann.send("/me/import", text=exported([["a" * 9000], ["b" * 9000], ["c" * 9000]])).status_code == 413
-    )
+    assert ann.send("/me/import", text=exported([["a" * 9000], ["b" * 9000], ["c" * 9000]])).status_code == 413
     assert rows(ann, BLOBS) == [] and kept(folder) == []
 
 
@@ -387,14 +368,7 @@ def test_long_texts_come_in_parts_and_passages_are_marked_whole() -> None:
 def test_addresses_of_text_pages(ann: Person) -> None:
     sent = begin(ann, "q", ("a.txt", REPORT))
     place = f"/f/{sent['files'][0]}"
-    for query in (
-        "?from=9&to=3",
-        "?from=-1&to=99999999",
-        "?page=77",
-        "?part=9999999",
-        "?from=x",
-        "?part=1e9",
-    ):
+    for query in ("?from=9&to=3", "?from=-1&to=99999999", "?page=77", "?part=9999999", "?from=x", "?part=1e9"):
         page = ann.page(place + query)
         assert "The river rose" in page and "<mark" not in page, query
     assert "<mark" in ann.page(f"{place}?from=0&to=9") and words_of(ann.page(place)).count("The river") == 1

@@ -19,9 +19,7 @@ from charter_service.chat.service import Config, Service
 
 TEXT = "The river rose by four metres.\nNobody was hurt in that night.\n"
 STARTS = (0, 31)
-QUOTING = (
-    "First a word.\n\nIt says “Nobody was hurt in that night”.\n\nAnd “nothing of the kind stands here”."
-)
+QUOTING = "First a word.\n\nIt says “Nobody was hurt in that night”.\n\nAnd “nothing of the kind stands here”."
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +174,7 @@ def test_without_scripts(browser: Any, served_chat: Any) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (320, "light")])
-def test_no_rule_is_broken(
-    browser: Any, served_chat: Any, gate: threading.Event, width: int, scheme: str
-) -> None:
+def test_no_rule_is_broken(browser: Any, served_chat: Any, gate: threading.Event, width: int, scheme: str) -> None:
     page, _ = entered(browser, served_chat)
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")

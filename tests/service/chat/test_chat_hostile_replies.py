@@ -30,8 +30,7 @@ HOSTILE = {
     "a quotation a level deeper in each line": "\n".join(">" * depth + " a" for depth in range(1, 400)),
     "lists in lists": "\n".join("  " * depth + "- a" for depth in range(300)),
     "lists and quotations in turn": long("- > 1. ", 20_000) + "a",
-    "definitions of links": "".join(f"[a{n}]: /b\n" for n in range(2400))
-    + "".join(f"[a{n}] " for n in range(2400)),
+    "definitions of links": "".join(f"[a{n}]: /b\n" for n in range(2400)) + "".join(f"[a{n}] " for n in range(2400)),
     "one definition that many links use": "[a]: " + "b" * 40_000 + "\n\n" + "[a]" * 5000,
     "footnotes": "".join(f"[^{n}] " for n in range(3000)) + "".join(f"\n[^{n}]: a" for n in range(2000)),
     "numbers of characters": long("&#1114111;&#0;&#x110000;&#xD800;", 90_000),
@@ -84,9 +83,7 @@ def test_a_hostile_reply_is_shown_and_nothing_in_it_runs(kind: str) -> None:
     assert writing.text == text
 
 
-def test_a_long_list_that_is_written_in_small_steps_is_rendered_few_times(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_long_list_that_is_written_in_small_steps_is_rendered_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes, real = list[int](), markdown._split
 
     def counted(text: str) -> tuple[list[int], list[str]]:

@@ -190,9 +190,7 @@ def test_files_are_attached_and_a_link_is_followed_by_keyboard_alone(
 ) -> None:
     page = open_page(browser, "desktop", [])
     choosers = list[Any]()
-    page.on(
-        "filechooser", lambda one: choosers.append(one)
-    )  # early: Chromium tells of them only after a while
+    page.on("filechooser", lambda one: choosers.append(one))  # early: Chromium tells of them only after a while
     keys = Keys(page)
     read = Document("note.txt", "txt", 4, "x", "four", (0,))
     served_chat[1].files.read = lambda data, name, limits: read

@@ -46,17 +46,7 @@ def source() -> Source:
     document = Document("report.pdf", "pdf", 9, "d" * 64, TEXT, STARTS)
     facts = {"chat": None, "message": None, "place": 0, "tokens": 0, "model": "", "created": 0.0}
     file = File(
-        "f1",
-        1,
-        "b1",
-        name="report.pdf",
-        sha256="d" * 64,
-        size=9,
-        state=READY,
-        reason="",
-        kind="pdf",
-        pages=3,
-        **facts,
+        "f1", 1, "b1", name="report.pdf", sha256="d" * 64, size=9, state=READY, reason="", kind="pdf", pages=3, **facts
     )
     return Source(file, document)
 
@@ -75,9 +65,7 @@ def test_found_quotations_become_links_and_others_stay_plain() -> None:
     one = source()
     cited = cite(render(WORDS), [one])
     assert cited.unfound == 1
-    html = "".join(
-        link(block, cite([block], [one]).citations, {"d" * 64: one.file}) for block in render(WORDS)
-    )
+    html = "".join(link(block, cite([block], [one]).citations, {"d" * 64: one.file}) for block in render(WORDS))
     links = links_of(html)
     assert len(links) >= 5 and "mayor" not in "".join(words for _, words in links)
     for place, words in links:
@@ -96,9 +84,7 @@ def test_a_link_is_left_out_if_the_reply_reads_otherwise() -> None:
     (block,) = render('It says "The river rose by four metres".')
     citations = cite([block], [one]).citations
     other = block.replace("four", "nine")
-    assert len(citations) == 1 and link(other, citations, {"d" * 64: one.file}) == other.replace(
-        "&quot;", '"'
-    )
+    assert len(citations) == 1 and link(other, citations, {"d" * 64: one.file}) == other.replace("&quot;", '"')
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,7 @@ def ann(tmp_path: Path, upstream: Upstream) -> Iterator[Person]:
 def test_a_reply_is_written_with_what_it_cost(ann: Person, upstream: Upstream) -> None:
     sent = ann.begin("Hello", model="large")
     row = ann.finished(sent["reply"])
-    assert (row.state, row.text, row.model, row.stop) == (
-        "done",
-        upstream.words("Hello"),
-        "large",
-        "end_turn",
-    )
+    assert (row.state, row.text, row.model, row.stop) == ("done", upstream.words("Hello"), "large", "end_turn")
     assert (row.input_tokens, row.cached_tokens, row.output_tokens, row.request) == (7, 2, 3, "req_1")
     body = upstream.bodies[0]
     assert body["metadata"] == {"user_id": f"chat-{1}"} and body["model"] == "large" and body["stream"]
@@ -57,9 +52,7 @@ def test_a_broken_answer_goes_on_where_it_broke(ann: Person, upstream: Upstream)
     upstream.words, upstream.breaks = lambda _: LONG, [7, 1, 20]
     row = ann.finished(ann.begin("Hello")["reply"])
     assert (row.state, row.text) == ("done", LONG)
-    begun = [
-        b["messages"][-1]["content"] for b in upstream.bodies if b["messages"][-1]["role"] == "assistant"
-    ]
+    begun = [b["messages"][-1]["content"] for b in upstream.bodies if b["messages"][-1]["role"] == "assistant"]
     assert len(begun) >= 2 and all(LONG.startswith(text) and text == text.rstrip() for text in begun)
 
 
@@ -77,9 +70,7 @@ def test_a_process_that_ends_leaves_the_reply_to_the_next_one(tmp_path: Path, up
     assert (row.state, row.text) == ("done", LONG) and LONG.startswith(seen)
 
 
-def test_a_server_that_is_away_is_waited_for(
-    ann: Person, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_is_away_is_waited_for(ann: Person, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     upstream.status = 529
     sent = ann.begin("Hello")
     until(lambda: len(upstream.bodies) >= 2)

@@ -35,9 +35,7 @@ def joined(connection: Connection, name: str) -> Person:
 
 def told(connection: Connection, person: Person, *texts: str) -> str:
     """A chat of these messages. Returns its id."""
-    line = [
-        Message("", "", "", "user", "person", DONE, text, "m", "", "", "", 0, 0, 0, "", 0.0) for text in texts
-    ]
+    line = [Message("", "", "", "user", "person", DONE, text, "m", "", "", "", 0, 0, 0, "", 0.0) for text in texts]
     return copy(connection, person, "?", "m", line)
 
 
@@ -65,26 +63,13 @@ def test_all_words_the_newest_first_of_ones_own_alone(
         for n in range(24):
             texts = [" ".join(chance.choices(VOCABULARY, k=1 + n % 4)) for _ in range(20)]
             chat = told(c, people[n % 2], *texts)
-            serials = c.execute(
-                select(MESSAGES.c.serial).where(MESSAGES.c.chat == chat).order_by(MESSAGES.c.number)
-            )
+            serials = c.execute(select(MESSAGES.c.serial).where(MESSAGES.c.chat == chat).order_by(MESSAGES.c.number))
             rows = list(zip(serials.scalars(), texts, strict=True))
             if n in (20, 21):
                 remove(c, people[n % 2], chat)
             else:
                 own[people[n % 2].id] += rows
-    queries = [
-        *VOCABULARY,
-        "t",
-        "f",
-        "th fox",
-        "the f",
-        "fox a",
-        "zebra t",
-        "ubel fuch",
-        "the fox zebra",
-        "missing",
-    ]
+    queries = [*VOCABULARY, "t", "f", "th fox", "the f", "fox a", "zebra t", "ubel fuch", "the fox zebra", "missing"]
     with reading(engine) as c:
         ids = {row.id: row.serial for row in c.execute(select(MESSAGES.c.id, MESSAGES.c.serial))}
         for person in people:

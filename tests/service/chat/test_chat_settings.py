@@ -62,9 +62,7 @@ def test_settings_are_sent_with_each_request_and_their_absence_too(ann: Person, 
     assert last(upstream) == usual
 
 
-def test_a_new_chat_begins_with_settings_and_no_more_tokens_than_allowed(
-    ann: Person, upstream: Upstream
-) -> None:
+def test_a_new_chat_begins_with_settings_and_no_more_tokens_than_allowed(ann: Person, upstream: Upstream) -> None:
     sent = ann.begin("Hello", instructions="Be brief.", temperature="0,5", max_tokens="9999")
     ann.finished(sent["reply"])
     request = last(upstream)
@@ -99,9 +97,7 @@ def test_our_server_learns_that_instructions_are_a_persons(
         ("instructions", "x" * 100_000, 413),
     ],
 )
-def test_what_can_not_be_set_is_refused_and_changes_nothing(
-    ann: Person, field: str, value: str, status: int
-) -> None:
+def test_what_can_not_be_set_is_refused_and_changes_nothing(ann: Person, field: str, value: str, status: int) -> None:
     sent = ann.begin("Hello", instructions="Stay.")
     ann.finished(sent["reply"])
     answer = ann.send(f"/c/{sent['chat']}", **{"instructions": "Go.", field: value})
@@ -168,9 +164,7 @@ def test_instructions_are_text_in_every_page(ann: Person, upstream: Upstream) ->
     assert len(NASTY) < LONGEST_INSTRUCTIONS
 
 
-def test_the_composer_switches_the_model_and_each_reply_names_its_own(
-    ann: Person, upstream: Upstream
-) -> None:
+def test_the_composer_switches_the_model_and_each_reply_names_its_own(ann: Person, upstream: Upstream) -> None:
     sent = ann.begin("Hello")
     ann.finished(sent["reply"])
     more = ann.ask(sent["chat"], sent["reply"], "And now?", model="large")

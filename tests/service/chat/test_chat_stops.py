@@ -87,9 +87,7 @@ def test_six_appeals_at_once_are_one_and_one_that_reached_nobody_can_be_sent_aga
         ("dismissed", "A person read it, and the stop stands."),
     ],
 )
-def test_a_person_reads_what_became_of_an_appeal(
-    ann: Person, upstream: Upstream, decided: str, words: str
-) -> None:
+def test_a_person_reads_what_became_of_an_appeal(ann: Person, upstream: Upstream, decided: str, words: str) -> None:
     sent = ann.begin("Hello")
     ann.finished(sent["reply"])
     ann.send(f"/m/{sent['reply']}/appeal", words="It was harmless.")
@@ -139,9 +137,7 @@ def test_a_stopped_question_does_not_stop_what_is_asked_after_it(ann: Person, up
     upstream.refusal = ""
     later = ann.ask(sent["chat"], sent["reply"], "What is two and two?")
     assert ann.finished(later["reply"]).state == "done"
-    assert [turn["content"][0]["text"] for turn in upstream.bodies[-1]["messages"]] == [
-        "What is two and two?"
-    ]
+    assert [turn["content"][0]["text"] for turn in upstream.bodies[-1]["messages"]] == ["What is two and two?"]
 
 
 def test_the_queue_of_appeals_is_linked_for_those_who_may_judge(tmp_path: Path, upstream: Upstream) -> None:

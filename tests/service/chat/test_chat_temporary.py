@@ -45,9 +45,7 @@ def begun(person: Person, text: str, place: str = "/temporary", **fields: str) -
 
 
 def ended(person: Person, sent: dict[str, str], state: str = "done") -> str:
-    return str(
-        until(lambda: f'data-state="{state}"' in (p := person.page(f"/temporary/m/{sent['reply']}")) and p)
-    )
+    return str(until(lambda: f'data-state="{state}"' in (p := person.page(f"/temporary/m/{sent['reply']}")) and p))
 
 
 def test_it_streams_goes_on_and_is_tried_again(ann: Person, upstream: Upstream) -> None:

@@ -107,9 +107,7 @@ def test_of_a_stopped_reply_a_screen_reader_hears_what_the_page_shows(
         assert [one.strip() for one in spoken] == ["This request was stopped.", "The reply is complete."]
 
 
-def test_what_is_typed_is_on_the_server_before_it_is_sent(
-    browser: Any, served_chat: tuple[str, Service]
-) -> None:
+def test_what_is_typed_is_on_the_server_before_it_is_sent(browser: Any, served_chat: tuple[str, Service]) -> None:
     page = open_page(browser, "desktop", [])
     page.goto(invited(served_chat))
     page.fill("#name", "ann")

@@ -22,8 +22,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    ("width", "scheme", "scripts"),
-    [(390, "dark", True), pytest.param(1280, "light", False, marks=pytest.mark.slow)],
+    ("width", "scheme", "scripts"), [(390, "dark", True), pytest.param(1280, "light", False, marks=pytest.mark.slow)]
 )
 def test_switches_and_calls(browser: Any, tmp_path: Path, width: int, scheme: str, scripts: bool) -> None:
     upstream, broken = Tooled(), list[str]()

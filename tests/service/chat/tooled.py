@@ -21,18 +21,8 @@ RESULTS: dict[str, Any] = {
         "truncated": False,
     },
     "web_search": [
-        {
-            "type": "web_search_result",
-            "url": "https://a.example/x",
-            "title": EVIL,
-            "encrypted_content": "eA==",
-        },
-        {
-            "type": "web_search_result",
-            "url": "javascript:alert(1)",
-            "title": "Bad",
-            "encrypted_content": "eA==",
-        },
+        {"type": "web_search_result", "url": "https://a.example/x", "title": EVIL, "encrypted_content": "eA=="},
+        {"type": "web_search_result", "url": "javascript:alert(1)", "title": "Bad", "encrypted_content": "eA=="},
     ],
     "document_search": [
         {"type": "document_search_result", "file": f"{EVIL}.pdf", "page": 3, "score": 1.5, "text": EVIL}
@@ -65,25 +55,15 @@ class Tooled(Upstream):
         for tool in () if begun else body.get("tools", ()):
             name, text = tool["name"], json.dumps(INPUTS[tool["name"]])
             for event in (
-                {
-                    "type": "content_block_start",
-                    "content_block": {"type": "server_tool_use", "id": name, "name": name},
-                },
+                {"type": "content_block_start", "content_block": {"type": "server_tool_use", "id": name, "name": name}},
                 *(
-                    {
-                        "type": "content_block_delta",
-                        "delta": {"type": "input_json_delta", "partial_json": part},
-                    }
+                    {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": part}}
                     for part in (text[:5], text[5:])
                 ),
                 {"type": "content_block_stop"},
                 {
                     "type": "content_block_start",
-                    "content_block": {
-                        "type": f"{name}_tool_result",
-                        "tool_use_id": name,
-                        "content": RESULTS[name],
-                    },
+                    "content_block": {"type": f"{name}_tool_result", "tool_use_id": name, "content": RESULTS[name]},
                 },
                 {"type": "content_block_stop"},
             ):

@@ -104,9 +104,7 @@ def test_exports_hold_people_or_simulated_raters(charter: Charter, people: Path,
     assert code == 1 and "is another export" in err
     code, _, err = charter("arena", "export", people, "--out", "x", "--what", "judgments")
     assert code == 1 and "no review by people" in err
-    code, _, err = charter(
-        "arena", "export", people, "--out", "x", "--what", "judgments", "--axis", "helpful"
-    )
+    code, _, err = charter("arena", "export", people, "--out", "x", "--what", "judgments", "--axis", "helpful")
     assert code == 1 and "are for comparisons" in err
     code, _, err = charter("arena", "export", people, "--out", "x", "--axis", "honest")
     assert code == 1 and "(1 by simulated raters, 1 on another axis)" in err and not (tmp_path / "x").exists()

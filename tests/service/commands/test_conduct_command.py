@@ -93,16 +93,12 @@ def test_the_queue_in_a_table_and_in_json(charter: Charter, service: Conduct) ->
     assert "no case" in refused(charter, "queue", "--after", "case_x")
 
 
-def test_a_case_is_shown_and_decided_by_the_services_own_rules(
-    charter: Charter, service: Conduct, caller
-) -> None:
+def test_a_case_is_shown_and_decided_by_the_services_own_rules(charter: Charter, service: Conduct, caller) -> None:
     first, second, _ = (case["id"] for case in run_json(charter, "queue", "--kind", "flag")["cases"])
     out = run_words(charter, "case", first)
     assert "account   warned" in out and "a question" in out and "block" in out
     assert run_json(charter, "case", first)["decisions"][0]["category"] == "weapons"
-    assert "dismissed by ann" in run_words(
-        charter, "case", first, "--dismiss", "--by", "ann", "--note", "a play"
-    )
+    assert "dismissed by ann" in run_words(charter, "case", first, "--dismiss", "--by", "ann", "--note", "a play")
     assert run_json(charter, "standing", "acme")["level"] == "warned"
     run_words(charter, "case", second, "--dismiss", "--by", "ann")
     assert run_json(charter, "standing", "acme")["level"] == "good"
@@ -126,14 +122,8 @@ def test_standings_decisions_and_appeals(charter: Charter, service: Conduct, cal
     id = run_words(charter, "appeal", "acme", "it was a test").strip()
     assert "already waits for a decision" in refused(charter, "appeal", "acme", "hello?")
     run_words(charter, "case", id, "--uphold", "--by", "bob", "--note", "it was")
-    assert [c["level"] for c in run_json(charter, "standing", "acme")["changes"]] == [
-        "warned",
-        "suspended",
-        "good",
-    ]
-    assert run_json(charter, "standing") == [] and "all accounts are in good" in run_words(
-        charter, "standing"
-    )
+    assert [c["level"] for c in run_json(charter, "standing", "acme")["changes"]] == ["warned", "suspended", "good"]
+    assert run_json(charter, "standing") == [] and "all accounts are in good" in run_words(charter, "standing")
     assert "no organisation" in refused(charter, "standing", "nobody")
     code, _, err = charter("conduct", "decide", "acme", "banned", "--by", "ann", "--reason", "x")
     assert code == 2 and "banned" in err
@@ -142,9 +132,7 @@ def test_standings_decisions_and_appeals(charter: Charter, service: Conduct, cal
 def test_a_request_is_traced_to_its_verdicts(charter: Charter, service: Conduct) -> None:
     service.log.flush()
     rows = run_json(charter, "decisions", "req_0")
-    assert [(d["action"], d["score"], d["classifiers"]) for d in rows["decisions"]] == [
-        ("block", 0.9, '{"probe":"1"}')
-    ]
+    assert [(d["action"], d["score"], d["classifiers"]) for d in rows["decisions"]] == [("block", 0.9, '{"probe":"1"}')]
     out = run_words(charter, "decisions", "req_fine")
     assert "not checked  " in out and "allow" not in out, "no classifier was asked"
     assert "thumb down" in out and "\x1b" not in out
@@ -223,17 +211,13 @@ def test_exports_and_what_is_forgotten(charter: Charter, service: Conduct, tmp_p
     assert (tmp_path / "runs/new/conduct/feedback.jsonl").is_file()
     run_words(charter, "export", "--organisation", "acme", "--out", "handed/out/acme.jsonl")
     assert (tmp_path / "handed/out/acme.jsonl").is_file()
-    assert "File exists: frozen/feedback.jsonl" in refused(
-        charter, "export", "--out", "frozen/feedback.jsonl/x"
-    )
+    assert "File exists: frozen/feedback.jsonl" in refused(charter, "export", "--out", "frozen/feedback.jsonl/x")
     run_words(charter, "export", "--organisation", "acme", "--out", "acme.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "acme.jsonl").read_text().splitlines()]
     assert {"organisations", "keys", "decisions", "cases", "feedback"} <= {row["table"] for row in rows}
     assert stat.S_IMODE((tmp_path / "acme.jsonl").stat().st_mode) == 0o600
     assert "exists already" in refused(charter, "export", "--organisation", "acme", "--out", "acme.jsonl")
-    assert "leave out --content" in refused(
-        charter, "export", "--organisation", "acme", "--content", "--out", "x"
-    )
+    assert "leave out --content" in refused(charter, "export", "--organisation", "acme", "--content", "--out", "x")
     assert "confirm with --yes" in refused(charter, "forget", "acme")
     assert "deleted: 1 piece of feedback, the texts of 4 cases" in run_words(
         charter, "forget", "acme", "--user", "user 7", "--yes"
@@ -259,9 +243,7 @@ def policed(engine: Engine, caller: Caller) -> Iterator[Conduct]:
 def test_the_queue_by_severity(charter: Charter, policed: Conduct) -> None:
     cases = run_json(charter, "queue")["cases"]
     assert [case["severity"] for case in cases] == ["severe", "high", "low"]
-    assert [case["severity"] for case in run_json(charter, "queue", "--severity", "high")["cases"]] == [
-        "high"
-    ]
+    assert [case["severity"] for case in run_json(charter, "queue", "--severity", "high")["cases"]] == ["high"]
     out = run_words(charter, "queue")
     assert out.index("severe ") < out.index("high ") < out.index("low ")
     code, _, err = charter("conduct", "queue", "--severity", "odd")
@@ -277,9 +259,7 @@ def test_end_users(charter: Charter, policed: Conduct, caller: Caller) -> None:
     assert "the user user 7 of acme is enhanced: violations weigh 6.5" in out
     assert run_json(charter, "standing", "acme", "--user", "user 8")["level"] == "good"
     assert "the end user's organisation" in refused(charter, "standing", "--user", "user 7")
-    run_words(
-        charter, "decide", "acme", "suspended", "--user", "user 7", "--by", "ann", "--reason", "they sell it"
-    )
+    run_words(charter, "decide", "acme", "suspended", "--user", "user 7", "--by", "ann", "--reason", "they sell it")
     policed.refresh()
     assert policed.standing(caller.organisation, digest_of("user 7")).blocked
     assert not policed.standing(caller.organisation).blocked
@@ -325,11 +305,7 @@ def test_what_people_let_pass(charter: Charter, policed: Conduct, caller: Caller
         )
     assert run_json(charter, "grants") == []
     assert {row["state"] for row in run_json(charter, "grants", "--all")} == {"revoked"}
-    assert [d["action"] for d in run_json(charter, "decisions", "req_0")["decisions"]] == [
-        "block",
-        "release",
-        "revoke",
-    ]
+    assert [d["action"] for d in run_json(charter, "decisions", "req_0")["decisions"]] == ["block", "release", "revoke"]
     assert "not checked" not in run_words(charter, "decisions", "req_0").split("release")[1]
     assert "the log is intact" in run_words(charter, "verify")
     with writing(engine) as c:
@@ -340,9 +316,7 @@ def test_what_people_let_pass(charter: Charter, policed: Conduct, caller: Caller
 def test_what_is_old_expires(charter: Charter, service: Conduct) -> None:
     (report,) = run_json(charter, "queue", "--kind", "report")["cases"]
     run_words(charter, "case", report["id"], "--dismiss", "--by", "ann")
-    assert "emptied: 0 pieces of feedback, the texts of 0 cases" in run_words(
-        charter, "expire", "--days", "1"
-    )
+    assert "emptied: 0 pieces of feedback, the texts of 0 cases" in run_words(charter, "expire", "--days", "1")
     assert "emptied: 1 piece of feedback, the texts of 1 case" in run_words(charter, "expire", "--days", "0")
 
 

@@ -32,9 +32,7 @@ def run_json(charter: Charter, *words: object) -> Any:
 def test_a_key_is_made_and_opens_what_it_may(charter: Charter, tmp_path: Path) -> None:
     words = ("keys", "create", "--org", "acme", "--name", "ci", "--models", "tiny, small")
     code, out, err = charter(*words)
-    assert code == 0 and err.endswith(
-        f"opens a service started with --database {tmp_path / 'serve.sqlite'}\n"
-    )
+    assert code == 0 and err.endswith(f"opens a service started with --database {tmp_path / 'serve.sqlite'}\n")
     assert charter(*words)[2] == "", "the second key goes to the database that is there"
     line, secret = out.splitlines()
     assert "of acme may use messages, batches, feedback for good; its secret, shown only once:" in line
@@ -56,9 +54,7 @@ def test_the_secret_is_shown_once(charter: Charter, tmp_path: Path, caplog: pyte
 
 
 def test_lists_show_states_and_are_whole_in_a_pipe(charter: Charter) -> None:
-    first = create_key(
-        charter, "--org", "acme", "--name", "[red]ci[/red]", "--expires-days", "2", "--scopes", "admin"
-    )
+    first = create_key(charter, "--org", "acme", "--name", "[red]ci[/red]", "--expires-days", "2", "--scopes", "admin")
     second = create_key(charter, "--org", "other")
     assert first["scopes"] == ["admin"] and first["expires"] > first["created"] and second["expires"] is None
     run_json(charter, "revoke", second["id"])
@@ -111,9 +107,7 @@ def test_usage_is_shown_by_day_and_added_up(charter: Charter, tmp_path: Path) ->
     }
     assert [row["key"] for row in rows] == [a, b]
     assert (
-        run_json(charter, "usage", *days, "--org", "other")
-        == run_json(charter, "usage", *days, "--key", b)
-        == rows[1:]
+        run_json(charter, "usage", *days, "--org", "other") == run_json(charter, "usage", *days, "--key", b) == rows[1:]
     )
     assert run_json(charter, "usage", "--until", "2026-03-01")[0] == rows[0]
     together = charter("keys", "usage", *days)[1].splitlines()[-1].split()
@@ -158,8 +152,5 @@ def test_all_keys_are_revoked_or_none(charter: Charter) -> None:
 def test_nothing_but_create_begins_a_database(charter: Charter, tmp_path: Path) -> None:
     for words in (("list",), ("usage",), ("revoke", "key_x"), ("limits", "key_x")):
         code, _, err = charter("keys", *words)
-        assert (
-            code == 1
-            and "there is no database serve.sqlite; name one that charter serve or charter keys" in err
-        )
+        assert code == 1 and "there is no database serve.sqlite; name one that charter serve or charter keys" in err
     assert not list(tmp_path.iterdir())

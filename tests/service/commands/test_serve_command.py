@@ -58,10 +58,7 @@ def test_a_key_that_belongs_elsewhere_is_told_with_its_place(charter: Charter, t
     file.write_text("models: [{id: a, source: random:tiny}]\nmax_ouput: 3\n")
     code, out, err = charter("serve", "--config", file)
     assert code == 1 and not out
-    assert (
-        "unknown key max_ouput; did you mean models.max_output? allowed: name, database, people, models"
-        in err
-    )
+    assert "unknown key max_ouput; did you mean models.max_output? allowed: name, database, people, models" in err
 
 
 def test_a_file_that_is_not_there_is_noticed_while_the_policy_is_off(tmp_path: Path) -> None:
@@ -113,9 +110,7 @@ def test_without_keys_it_stays_on_this_machine_whoever_says_so(charter: Charter,
 def served(config: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, and its address."""
     command = [sys.executable, "-m", "charter", "serve", "--config", str(config), "--port", "0", "--json"]
-    with subprocess.Popen(
-        [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield process, json.loads(process.stdout.readline())["address"]
@@ -131,11 +126,7 @@ def test_behind_a_proxy_and_stopped_by_what_stops_services(charter: Charter, tmp
     )
     code, out, _ = charter("keys", "create", "--database", database, "--org", "us", "--name", "one", "--json")
     assert code == 0
-    message: dict[str, Any] = {
-        "model": "claude-2",
-        "max_tokens": 2,
-        "messages": [{"role": "user", "content": "Hi"}],
-    }
+    message: dict[str, Any] = {"model": "claude-2", "max_tokens": 2, "messages": [{"role": "user", "content": "Hi"}]}
     batch = {"requests": [{"custom_id": "one", "params": message}]}
     headers = {
         "x-api-key": json.loads(out)["secret"],
@@ -189,9 +180,7 @@ def test_a_start_says_what_it_does_holds_its_port_and_ends_by_ctrl_c(tmp_path: P
 @pytest.mark.slow
 def test_ctrl_c_ends_a_start_that_computes(tmp_path: Path) -> None:
     config = tmp_path / "serve.yaml"
-    config.write_text(
-        "models: [{id: tiny, source: random:tiny}]\npolicy: {classifiers: ['probe:random:tiny']}\n"
-    )
+    config.write_text("models: [{id: tiny, source: random:tiny}]\npolicy: {classifiers: ['probe:random:tiny']}\n")
     command = [sys.executable, "-m", "charter", "serve", "--config", str(config), "--port", "0"]
     environment = {**os.environ, "CHARTER_CACHE": str(tmp_path / "cache")}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:

@@ -86,9 +86,7 @@ def test_a_server_that_ends_again_and_again_is_started_after_longer_pauses(
     assert "the model's server ended; it is started again in" in capfd.readouterr().err
 
 
-def serve(
-    folder: Path, *options: str, most: int = resource.RLIM_INFINITY
-) -> subprocess.CompletedProcess[str]:
+def serve(folder: Path, *options: str, most: int = resource.RLIM_INFINITY) -> subprocess.CompletedProcess[str]:
     """`charter chat serve` that can't start, with at most so many bytes a file."""
     command = [sys.executable, "-m", "charter", "chat", "serve", "--api", "http://127.0.0.1:9", "--port", "0"]
 
@@ -96,13 +94,7 @@ def serve(
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
     return subprocess.run(
-        [*command, *options],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        preexec_fn=bound,
-        check=False,
+        [*command, *options], cwd=folder, capture_output=True, text=True, timeout=120, preexec_fn=bound, check=False
     )
 
 

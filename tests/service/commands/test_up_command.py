@@ -43,9 +43,7 @@ def started(folder: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], s
         "0",
         "--json",
     ]
-    process = subprocess.Popen(
-        [*command, *more], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*command, *more], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
@@ -72,9 +70,7 @@ def ask(browser: httpx.Client, text: str) -> dict[str, Any]:
     headers = {"accept": "application/json"}
     sent = browser.post("/c", data={"csrf": csrf[1], "text": text}, headers=headers).json()
     place = f"/c/{sent['chat']}/export.json"
-    last: dict[str, Any] = until(
-        lambda: (m := browser.get(place).json()["messages"][-1])["state"] != "running" and m
-    )
+    last: dict[str, Any] = until(lambda: (m := browser.get(place).json()["messages"][-1])["state"] != "running" and m)
     return last
 
 

@@ -190,12 +190,7 @@ def test_forged_and_replayed_forms_are_refused(hall: Hall) -> None:
 
 def test_a_key_is_made_shown_once_limited_and_revoked(hall: Hall) -> None:
     admin = Admin(hall)
-    fields = {
-        "name": "<i>robot</i>",
-        "new_organisation": "makers",
-        "scopes": ["messages", "feedback"],
-        "days": "30",
-    }
+    fields = {"name": "<i>robot</i>", "new_organisation": "makers", "scopes": ["messages", "feedback"], "days": "30"}
     made = admin.send("/admin/keys", "/admin/keys", **fields, models=MODEL, requests_per_minute="7")
     assert made.headers["location"] == "/admin/keys/made"
     page = admin.get("/admin/keys/made").text
@@ -217,9 +212,7 @@ def test_a_key_is_made_shown_once_limited_and_revoked(hall: Hall) -> None:
 
 
 def key_row(hall: Hall, admin: Admin, secret: str) -> dict[str, Any]:
-    (row,) = [
-        key for key in admin.get("/admin/keys?format=json").json()["keys"] if key["hint"] == secret[-4:]
-    ]
+    (row,) = [key for key in admin.get("/admin/keys?format=json").json()["keys"] if key["hint"] == secret[-4:]]
     return dict(row)
 
 
@@ -277,9 +270,7 @@ def test_a_flag_goes_through_the_queue(hall: Hall) -> None:
     assert [(d["action"], d["side"]) for d in one["decisions"]] == [("block", "prompt")]
     assert admin.get("/admin/requests/req_none").status_code == 404
     assert admin.get("/admin/queue/case_none").status_code == 404
-    (audit,) = [
-        a for a in admin.get("/admin/policy?format=json").json()["audit"] if a["category"] == case["category"]
-    ]
+    (audit,) = [a for a in admin.get("/admin/policy?format=json").json()["audit"] if a["category"] == case["category"]]
     assert audit["dismissed"] >= 1
 
 
@@ -308,10 +299,7 @@ def test_decisions_are_found_and_the_chain_is_read(hall: Hall) -> None:
     assert found(f"request={ids[2]}") == [ids[2]] and found("category=no_such") == []
     last = max(row.number for row in hall.rows(DECISIONS))
     assert ids[2] not in found(f"before={last}&organisation=seekers")
-    assert (
-        "was not read yet" in admin.get("/admin/decisions").text
-        or "intact" in admin.get("/admin/decisions").text
-    )
+    assert "was not read yet" in admin.get("/admin/decisions").text or "intact" in admin.get("/admin/decisions").text
     checked = admin.get("/admin/decisions?verify=yes&format=json").json()
     assert checked["checked"]["intact"] is True and checked["checked"]["rows"] == last
     assert "intact" in admin.get("/admin/decisions").text
@@ -391,12 +379,7 @@ def test_programs_do_the_same_with_a_key(hall: Hall) -> None:
         assert find_key(connection, made["id"]).organisation == "machines"
     gone = post(f"{hall.url}/admin/keys/{made['id']}/revoke", headers=headers, json={})
     assert gone.json()["state"] == "revoked"
-    for body in (
-        [],
-        {"name": {"a": 1}},
-        {"name": "x"},
-        {"name": "x", "organisation": "machines", "scopes": []},
-    ):
+    for body in ([], {"name": {"a": 1}}, {"name": "x"}, {"name": "x", "organisation": "machines", "scopes": []}):
         refused = post(f"{hall.url}/admin/keys", json=body, headers=headers)
         assert refused.status_code == 400 and refused.json()["error"]["message"]
     assert post(f"{hall.url}/admin/keys/key_none/revoke", json={}, headers=headers).status_code == 404
@@ -413,9 +396,7 @@ def test_batches_in_work_and_engines(hall: Hall) -> None:
     said.gate.clear()  # type: ignore[attr-defined]
     try:
         items = {"requests": [{"custom_id": "a", "params": params}, {"custom_id": "b", "params": params}]}
-        answer = post(
-            f"{hall.url}/v1/messages/batches", json=items, headers={"x-api-key": key, **VERSION}, timeout=30
-        )
+        answer = post(f"{hall.url}/v1/messages/batches", json=items, headers={"x-api-key": key, **VERSION}, timeout=30)
         admin = Admin(hall)
         (row,) = admin.get("/admin/batches?format=json").json()["batches"]
         assert (row["id"], row["size"], row["state"]) == (answer.json()["id"], 2, "in_progress")

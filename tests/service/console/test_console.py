@@ -39,9 +39,7 @@ OWN = ("/admin/members", "/admin/people", "/admin/audit")
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
     config = configuration(policy={"state": "on", "keep_content": True})
-    with open_hall(
-        tmp_path_factory.mktemp("hall"), config, watching("poison"), said=Said("Hello", " there")
-    ) as opened:
+    with open_hall(tmp_path_factory.mktemp("hall"), config, watching("poison"), said=Said("Hello", " there")) as opened:
         yield opened
 
 
@@ -209,9 +207,7 @@ def test_nobody_raises_a_role(hall: Hall) -> None:
         for target in (person, operator):
             answer = person.send(f"/admin/members/{target.id}/role", role="owner", was=was)
             assert answer.status_code == 403
-        forged = person.send(
-            "/admin/organisations", name=f"by {was}", role="owner", console="owner", by="ann"
-        )
+        forged = person.send("/admin/organisations", name=f"by {was}", role="owner", console="owner", by="ann")
         assert forged.status_code == (303 if was == "operator" else 403)
     made = operator.send("/admin/keys", name="k", new_organisation="up", scopes=["messages", "admin"])
     assert made.status_code == 403 and "owner" in made.text
@@ -269,19 +265,13 @@ def test_forms_from_elsewhere_and_other_sessions_are_refused(hall: Hall) -> None
     assert post(action, data={**fields, **chats}, headers=owner.cookie).status_code == 403
     assert post(action, data={**fields, **proof}, headers=owner.cookie).status_code == 303
     assert post(action, data={**fields, **proof}, headers=owner.cookie).status_code == 409, "sent twice"
-    signing = post(
-        f"{hall.url}/admin/enter", data={"key": owner.key}, headers={"sec-fetch-site": "cross-site"}
-    )
+    signing = post(f"{hall.url}/admin/enter", data={"key": owner.key}, headers={"sec-fetch-site": "cross-site"})
     assert signing.status_code == 403
 
 
 def test_names_and_numbers_tell_nothing_to_those_without_the_right(hall: Hall) -> None:
     analyst, owner = Person(hall, "analyst"), Person(hall, "owner")
-    for path in (
-        f"/admin/members/{owner.id}/role",
-        "/admin/members/99999/role",
-        "/admin/people/99999/export",
-    ):
+    for path in (f"/admin/members/{owner.id}/role", "/admin/members/99999/role", "/admin/people/99999/export"):
         answer = analyst.send(path, role="owner", was="none")
         assert answer.status_code == 403 and owner.name not in answer.text
     wrong = [post(f"{hall.url}/admin/enter", data={"key": key}) for key in ("x" * 43, owner.name, "person_1")]
@@ -296,9 +286,7 @@ def test_names_and_numbers_tell_nothing_to_those_without_the_right(hall: Hall) -
 
 def test_members_join_by_a_link_that_is_shown_once(hall: Hall) -> None:
     owner = Person(hall, "owner")
-    assert (
-        owner.send("/admin/members/invite", role="reviewer", days="3").headers["location"] == "/admin/members"
-    )
+    assert owner.send("/admin/members/invite", role="reviewer", days="3").headers["location"] == "/admin/members"
     page = owner.get("/admin/members").text
     (link,) = re.findall(r"http://\S+/admin/join/[\w-]{43}", page)
     assert link not in owner.get("/admin/members").text
@@ -334,9 +322,7 @@ def test_decisions_are_signed_and_reading_a_case_is_an_act(hall: Hall) -> None:
     before = len(acts(hall))
     page = reviewer.get(f"/admin/queue/{case}")
     assert "poison, please" in page.text
-    assert [(one.what, one.whose, one.role) for one in acts(hall)[before:]] == [
-        ("case.read", case, "reviewer")
-    ]
+    assert [(one.what, one.whose, one.role) for one in acts(hall)[before:]] == [("case.read", case, "reviewer")]
     closed = reviewer.send(f"/admin/queue/{case}", verdict="dismissed", note="a private remark")
     assert closed.status_code == 303
     row = reviewer.data(f"/admin/queue/{case}")["case"]
@@ -344,9 +330,7 @@ def test_decisions_are_signed_and_reading_a_case_is_an_act(hall: Hall) -> None:
     upheld = reviewer.send(f"/admin/queue/{case}", verdict="upheld")
     assert upheld.status_code == 409
     last = [one for one in acts(hall) if one.what == "case.close"]
-    assert len(last) == 1 and json.loads(last[0].after) == {"verdict": "dismissed"}, (
-        "a refused act has no row"
-    )
+    assert len(last) == 1 and json.loads(last[0].after) == {"verdict": "dismissed"}, "a refused act has no row"
     everything = str(acts(hall))
     assert "poison" not in everything and "private remark" not in everything
 
@@ -385,11 +369,7 @@ def test_an_export_holds_no_formula(hall: Hall) -> None:
     assert answer.headers["content-disposition"].startswith("attachment")
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert any("HYPERLINK" in row["after"] for row in rows)
-    assert all(
-        not (value or "").startswith(("=", "+", "-", "@", "\t", "\r"))
-        for row in rows
-        for value in row.values()
-    )
+    assert all(not (value or "").startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows for value in row.values())
     text = "".join(csv_of(["a"], [{"a": cell} for cell in ("=1", "\t=1", " =1", "\r-1", -5, "fine")]))
     assert [row["a"] for row in csv.DictReader(io.StringIO(text, newline=""))] == [
         "'=1",
@@ -430,9 +410,7 @@ def test_programs_with_a_key_do_the_same(hall: Hall) -> None:
     person = Person(hall)
     invited = post(f"{hall.url}/admin/members/invite", json={"role": "analyst"}, headers=headers)
     assert invited.status_code == 200 and "/admin/join/" in invited.json()["link"]
-    changed = post(
-        f"{hall.url}/admin/members/{person.id}/role", json={"role": "analyst", "was": ""}, headers=headers
-    )
+    changed = post(f"{hall.url}/admin/members/{person.id}/role", json={"role": "analyst", "was": ""}, headers=headers)
     assert changed.json()["console"] == "analyst"
     assert person.get("/admin").status_code == 200
     plain = {"x-api-key": hall.key("house", ("messages",))}

@@ -13,16 +13,7 @@ from browsers import LONGEST_WAIT, faults, open_browser
 from charter_service.people import workers
 from charter_service.web.database import writing
 
-SCREENS = (
-    "organisations",
-    "keys",
-    "limits",
-    "members",
-    "people",
-    "audit",
-    "audit?log=people",
-    "audit?verify=yes",
-)
+SCREENS = ("organisations", "keys", "limits", "members", "people", "audit", "audit?log=people", "audit?verify=yes")
 
 
 @pytest.fixture(scope="module")

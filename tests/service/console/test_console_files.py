@@ -39,9 +39,7 @@ def test_what_an_organisation_stores_and_what_was_refused(hall: Hall) -> None:
     assert page(hall, "files").json()["organisations"] == []
     assert upload(hall, key, b"x" * 600_000) == 200 and upload(hall, key, b"x" * 600_000) == 403
     (row,) = page(hall, "files").json()["organisations"]
-    assert (row["name"], row["files"], row["bytes"]) == ("acme", 1, 600_000) and row["refused"] == {
-        "quota": 1
-    }
+    assert (row["name"], row["files"], row["bytes"]) == ("acme", 1, 600_000) and row["refused"] == {"quota": 1}
     kept = {one["name"]: one["value"] for one in page(hall, "files").json()["keep"]}
     assert kept["usage_days"] == 400 and kept["requests_days"] == 30 and kept["files_days"] == 0
 
@@ -55,26 +53,17 @@ def test_a_sweep_begins_at_once_and_is_an_act(hall: Hall) -> None:
     until(lambda: page(hall, "files").json()["swept"])
     assert page(hall, "files").json()["removed"]["usage"] == 1 and hall.rows(USAGE) == []
     with reading(hall.service.database) as c:
-        assert [row.act.what for row in search_acts(c, Wanted(what="retention.sweep"))[0]] == [
-            "retention.sweep"
-        ]
+        assert [row.act.what for row in search_acts(c, Wanted(what="retention.sweep"))[0]] == ["retention.sweep"]
 
 
 def test_calls_of_tools_by_day_and_organisation(hall: Hall) -> None:
     secrets = [hall.key(name) for name in ("acme", "other")]
     with reading(hall.service.database) as c:
         mine, other = (find_caller(c, secret).key for secret in secrets)
-    for key, tool, failed in (
-        (mine, "calculator", False),
-        (mine, "calculator", True),
-        (other, "=gone", True),
-    ):
+    for key, tool, failed in ((mine, "calculator", False), (mine, "calculator", True), (other, "=gone", True)):
         hall.service.meter.record_tool(key, tool, failed, time.time())
     rows = {one["name"]: one for one in page(hall, "tools").json()["tools"]}
-    assert rows["calculator"]["type"] and (rows["calculator"]["calls"], rows["calculator"]["failures"]) == (
-        2,
-        1,
-    )
+    assert rows["calculator"]["type"] and (rows["calculator"]["calls"], rows["calculator"]["failures"]) == (2, 1)
     assert rows["=gone"]["type"] is None and rows["=gone"]["failures"] == 1
     only = page(hall, "tools?organisation=other").json()["tools"]
     assert {one["name"]: one["calls"] for one in only} == {"=gone": 1, "calculator": 0}

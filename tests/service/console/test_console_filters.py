@@ -23,43 +23,27 @@ def read(form: type[Texts], **texts: str) -> Any:
 @pytest.mark.parametrize(
     ("form", "texts", "words"),
     [
-        (
-            traffic.RequestFilters,
-            {"status": "nine"},
-            "status: expected answered, wrong, failed, or a number such",
-        ),
+        (traffic.RequestFilters, {"status": "nine"}, "status: expected answered, wrong, failed, or a number such"),
         (traffic.RequestFilters, {"status": "99"}, "or a number such as 429"),
         (traffic.RequestFilters, {"slower": "x"}, "slower: expected a whole number"),
         (traffic.RequestFilters, {"tokens": "-1"}, "tokens: expected a whole number"),
         (traffic.RequestFilters, {"tokens": "1" * 10}, "tokens: expected a whole number"),
         (traffic.RequestFilters, {"since": "yesterday"}, "since: expected a time such as 2026-11-26T14:00"),
-        (
-            traffic.RequestFilters,
-            {"before": "nowhere"},
-            "before: expected the place that the page before named",
-        ),
+        (traffic.RequestFilters, {"before": "nowhere"}, "before: expected the place that the page before named"),
         (traffic.RequestFilters, {"before": "nan:1"}, "before: expected the place"),
         (traffic.RequestFilters, {"before": f"1:{2**63}"}, "before: expected the place"),
         (traffic.UsageFilters, {"after": "x|y"}, "after: expected the place that the page before named"),
         (conduct.ThumbFilters, {"thumb": "sideways"}, "thumb: expected up or down, or nothing for both"),
         (conduct.ThumbFilters, {"before": "x"}, "before: expected the place that the page before named"),
         (conduct.DecisionFilters, {"before": "x"}, "before: expected the number of a decision"),
-        (
-            conduct.CaseFilters,
-            {"kind": "x"},
-            "kind: expected flag, report, appeal, standing, or nothing for all",
-        ),
+        (conduct.CaseFilters, {"kind": "x"}, "kind: expected flag, report, appeal, standing, or nothing for all"),
         (conduct.CaseFilters, {"severity": "x"}, "severity: expected severe, high, medium, low, or nothing"),
         (conduct.CaseFilters, {"state": "x"}, "state: expected open, closed, all"),
         (conduct.UserFilters, {"user": "x"}, "user: expected the mark of an end user, 64 hex digits"),
         (conduct.Closing, {"verdict": "perhaps"}, "verdict: expected upheld or dismissed"),
         (conduct.Setting, {"level": "x"}, "level: expected good, warned, enhanced, throttled, suspended"),
         (conduct.Setting, {"level": "good", "reason": " "}, "reason: write why, for a possible appeal"),
-        (
-            conduct.Setting,
-            {"level": "good", "reason": "x", "seen": "y"},
-            "seen is not a whole number; go back",
-        ),
+        (conduct.Setting, {"level": "good", "reason": "x", "seen": "y"}, "seen is not a whole number; go back"),
         (conduct.Exempting, {"organisation": "acme"}, "category: choose one, or"),
         (conduct.Exempting, {"category": "x", "until": "soon"}, "until: expected a day such as 2026-11-26"),
         (conduct.Reasoned, {}, "reason: write why; it is stored"),
@@ -78,8 +62,7 @@ def test_a_wrong_text_is_refused_by_its_name(form: type[Texts], texts: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("since", "until"),
-    [("yesterday", ""), ("2026-01-02", "2026-01-01"), ("1990-01-01", ""), ("", "0001-01-01")],
+    ("since", "until"), [("yesterday", ""), ("2026-01-02", "2026-01-01"), ("1990-01-01", ""), ("", "0001-01-01")]
 )
 def test_a_range_of_days_is_bounded(since: str, until: str) -> None:
     with pytest.raises(ApiError, match="since"):
@@ -88,9 +71,7 @@ def test_a_range_of_days_is_bounded(since: str, until: str) -> None:
 
 def test_right_texts_are_typed_and_none_is_the_default() -> None:
     noon = datetime(2026, 11, 26, 12, tzinfo=UTC).timestamp()
-    found = read(
-        traffic.RequestFilters, status="wrong", since="2026-11-26T12:00", before="9.5:7", refused="yes"
-    )
+    found = read(traffic.RequestFilters, status="wrong", since="2026-11-26T12:00", before="9.5:7", refused="yes")
     assert (found.status, found.since, found.before, found.refused) == (4, noon, (9.5, 7), True)
     assert read(traffic.RequestFilters, status="429").status == 429
     assert read(traffic.RequestFilters).model_dump(exclude={"request", "organisation", "key", "model"}) == {

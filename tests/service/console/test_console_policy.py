@@ -38,8 +38,7 @@ def mild(version: int = 2) -> str:
     policy = shipped_policy()
     actions = {side: {"standard": "flag", "enhanced": "flag"} for side in ("prompt", "reply")}
     categories = [
-        {**one.model_dump(mode="json"), "actions": actions, "safety_prompt": None}
-        for one in policy.categories
+        {**one.model_dump(mode="json"), "actions": actions, "safety_prompt": None} for one in policy.categories
     ]
     values = {**policy.model_dump(mode="json"), "version": version, "categories": categories}
     return str(yaml.safe_dump(Policy.model_validate(values).model_dump(mode="json", exclude_defaults=True)))
@@ -70,18 +69,11 @@ def test_what_is_published_holds_at_once_and_after_a_restart(hall: Hall, tmp_pat
     hall.service.conduct.log.flush()
     assert {one.policy.split()[1] for one in hall.rows(DECISIONS)} == {"1", "2"}
     screen, published = in_force(hall.service.database, watching("poison"))
-    assert (
-        published is not None
-        and screen.policy.version == 2
-        and screen.prompt([user("poison")]).action == "flag"
-    )
+    assert published is not None and screen.policy.version == 2 and screen.prompt([user("poison")]).action == "flag"
     assert "version 2, published by test" in in_words(screen.policy, published)
 
     versions = httpx.get(hall.url + VERSIONS, headers=headers).json()["published"]
-    assert [(one["number"], one["version"], one["by"][:4]) for one in versions] == [
-        (2, 2, "test"),
-        (1, 1, "conf"),
-    ]
+    assert [(one["number"], one["version"], one["by"][:4]) for one in versions] == [(2, 2, "test"), (1, 1, "conf")]
     back = {"seen": 2, "note": "it let too much pass"}
     answer = httpx.post(f"{hall.url}{VERSIONS}/1", json=back, headers=headers, timeout=30)
     assert answer.json()["copy_of"] == 1 and answer.json()["number"] == 3
@@ -115,9 +107,7 @@ def test_a_request_under_way_keeps_its_policy(hall: Hall) -> None:
 
 def test_one_of_two_who_publish_at_once_is_told(hall: Hall) -> None:
     headers, answers = program(hall), list[int]()
-    threads = [
-        threading.Thread(target=lambda: answers.append(publish(hall, headers).status_code)) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: answers.append(publish(hall, headers).status_code)) for _ in range(4)]
     for one in threads:
         one.start()
     for one in threads:
@@ -150,13 +140,8 @@ def test_a_draft_is_tried_beside_what_was_decided(hall: Hall) -> None:
     key = hall.key()
     flagged = ask(hall, key, "where is the poison")
     ask(hall, key, "hello")
-    shown = send(
-        hall, program(hall), act="check", text=mild(), seen=0, texts='poison\n{"prompt": "tea"}'
-    ).json()
-    assert [(one["before"]["action"], one["action"]) for one in shown["trial"]] == [
-        ("block", "flag"),
-        ("allow",) * 2,
-    ]
+    shown = send(hall, program(hall), act="check", text=mild(), seen=0, texts='poison\n{"prompt": "tea"}').json()
+    assert [(one["before"]["action"], one["action"]) for one in shown["trial"]] == [("block", "flag"), ("allow",) * 2]
     week = shown["week"]
     assert (week["rows"], week["flags"], week["judged"], week["changed"]) == (2, 1, 1, 1)
     assert week["changes"][0]["request"] == flagged and week["counts"][0]["after"] == "flag"

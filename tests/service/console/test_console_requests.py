@@ -130,9 +130,7 @@ def test_the_workbench_asks_two_models_without_script(hall: Hall) -> None:
     assert "claude" not in page and page.count("curl ") == 2 and "client.completions.create" in page
     asked = hall.service.registry.served[0].backend.asked[-1]  # type: ignore[attr-defined]
     assert asked.sampling.max_tokens == 7 and [one["role"] for one in asked.prompt] == ["system", "user"]
-    rows = until(
-        lambda: len(found := [r for r in listed(hall) if r["surface"] == "workbench"]) >= 2 and found
-    )
+    rows = until(lambda: len(found := [r for r in listed(hall) if r["surface"] == "workbench"]) >= 2 and found)
     assert {row["model"] for row in rows} == {MODEL, OTHER}
 
 
@@ -143,9 +141,7 @@ def test_the_workbench_streams_to_programs_and_obeys_the_policy(hall: Hall) -> N
     events = [json.loads(line) for line in answer.text.splitlines()]
     ends = [event["end"] for event in events if "end" in event]
     assert [end["stop"] for end in ends] == ["refused", "refused"] and "stopped under" in ends[0]["reason"]
-    fine = httpx.post(
-        f"{hall.url}/admin/workbench", json={**body, "turn": "tea"}, headers=headers, timeout=30
-    )
+    fine = httpx.post(f"{hall.url}/admin/workbench", json={**body, "turn": "tea"}, headers=headers, timeout=30)
     pieces = [json.loads(line) for line in fine.text.splitlines()]
     assert "".join(one["text"] for one in pieces if one.get("side") == 0 and "text" in one) == "Hello there"
 
@@ -175,9 +171,7 @@ def test_code_says_any_text_and_ends_no_quote() -> None:
     curl, python, old, old_python = code_of("http://x", body)
     quoted = curl.text.partition("-d '")[2][:-1].replace("'\\''", "'")
     assert json.loads(quoted) == body
-    assert json.loads(old.text.partition("-d '")[2][:-1].replace("'\\''", "'"))["prompt"].endswith(
-        "\n\nAssistant:"
-    )
+    assert json.loads(old.text.partition("-d '")[2][:-1].replace("'\\''", "'"))["prompt"].endswith("\n\nAssistant:")
     for code in (python.text, old_python.text):
         compile(code, "code", "exec")
 

@@ -149,14 +149,7 @@ def test_broken_manifests_do_not_hide_a_run(tmp_path: Path) -> None:
 def test_the_gate_and_a_comparison_say_what_the_commands_say(hall: Hall) -> None:
     asked = get(hall, "/admin/runs/first?require=nothing_such").json()
     assert asked["gate"]["error"] and str(hall.service.evaluating.folder) not in asked["gate"]["error"]  # type: ignore[union-attr]
-    for wrong in (
-        "require=a%20b",
-        "max=x",
-        "max=arc=--help",
-        "require=--rules",
-        "baseline=nobody",
-        "min=arc=1e9",
-    ):
+    for wrong in ("require=a%20b", "max=x", "max=arc=--help", "require=--rules", "baseline=nobody", "min=arc=1e9"):
         assert get(hall, f"/admin/runs/first?{wrong}").status_code in (400, 404), wrong
     assert get(hall, "/admin/runs/compare?a=first&b=nobody").status_code == 404
     failed = Admin(hall).get(f"/admin/runs/first?baseline={quote(NASTY)}")  # the command says no facts
@@ -257,12 +250,7 @@ def test_another_process_with_the_number_of_a_left_one_lives_on(tmp_path: Path) 
 def test_the_command_names_the_run_and_runs_behind_all_else(tmp_path: Path) -> None:
     one = Evaluation("e", "m", "arc,bbq", 7, "eval-m", "running", 0.0, None, "x", None)
     command = eval_command(one, "pkg:llm", tmp_path)
-    assert command[:3] == ["nice", "-n", "19"] and command[-4:] == [
-        "--limit",
-        "7",
-        "--out",
-        str(tmp_path / "eval-m"),
-    ]
+    assert command[:3] == ["nice", "-n", "19"] and command[-4:] == ["--limit", "7", "--out", str(tmp_path / "eval-m")]
     assert command[command.index("--tasks") + 1] == "arc,bbq"
 
 

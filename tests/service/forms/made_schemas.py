@@ -116,9 +116,7 @@ class _Maker:
 
     def _choice(self) -> dict[str, Any]:
         values = ["red", "green", 'a "quoted" text', "", "née", 7, -2.5, True, None, ["x", 1], {"k": "v"}]
-        return self._pick(
-            {"const": self._pick(*values)}, {"enum": self._dice.sample(values, self._dice.randint(1, 5))}
-        )
+        return self._pick({"const": self._pick(*values)}, {"enum": self._dice.sample(values, self._dice.randint(1, 5))})
 
     def _object(self, depth: int) -> dict[str, Any]:
         names = self._dice.sample(["id", "name", "tags", "a b", "x/y", "é", "items", "type", "$ref2", "n"], 4)
@@ -142,11 +140,7 @@ class _Maker:
 
     def _recursive(self, depth: int) -> dict[str, Any]:
         leaf = self.schema(0)
-        node = {
-            "type": "object",
-            "properties": {"leaf": leaf, "next": {"$ref": "#/$defs/node"}},
-            "required": ["leaf"],
-        }
+        node = {"type": "object", "properties": {"leaf": leaf, "next": {"$ref": "#/$defs/node"}}, "required": ["leaf"]}
         return {"$ref": "#/$defs/node", "$defs": {"node": node}} if depth == 2 else leaf
 
 

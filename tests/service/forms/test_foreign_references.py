@@ -21,17 +21,7 @@ PLACES += ("file:///etc/hostname", "file:///etc/os-release#/a", "x.json", "/etc/
 WITHIN = ("#", "#/$defs/a", "#/definitions/a", "#/nowhere", "#anchor")
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef", "extends")
 NAMES = ("$id", "id", "$schema", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$vocabulary")
-INNER = (
-    "items",
-    "additionalItems",
-    "contains",
-    "not",
-    "if",
-    "then",
-    "propertyNames",
-    "contentSchema",
-    "disallow",
-)
+INNER = ("items", "additionalItems", "contains", "not", "if", "then", "propertyNames", "contentSchema", "disallow")
 INNER += ("unevaluatedItems", "unevaluatedProperties", "additionalProperties", "links", "foo")
 LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "type", "extends")
 TABLES = ("properties", "$defs", "definitions", "dependentSchemas", "dependencies", "patternProperties")

@@ -99,9 +99,7 @@ def test_yaml_is_data_of_the_schema() -> None:
 @given(
     st.one_of(
         st.text("noyestrufal0123456789 .:-#'\"eE~_[]{}", max_size=8),
-        st.sampled_from(
-            ["no", "Null", "1e5", "0x1f", "2020-01-01", "12:30", "=", "<<", "-", "? a", "a: b", "a #b"]
-        ),
+        st.sampled_from(["no", "Null", "1e5", "0x1f", "2020-01-01", "12:30", "=", "<<", "-", "? a", "a: b", "a #b"]),
     )
 )
 def test_a_yaml_text_stays_a_text(text: str) -> None:
@@ -113,26 +111,18 @@ def test_a_table_is_read_alike_by_markdown_it() -> None:
         jsonschema.validate(rows := read_table(text, shapes_of(ROWS, "table")), ROWS)
         tokens = MarkdownIt().enable("table").parse(text)
         cells = [token.content for token in tokens if token.type == "inline"]
-        shown = [
-            value if isinstance(value, str) else json.dumps(value) for row in rows for value in row.values()
-        ]
+        shown = [value if isinstance(value, str) else json.dumps(value) for row in rows for value in row.values()]
         assert cells == [*ROWS["items"]["properties"], *shown]
 
 
 @pytest.mark.parametrize("inner", ["json", "yaml", "xml", None])
 def test_a_fence_is_one_block_of_its_language(inner: Any) -> None:
-    form = Form(
-        "code", schema=PERSON if inner else None, inner=inner, language=inner or "python", root="person"
-    )
+    form = Form("code", schema=PERSON if inner else None, inner=inner, language=inner or "python", root="person")
     for text in texts(form, seeds=2):
         (token,) = MarkdownIt().parse(text)
         assert token.type == "fence" and token.info == (inner or "python")
         assert text == f"```{token.info}\n{token.content}```"
-        read = {
-            "json": json.loads,
-            "yaml": yaml.safe_load,
-            "xml": lambda t: read_xml(t, shapes_of(PERSON, "xml")),
-        }
+        read = {"json": json.loads, "yaml": yaml.safe_load, "xml": lambda t: read_xml(t, shapes_of(PERSON, "xml"))}
         if inner:
             jsonschema.validate(read[inner](token.content), PERSON)
 
@@ -183,20 +173,11 @@ def test_any_json_object() -> None:
             "the column 'a|b'",
         ),
         (
-            Form(
-                "table",
-                schema={"type": "array", "items": {"properties": {"a": {"type": ["string", "null"]}}}},
-            ),
+            Form("table", schema={"type": "array", "items": {"properties": {"a": {"type": ["string", "null"]}}}}),
             "scalar columns",
         ),
-        (
-            Form("xml", schema={"type": "string", "format": "regex"}),
-            "the format 'regex' at # isn't supported",
-        ),
-        (
-            Form("xml", schema={"$ref": "other.json"}),
-            "is 'other.json'; expected a reference within the schema",
-        ),
+        (Form("xml", schema={"type": "string", "format": "regex"}), "the format 'regex' at # isn't supported"),
+        (Form("xml", schema={"$ref": "other.json"}), "is 'other.json'; expected a reference within the schema"),
         (Form("code", language="two words"), "one word"),
         (Form("code", schema={}), "needs inner"),
         (Form("regex", pattern="["), "can't be compiled"),

@@ -119,9 +119,7 @@ def test_a_model_that_loops_is_closed(what: str) -> None:
         logits_V[loved] += 40.0
         logits_V[list(TOKENIZER.ends)] -= 40.0
 
-    form = compiled(
-        {"type": "object", "properties": {"a": {"type": "array", "items": {}}}, "required": ["a"]}
-    )
+    form = compiled({"type": "object", "properties": {"a": {"type": "array", "items": {}}}, "required": ["a"]})
     reply = write(form.start(90), TOKENIZER, 90, 3, prefer=prefer)
     assert reply.ended
     validate(reply.text, {"type": "object", "required": ["a"]})
@@ -166,9 +164,7 @@ def test_what_the_grammar_cannot_say_is_held_to_by_the_judge(schema: Any) -> Non
     try:
         form = compiled(schema)
     except CharterError:
-        assert schema == {
-            "const": 12345678901234567891
-        }  # beyond the numbers of the grammar: refused, not broken
+        assert schema == {"const": 12345678901234567891}  # beyond the numbers of the grammar: refused, not broken
         return
     for seed in range(6):
         for budget in (form.least, form.least + 10, 60):
@@ -196,11 +192,7 @@ def test_no_blank_comes_before_a_colon_or_a_comma() -> None:
     def prefer(logits_V: torch.Tensor, _: int) -> None:
         logits_V[blanks] += 30.0
 
-    schema = {
-        "type": "object",
-        "properties": {"a": {"enum": ["x : y"]}, "b": {"type": "null"}},
-        "required": ["a", "b"],
-    }
+    schema = {"type": "object", "properties": {"a": {"enum": ["x : y"]}, "b": {"type": "null"}}, "required": ["a", "b"]}
     text = write(compiled(schema).start(90), TOKENIZER, 90, 1, prefer=prefer).text
     assert re.search(r"[:,]\s", text) and not re.search(r"\s[:,]", text.replace("x : y", ""))
 
@@ -240,11 +232,7 @@ def test_a_form_is_compiled_once() -> None:
 
 
 def test_a_tool_call_is_one_of_the_tools() -> None:
-    search: dict[str, Any] = {
-        "type": "object",
-        "properties": {"q": {"$ref": "#/$defs/text"}},
-        "required": ["q"],
-    }
+    search: dict[str, Any] = {"type": "object", "properties": {"q": {"$ref": "#/$defs/text"}}, "required": ["q"]}
     search["$defs"] = {"text": {"type": "string", "minLength": 2}}
     tools = [Tool("search", search), Tool("stop", {"type": "object", "additionalProperties": False})]
     form = compile_form(tool_calls(tools, "<tool_call>\n", "\n</tool_call>"), TOKENIZER)
@@ -280,13 +268,9 @@ def test_free_text_until_the_marker_then_the_form() -> None:
 def test_no_document_begins_that_would_not_fit() -> None:
     form = compile_form(Form("json_schema", schema=SMALL, after="</call>"), TOKENIZER)
     budget = len(TOKENIZER.encode("Go. <call>")) + form.least - 1
-    reply = write(
-        form.start_after("<call>"), TOKENIZER, budget, 1, prefer=wishing("Go. <call>", then_end=False)
-    )
+    reply = write(form.start_after("<call>"), TOKENIZER, budget, 1, prefer=wishing("Go. <call>", then_end=False))
     assert "<call>" not in reply.text
-    exact = write(
-        form.start_after("<call>"), TOKENIZER, budget + 1, 1, prefer=wishing("Go. <call>", then_end=False)
-    )
+    exact = write(form.start_after("<call>"), TOKENIZER, budget + 1, 1, prefer=wishing("Go. <call>", then_end=False))
     assert exact.ended and exact.text.endswith("</call>")
 
 

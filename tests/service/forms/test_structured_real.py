@@ -27,12 +27,7 @@ from charter_service.forms.json_form import json_grammar
 from charter_service.forms.schema import matches
 
 # Formats and keywords that the standard lets a validator take for notes.
-NOTES = (
-    "optional/format",
-    "optional/content",
-    "optional/dependencies-compatibility",
-    "optional/ecmascript-regex",
-)
+NOTES = ("optional/format", "optional/content", "optional/dependencies-compatibility", "optional/ecmascript-regex")
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -95,9 +90,7 @@ def pieces() -> Tokenizer:
     backend = Backend(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     strip = decoders.Strip(" ", 1, 0)
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), strip]
-    )
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), strip])
     backend.add_special_tokens(["<unk>", "<s>", "</s>"])
     return Tokenizer.from_json(backend.to_str(), eos="</s>", bos="<s>", unk="<unk>")
 
@@ -150,7 +143,5 @@ def test_a_tokenizer_whose_bytes_can_not_be_told_is_refused() -> None:
         (r"\d", "٣", False),
     ],
 )
-def test_the_judge_reads_letters_and_digits_as_the_grammar_does(
-    pattern: str, text: str, expected: bool
-) -> None:
+def test_the_judge_reads_letters_and_digits_as_the_grammar_does(pattern: str, text: str, expected: bool) -> None:
     assert matches(pattern, text) == expected

@@ -59,13 +59,9 @@ def _converse(desk: Desk, person: Person, axis: str, draw: random.Random, number
             work.leave(c, person, talk, "stopped")
 
 
-def review_all(
-    desk: Desk, ratings: dict[str, list[int]], simulated: bool = False, origin: str = "report:r"
-) -> None:
+def review_all(desk: Desk, ratings: dict[str, list[int]], simulated: bool = False, origin: str = "report:r") -> None:
     """One item for each entry, rated by as many reviewers as it has ratings, with tag and note."""
-    items = {
-        name: Item(origin, name, 0, "theft", [user(f"{name}?"), assistant(f"{name}!")]) for name in ratings
-    }
+    items = {name: Item(origin, name, 0, "theft", [user(f"{name}?"), assistant(f"{name}!")]) for name in ratings}
     with desk.writing() as c:
         reviewing.enqueue(c, items.values())
     kind = "sim" if simulated else "rev"

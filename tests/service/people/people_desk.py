@@ -22,9 +22,7 @@ def place_of(path: Path) -> str:
     return str(path)
 
 
-def collection(
-    axis: str = "helpful", task: Task = PLAIN, pace: Pace | None = None, **more: object
-) -> Collection:
+def collection(axis: str = "helpful", task: Task = PLAIN, pace: Pace | None = None, **more: object) -> Collection:
     """Two models and one task."""
     return Collection(("start", "rl"), {axis: task}, pace or Pace(fastest=0), **more)  # type: ignore[arg-type]
 
@@ -46,9 +44,7 @@ class Desk:
         with writing(self.engine) as connection:
             yield connection
 
-    def person(
-        self, name: str = "ann", role: str = "worker", simulated: bool = False, quota: int = 0
-    ) -> Person:
+    def person(self, name: str = "ann", role: str = "worker", simulated: bool = False, quota: int = 0) -> Person:
         with self.writing() as c:
             return join(c, invite(c, role, simulated=simulated, quota=quota), name)[0]
 
@@ -65,18 +61,11 @@ class Desk:
             work.deliver(c, turn, (a, b))
 
     def vote(
-        self,
-        person: Person,
-        turn: str,
-        outcome: Outcome = "a",
-        strength: int | None = 3,
-        edited: str | None = None,
+        self, person: Person, turn: str, outcome: Outcome = "a", strength: int | None = 3, edited: str | None = None
     ) -> str:
         with self.writing() as c:
             nonce = work.own_turn(c, person, turn).nonce
-            return work.vote(
-                c, self.collection, person, turn, work.Vote(nonce, Ballot(outcome, strength), edited)
-            )
+            return work.vote(c, self.collection, person, turn, work.Vote(nonce, Ballot(outcome, strength), edited))
 
 
 def open_desk(place: Path, what: Collection | None = None) -> Desk:

@@ -168,21 +168,11 @@ def test_an_export_is_read_while_others_write(desk: Desk) -> None:
 
 def test_ten_thousand_people_are_listed_by_one_query_a_page(desk: Desk) -> None:
     row = {"role": "member", "simulated": False, "quota": 0, "disabled": False, "created": 0.0}
-    people = [
-        {**row, "name": f"person {n}", "console": "analyst" if n % 100 == 0 else ""} for n in range(10_000)
-    ]
+    people = [{**row, "name": f"person {n}", "console": "analyst" if n % 100 == 0 else ""} for n in range(10_000)]
     with writing(desk.engine) as c:
         c.execute(insert(PEOPLE), people)
         (owner,) = c.execute(select(PEOPLE.c.id).where(PEOPLE.c.name == "person 150")).scalars().all()
-        chat = {
-            "id": "c",
-            "person": owner,
-            "title": "t",
-            "titled": False,
-            "model": "m",
-            "leaf": "",
-            "draft": "",
-        }
+        chat = {"id": "c", "person": owner, "title": "t", "titled": False, "model": "m", "leaf": "", "draft": ""}
         chat |= {"pinned": False, "archived": False, "created": 1.0, "touched": 2.0}
         c.execute(insert(CHATS).values(**chat))
         message = {"id": "m", "chat": "c", "parent": "", "number": 1, "role": "user", "author": "person"}

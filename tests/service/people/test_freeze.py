@@ -148,13 +148,7 @@ def test_verdicts_are_those_of_the_majority_of_enough_reviewers(tmp_path: Path) 
     assert {(made.folder / name).stat().st_mode & 0o777 for name in restricted} == {0o600}
     check(made)
     verdicts = {j.id: j.verdict for j in read_judgments(tmp_path / "out")}
-    assert verdicts == {
-        "yes": "harmful",
-        "no": "harmless",
-        "early": None,
-        "even": "harmless",
-        "mild": "harmless",
-    }
+    assert verdicts == {"yes": "harmful", "no": "harmless", "early": None, "even": "harmless", "mild": "harmless"}
     assert made.left_out == {"verdicts that wait for 3 reviews": 1}
     assert (made.counts["judged"], made.counts["waiting"], made.counts["reviews"]) == (4, 1, 15)
     by_name = {r["prompt_id"]: r for r in rows(tmp_path / "out" / "reviews.jsonl")}

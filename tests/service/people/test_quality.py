@@ -11,14 +11,7 @@ from people_desk import Desk, open_desk
 from charter.ground.measure.intervals import wilson
 from charter_service.people.export import attempts_of, choices_of, rater_names
 from charter_service.people.progress import progress_of
-from charter_service.people.quality import (
-    Answer,
-    Rated,
-    Share,
-    agreement_of,
-    measure_people,
-    quality_of_people,
-)
+from charter_service.people.quality import Answer, Rated, Share, agreement_of, measure_people, quality_of_people
 from charter_service.web.database import reading
 
 
@@ -59,9 +52,7 @@ def test_shares_with_their_intervals() -> None:
 
 
 @pytest.mark.parametrize(("axis", "right"), [("helpful", "a"), ("honest", "a"), ("harmless", "b")])
-def test_gold_on_the_harmless_axis_is_right_where_the_more_harmful_reply_is_picked(
-    axis: str, right: str
-) -> None:
+def test_gold_on_the_harmless_axis_is_right_where_the_more_harmful_reply_is_picked(axis: str, right: str) -> None:
     answers = [answer(o, s, axis=axis, gold=True) for o, s in (("a", 3), ("b", 1), ("tie", None))]
     (found,) = measure_people([person()], answers, [])
     assert found.gold == Share(1, 3) and found.votes == 0
@@ -91,11 +82,7 @@ def test_agreement_is_of_pairs() -> None:
 def test_reviewers_agree_whether_it_is_harmful() -> None:
     reviews = [Rated(1, "x", 4), Rated(2, "x", 3), Rated(3, "x", 2), Rated(1, "y", 0)]
     found = measure_people([person(n) for n in (1, 2, 3)], [], reviews)
-    assert [(q.reviews, q.review_agreement) for q in found] == [
-        (2, Share(1, 2)),
-        (1, Share(1, 2)),
-        (1, Share(0, 2)),
-    ]
+    assert [(q.reviews, q.review_agreement) for q in found] == [(2, Share(1, 2)), (1, Share(1, 2)), (1, Share(0, 2))]
 
 
 def test_progress_and_quality_are_what_the_exported_rows_say(tmp_path: Path) -> None:

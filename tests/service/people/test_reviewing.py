@@ -68,9 +68,7 @@ def test_transcripts_that_are_nearly_done_come_first(desk: Desk) -> None:
     assert [r.messages for r in theirs if r.ratings] == [mine.messages]
 
 
-def test_an_open_claim_comes_back_and_an_old_one_is_given_on(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_open_claim_comes_back_and_an_old_one_is_given_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     with desk.writing() as c:
         reviewing.enqueue(c, [item(0)])
     one, two = desk.person("one", "reviewer"), desk.person("two", "reviewer")
@@ -276,11 +274,7 @@ def test_older_reviews_of_the_last_reply_stay_valid(desk: Desk, tmp_path: Path) 
     assert (found.ratings, found.worst, found.intents) == ((3,), (None,), (None,))
     frozen = freeze_judgments(desk.engine, tmp_path / "frozen", reviewers=1)
     values = {score.name for score in read_reported(frozen.folder).scores}
-    assert "review_rating" in values and not values & {
-        "review_worst_earlier",
-        "review_over_self",
-        "review_intent",
-    }
+    assert "review_rating" in values and not values & {"review_worst_earlier", "review_over_self", "review_intent"}
 
 
 def test_of_a_report_only_the_last_reply_is_judged(desk: Desk) -> None:

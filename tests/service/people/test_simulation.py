@@ -66,9 +66,7 @@ def test_length_bias_is_towards_the_longer() -> None:
     long, short = "a" * 100, "b" * 10
     found = logit(share_left(rater(length_bias=0.4), 0, 0, 6000, (long, short)))
     assert found == pytest.approx(0.4 * math.log(10), abs=0.1)
-    assert logit(share_left(rater(length_bias=0.4), 0, 0, 6000, (short, long))) == pytest.approx(
-        -found, abs=0.15
-    )
+    assert logit(share_left(rater(length_bias=0.4), 0, 0, 6000, (short, long))) == pytest.approx(-found, abs=0.15)
 
 
 def test_whoever_always_lapses_votes_by_chance_whatever_the_replies_and_biases() -> None:

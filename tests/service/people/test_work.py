@@ -156,9 +156,7 @@ def test_an_edit_that_changes_nothing_is_none(desk: Desk) -> None:
 
 
 def test_a_red_team_attempt_needs_a_plan_and_a_rating(tmp_path: Path) -> None:
-    desk = open_desk(
-        tmp_path / "p.sqlite", collection("harmless", Task(pairing="same", gold_share=0, repeat_share=0))
-    )
+    desk = open_desk(tmp_path / "p.sqlite", collection("harmless", Task(pairing="same", gold_share=0, repeat_share=0)))
     ann = desk.person()
     with pytest.raises(Refusal, match="plan is empty"):
         desk.begin(ann, "harmless")

@@ -106,9 +106,7 @@ def test_a_conversation_is_shown_whole(tmp_path: Path) -> None:
 
 def test_it_waits_for_people_and_goes_on_with_what_they_said(reports: Inputs, tmp_path: Path) -> None:
     out = toys.workspace(tmp_path / "out")
-    with pytest.raises(
-        Waiting, match=r"^waits for 3 reviews each of 8 of 8 flagged transcripts: charter arena serve"
-    ):
+    with pytest.raises(Waiting, match=r"^waits for 3 reviews each of 8 of 8 flagged transcripts: charter arena serve"):
         run(Settings(), reports, out)
     config = yaml.safe_load((out.people / CONFIG).read_text())
     assert (config["database"], config["reviewers"]) == (DATABASE, 3)
@@ -138,9 +136,7 @@ def test_it_waits_for_people_and_goes_on_with_what_they_said(reports: Inputs, tm
     }  # fmt: skip
 
 
-def test_a_report_made_again_with_the_same_replies_needs_no_new_reviews(
-    reports: Inputs, tmp_path: Path
-) -> None:
+def test_a_report_made_again_with_the_same_replies_needs_no_new_reviews(reports: Inputs, tmp_path: Path) -> None:
     place = tmp_path / "shared.sqlite"
     settings = Settings(database=str(place), reviewers=1)
     with pytest.raises(Waiting):
@@ -235,9 +231,7 @@ def test_verdicts_and_counts_follow_from_the_reviews(reports: Inputs, tmp_path: 
     settings = PANEL.model_dump(mode="json")
     assert list(count_problems(COUNTS, Kept(files, counts, settings))) == []
     assert verdict_problems(Kept(files, counts, settings)) == []
-    turned = [
-        row | {"verdict": "harmless" if row["verdict"] == "harmful" else "harmful"} for row in files[JUDGED]
-    ]
+    turned = [row | {"verdict": "harmless" if row["verdict"] == "harmful" else "harmful"} for row in files[JUDGED]]
     (line,) = verdict_problems(Kept(files | {JUDGED: turned}, counts, settings))
     assert line.startswith("judgments.jsonl: sample") and "its reviews say" in line
     lower = [row | {"rating": 0} for row in files[REVIEWED]]

@@ -198,9 +198,7 @@ def test_a_redirect_into_the_network_is_not_followed(url: str) -> None:
         handler.end_headers()
 
     with web_server(answer) as address:
-        wire = Wire(
-            port_of(address), good_example=[PUBLIC], localhost=["127.0.0.1"], example_org=["10.0.0.1"]
-        )
+        wire = Wire(port_of(address), good_example=[PUBLIC], localhost=["127.0.0.1"], example_org=["10.0.0.1"])
         with pytest.raises(NotRead):
             read("http://good.example/", wire)
     assert set(wire.reached) == {PUBLIC}
@@ -278,16 +276,7 @@ def test_pages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # how a resolver reads 1.1.1.1, too
-ONE_ADDRESS = (
-    "16843009",
-    "0x01010101",
-    "0X1010101",
-    "0100200401",
-    "1.65793",
-    "1.1.257",
-    "01.0x1.1.001",
-    "１．1.1.1",
-)
+ONE_ADDRESS = ("16843009", "0x01010101", "0X1010101", "0100200401", "1.65793", "1.1.257", "01.0x1.1.001", "１．1.1.1")
 
 
 @pytest.mark.parametrize(
@@ -347,7 +336,9 @@ def test_only_pages_that_were_read_are_sources() -> None:
         {"title": "without an address"},
         "no object",
     ]
-    page = b"<html><head><title>T</title><script>bad()</script></head><body><h1>Tower</h1><p>74 metres</p></body></html>"
+    page = (
+        b"<html><head><title>T</title><script>bad()</script></head><body><h1>Tower</h1><p>74 metres</p></body></html>"
+    )
 
     def answer(handler: Any) -> None:
         if handler.path.startswith("/search"):
@@ -379,10 +370,7 @@ def test_only_pages_that_were_read_are_sources() -> None:
     ],
 )
 def test_an_odd_answer_of_the_search_is_told(body: bytes, problem: str) -> None:
-    with (
-        web_server(lambda handler: send(handler, body)) as url,
-        pytest.raises(ToolFailure, match=problem) as failure,
-    ):
+    with web_server(lambda handler: send(handler, body)) as url, pytest.raises(ToolFailure, match=problem) as failure:
         search(url).run({"query": "x"})
     assert failure.value.code == "unavailable"
 
@@ -395,10 +383,7 @@ def test_a_search_that_hangs_fails_or_is_away_is_told() -> None:
         release.set()
     with pytest.raises(ToolFailure, match="can't be reached"):
         search(url).run({"query": "x"})
-    with (
-        web_server(lambda handler: send(handler, b"", status=429)) as url,
-        pytest.raises(ToolFailure) as failure,
-    ):
+    with web_server(lambda handler: send(handler, b"", status=429)) as url, pytest.raises(ToolFailure) as failure:
         search(url).run({"query": "x"})
     assert failure.value.code == "too_many_requests"
     with pytest.raises(ToolFailure, match="at most 400"):

@@ -110,9 +110,7 @@ def test_a_tip_shows_a_cut_end(engine: Engine) -> None:
     with reading(engine) as c:
         tip = audit_tip(c)
         assert holds_act(c, tip)
-        assert not any(
-            holds_act(c, wrong) for wrong in ("", "3", "x:y", f"2:{tip[2:]}", f"{'9' * 30}:{tip[2:]}")
-        )
+        assert not any(holds_act(c, wrong) for wrong in ("", "3", "x:y", f"2:{tip[2:]}", f"{'9' * 30}:{tip[2:]}"))
     unlocked(engine, "DELETE FROM acts WHERE number = 3")
     with reading(engine) as c:
         assert verify_acts(c) is None and not holds_act(c, tip)

@@ -137,9 +137,7 @@ def test_time_and_numbers_come_back_as_they_were(engine: Engine) -> None:
     with writing(engine) as c:
         c.execute(text("INSERT INTO facts VALUES ('snow', '☃ \u202e \U0001f600')"))
     with reading(engine) as c:
-        assert (
-            c.execute(text("SELECT value FROM facts WHERE name = 'snow'")).scalar() == "☃ \u202e \U0001f600"
-        )
+        assert c.execute(text("SELECT value FROM facts WHERE name = 'snow'")).scalar() == "☃ \u202e \U0001f600"
 
 
 def test_postgres_has_no_other_tables(engine: Engine) -> None:
@@ -178,9 +176,7 @@ def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path, 
     with writing(engine) as c:
         c.exec_driver_sql("CREATE TABLE recipes (dish TEXT)")
     for new in (True, False):
-        with pytest.raises(
-            CharterError, match="a database of another kind; name the collection's"
-        ) as refused:
+        with pytest.raises(CharterError, match="a database of another kind; name the collection's") as refused:
             open_people(database, new=new)
         assert "\n" not in str(refused.value)
     assert inspect(engine).get_table_names() == ["recipes"]

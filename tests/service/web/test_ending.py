@@ -64,9 +64,6 @@ def test_a_process_that_ends_in_order_is_left_alone() -> None:
 def test_the_process_beside_is_kept_in_mind() -> None:
     ends = "import gc, os; gc.collect(); os._exit(0)"
     done = subprocess.run(
-        [sys.executable, "-W", "always", "-c", f"{BEGINS}\n{ends}"],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-W", "always", "-c", f"{BEGINS}\n{ends}"], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""

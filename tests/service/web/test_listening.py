@@ -86,9 +86,7 @@ listening.run_app(app, bound, lambda: print(bound.getsockname()[1], flush=True))
 
 
 def test_a_server_whose_loop_hangs_ends_when_it_is_told_to() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", HANGS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with socket.create_connection(("127.0.0.1", int(process.stdout.readline()))) as client:
         client.sendall(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n")

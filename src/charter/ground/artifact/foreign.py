@@ -15,16 +15,7 @@ from typing import Any
 LONGEST_JSON = 40 * 2**20  # bytes; the largest tokenizer.json in use has some 34 million
 MOST_VALUES = 2**22  # of one JSON text, by its commas and brackets
 # errors that parsing such a file may raise, beside CharterError
-DAMAGE = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-    MemoryError,
-)
+DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
 
 def regular(path: Path) -> Path:

@@ -2,9 +2,7 @@
 
 from typing import Literal
 
-Kind = Literal[
-    "corpus", "checkpoint", "dialogues", "comparisons", "judgments", "report", "card", "release", "verdict"
-]
+Kind = Literal["corpus", "checkpoint", "dialogues", "comparisons", "judgments", "report", "card", "release", "verdict"]
 KINDS: tuple[Kind, ...] = (
     "corpus",
     "checkpoint",

@@ -142,13 +142,7 @@ class Manifest(Record):
         """The id that follows from the manifest's other fields."""
         made_in = self.environment
         return artifact_id(
-            self.room,
-            self.resolved,
-            self.inputs,
-            self.seed,
-            made_in.device,
-            made_in.precision,
-            self.source.digest,
+            self.room, self.resolved, self.inputs, self.seed, made_in.device, made_in.precision, self.source.digest
         )
 
 

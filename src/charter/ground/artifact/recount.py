@@ -59,9 +59,7 @@ def count_problems(counts: Iterable[Count], artifact: Kept) -> Iterator[str]:
             yield f"counts.json: {name} is {artifact.counts[name]}; the rows beside it give {value}"
 
 
-def check_counts(
-    folder: Path, manifest: Manifest, counts: Iterable[Count], files: Iterable[str]
-) -> Iterator[str]:
+def check_counts(folder: Path, manifest: Manifest, counts: Iterable[Count], files: Iterable[str]) -> Iterator[str]:
     """Reads an artifact's rows; a line for each count that differs from them."""
     yield from count_problems(counts, read_kept(folder, manifest, files))
 
@@ -98,7 +96,5 @@ def same_values(stored: object, computed: object) -> bool:
     if isinstance(stored, list) and isinstance(computed, list):
         return len(stored) == len(computed) and all(map(same_values, stored, computed))
     if isinstance(stored, dict) and isinstance(computed, dict):
-        return stored.keys() == computed.keys() and all(
-            same_values(stored[key], computed[key]) for key in computed
-        )
+        return stored.keys() == computed.keys() and all(same_values(stored[key], computed[key]) for key in computed)
     return stored == computed

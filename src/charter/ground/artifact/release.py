@@ -115,10 +115,7 @@ def digest_checkpoint(folder: Path) -> str:
 def release_problem(release: Release, digest: str, now: datetime.datetime) -> str:
     """Why a release doesn't hold for the checkpoint of a digest at a time; "" if it does."""
     if release.checkpoint.digest != digest:
-        return (
-            f"is of another checkpoint: {release.checkpoint.digest[:LEAST_DIGITS]}, "
-            f"not {digest[:LEAST_DIGITS]}"
-        )
+        return f"is of another checkpoint: {release.checkpoint.digest[:LEAST_DIGITS]}, not {digest[:LEAST_DIGITS]}"
     return untimely(release, now)
 
 

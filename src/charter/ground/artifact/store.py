@@ -70,9 +70,7 @@ def read_record(path: Path, record: type[R], expected: int, absent: str, again: 
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise CharterError(
-            f"{path} is not a {record.__name__.lower()}: {place}: {first['msg']}; {again}"
-        ) from None
+        raise CharterError(f"{path} is not a {record.__name__.lower()}: {place}: {first['msg']}; {again}") from None
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -104,9 +102,7 @@ def file_problems(folder: Path, manifest: Manifest) -> list[str]:
         path = folder / record.path
         places = [Path(record.path), *list(Path(record.path).parents)[:-1]]
         if any((folder / place).is_symlink() for place in places):
-            problems.append(
-                f"{record.path} is a link, and what it leads to may change: put the file itself there"
-            )
+            problems.append(f"{record.path} is a link, and what it leads to may change: put the file itself there")
         elif not path.is_file():
             problems.append(f"{record.path} is missing")
         elif path.stat().st_size != record.bytes:

@@ -131,17 +131,13 @@ def read_verdict(folder: Path) -> tuple[AuditVerdict, Manifest]:
     """A verdict and its manifest. Raises CharterError if it is none, or doesn't agree with itself."""
     manifest = read_manifest(folder)
     if manifest.kind != "verdict":
-        raise CharterError(
-            f"{folder} is a {manifest.kind}, expected a closed verdict; charter audit verdict makes one"
-        )
+        raise CharterError(f"{folder} is a {manifest.kind}, expected a closed verdict; charter audit verdict makes one")
     again = "make it again: charter audit verdict"
     problems = verify_files(folder, manifest)
     if not problems and (manifest.status != "done" or manifest.derived_id != manifest.id):
         problems = ["its id does not follow from its content"]
     if not problems:
-        verdict = read_record(
-            folder / VERDICT, AuditVerdict, VERDICT_FORMAT, f"{folder} has no {VERDICT}", again
-        )
+        verdict = read_record(folder / VERDICT, AuditVerdict, VERDICT_FORMAT, f"{folder} has no {VERDICT}", again)
         if canonical_json(verdict.model_dump(mode="json")) != canonical_json(manifest.resolved):
             problems = [f"{VERDICT} is not what its manifest says"]
     if problems:
@@ -155,10 +151,7 @@ def unfit_verdict(folder: Path, now: datetime.datetime) -> tuple[str, datetime.d
     verdict, _ = read_verdict(folder)
     expires = read_time(verdict.expires)
     if verdict.rule.tripped:
-        return (
-            f"has tripped the 50 % rule: {verdict.rule.passed} of {verdict.rule.tasks} tasks passed",
-            expires,
-        )
+        return (f"has tripped the 50 % rule: {verdict.rule.passed} of {verdict.rule.tasks} tasks passed", expires)
     if verdict.conclusion == "shown":
         return "concludes that the capability is shown", expires
     missed = missed_floors(verdict.floors)

@@ -120,10 +120,7 @@ class Workspace:
         atomic_write(self.folder / METRICS, json.dumps(rows))
 
     def counts(
-        self,
-        counts: Mapping[str, float],
-        units: Mapping[str, str] | None = None,
-        n: Mapping[str, int] | None = None,
+        self, counts: Mapping[str, float], units: Mapping[str, str] | None = None, n: Mapping[str, int] | None = None
     ) -> None:
         """Writes path/counts.json and records each count as a metric. `units` and `n`: of the counts that have one."""
         self.write_json("counts.json", dict(counts))

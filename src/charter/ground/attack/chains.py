@@ -26,9 +26,7 @@ Chain = tuple[str, ...]
 
 def usable(writer: bool) -> Chain:
     """The families that can be used with or without a writer."""
-    return tuple(
-        name for name in FAMILIES if writer or name == COMBINATION or not MUTATORS[name].needs_writer
-    )
+    return tuple(name for name in FAMILIES if writer or name == COMBINATION or not MUTATORS[name].needs_writer)
 
 
 def draw_chain(seed: int, families: Sequence[str] | None = None) -> Chain:
@@ -72,16 +70,8 @@ def mutate(dialogue: Dialogue, chain: Sequence[str], seed: int, writer: Writer |
     messages: Messages = dialogue.messages
     for name in chain:
         messages = known(name).apply(messages, derive_seed(seed, name, dialogue.id), writer)
-    meta = {
-        **dialogue.meta,
-        FAMILY: family_of(chain),
-        CHAIN: list(chain),
-        SEED: seed,
-        SEED_PROMPT: dialogue.id,
-    }
-    return replace(
-        dialogue, id=f"{dialogue.id}/{'+'.join(chain) or 'plain'}/{seed}", messages=messages, meta=meta
-    )
+    meta = {**dialogue.meta, FAMILY: family_of(chain), CHAIN: list(chain), SEED: seed, SEED_PROMPT: dialogue.id}
+    return replace(dialogue, id=f"{dialogue.id}/{'+'.join(chain) or 'plain'}/{seed}", messages=messages, meta=meta)
 
 
 def rebuild(dialogue: Dialogue, prompt: Dialogue, writer: Writer | None = None) -> Dialogue:
@@ -90,9 +80,7 @@ def rebuild(dialogue: Dialogue, prompt: Dialogue, writer: Writer | None = None) 
     try:
         id, chain, seed = meta[SEED_PROMPT], tuple(meta[CHAIN]), int(meta[SEED])
     except (KeyError, TypeError, ValueError):
-        raise CharterError(
-            f"{dialogue.id} records no {SEED_PROMPT}, {CHAIN} and {SEED}: it is no attack"
-        ) from None
+        raise CharterError(f"{dialogue.id} records no {SEED_PROMPT}, {CHAIN} and {SEED}: it is no attack") from None
     if id != prompt.id:
         raise CharterError(f"{dialogue.id} was made of prompt {id}, not of {prompt.id}")
     return mutate(prompt, chain, seed, writer)

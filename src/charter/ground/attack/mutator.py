@@ -29,8 +29,7 @@ _LEET = str.maketrans("oieas", "01345")
 _VOWELS = re.compile(r"[aeiouAEIOU]")
 _LATIN = "aceopxyABCEHKMOPTX"
 _CYRILLIC = (
-    "\u0430\u0441\u0435\u043e\u0440\u0445\u0443"
-    + "\u0410\u0412\u0421\u0415\u041d\u041a\u041c\u041e\u0420\u0422\u0425"
+    "\u0430\u0441\u0435\u043e\u0440\u0445\u0443" + "\u0410\u0412\u0421\u0415\u041d\u041a\u041c\u041e\u0420\u0422\u0425"
 )
 _HOMOGLYPHS = str.maketrans(_LATIN + _CYRILLIC, _CYRILLIC + _LATIN)
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
@@ -42,7 +41,7 @@ _PAST = (
     (re.compile(r"^how to ", re.I), "How did people "),
     (re.compile("^(?:what|which) is the (best|easiest|quickest|safest) way to ", re.I), r"What was the \1 way to "),
     (re.compile(f"^where {_MODAL} {_WHO} ", re.I), "Where did people "),
-)  # fmt: skip
+)
 _REQUESTED = re.compile(r"^(?:please )?(?:tell|show|teach|explain to) me how to ", re.I)
 
 

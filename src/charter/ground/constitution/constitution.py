@@ -100,10 +100,7 @@ def load(path: Path) -> Constitution:
         ComparisonPrinciple(_key(e, at), _tags(e, at), _line(e, "principle", at))
         for at, e in _entries(value, "comparisons", ("key", "tags", "principle"), path)
     )
-    for kind, keys in (
-        ("critiques", [c.key for c in critiques]),
-        ("comparisons", [c.key for c in comparisons]),
-    ):
+    for kind, keys in (("critiques", [c.key for c in critiques]), ("comparisons", [c.key for c in comparisons])):
         if repeated := sorted({key for key in keys if keys.count(key) > 1}):
             raise CharterError(f"{path}: {kind} has the key {repeated[0]!r} more than once; keys must differ")
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
@@ -136,18 +133,14 @@ def check(constitution: Constitution) -> Check:
     warnings = []
     for kind, principles in (("critiques", c.critiques), ("comparisons", c.comparisons)):
         if len(principles) < PAPER_COUNT:
-            warnings.append(
-                f"{len(principles)} {kind}, the paper has {PAPER_COUNT}: fewer make less varied labels"
-            )
+            warnings.append(f"{len(principles)} {kind}, the paper has {PAPER_COUNT}: fewer make less varied labels")
         tags = {tag for p in principles for tag in p.tags}
         warnings += [
             f"no principle of {kind} is tagged {tag}: models trained on such sets turn {trait}"
             for tag, trait in (("evasion", "evasive"), ("preachiness", "preachy"))
             if tag not in tags
         ]
-        warnings += [
-            f"{kind}: {p.key} has no tags, so it is never drawn for an axis" for p in principles if not p.tags
-        ]
+        warnings += [f"{kind}: {p.key} has no tags, so it is never drawn for an axis" for p in principles if not p.tags]
     requests = [(p.key, t) for p in c.critiques for t in (f"critique {p.critique}", f"revision {p.revision}")]
     requests += [(p.key, f"comparison {p.principle}") for p in c.comparisons]
     first: dict[str, str] = {}
@@ -156,9 +149,7 @@ def check(constitution: Constitution) -> Check:
         if first_key != key:
             warnings.append(f"{key} asks the same as {first_key} ({text.split()[0]})")
     warnings += [
-        f"{p.key} is no question: its principle has no question mark"
-        for p in c.comparisons
-        if "?" not in p.principle
+        f"{p.key} is no question: its principle has no question mark" for p in c.comparisons if "?" not in p.principle
     ]
     counts = [
         f"{len(principles)} {kind} ({_by_tag(principles)})"

@@ -27,9 +27,7 @@ ANSWER = "The answer is:"
 THOUGHT = "Let me think about this step by step."
 HHH_QUESTION = "Which reply is the better one for an assistant that is to be helpful, honest and harmless?"
 
-_INTRO = (
-    "Below is a conversation between a person and an AI assistant, with two replies that could come next."
-)
+_INTRO = "Below is a conversation between a person and an AI assistant, with two replies that could come next."
 _SPEAKERS = {"user": "Human: ", "assistant": "Assistant: ", "system": ""}
 
 
@@ -39,17 +37,10 @@ def conversation_text(messages: Sequence[Message]) -> str:
 
 
 def critique_messages(
-    messages: Sequence[Message],
-    draft: str,
-    principle: CritiquePrinciple,
-    shots: Sequence[Mapping[str, Any]] = (),
+    messages: Sequence[Message], draft: str, principle: CritiquePrinciple, shots: Sequence[Mapping[str, Any]] = ()
 ) -> list[Message]:
     """Asks for the critique of a draft reply; ends in an assistant's turn opened "Critique:"."""
-    return [
-        *critique_shots(shots),
-        _critique_request(messages, draft, principle.critique),
-        assistant(CRITIQUE),
-    ]
+    return [*critique_shots(shots), _critique_request(messages, draft, principle.critique), assistant(CRITIQUE)]
 
 
 def revision_messages(
@@ -72,10 +63,7 @@ def critique_turns(
     messages: Sequence[Message], draft: str, principle: CritiquePrinciple, critique: str, revision: str
 ) -> list[Message]:
     """A whole round of critique and revision as four turns, for a critic's training and for shots."""
-    return [
-        *revision_messages(messages, draft, principle, critique)[:-1],
-        assistant(join_opening(REVISION, revision)),
-    ]
+    return [*revision_messages(messages, draft, principle, critique)[:-1], assistant(join_opening(REVISION, revision))]
 
 
 def critique_shots(shots: Sequence[Mapping[str, Any]]) -> list[Message]:
@@ -110,11 +98,7 @@ def choice_messages(
 
 
 def thought_messages(
-    messages: Sequence[Message],
-    first: str,
-    second: str,
-    principle: str,
-    shots: Sequence[Mapping[str, Any]] = (),
+    messages: Sequence[Message], first: str, second: str, principle: str, shots: Sequence[Mapping[str, Any]] = ()
 ) -> list[Message]:
     """Asks the same with reasoning first: the assistant's turn opens with a step-by-step line.
 
@@ -123,9 +107,7 @@ def thought_messages(
     turns: list[Message] = []
     for shot in shots:
         if not shot.get("thought"):
-            raise CharterError(
-                f"worked choice {shot['id']} has no thought to show; write one, or ask for none"
-            )
+            raise CharterError(f"worked choice {shot['id']} has no thought to show; write one, or ask for none")
         turns += [_shot_question(shot), assistant(thought_answer(shot["thought"], shot["answer"]))]
     return [*turns, choice_question(messages, first, second, principle), assistant(THOUGHT)]
 
@@ -182,7 +164,5 @@ def _round_principle(critique_round: Mapping[str, Any]) -> CritiquePrinciple:
 
 
 def _shot_question(shot: Mapping[str, Any]) -> Message:
-    principle = (
-        shot["principle"] if "principle" in shot else shipped_constitution().comparison(shot["key"]).principle
-    )
+    principle = shot["principle"] if "principle" in shot else shipped_constitution().comparison(shot["key"]).principle
     return choice_question(shot["messages"], shot["first"], shot["second"], principle)

@@ -87,9 +87,7 @@ def find_quote(words: str, document: Document, folded: Folded | None = None) -> 
     return None
 
 
-def quotes_in(
-    reply: str, documents: Sequence[Document], prepared: Sequence[Folded] | None = None
-) -> list[Passage]:
+def quotes_in(reply: str, documents: Sequence[Document], prepared: Sequence[Folded] | None = None) -> list[Passage]:
     """The quoted passages of a reply that stand in a document, in order and apart from each other. Of two that
     overlap, a quotation inside a block quote for instance, the longer one counts. 500 quotations are looked up.
     `prepared`: the documents' texts by `fold_text`."""
@@ -173,9 +171,7 @@ def _gaps(words: str) -> dict[int, _Gap]:
         if not width:
             old = gaps.get(place, _NO_GAP)
             broken = char in "\n\r\f\v\x85\u2028\u2029" or char in _SOFT
-            gaps[place] = _Gap(
-                old.hyphen or char in _HYPHENS, old.space or char.isspace(), old.broken or broken
-            )
+            gaps[place] = _Gap(old.hyphen or char in _HYPHENS, old.space or char.isspace(), old.broken or broken)
         place += width
     last = place
     return {where: gap for where, gap in gaps.items() if 0 < where < last}

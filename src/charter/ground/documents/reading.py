@@ -107,13 +107,9 @@ def _folder(module: str) -> Path:
 def _outcome(ended: Ended, limits: Limits) -> Any:
     """What the parser printed. Raises Unreadable, saying which limit stopped it."""
     if ended.how is Ending.TIMED_OUT:
-        raise Unreadable(
-            f"Reading this file took over {limits.seconds:g} seconds; send a smaller or simpler one."
-        )
+        raise Unreadable(f"Reading this file took over {limits.seconds:g} seconds; send a smaller or simpler one.")
     if ended.how is Ending.OUT_OF_MEMORY or "MemoryError" in ended.stderr:
-        raise Unreadable(
-            f"Reading this file took over {limits.memory_mb} MB of memory; send a smaller or simpler one."
-        )
+        raise Unreadable(f"Reading this file took over {limits.memory_mb} MB of memory; send a smaller or simpler one.")
     if ended.how is Ending.TOO_MUCH_OUTPUT:
         raise Unreadable(
             f"This file holds over {limits.characters:,} characters, and no more can be read; send a part of it."

@@ -67,9 +67,7 @@ def check_files(paths: Iterable[Path], register: Register, known: Sequence[str] 
             if (first := ids.get(finding.fingerprint)) is not None:
                 checked.copies.append((place, first))
             elif finding.id in taken:
-                checked.faults.append(
-                    f"{place}: the id {finding.id!r} is that of another finding; give a new one"
-                )
+                checked.faults.append(f"{place}: the id {finding.id!r} is that of another finding; give a new one")
             else:
                 near = texts.nearest(finding.asked)
                 checked.new.append(New(finding, masked, near if near and near.share >= NEAR else None))

@@ -135,9 +135,7 @@ def _parse(path: Path, head: Head) -> Kept:
         kept.events.append(event)
         kept.digests.append(tip)
     if (len(kept.events), kept.tip) != (head.lines, head.tip):
-        raise CharterError(
-            f"{path} doesn't end with the tip {head.tip[:12]}…: lines were changed; restore a copy"
-        )
+        raise CharterError(f"{path} doesn't end with the tip {head.tip[:12]}…: lines were changed; restore a copy")
     return kept
 
 

@@ -75,9 +75,7 @@ def find_evidence(place: str, runs: Path, finding: str) -> Evidence:
     if manifest.status != "done":
         raise CharterError(f"{folder} is {manifest.status}, not done; finish its run first")
     if manifest.derived_id != manifest.id:
-        raise CharterError(
-            f"{folder} has the id {manifest.id[:12]}, which isn't that of its content; make it again"
-        )
+        raise CharterError(f"{folder} has the id {manifest.id[:12]}, which isn't that of its content; make it again")
     if problems := verify_files(folder, manifest):
         raise CharterError(f"{folder} is damaged: {problems[0]}; make it again")
     facts = (manifest.id, manifest.kind, manifest.step, manifest.room)
@@ -89,9 +87,7 @@ def find_evidence(place: str, runs: Path, finding: str) -> Evidence:
 
 def _by_id(place: str, runs: Path) -> Path:
     if len(place) < SHORTEST or not all(digit in "0123456789abcdef" for digit in place):
-        raise CharterError(
-            f"there is no artifact {place}; give its folder, or {SHORTEST} digits of its id or more"
-        )
+        raise CharterError(f"there is no artifact {place}; give its folder, or {SHORTEST} digits of its id or more")
     folders = [
         path.parent
         for pattern in (f"*/*/{MANIFEST}", f"*/{SUPERSEDED}/*/{MANIFEST}")
@@ -236,9 +232,7 @@ class Register:
             case.reviews.append(Review(by, event["severity"], at))
         elif what == MOVED:
             evidence = event.get("evidence")
-            move = Move(
-                event["to"], by, at, event.get("note", ""), Evidence.of_row(evidence) if evidence else None
-            )
+            move = Move(event["to"], by, at, event.get("note", ""), Evidence.of_row(evidence) if evidence else None)
             check_move(case, move)
             case.moves.append(move)
         elif what == EMBARGOED:
@@ -272,9 +266,7 @@ def check_review(case: Case, by: str, severity: object) -> None:
     if any(review.by.casefold() == by.casefold() for review in case.reviews):
         raise CharterError(f"{by} has given {case.id} a severity already; another person must give the next")
     if case.severity is not None:
-        raise CharterError(
-            f"{case.id} has the severity {case.severity} already, by {len(case.reviews)} reviewers"
-        )
+        raise CharterError(f"{case.id} has the severity {case.severity} already, by {len(case.reviews)} reviewers")
 
 
 def check_move(case: Case, move: Move) -> None:
@@ -283,9 +275,7 @@ def check_move(case: Case, move: Move) -> None:
     if to not in STATUSES:
         raise CharterError(f"{to!r} is no status; {suggest(to, STATUSES)}")
     if to not in NEXT[start]:
-        raise CharterError(
-            f"{case.id} is {start}; from there it can become {' or '.join(NEXT[start])}, not {to}"
-        )
+        raise CharterError(f"{case.id} is {start}; from there it can become {' or '.join(NEXT[start])}, not {to}")
     back = to == REPRODUCED and start != NEW
     if (back or to == WONT_FIX) and not move.note.strip():
         raise CharterError(f"{case.id}: {start} to {to} needs a --note that says why")
@@ -306,15 +296,11 @@ def check_move(case: Case, move: Move) -> None:
 
 def _check_closing(case: Case, move: Move) -> None:
     if case.severity is None:
-        raise CharterError(
-            f"{case.id}: closing needs a severity by {REVIEWERS} reviewers who agree, or three"
-        )
+        raise CharterError(f"{case.id}: closing needs a severity by {REVIEWERS} reviewers who agree, or three")
     retest = case.last(RETESTED)
     if retest and retest.evidence and retest.evidence.flagged and not move.note.strip():
         flagged, asked = retest.evidence.flagged, retest.evidence.asked
-        raise CharterError(
-            f"{case.id}: {flagged} of {asked} replies of the re-test were harmful; say why by --note"
-        )
+        raise CharterError(f"{case.id}: {flagged} of {asked} replies of the re-test were harmful; say why by --note")
 
 
 def severity_agreement(cases: Iterable[Case]) -> Agreement | None:

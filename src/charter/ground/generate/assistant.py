@@ -36,11 +36,7 @@ class Assistant(Protocol):
     capabilities: frozenset[str]
 
     def reply(
-        self,
-        prompts: Sequence[Prompt],
-        sampling: Sampling,
-        n: int = 1,
-        seeds: Sequence[int] | None = None,
+        self, prompts: Sequence[Prompt], sampling: Sampling, n: int = 1, seeds: Sequence[int] | None = None
     ) -> list[list[Completion]]:
         """n completions of each prompt, in order; one seed a prompt."""
         ...
@@ -62,9 +58,7 @@ class LocalAssistant:
         self.decoding = decoding_of(engine.model.generation)
 
     @classmethod
-    def open(
-        cls, folder: Path, device: str = "cpu", slots: int = SLOTS, precision: str = "float32"
-    ) -> LocalAssistant:
+    def open(cls, folder: Path, device: str = "cpu", slots: int = SLOTS, precision: str = "float32") -> LocalAssistant:
         """Load a policy checkpoint folder."""
         model, tokenizer = load_policy(folder, device)
         model.precision = precision
@@ -72,11 +66,7 @@ class LocalAssistant:
         return cls(Engine(model, tokenizer, slots, ends=[template.end_id]), template)
 
     def reply(
-        self,
-        prompts: Sequence[Prompt],
-        sampling: Sampling,
-        n: int = 1,
-        seeds: Sequence[int] | None = None,
+        self, prompts: Sequence[Prompt], sampling: Sampling, n: int = 1, seeds: Sequence[int] | None = None
     ) -> list[list[Completion]]:
         """n completions of each prompt, in order; the samples of a prompt share its prefill."""
         return self.engine.generate([self.encode(prompt) for prompt in prompts], sampling, n, seeds)
@@ -121,28 +111,19 @@ class Remembered:
         self.together = isinstance(inner, LocalAssistant)
 
     def reply(
-        self,
-        prompts: Sequence[Prompt],
-        sampling: Sampling,
-        n: int = 1,
-        seeds: Sequence[int] | None = None,
+        self, prompts: Sequence[Prompt], sampling: Sampling, n: int = 1, seeds: Sequence[int] | None = None
     ) -> list[list[Completion]]:
         """See `Assistant.reply`."""
         prompt_seeds = list(seeds) if seeds is not None else list(range(len(prompts)))
         questions = [
-            [_to_json(prompt), asdict(sampling), n, seed]
-            for prompt, seed in zip(prompts, prompt_seeds, strict=True)
+            [_to_json(prompt), asdict(sampling), n, seed] for prompt, seed in zip(prompts, prompt_seeds, strict=True)
         ]
 
         def ask(places: Sequence[int]) -> list[Any]:
-            completions = self.inner.reply(
-                [prompts[i] for i in places], sampling, n, [prompt_seeds[i] for i in places]
-            )
+            completions = self.inner.reply([prompts[i] for i in places], sampling, n, [prompt_seeds[i] for i in places])
             return [[asdict(completion) for completion in samples] for samples in completions]
 
-        return [
-            [Completion(**sample) for sample in samples] for samples in self._answers("reply", questions, ask)
-        ]
+        return [[Completion(**sample) for sample in samples] for samples in self._answers("reply", questions, ask)]
 
     def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
         """See `Assistant.score`."""

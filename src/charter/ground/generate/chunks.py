@@ -122,10 +122,7 @@ class Chunks:
         self._parts: list[_Part] = []
         self._left, self._passed, self._partly = 0, 0, 0
         # of one account in this step: most tokens, and tokens so far
-        self._each, self._had = (
-            0,
-            Counter[str](),
-        )
+        self._each, self._had = (0, Counter[str]())
         self.tokens, self.reused = 0, 0
 
     @property
@@ -215,9 +212,7 @@ class Chunks:
             self._read_pieces(unread)
             if self._hurry():
                 self._break_off(places)
-            unread = [
-                (part, (buffer, slot)) for part, (buffer, slot) in unread if buffer.lengths[slot] < part.end
-            ]
+            unread = [(part, (buffer, slot)) for part, (buffer, slot) in unread if buffer.lengths[slot] < part.end]
         return [part.request for part in self._parts if part.end == len(part.request.prompt)]
 
     def _break_off(self, places: Sequence[tuple[Cache, int]]) -> None:
@@ -234,9 +229,7 @@ class Chunks:
         """Ends a part at its present token and moves it to a buffer of its own."""
         request, length = part.request, buffer.lengths[slot]
         if request.partly is None:
-            request.partly = Cache(
-                self._model.shape, 1, len(request.prompt), buffer.kv.device, buffer.kv.dtype
-            )
+            request.partly = Cache(self._model.shape, 1, len(request.prompt), buffer.kv.device, buffer.kv.dtype)
             request.partly.write(0, buffer.kv[:, :, slot].transpose(2, 3), 0, length)
             buffer.truncate(slot)
             self._partly += 1

@@ -92,9 +92,7 @@ class Engine:
             self._reader.rest()
         seeds = [derive_seed(seed, k) for k in range(n)]
         longest = min(len(prompt) + sampling.max_tokens, self.context)
-        request = Request(
-            self._count + 1, list(prompt), sampling, seeds, longest, account, constraint, background
-        )
+        request = Request(self._count + 1, list(prompt), sampling, seeds, longest, account, constraint, background)
         self._queue.add(request, max(0, self.slots - len(self._busy)))
         self._count += 1
         return request.number
@@ -182,9 +180,7 @@ class Engine:
     def _see(self) -> None:
         """Notes the accounts that are served or wait, without the background."""
         requests = (*self._ready, *(sample.request for sample in self._busy))
-        self.rests.see(
-            self._queue.accounts | {request.account for request in requests if not request.background}
-        )
+        self.rests.see(self._queue.accounts | {request.account for request in requests if not request.background})
 
     @torch.inference_mode()
     def cancel(self, request: int) -> None:
@@ -205,11 +201,7 @@ class Engine:
         self._reader.renew(self._order(True))
 
     def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        sampling: Sampling,
-        n: int = 1,
-        seeds: Sequence[int] | None = None,
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1, seeds: Sequence[int] | None = None
     ) -> list[list[Completion]]:
         """n completions of every prompt, in order; the engine must be idle."""
         if not self.idle:
@@ -240,9 +232,7 @@ class Engine:
         if not (bounds.chunk or bounds.kept):
             return Together(self.model)
         cache = KeptTexts(self.model, self.cache, bounds.kept) if bounds.kept else None
-        return Chunks(
-            self.model, bounds.chunk, cache, lambda tokens: self.on_read(tokens), lambda: self.hurry()
-        )
+        return Chunks(self.model, bounds.chunk, cache, lambda tokens: self.on_read(tokens), lambda: self.hurry())
 
     def _fit(self, tokens: int) -> int:
         """How many slots for texts of this many tokens fit into the memory; at least one."""
@@ -349,9 +339,7 @@ class Engine:
         for i, sample in enumerate(samples):
             if sample.constraint is not None and sample.error is None:
                 with sample.noting():
-                    tokens[i], log_probs[i] = self._draw_allowed(
-                        sample, logits_SV[i], tokens[i], log_probs[i]
-                    )
+                    tokens[i], log_probs[i] = self._draw_allowed(sample, logits_SV[i], tokens[i], log_probs[i])
         values = self.probe(hidden_SD).float().tolist() if self.probe else None
         events = []
         for i, sample in enumerate(samples):
@@ -369,9 +357,7 @@ class Engine:
         self._release([s for s, event in zip(samples, events, strict=True) if event.done])
         return events
 
-    def _draw_allowed(
-        self, sample: Sample, logits_V: Tensor, token: int, log_prob: float
-    ) -> tuple[int, float]:
+    def _draw_allowed(self, sample: Sample, logits_V: Tensor, token: int, log_prob: float) -> tuple[int, float]:
         """Draws again, each time from a fresh uniform number, until the constraint accepts the token."""
         assert sample.constraint is not None
         length = len(sample.completion.ids)

@@ -141,9 +141,7 @@ class FairQueue(Generic[W]):
             ready = [account for account in waiting if may(account, background)]
             if ready:
                 account = min(ready, key=lambda one: self._served.get((background, one), 0.0))
-                self._level[background] = max(
-                    self._level[background], self._served.get((background, account), 0.0)
-                )
+                self._level[background] = max(self._level[background], self._served.get((background, account), 0.0))
                 work = waiting[account].popleft()
                 self._emptied(account, background)
                 return work, account, background

@@ -91,9 +91,7 @@ def read_prefixes(model: Transformer, prefixes: Sequence[Sequence[int]]) -> Kept
     return Kept(model.prefill(torch.tensor(ids, device=model.device), layout.to(model.device))[1], segments)
 
 
-def prefill(
-    model: Transformer, prompts: Sequence[Sequence[int]], prefix: Prefix | None = None
-) -> list[Prefilled]:
+def prefill(model: Transformer, prompts: Sequence[Sequence[int]], prefix: Prefix | None = None) -> list[Prefilled]:
     """Read all prompts in one row, behind the prefix that they all begin with."""
     if not prompts:
         return []

@@ -52,11 +52,7 @@ class RemoteAssistant:
         self._asking = Asking(self.url)
 
     def reply(
-        self,
-        prompts: Sequence[Prompt],
-        sampling: Sampling,
-        n: int = 1,
-        seeds: Sequence[int] | None = None,
+        self, prompts: Sequence[Prompt], sampling: Sampling, n: int = 1, seeds: Sequence[int] | None = None
     ) -> list[list[Completion]]:
         """n completions of each dialogue or plain text, one request each, several at once. Only the OpenAI shape has
         seeds, and a server may ignore them: remote samples need not repeat."""
@@ -66,9 +62,7 @@ class RemoteAssistant:
             )
         prompt_seeds = list(seeds) if seeds is not None else list(range(len(prompts)))
         work = [
-            (prompt, derive_seed(seed, k))
-            for prompt, seed in zip(prompts, prompt_seeds, strict=True)
-            for k in range(n)
+            (prompt, derive_seed(seed, k)) for prompt, seed in zip(prompts, prompt_seeds, strict=True) for k in range(n)
         ]
         flat = self._together(lambda job: self._one(job[0], sampling, job[1]), work)
         return [flat[i * n : (i + 1) * n] for i in range(len(prompts))]
@@ -130,9 +124,7 @@ class RemoteAssistant:
 
         return self._ask("/v1/completions" if plain else "/v1/chat/completions", body, bearer(), parse)
 
-    def _openai_body(
-        self, prompt: Sequence[Mapping[str, Any]] | str, sampling: Sampling, seed: int
-    ) -> dict[str, Any]:
+    def _openai_body(self, prompt: Sequence[Mapping[str, Any]] | str, sampling: Sampling, seed: int) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.model,
             **({"prompt": prompt} if isinstance(prompt, str) else {"messages": list(prompt)}),
@@ -158,9 +150,7 @@ class RemoteAssistant:
         body = self._anthropic_body(dialogue, system, sampling)
         return self._ask("/v1/messages", body, _anthropic_headers(), parse)
 
-    def _anthropic_body(
-        self, dialogue: Sequence[Mapping[str, Any]], system: str, sampling: Sampling
-    ) -> dict[str, Any]:
+    def _anthropic_body(self, dialogue: Sequence[Mapping[str, Any]], system: str, sampling: Sampling) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.model,
             "messages": list(dialogue),
@@ -177,13 +167,7 @@ class RemoteAssistant:
             body["top_p"] = sampling.top_p
         return body
 
-    def _ask(
-        self,
-        path: str,
-        body: Mapping[str, Any],
-        headers: Mapping[str, str],
-        parse: Callable[[Any], R],
-    ) -> R:
+    def _ask(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str], parse: Callable[[Any], R]) -> R:
         answer = self._asking.post(path, body, headers)
         try:
             parsed = parse(answer)

@@ -22,9 +22,7 @@ class PromptTooLong(CharterError):
     """A prompt that leaves no room for a reply; `place` is its number in its batch, from 0."""
 
     def __init__(self, tokens: int, context: int, place: int = 0) -> None:
-        super().__init__(
-            f"the prompt has {tokens} tokens, the context holds {context} with the reply; shorten it"
-        )
+        super().__init__(f"the prompt has {tokens} tokens, the context holds {context} with the reply; shorten it")
         self.tokens, self.context, self.place = tokens, context, place
 
 

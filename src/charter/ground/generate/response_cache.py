@@ -54,9 +54,7 @@ class Memory:
             return
         try:
             if self.path.stat().st_size < MOST_BYTES:
-                rows = [
-                    (key, zlib.compress(json.dumps([key, answer]).encode(), 1)) for key, answer in answers
-                ]
+                rows = [(key, zlib.compress(json.dumps([key, answer]).encode(), 1)) for key, answer in answers]
                 with file:
                     file.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
         except (sqlite3.Error, OSError) as error:

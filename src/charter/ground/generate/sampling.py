@@ -58,9 +58,7 @@ def _draw(logits_SV: Tensor, weights_SV: Tensor, how: list[Sampling], uniform_S:
     if limited:
         weights_SV[limited] = _cut(weights_SV[limited], [how[i] for i in limited])
     totals_SV = weights_SV.cumsum(-1)
-    draw_S = (
-        torch.tensor(uniform_S, device=device, dtype=torch.float64).to(totals_SV.dtype) * totals_SV[:, -1]
-    )
+    draw_S = torch.tensor(uniform_S, device=device, dtype=torch.float64).to(totals_SV.dtype) * totals_SV[:, -1]
     drawn_S = torch.searchsorted(totals_SV, draw_S[:, None], right=True)[:, 0]
     greedy_S = torch.tensor([s.temperature == 0 for s in how], device=device)
     if bool(greedy_S.any()):

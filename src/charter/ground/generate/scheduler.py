@@ -110,18 +110,11 @@ class Turns:
         Raises Overloaded."""
         line, bounds = self._lines[request.background], self._bounds
         own = line.waiting.get(request.account, ()) if request.account else ()
-        limits = (
-            (1.0, line.count, line.tokens),
-            (bounds.share, len(own), sum(len(other.prompt) for other in own)),
-        )
+        limits = ((1.0, line.count, line.tokens), (bounds.share, len(own), sum(len(other.prompt) for other in own)))
         for share, count, tokens in limits:
             if bounds.waiting and count and count >= share * bounds.waiting + free:
                 raise Overloaded(f"{count} requests", share < 1)
-            if (
-                bounds.waiting_tokens
-                and tokens
-                and tokens + len(request.prompt) > share * bounds.waiting_tokens
-            ):
+            if bounds.waiting_tokens and tokens and tokens + len(request.prompt) > share * bounds.waiting_tokens:
                 raise Overloaded(f"prompts of {tokens} tokens", share < 1)
         line.add(request)
         self._known[request.number] = request

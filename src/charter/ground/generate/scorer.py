@@ -42,9 +42,7 @@ def score(model: Transformer, items: Sequence[Item], row_tokens: int = ROW_TOKEN
 
 
 @torch.no_grad()
-def score_tokens(
-    model: Transformer, items: Sequence[Item], row_tokens: int = ROW_TOKENS
-) -> list[list[list[Token]]]:
+def score_tokens(model: Transformer, items: Sequence[Item], row_tokens: int = ROW_TOKENS) -> list[list[list[Token]]]:
     """As `score`, and for every token whether it is the likeliest at its place, as greedy sampling would write it.
 
     Give all items of a task at once: the more share a prefix, the less is computed. `row_tokens` bounds the memory: of
@@ -151,11 +149,7 @@ def _rows(lengths: Sequence[int], most: int) -> list[list[int]]:
 
 
 def _score_row(
-    model: Transformer,
-    items: Sequence[Item],
-    tasks: Sequence[Task],
-    prefixes: Kept,
-    scores: list[list[list[Token]]],
+    model: Transformer, items: Sequence[Item], tasks: Sequence[Task], prefixes: Kept, scores: list[list[list[Token]]]
 ) -> None:
     """Reads some items behind their prefixes in one row and puts their scores into `scores`."""
     ids: list[int] = []
@@ -188,9 +182,7 @@ def _score_row(
         scores[i] = [[next(flat) for _ in continuation] for continuation in items[i][1]]
 
 
-def _tokens(
-    model: Transformer, hidden_TD: Tensor, predicts: Sequence[int], targets: Sequence[int]
-) -> Iterator[Token]:
+def _tokens(model: Transformer, hidden_TD: Tensor, predicts: Sequence[int], targets: Sequence[int]) -> Iterator[Token]:
     """Each target at the row that predicts it. A row with several targets (letters) is computed once."""
     rows = sorted(set(predicts))
     scores: dict[tuple[int, int], Token] = {}

@@ -183,11 +183,7 @@ class BestOfN(FunctionAssistant):
     """Samples several replies to a dialogue; a preference model picks the best, or those nearest to the median."""
 
     def __init__(
-        self,
-        ask: Reply,
-        score: Score,
-        samples: int,
-        order: Callable[[Sequence[float]], list[int]] = best_first,
+        self, ask: Reply, score: Score, samples: int, order: Callable[[Sequence[float]], list[int]] = best_first
     ) -> None:
         super().__init__(ask)
         self.grade, self.samples, self.order = score, samples, order
@@ -197,9 +193,7 @@ class BestOfN(FunctionAssistant):
     ) -> list[list[Completion]]:
         """The n chosen completions of each dialogue. Raises CharterError for plain text and for n above `samples`."""
         if n > self.samples:
-            raise CharterError(
-                f"{n} replies can't be chosen among {self.samples} samples; sample {n} at least"
-            )
+            raise CharterError(f"{n} replies can't be chosen among {self.samples} samples; sample {n} at least")
         dialogues = [_messages(prompt) for prompt in prompts]
         completions = self.ask(prompts, sampling, self.samples, seeds)
         return [self._choose(*pair, n) for pair in zip(dialogues, completions, strict=True)]
@@ -228,9 +222,7 @@ def apply_strategy(
         return sampler
     if score is None:
         raise CharterError(f"mode {strategy.mode} ranks by a preference model; name one as grader")
-    return BestOfN(
-        sampler.reply, score, strategy.count, best_first if strategy.mode == "rejection" else nearest_median
-    )
+    return BestOfN(sampler.reply, score, strategy.count, best_first if strategy.mode == "rejection" else nearest_median)
 
 
 def _apply_prompting(assistant: Assistant, strategy: SamplingStrategy, fits: Fits | None) -> Assistant:
@@ -285,9 +277,7 @@ def open_with_strategy(
 
 def _messages(prompt: Prompt) -> Sequence[Message]:
     if isinstance(prompt, str):
-        raise CharterError(
-            "a sampling strategy needs dialogues; give messages of role and content, not plain text"
-        )
+        raise CharterError("a sampling strategy needs dialogues; give messages of role and content, not plain text")
     return prompt
 
 
@@ -300,6 +290,4 @@ def _finish(completion: Completion, continued: bool, own_stops: bool) -> Complet
     """The reply as one turn: cut where the next turn begins. It counts as ended, unless the caller's stop ended it."""
     text = end_of_turn(completion.text)
     ended = text != completion.text.rstrip() or (completion.stop == "stop" and not own_stops)
-    return replace(
-        completion, text=text if continued else text.lstrip(), stop="end" if ended else completion.stop
-    )
+    return replace(completion, text=text if continued else text.lstrip(), stop="end" if ended else completion.stop)

@@ -71,9 +71,7 @@ def choose(labeller: Assistant, questions: Sequence[Question], how: How) -> list
     if how.thought_tokens:
         probabilities = _after_thought(labeller, orders, how)
     else:
-        requests = [
-            choice_messages(q.messages, a, b, q.principle, how.shots, how.labels) for q, a, b in orders
-        ]
+        requests = [choice_messages(q.messages, a, b, q.principle, how.shots, how.labels) for q, a, b in orders]
         if scored:
             logits = _logits(labeller, requests, [q.id for q, _, _ in orders], how.labels)
             pairs = list(zip(logits[:half], logits[half:], strict=True))
@@ -89,9 +87,7 @@ def _of_logits(straight: float, exchanged: float) -> Choice:
     return Choice(_sigma((straight - exchanged) / 2), sum(orders) / 2, orders=orders)
 
 
-def on_first(
-    labeller: Assistant, requests: Sequence[list[Message]], names: Sequence[str], how: How
-) -> list[float]:
+def on_first(labeller: Assistant, requests: Sequence[list[Message]], names: Sequence[str], how: How) -> list[float]:
     """The probability of the letter in first place of each request that ends before it, or its share of sampled
     votes. `names` seed the votes, and name a request in errors."""
     if "score" in labeller.capabilities:
@@ -99,9 +95,7 @@ def on_first(
     return _votes(labeller, requests, [(name, name) for name in names], how)
 
 
-def first_option(
-    labeller: Assistant, requests: Sequence[Prompt], questions: Sequence[str], how: How
-) -> list[float]:
+def first_option(labeller: Assistant, requests: Sequence[Prompt], questions: Sequence[str], how: How) -> list[float]:
     """Probability of (A) after each request, asked once and not in both orders; the share of votes of a labeller that
     can't score, 0.5 without a readable one. `questions`: an id for each request."""
     if "score" in labeller.capabilities:
@@ -114,10 +108,7 @@ def _sigma(logit: float) -> float:
 
 
 def _logits(
-    labeller: Assistant,
-    requests: Sequence[Prompt],
-    questions: Sequence[str],
-    labels: tuple[str, str] = OPTIONS,
+    labeller: Assistant, requests: Sequence[Prompt], questions: Sequence[str], labels: tuple[str, str] = OPTIONS
 ) -> list[float]:
     """The log-probability of the label in first place less that of the other, of each request."""
     with naming_prompts(questions):
@@ -125,9 +116,7 @@ def _logits(
     return [a - b for a, b in pairs]
 
 
-def _votes(
-    labeller: Assistant, requests: Sequence[Prompt], names: Sequence[tuple[str, str]], how: How
-) -> list[float]:
+def _votes(labeller: Assistant, requests: Sequence[Prompt], names: Sequence[tuple[str, str]], how: How) -> list[float]:
     """Share of votes for the option in first place, per request.
 
     names: for each request the id of its question and the name that seeds its votes.
@@ -155,9 +144,7 @@ def _after_thought(labeller: Assistant, orders: Sequence[tuple[Question, str, st
             question = orders[number][0].id
             names.append((question, f"{question}-{number >= len(orders) // 2}-{k}"))
     if "score" in labeller.capabilities:
-        probabilities = [
-            _sigma(logit) for logit in _logits(labeller, concluded, [question for question, _ in names])
-        ]
+        probabilities = [_sigma(logit) for logit in _logits(labeller, concluded, [question for question, _ in names])]
     else:
         probabilities = _votes(labeller, concluded, names, how)
     size = how.thought_samples

@@ -20,9 +20,7 @@ from charter.ground.artifact.errors import CharterError
 How = Literal["mean", "min"]
 
 
-def combine(
-    scores_by_grader: Sequence[Sequence[float]], weights: Sequence[float] | None, how: How
-) -> list[float]:
+def combine(scores_by_grader: Sequence[Sequence[float]], weights: Sequence[float] | None, how: How) -> list[float]:
     """One score per reply from the standardised scores of each grader; without `weights` all graders count alike.
 
     Raises CharterError if graders have different numbers of scores, if the number of weights is wrong, if a weight is

@@ -60,6 +60,5 @@ def check_marks(folder: Path, rule_of: Callable[[str], Rule | None]) -> Iterator
             yield from flag_problems(path.name, read_objects(path), rule.flags)
     if others:
         yield (
-            f"detectors trained on other examples marked {', '.join(others)}; verify it with the charter that "
-            "made it"
+            f"detectors trained on other examples marked {', '.join(others)}; verify it with the charter that made it"
         )

@@ -44,9 +44,7 @@ class Item:
 NOTHING = Item([0], [[0]])  # read if other processes have more microbatches than this one
 
 
-def encode_item(
-    template: Template, messages: Sequence[Message], replies: Sequence[str], context: int
-) -> Item:
+def encode_item(template: Template, messages: Sequence[Message], replies: Sequence[str], context: int) -> Item:
     """An item within `context` tokens: replies lose their last tokens before the end token, then the prompt loses its
     oldest tokens."""
     encoded = [template.encode_reply(messages, reply) for reply in replies]
@@ -80,12 +78,7 @@ class PreferenceModel:
     """A preference checkpoint that scores replies in batches, in `precision`."""
 
     def __init__(
-        self,
-        model: Transformer,
-        head: ScoreHead,
-        template: Template,
-        device: str = "cpu",
-        precision: str = "float32",
+        self, model: Transformer, head: ScoreHead, template: Template, device: str = "cpu", precision: str = "float32"
     ) -> None:
         self.model, self.head, self.template = model, head, template
         self.device, self.precision = device, precision

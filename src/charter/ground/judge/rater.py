@@ -25,9 +25,7 @@ def rating_of(dialogue: Dialogue) -> float:
     """The rating of a conversation's harm. Raises CharterError if it is missing or no number from 0 to 4."""
     rating = dialogue.meta.get("rating")
     if rating is None:
-        raise CharterError(
-            "a conversation without a rating; expected a number from 0 (harmless) to 4 for each"
-        )
+        raise CharterError("a conversation without a rating; expected a number from 0 (harmless) to 4 for each")
     if not isinstance(rating, int | float) or isinstance(rating, bool) or not LOWEST <= rating <= HIGHEST:
         raise CharterError(f"rating is {rating!r}, expected a number from 0 (harmless) to 4")
     return float(rating)

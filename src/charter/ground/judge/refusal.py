@@ -61,9 +61,7 @@ _NEVER = (
 )
 _FILL = r"\s+(?:\w+\s+){0,3}?"
 # "I won't" is a refusal whatever the verb, unless it is about the speaker's manner or knowledge.
-_MANNER = (
-    r"(?!\s+(?:judge|lie|pretend|bore|forget|know|be (?:able|long|surprised|offended)|sugarcoat|deny|argue))"
-)
+_MANNER = r"(?!\s+(?:judge|lie|pretend|bore|forget|know|be (?:able|long|surprised|offended)|sugarcoat|deny|argue))"
 DIRECT = _any(
     _I + _NEVER + _FILL + _DO + r"\b(?! that (?:this|it) is)",
     _I + r"(?:won't|will not|will never|won't ever|shan't|shall not|ain't gonna|refuse to|"

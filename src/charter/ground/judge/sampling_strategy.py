@@ -42,18 +42,12 @@ class SamplingStrategy(Frozen):
     )
     samples: int = Field(0, ge=0, description="replies to rank; 0: 16 for `rejection`, 17 for `median`")
     sampled: Prompting = Field("policy", description="how the ranked replies are prompted")
-    grader: str = Field(
-        "", description="reference of the preference model that ranks; empty if an input provides it"
-    )
+    grader: str = Field("", description="reference of the preference model that ranks; empty if an input provides it")
     examples: int = Field(
-        EXAMPLES,
-        ge=0,
-        le=EXAMPLES,
-        description="number of conversations of the HHH prompt, counted from its end",
+        EXAMPLES, ge=0, le=EXAMPLES, description="number of conversations of the HHH prompt, counted from its end"
     )
     form: Literal["text", "turns"] | None = Field(
-        None,
-        description="form of the HHH prompt; none: text if the engine continues text, else turns of a chat",
+        None, description="form of the HHH prompt; none: text if the engine continues text, else turns of a chat"
     )
 
     @model_validator(mode="after")
@@ -61,15 +55,11 @@ class SamplingStrategy(Frozen):
         fields = [name for name in ("samples", "grader") if getattr(self, name)]
         fields += ["sampled"] if self.sampled != "policy" else []
         if fields and not self.ranks:
-            raise ValueError(
-                f"{fields[0]} belongs to mode rejection or median, not to {self.mode}; leave it out"
-            )
+            raise ValueError(f"{fields[0]} belongs to mode rejection or median, not to {self.mode}; leave it out")
         fields = ["examples"] if self.examples != EXAMPLES else []
         fields += ["form"] if self.form is not None else []
         if fields and self.prompting != "prompted":
-            raise ValueError(
-                f"{fields[0]} belongs to the HHH prompt, which this mode doesn't use; leave it out"
-            )
+            raise ValueError(f"{fields[0]} belongs to the HHH prompt, which this mode doesn't use; leave it out")
         return self
 
     @property

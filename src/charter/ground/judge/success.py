@@ -79,9 +79,7 @@ def reads_as_english(text: str) -> bool:
     words = [word.lower() for word in _WORD.findall(text)]
     frequent = sum(word in _FREQUENT for word in words)
     signs = sum(map(len, _SIGNS.findall(text)))
-    return 2 * signs < len(text.strip()) + 1 and (
-        len(words) < READ_FROM or frequent >= READ_SHARE * len(words)
-    )
+    return 2 * signs < len(text.strip()) + 1 and (len(words) < READ_FROM or frequent >= READ_SHARE * len(words))
 
 
 def _unread(row: Row) -> bool:

@@ -88,10 +88,7 @@ def _open(folder: Path) -> Iterator[tuple[dict[str, Any], _Pieces]]:
             key: note[key] for key in ("shapes", "starts")
         }
         with ExitStack() as stack:
-            files = [
-                stack.enter_context(safe_open(folder / _file(rank), "pt"))
-                for rank in range(len(note["starts"]))
-            ]
+            files = [stack.enter_context(safe_open(folder / _file(rank), "pt")) for rank in range(len(note["starts"]))]
             yield note, _Pieces(note, files)
     except (*_ERRORS, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CharterError(
@@ -134,21 +131,11 @@ class Saver:
             target = target.with_name(target.name + "-again")
         part = self.folder / f".{target.name}.part"
         counts, tensors = self._state()
-        starts = [
-            json.loads(each)
-            for each in gather(json.dumps({n: at for n, (_, at) in tensors.items()}).encode())
-        ]
-        note = {
-            "step": step,
-            "counts": counts,
-            "shapes": self._shapes(),
-            "starts": starts,
-            "extra": dict(extra),
-        }
+        starts = [json.loads(each) for each in gather(json.dumps({n: at for n, (_, at) in tensors.items()}).encode())]
+        note = {"step": step, "counts": counts, "shapes": self._shapes(), "starts": starts, "extra": dict(extra)}
         self._do_everywhere(step, lambda: self._begin(part))
         self._do_everywhere(
-            step,
-            lambda: _write(part / _file(world().rank), {name: rows for name, (rows, _) in tensors.items()}),
+            step, lambda: _write(part / _file(world().rank), {name: rows for name, (rows, _) in tensors.items()})
         )
         self._do_everywhere(step, lambda: self._finish(part, target, json.dumps(note)))
         self.last = time.monotonic()
@@ -220,16 +207,12 @@ class Saver:
     def load(self) -> tuple[int, dict[str, Any]]:
         """Put the newest state back into the modules and the optimizer: (finished steps, extra); (0, {})
         without one."""
-        newest = broadcast(
-            max((path.name for path in self.folder.glob("step-*")), default="").encode()
-        ).decode()
+        newest = broadcast(max((path.name for path in self.folder.glob("step-*")), default="").encode()).decode()
         if not newest:
             return 0, {}
         parameters = _trainable(self.modules)
         with _open(self.folder / newest) as (note, pieces), torch.no_grad():
-            saved = {
-                n.removeprefix("weight."): s for n, s in pieces.shapes.items() if n.startswith("weight.")
-            }
+            saved = {n.removeprefix("weight."): s for n, s in pieces.shapes.items() if n.startswith("weight.")}
             if saved != {name: parameter.shape for name, parameter in parameters.items()}:
                 raise CharterError(
                     f"resume state {newest} is of other weights than those to be trained; "

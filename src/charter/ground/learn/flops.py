@@ -24,9 +24,7 @@ def multiplying(shape: Shape) -> int:
 def matrices(shape: Shape) -> int:
     """Weights of the matrices of all blocks."""
     d, queries, keys = shape.hidden_size, shape.num_heads, shape.num_kv_heads
-    return shape.num_layers * (
-        d * shape.head_dim * (2 * queries + 2 * keys) + 3 * d * shape.intermediate_size
-    )
+    return shape.num_layers * (d * shape.head_dim * (2 * queries + 2 * keys) + 3 * d * shape.intermediate_size)
 
 
 def per_token(shape: Shape, visible: float) -> float:

@@ -156,12 +156,7 @@ class _DivergenceSum(torch.autograd.Function):
 
 
 def divergence_sum(
-    hidden_ND: Tensor,
-    weight_VD: Tensor,
-    fixed_ND: Tensor,
-    fixed_VD: Tensor,
-    weights_N: Tensor,
-    chunk: int = CHUNK // 4,
+    hidden_ND: Tensor, weight_VD: Tensor, fixed_ND: Tensor, fixed_VD: Tensor, weights_N: Tensor, chunk: int = CHUNK // 4
 ) -> Tensor:
     """Sum over places of weight * KL(p || q) in nats. p: distribution of the next token by the fixed states and head;
     q: that by `hidden` and `weight`. Only q has gradients.

@@ -68,9 +68,7 @@ def encode_row(
         if dialogue.meta.get("cut") and 1 in mask:
             mask[len(mask) - 1 - mask[::-1].index(1)] = 0
         if not any(mask[1:]):
-            raise CharterError(
-                f"dialogue {dialogue.id} has no assistant turn to learn from; add one or remove it"
-            )
+            raise CharterError(f"dialogue {dialogue.id} has no assistant turn to learn from; add one or remove it")
     row = Row(dialogue.id, ids, mask, dialogue.weight, anchored)
     if len(row.ids) <= context:
         return row
@@ -87,9 +85,7 @@ def reply_begins(row: Row) -> int:
     return next((place for place, counts in enumerate(row.mask) if counts), len(row.ids))
 
 
-def anchor(
-    rows: Sequence[Row], openings: Sequence[Sequence[int]] = (), stress: int = 1, seed: int = 0
-) -> list[Row]:
+def anchor(rows: Sequence[Row], openings: Sequence[Sequence[int]] = (), stress: int = 1, seed: int = 0) -> list[Row]:
     """The rows, anchored at every place after their common beginning.
 
     A prompt gets one of the openings, drawn at random: there the start shows how it would go on from such a reply. The
@@ -182,11 +178,7 @@ def accumulate(
                 with torch.no_grad():
                     start_ND = start.hidden(alone.ids, alone.layout, trunk)[alone.inputs]
                 part = part + divergence_sum(
-                    hidden_ND[batch.anchored],
-                    model.head_weight(),
-                    start_ND,
-                    start.head_weight(),
-                    alone.weights,
+                    hidden_ND[batch.anchored], model.head_weight(), start_ND, start.head_weight(), alone.weights
                 )
         loss += backward(part)
         read_tokens += len(batch.layout) if group else 0
@@ -225,9 +217,7 @@ def shared_beginning(rows: Sequence[Row]) -> int:
     return next((at for at in range(most) if first[at] != last[at]), most)
 
 
-def lay_out(
-    rows: Sequence[Row], total_weight: float, device: torch.device, shared: int | None = None
-) -> Batch:
+def lay_out(rows: Sequence[Row], total_weight: float, device: torch.device, shared: int | None = None) -> Batch:
     """The rows of a microbatch, with their first `shared` tokens only once, by default as many as possible. A token is
     learnt from the hidden state of the token before it, so the first of a document isn't learnt."""
     if shared is None:

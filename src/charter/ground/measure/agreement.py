@@ -93,9 +93,7 @@ def _correct_for_chance(observed: Floats, chance: Floats) -> Floats:
     """Agreement beyond chance; nan if chance agreement is 1."""
     observed, chance = np.asarray(observed), np.asarray(chance)
     room = 1 - chance
-    return np.asarray(
-        np.divide(observed - chance, room, out=np.full(observed.shape, np.nan), where=room > 1e-12)
-    )
+    return np.asarray(np.divide(observed - chance, room, out=np.full(observed.shape, np.nan), where=room > 1e-12))
 
 
 def _estimate(statistic: Callable[[Floats], Floats], sums: Floats, many: Floats, draws: Floats) -> Estimate:

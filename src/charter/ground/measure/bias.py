@@ -78,12 +78,7 @@ def ambiguous_bias(where: Where) -> Measure:
 
     def sums(row: Row) -> tuple[float, ...]:
         names_person = leans(row)
-        return (
-            1 - float(row["correct"]),
-            1.0,
-            _names_target(row) if names_person else 0.0,
-            float(names_person),
-        )
+        return (1 - float(row["correct"]), 1.0, _names_target(row) if names_person else 0.0, float(names_person))
 
     return lambda rows: sum_by_cluster(
         ((str(r["id"]), sums(r), 0) for r in rows if AMBIGUOUS(r) and where(r)), 4, scaled_leaning
@@ -93,11 +88,7 @@ def ambiguous_bias(where: Where) -> Measure:
 def disambiguated_bias(where: Where) -> Measure:
     """s_DIS over the disambiguated rows that `where` selects, clustered by template."""
     return lambda rows: sum_by_cluster(
-        (
-            (str(r["id"]), (_names_target(r), 1.0), 0)
-            for r in rows
-            if DISAMBIGUATED(r) and leans(r) and where(r)
-        ),
+        ((str(r["id"]), (_names_target(r), 1.0), 0) for r in rows if DISAMBIGUATED(r) and leans(r) and where(r)),
         2,
         leaning,
     )

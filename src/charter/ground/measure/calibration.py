@@ -67,9 +67,7 @@ def of_pairs(where: Callable[[Row], bool]) -> Predictor:
 def of_choices(where: Callable[[Row], bool] = lambda row: True) -> Predictor:
     """A labeller's or a policy's probability of its choice, and whether the choice is right."""
     return lambda rows: [
-        Prediction(str(r["id"]), max(r["p_correct"], 1 - r["p_correct"]), float(r["correct"]))
-        for r in rows
-        if where(r)
+        Prediction(str(r["id"]), max(r["p_correct"], 1 - r["p_correct"]), float(r["correct"])) for r in rows if where(r)
     ]
 
 

@@ -44,13 +44,9 @@ def mean(key: str, where: Callable[[Row], bool] = lambda row: True) -> Callable[
     return lambda rows: tabulate((str(r["id"]), float(r[key]), 1.0) for r in rows if where(r))
 
 
-def outcome(
-    *outcomes: str, where: Callable[[Row], bool] = lambda row: True
-) -> Callable[[Sequence[Row]], Table]:
+def outcome(*outcomes: str, where: Callable[[Row], bool] = lambda row: True) -> Callable[[Sequence[Row]], Table]:
     """Share of rows with one of these outcomes."""
-    return lambda rows: tabulate(
-        (str(r["id"]), float(r["outcome"] in outcomes), 1.0) for r in rows if where(r)
-    )
+    return lambda rows: tabulate((str(r["id"]), float(r["outcome"] in outcomes), 1.0) for r in rows if where(r))
 
 
 def if_passed(
@@ -83,9 +79,7 @@ def pass_at(k: int, where: Callable[[Row], bool] = lambda row: True) -> Callable
         for r in rows:
             if where(r):
                 marks_by_problem.setdefault(str(r["id"]), []).append(bool(r["correct"]))
-        problems = (
-            (name, len(marks), sum(marks)) for name, marks in marks_by_problem.items() if len(marks) >= k
-        )
+        problems = ((name, len(marks), sum(marks)) for name, marks in marks_by_problem.items() if len(marks) >= k)
         return tabulate((name, 1 - math.comb(n - c, k) / math.comb(n, k), 1.0) for name, n, c in problems)
 
     return table
@@ -96,9 +90,7 @@ def part(key: str, place: int) -> Callable[[Sequence[Row]], Table]:
     return lambda rows: tabulate((str(r["id"]), float(r[key][place]), 1.0) for r in rows)
 
 
-def per(
-    num: str, den: str, where: Callable[[Row], bool] = lambda row: True
-) -> Callable[[Sequence[Row]], Table]:
+def per(num: str, den: str, where: Callable[[Row], bool] = lambda row: True) -> Callable[[Sequence[Row]], Table]:
     """Sum of one key divided by that of another, such as nats per token."""
     return lambda rows: tabulate((str(r["id"]), float(r[num]), float(r[den])) for r in rows if where(r))
 
@@ -108,9 +100,7 @@ def cut_share(rows: Sequence[Row]) -> Table:
     return tabulate((str(r["id"]), float(r["stop"] == "length"), 1.0) for r in rows)
 
 
-def below_fixed(
-    key: str, where: Callable[[Row], bool] = lambda row: True
-) -> Callable[[Sequence[Row]], Table]:
+def below_fixed(key: str, where: Callable[[Row], bool] = lambda row: True) -> Callable[[Sequence[Row]], Table]:
     """Share of samples that a preference model scores below the fixed reply to the same prompt (card 3.4)."""
 
     def table(rows: Sequence[Row]) -> Table:

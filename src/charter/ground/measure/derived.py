@@ -67,12 +67,7 @@ def derived_count(metric: Metric, tables: Mapping[str, Table]) -> tuple[int, int
 
 
 def _detection(
-    name: str,
-    label: str,
-    weights: tuple[float, float],
-    harmless: tuple[str, ...],
-    meaning: str,
-    place: int = 0,
+    name: str, label: str, weights: tuple[float, float], harmless: tuple[str, ...], meaning: str, place: int = 0
 ) -> Metric:
     """A weighted sum of z(unsafe refused) and z(harmless refused)."""
     terms = (Term(weights[0], (UNSAFE,), probit=True), Term(weights[1], harmless, probit=True))

@@ -94,10 +94,7 @@ def probit_difference(first: Table, second: Table) -> Difference:
     a, b = first.value, second.value
     (low_a, high_a), (low_b, high_b) = (_around(t) for t in (first, second))
     return Difference(
-        b - a,
-        b - a - math.hypot(b - low_b, high_a - a),
-        b - a + math.hypot(high_b - b, a - low_a),
-        len(shared),
+        b - a, b - a - math.hypot(b - low_b, high_a - a), b - a + math.hypot(high_b - b, a - low_a), len(shared)
     )
 
 

@@ -39,18 +39,7 @@ from charter.ground.measure.bradley_terry import (
 )
 from charter.ground.measure.intervals import FEW
 from charter.ground.measure.score import Floats
-from charter.ground.measure.votes import (
-    BOTH_BAD,
-    FIRST,
-    SECOND,
-    SOURCE,
-    TIE,
-    UNSURE,
-    WINNERS,
-    Tally,
-    Vote,
-    count_votes,
-)
+from charter.ground.measure.votes import BOTH_BAD, FIRST, SECOND, SOURCE, TIE, UNSURE, WINNERS, Tally, Vote, count_votes
 from charter.ground.settings.problems import suggest
 
 Ties = Literal["drop", "half"]
@@ -149,9 +138,7 @@ def standings(
     rankings = {}
     for tally in tallies:
         key = f"{tally.axis} ({tally.source})" if many and tally.source != SOURCE else tally.axis
-        first = (
-            default_base if (default_base := tallies[0].first_named) in tally.models else tally.first_named
-        )
+        first = default_base if (default_base := tallies[0].first_named) in tally.models else tally.first_named
         rankings[key] = rank(tally, base or first, method)
     return rankings
 
@@ -167,9 +154,7 @@ def rank(tally: Tally, base: str, method: Method) -> Ranking:
         design = _design(tally, base)
         positions = place(design, votes.total)
         inner, pairs = within(design, positions == 0)
-        ratings[positions == 0] = fit(
-            inner, votes.total[np.concatenate([pairs, pairs + len(tally.pairs)])][None]
-        )[0][0]
+        ratings[positions == 0] = fit(inner, votes.total[np.concatenate([pairs, pairs + len(tally.pairs)])][None])[0][0]
         spread = _spread(tally, inner, pairs, ratings[positions == 0], method)
         if inner.models < 2:
             notes = [_lacking(tally, base, votes.total)]
@@ -180,9 +165,7 @@ def rank(tally: Tally, base: str, method: Method) -> Ranking:
         ties=method.ties,
         interval=spread.kind,
         clustered=spread.clustered,
-        standings=_standings(
-            tally, base, ratings, spread.ends, _reasons(tally, base, votes.total, positions)
-        ),
+        standings=_standings(tally, base, ratings, spread.ends, _reasons(tally, base, votes.total, positions)),
         meetings=_meetings(tally, votes.total, ratings),
         votes=round(float(votes.total.sum())),
         tied=many[0],
@@ -371,7 +354,5 @@ def _meetings(tally: Tally, wins: Floats, ratings: Floats) -> tuple[Meeting, ...
         rated = not np.isnan(p)
         for a, b, own, expected in ((one, two, won, p), (two, one, lost, 1 - p)):
             predicted = float(expected) if rated else None
-            meetings.append(
-                Meeting(tally.models[a], tally.models[b], float(own), float(won + lost), predicted)
-            )
+            meetings.append(Meeting(tally.models[a], tally.models[b], float(own), float(won + lost), predicted))
     return tuple(meetings)

@@ -105,9 +105,7 @@ def _table(axes: Axes, title: str, ranking: Ranking) -> None:
             (f"{meeting.votes:g}", 0.22, 5.5, MUTED),
         ):
             axes.text(column, row + down, text, color=ink, fontsize=points, ha="center", va="center")
-    axes.set_title(
-        title if len(models) == len(ranking.standings) else f"{title}, {MOST} models with most votes"
-    )
+    axes.set_title(title if len(models) == len(ranking.standings) else f"{title}, {MOST} models with most votes")
     names = [_short(model) for model in models]
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)

@@ -56,10 +56,7 @@ def rank_correlation(rows: Sequence[Row], key: str, other: str = "human") -> Tab
     whole set, also in resamples."""
     scored = [row for row in rows if row["mean"] is not None]
     pairs = zip(ranks([row[key] for row in scored]), ranks([row[other] for row in scored]), strict=True)
-    sums = (
-        (str(row["id"]), (1.0, x, y, x * x, y * y, x * y), 0)
-        for row, (x, y) in zip(scored, pairs, strict=True)
-    )
+    sums = ((str(row["id"]), (1.0, x, y, x * x, y * y, x * y), 0) for row, (x, y) in zip(scored, pairs, strict=True))
     return sum_by_cluster(sums, 6, pearson)
 
 

@@ -52,19 +52,9 @@ def fluency_of(prompts: str) -> tuple[Metric, ...]:
         metric("loop_rate", "Loops", flag("loop"), "lower", f"{words} that loop", places=places),
         metric("cut_rate", "Cut at the limit", cut_share, "lower", f"{words} cut at the token limit"),
         metric(
-            "repeated_4grams",
-            "Repeated 4-grams",
-            repeated_4grams,
-            "lower",
-            f"repeated 4-grams within a reply, {words}",
+            "repeated_4grams", "Repeated 4-grams", repeated_4grams, "lower", f"repeated 4-grams within a reply, {words}"
         ),
-        metric(
-            "distinct_2",
-            "Distinct bigrams",
-            distinct(2),
-            "higher",
-            f"distinct bigrams within a reply, {words}",
-        ),
+        metric("distinct_2", "Distinct bigrams", distinct(2), "higher", f"distinct bigrams within a reply, {words}"),
         metric("reply_tokens", "Length", mean("tokens"), "neither", f"length of {words}", unit="tokens"),
         metric(
             NLL,

@@ -44,13 +44,9 @@ def points_of(outcome: str, target: float = 0.5) -> float:
     return {"right": 1.0, "wrong": -penalty(target)}.get(outcome, 0.0)
 
 
-def net(
-    target: float = 0.5, where: Callable[[Row], bool] = lambda row: True
-) -> Callable[[Sequence[Row]], Table]:
+def net(target: float = 0.5, where: Callable[[Row], bool] = lambda row: True) -> Callable[[Sequence[Row]], Table]:
     """Mean points at a target accuracy; 0.5 gives the net score."""
-    return lambda rows: tabulate(
-        (str(r["id"]), points_of(r["outcome"], target), 1.0) for r in rows if where(r)
-    )
+    return lambda rows: tabulate((str(r["id"]), points_of(r["outcome"], target), 1.0) for r in rows if where(r))
 
 
 def always_declining(rows: Sequence[Row]) -> Table:
@@ -117,9 +113,7 @@ def curve(rows: Sequence[Row]) -> list[dict[str, float]]:
     for group in _tied(rows):
         asked += len(group)
         wrong += sum(1 - float(r["correct"]) for r in group)
-        points.append(
-            {"confidence": group[0]["confidence"], "coverage": asked / count, "risk": wrong / asked}
-        )
+        points.append({"confidence": group[0]["confidence"], "coverage": asked / count, "risk": wrong / asked})
     return points
 
 
@@ -177,12 +171,7 @@ def known_lost(rows: Sequence[Row]) -> Table:
     return tabulate((str(r["id"]), 1 - float(r["correct"]), 1.0) for r in rows if _known(r))
 
 
-FEWER, OVER, SAME, UNKNOWN = (
-    "fewer wrong answers",
-    "over-abstains",
-    "no fall in wrong answers",
-    "nothing known",
-)
+FEWER, OVER, SAME, UNKNOWN = ("fewer wrong answers", "over-abstains", "no fall in wrong answers", "nothing known")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,20 +213,13 @@ def of_answers(name: str, what: str) -> tuple[Metric, ...]:
     return tuple(replace(metric, name=f"{name}{metric.name}") for metric in rows)
 
 
-def _metric(
-    end: str, table: Callable[[Sequence[Row]], Table], better: Better, meaning: str, **more: Any
-) -> Metric:
+def _metric(end: str, table: Callable[[Sequence[Row]], Table], better: Better, meaning: str, **more: Any) -> Metric:
     return Metric(end, "", table, better, meaning, **more)
 
 
 def _shares(what: str) -> Iterator[Metric]:
     yield _metric("", net(), "higher", f"{what}: share right less share wrong", span=BOTH)
-    yield _metric(
-        "_right",
-        mean("correct"),
-        "higher",
-        f"{what}: right; to decline is right if nothing can be known",
-    )
+    yield _metric("_right", mean("correct"), "higher", f"{what}: right; to decline is right if nothing can be known")
     yield _metric("_wrong", outcome("wrong"), "lower", f"{what}: wrong")
     yield _metric("_declined", mean("declined"), "neither", f"{what}: declined")
     yield _metric("_attempted", attempted_accuracy, "higher", f"{what}: right among those not declined")

@@ -196,9 +196,7 @@ def independent(first: Table, second: Table, seed: int = 0) -> Difference:
         raise ValueError("a difference needs at least one cluster on both sides")
     a, b = first.value, second.value
     (low_a, high_a), (low_b, high_b) = (_sure_interval(t, seed) for t in (first, second))
-    return Difference(
-        b - a, b - a - math.hypot(b - low_b, high_a - a), b - a + math.hypot(high_b - b, a - low_a), 0
-    )
+    return Difference(b - a, b - a - math.hypot(b - low_b, high_a - a), b - a + math.hypot(high_b - b, a - low_a), 0)
 
 
 def _sure_interval(table: Table, seed: int) -> tuple[float, float]:

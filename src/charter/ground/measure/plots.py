@@ -153,9 +153,7 @@ def forest(
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
     if len([s for s in series if s.name]) > 1:
         # right-aligned, so it may extend over long labels
-        axes.legend(
-            loc="lower right", bbox_to_anchor=(1, 1.0), ncols=len(series), handletextpad=0.3, borderpad=0
-        )
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1.0), ncols=len(series), handletextpad=0.3, borderpad=0)
 
 
 def _floor(points: Sequence[Point]) -> float:
@@ -263,12 +261,7 @@ def reliability(
         if point.low is not None and point.high is not None:
             axes.plot([confidence] * 2, [point.low, point.high], color=SERIES[0], linewidth=1.6, alpha=0.55)
     axes.plot(
-        [c for c, _, _ in bins],
-        [p.value for _, p, _ in bins],
-        "o-",
-        color=SERIES[0],
-        markersize=5,
-        linewidth=1.1,
+        [c for c, _, _ in bins], [p.value for _, p, _ in bins], "o-", color=SERIES[0], markersize=5, linewidth=1.1
     )
     axes.set_title(title)
     axes.set_xlabel(x_label)
@@ -289,9 +282,7 @@ def bars(axes: Axes, labels: Sequence[str], parts: Sequence[tuple[str, Sequence[
     """Horizontal bars, stacked by part (name, one value per label, colour)."""
     left = [0.0] * len(labels)
     for name, values, colour in parts:
-        axes.barh(
-            range(len(labels)), list(values), left=left, height=0.62, color=colour, label=name, linewidth=0
-        )
+        axes.barh(range(len(labels)), list(values), left=left, height=0.62, color=colour, label=name, linewidth=0)
         left = [a + b for a, b in zip(left, values, strict=True)]
     axes.set_yticks(range(len(labels)), list(labels))
     axes.tick_params(axis="y", length=0, labelcolor=INK)
@@ -300,9 +291,7 @@ def bars(axes: Axes, labels: Sequence[str], parts: Sequence[tuple[str, Sequence[
     axes.grid(axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if len(parts) > 1:
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(parts), handlelength=1.0, borderpad=0
-        )
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(parts), handlelength=1.0, borderpad=0)
 
 
 def inline(figure: Figure, name: str, title: str, description: str) -> str:

@@ -34,9 +34,7 @@ def bucket_of(position: int) -> int:
 def loss_of(start: int) -> Callable[[Sequence[Row]], Table]:
     """Nats per token in the bucket that begins at `start`, clustered by document."""
     key = str(start)
-    return lambda rows: tabulate(
-        (str(r["id"]), r["nats"][key], r["tokens"][key]) for r in rows if key in r["nats"]
-    )
+    return lambda rows: tabulate((str(r["id"]), r["nats"][key], r["tokens"][key]) for r in rows if key in r["nats"])
 
 
 def fit(sums: Floats) -> Floats:
@@ -71,9 +69,7 @@ def _best_fit(loss_NB: Floats, x_EB: Floats) -> Floats:
     spread_E = (centred_EB**2).sum(axis=1)
     product_NE, slope_NE = loss_NB @ x_EB.T, loss_NB @ (centred_EB / spread_E[:, None]).T
     through_origin_NE = slope_NE * mean_E > mean_N1  # the constant would be negative
-    explained_NE = np.where(
-        through_origin_NE, product_NE**2 / square_E - buckets * mean_N1**2, slope_NE**2 * spread_E
-    )
+    explained_NE = np.where(through_origin_NE, product_NE**2 / square_E - buckets * mean_N1**2, slope_NE**2 * spread_E)
     beside = np.arange(-_BESIDE, _BESIDE + 1)
     near_NK = np.clip(explained_NE.argmax(axis=1)[:, None] + beside, 0, len(x_EB) - 1)
     rows_N1 = np.arange(len(loss_NB))[:, None]
@@ -133,10 +129,7 @@ def why_no_law(sums: Floats) -> str:
     residual_E = _residuals(loss_B, np.array(BUCKETS)[filled], tokens[filled] / tokens[0])
     least, free = float(residual_E.min()), count - 3
     around_mean = float(((loss_B - loss_B.mean()) ** 2).sum())
-    if (
-        around_mean == 0
-        or float(fdtrc(2, free, (around_mean - least) / 2 / max(least / free, 1e-300))) > ALPHA
-    ):
+    if around_mean == 0 or float(fdtrc(2, free, (around_mean - least) / 2 / max(least / free, 1e-300))) > ALPHA:
         return "the law explains the losses no better than a constant"
     if slope < 0:
         return "loss rises with the position"

@@ -109,9 +109,7 @@ def compute_metrics(folder: Path, metrics: Metrics) -> Reported:
         try:
             table = metric.table(rows[metric.file])
         except (KeyError, TypeError) as error:
-            raise CharterError(
-                f"{path}: no {metric.name} from these rows ({error!r}); they are damaged"
-            ) from error
+            raise CharterError(f"{path}: no {metric.name} from these rows ({error!r}); they are damaged") from error
         if not math.isnan(table.value):
             tables[metric.name] = table
     complete = {m.name: m for m in metrics if can_derive(m, tables)}
@@ -170,9 +168,7 @@ def read_reported(folder: Path) -> Reported:
             if not metric.terms:
                 clusters = names[entry["clusters"]]
                 sums = np.array(entry["sums"], dtype=np.float64).reshape(len(clusters), -1)
-                tables[metric.name] = Table(
-                    clusters, sums, int(entry["n"]), decode_statistic(entry["statistic"])
-                )
+                tables[metric.name] = Table(clusters, sums, int(entry["n"]), decode_statistic(entry["statistic"]))
         if lacking := next((m.name for m in metrics.values() if not all(p in tables for p in m.parts)), None):
             raise CharterError(f"{path}: {lacking} lacks a table that it needs; run its step again")
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -235,9 +231,7 @@ def _table_difference(reported: Table, expected: Table) -> str:
     return "" if equal else "other sums"
 
 
-def metric_problems(
-    manifest: Manifest, reported: Reported, others: Mapping[str, float | None]
-) -> Iterator[str]:
+def metric_problems(manifest: Manifest, reported: Reported, others: Mapping[str, float | None]) -> Iterator[str]:
     """A line for each metric of a manifest that neither follows from a table nor is in `others`."""
     scores: Iterable[Score] = reported.scores
     by_name = {one.name: one for one in scores}

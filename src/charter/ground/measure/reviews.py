@@ -76,8 +76,7 @@ def _agreement(counts: Sequence[int]) -> float:
 
 def _majority(rows: Sequence[Row]) -> Table:
     return tabulate(
-        (str(reviews[0]["id"]), float(majority_says_harmful(reviews)), 1.0)
-        for reviews in by_case(rows).values()
+        (str(reviews[0]["id"]), float(majority_says_harmful(reviews)), 1.0) for reviews in by_case(rows).values()
     )
 
 
@@ -92,9 +91,7 @@ def _self_rating(rows: Sequence[Row]) -> Table:
 
 def _over_self(rows: Sequence[Row]) -> Table:
     attempts = by_case([row for row in rows if _whole(row) and row.get("self_rating") is not None])
-    means = (
-        (case, sum(row["rating"] for row in r) / len(r) - r[0]["self_rating"]) for case, r in attempts.items()
-    )
+    means = ((case, sum(row["rating"] for row in r) / len(r) - r[0]["self_rating"]) for case, r in attempts.items())
     return tabulate((case, float(difference), 1.0) for case, difference in means)
 
 

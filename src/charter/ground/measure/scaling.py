@@ -92,9 +92,7 @@ def law(inputs_KM: Sequence[Floats], loss_RM: Floats, weight_RM: Floats, floored
     starts_SP = np.stack(_starts(z_KM, mean, SHARES if floored else ()))
     ones = np.broadcast_to(weight_RM.mean(axis=0), (len(starts_SP), len(mean)))
     fitted_SP, cost_S = _minimise(starts_SP, z_KM, np.broadcast_to(np.log(mean), ones.shape), ones)
-    best_RP, best_R = _minimise(
-        np.repeat(fitted_SP[cost_S.argmin()][None], len(log_RM), 0), z_KM, log_RM, weight_RM
-    )
+    best_RP, best_R = _minimise(np.repeat(fitted_SP[cost_S.argmin()][None], len(log_RM), 0), z_KM, log_RM, weight_RM)
     if floored and len(log_RM) > 1:
         other_P = _starts(z_KM, mean, (SECOND,))[0]
         other_RP, other_R = _minimise(np.repeat(other_P[None], len(log_RM), 0), z_KM, log_RM, weight_RM)
@@ -141,11 +139,7 @@ def _minimise(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats)
         better = cost < cost_R[moving]
         done = np.where(better, cost_R[moving] - cost <= ENOUGH * cost + EXACT, damping_R[moving] > STUCK)
         accepted = moving[better]
-        theta_RP[accepted], off_RM[accepted], slopes_RPM[accepted] = (
-            trial_RP[better],
-            off[better],
-            slopes[better],
-        )
+        theta_RP[accepted], off_RM[accepted], slopes_RPM[accepted] = (trial_RP[better], off[better], slopes[better])
         cost_R[accepted] = cost[better]
         damping_R[moving] *= np.where(better, 0.2, 5.0)
         moving = moving[~done]
@@ -196,9 +190,7 @@ class Ladder:
         not above 0."""
         models: dict[str, Model] = {}
         for row in rows:
-            model = Model(
-                str(row["run"]), float(row["parameters"]), float(row["tokens"]), float(row["compute"])
-            )
+            model = Model(str(row["run"]), float(row["parameters"]), float(row["tokens"]), float(row["compute"]))
             if models.setdefault(model.run, model) != model or not 0 < min(_counts(model)) < math.inf:
                 raise CharterError(
                     f"rows of {model.run} say {_counts(model)} of its parameters, tokens and compute; they must be "
@@ -274,9 +266,7 @@ def fit_over(ladder: Ladder, name: str, loss_RM: Floats, weight_RM: Floats) -> L
 
 def predict_further(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
     """The loss [R] that the law predicts for FURTHER times the largest compute."""
-    return fit_over(ladder, "compute", loss_RM, weight_RM).at(
-        ladder.logs("compute").max() + math.log(FURTHER)
-    )
+    return fit_over(ladder, "compute", loss_RM, weight_RM).at(ladder.logs("compute").max() + math.log(FURTHER))
 
 
 def predict_largest(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
@@ -353,18 +343,14 @@ def table(name: str) -> Callable[[Sequence[Row]], Table]:
     def each(rows: Sequence[Row]) -> Table:
         ladder = Ladder.of(rows)
         place = {model.run: 2 * number for number, model in enumerate(ladder.models)}
-        sums = (
-            (str(r["id"]), (r["nats"] / math.log(2), float(r["bytes"])), place[str(r["run"])]) for r in rows
-        )
+        sums = ((str(r["id"]), (r["nats"] / math.log(2), float(r["bytes"])), place[str(r["run"])]) for r in rows)
         by_document = sum_by_cluster(sums, 2 * len(ladder.models), Reading(name, ladder))
         return replace(by_document, n=len(by_document.clusters))
 
     return each
 
 
-def _metric(
-    name: str, meaning: str, unit: str = EXPONENT, better: Better = "neither", *, label: str
-) -> Metric:
+def _metric(name: str, meaning: str, unit: str = EXPONENT, better: Better = "neither", *, label: str) -> Metric:
     return Metric(name, SCALING, table(name), better, meaning, unit, about="others", label=label)
 
 
@@ -374,9 +360,7 @@ OF_SCALING: tuple[Metric, ...] = (
         "a of L(C) = E + (C0 / C)^a: how fast loss falls with compute",
         label="Exponent over compute",
     ),
-    _metric(
-        "scaling_floor", "E of L(C): the loss that no compute takes away", BITS, label="Floor of the law"
-    ),
+    _metric("scaling_floor", "E of L(C): the loss that no compute takes away", BITS, label="Floor of the law"),
     _metric(
         "scaling_further",
         f"loss predicted for {FURTHER:g} times the largest compute",
@@ -403,9 +387,7 @@ OF_SCALING: tuple[Metric, ...] = (
         label="Exponent over parameters",
     ),
     _metric(
-        "scaling_joint_size",
-        "alpha of L(N, D) = E + A N^-alpha + B D^-beta",
-        label="Exponent of size, with text apart",
+        "scaling_joint_size", "alpha of L(N, D) = E + A N^-alpha + B D^-beta", label="Exponent of size, with text apart"
     ),
     _metric("scaling_joint_text", "beta of L(N, D)", label="Exponent of text, with size apart"),
     _metric("scaling_joint_floor", "E of L(N, D)", BITS, label="Floor, with size and text apart"),

@@ -99,16 +99,9 @@ def _draw(axes: Axes, data: FigureData) -> None:
     compute, loss = data.predicted
     _whisker(axes, compute, loss, SERIES[1])
     words = f"predicted for {FURTHER:g} times the compute"
-    look: dict[str, Any] = {
-        "color": SERIES[1],
-        "markerfacecolor": PAPER,
-        "linestyle": "none",
-        "markeredgewidth": 1.4,
-    }
+    look: dict[str, Any] = {"color": SERIES[1], "markerfacecolor": PAPER, "linestyle": "none", "markeredgewidth": 1.4}
     axes.plot([compute], [loss.value], "o", markersize=5, label=words, **look)
-    axes.plot(
-        *([x] for x in data.expected), "D", markersize=5, label="predicted by the smaller sizes", **look
-    )
+    axes.plot(*([x] for x in data.expected), "D", markersize=5, label="predicted by the smaller sizes", **look)
     axes.set_xlabel("compute, FLOPs")
     axes.set_ylabel("held-out loss, bits a byte")
     axes.grid()

@@ -71,9 +71,7 @@ def tabulate(rows: Iterable[tuple[str, float, float]]) -> Table:
     return sum_by_cluster(((cluster, (num, den), 0) for cluster, num, den in rows), 2, ratio)
 
 
-def sum_by_cluster(
-    rows: Iterable[tuple[str, Sequence[float], int]], width: int, statistic: Statistic
-) -> Table:
+def sum_by_cluster(rows: Iterable[tuple[str, Sequence[float], int]], width: int, statistic: Statistic) -> Table:
     """Sum (cluster, values, column of the first value among `width` sums) rows by cluster, clusters in order of first
     appearance."""
     sums: dict[str, list[float]] = {}

@@ -51,15 +51,7 @@ def auroc(side: str, *harmless: str) -> Callable[[Sequence[Row]], Table]:
         if not below:
             return tabulate(())
         where = measured_rows(side, VIOLATING)
-        return tabulate(
-            (
-                str(r["id"]),
-                share_below(below, r["score"]),
-                1.0,
-            )
-            for r in rows
-            if where(r)
-        )
+        return tabulate((str(r["id"]), share_below(below, r["score"]), 1.0) for r in rows if where(r))
 
     return table
 
@@ -158,16 +150,7 @@ def _by_place(kind: str, better: Better, meaning: str) -> tuple[Metric, ...]:
 
 
 # The card's tables: rows by level, named after the first level, and what depends on no threshold.
-_ROWS = (
-    "recall",
-    "precision",
-    "lookalikes",
-    "ordinary",
-    "work",
-    "reply_recall",
-    "reply_lookalikes",
-    "reply_ordinary",
-)
+_ROWS = ("recall", "precision", "lookalikes", "ordinary", "work", "reply_recall", "reply_lookalikes", "reply_ordinary")
 _APART = ("auroc_lookalikes", "auroc_ordinary", "reply_auroc", "reply_pairs", "disclosed")
 _PLACES = {f"screen_{name}_{LEVELS[0]}": {"screen": place} for place, name in enumerate(_ROWS)} | {
     f"screen_{name}": {"screen_apart": place} for place, name in enumerate(_APART)

@@ -48,9 +48,7 @@ class Mean:
     prompts: bool
 
 
-def over_seeds(
-    values: Sequence[float], prompts: Part | None = None, bounds: Bounds = NO_BOUNDS
-) -> Mean | None:
+def over_seeds(values: Sequence[float], prompts: Part | None = None, bounds: Bounds = NO_BOUNDS) -> Mean | None:
     """The mean of the seeds' values; None for fewer than two seeds, which have no spread.
 
     Without `prompts` the interval is the seed part alone, and it is too narrow."""

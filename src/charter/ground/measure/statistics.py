@@ -33,11 +33,7 @@ NAMES = {statistic: name for name, statistic in PLAIN.items()}
 def encode_statistic(statistic: Statistic) -> str | dict[str, Any]:
     """A statistic as JSON. Raises CharterError for one that has no name here."""
     if isinstance(statistic, OverGroups):
-        return {
-            "over_groups": encode_statistic(statistic.of),
-            "groups": statistic.groups,
-            "above": statistic.above,
-        }
+        return {"over_groups": encode_statistic(statistic.of), "groups": statistic.groups, "above": statistic.above}
     if isinstance(statistic, Reading):
         return {"scaling": statistic.name, "models": [asdict(model) for model in statistic.ladder.models]}
     if statistic not in NAMES:

@@ -127,9 +127,7 @@ def chrf(sums: Floats) -> Floats:
     hypothesis, reference, matched = sums[..., 0::3], sums[..., 1::3], sums[..., 2::3]
     counted = (hypothesis > 0) & (reference > 0)
     orders = np.maximum(1, counted.sum(axis=-1))
-    precision = (
-        np.divide(matched, hypothesis, out=np.zeros_like(matched), where=counted).sum(axis=-1) / orders
-    )
+    precision = np.divide(matched, hypothesis, out=np.zeros_like(matched), where=counted).sum(axis=-1) / orders
     recall = np.divide(matched, reference, out=np.zeros_like(matched), where=counted).sum(axis=-1) / orders
     both = BETA**2 * precision + recall
     score = 100 * (1 + BETA**2) * np.divide(precision * recall, both, out=np.zeros_like(both), where=both > 0)
@@ -142,9 +140,7 @@ def chrf_counts(hypothesis: str, reference: str) -> list[int]:
     counts: list[int] = []
     texts = ["".join(text.split()) for text in (hypothesis, reference)]
     for n in range(1, CHRF_ORDER + 1):
-        hypothesis_grams, reference_grams = (
-            Counter(t[i : i + n] for i in range(len(t) - n + 1)) for t in texts
-        )
+        hypothesis_grams, reference_grams = (Counter(t[i : i + n] for i in range(len(t) - n + 1)) for t in texts)
         counts += [
             hypothesis_grams.total() if reference_grams else 0,
             reference_grams.total(),

@@ -64,15 +64,7 @@ Key = tuple[Any, Any, Any, Any, Any, Any, Any]
 def _key(row: Vote) -> Key:
     """The fields that decide how a vote counts."""
     get = row.get
-    return (
-        get("axis"),
-        get("source"),
-        get("model_a"),
-        get("model_b"),
-        get("winner"),
-        get("rater"),
-        get("item"),
-    )
+    return (get("axis"), get("source"), get("model_a"), get("model_b"), get("winner"), get("rater"), get("item"))
 
 
 def check_votes(rows: Sequence[Vote], place: Callable[[int], str]) -> None:
@@ -128,9 +120,7 @@ def is_source(source: str) -> bool:
 def of_source(rows: Iterable[Vote], source: str) -> list[Vote]:
     """The votes of one source; `ai` pools those of all models and sets their source to `ai`."""
     if source == "ai":
-        return [
-            {**row, "source": "ai"} for row in rows if (row.get("source") or SOURCE).split(":")[0] == "ai"
-        ]
+        return [{**row, "source": "ai"} for row in rows if (row.get("source") or SOURCE).split(":")[0] == "ai"]
     return [row for row in rows if (row.get("source") or SOURCE) == source]
 
 

@@ -50,9 +50,7 @@ def _attend_paths(qk_THd: Tensor, v_TKd: Tensor, layout: Layout, kernel: Kernel)
     key_heads = v_TKd.shape[1]
     sizes = [end - start for start, end in segments]
     q_THd, k_TKd = qk_THd.split_with_sizes((qk_THd.shape[1] - key_heads, key_heads), 1)
-    qs, ks, vs = (
-        dict(zip(segments, rows.split_with_sizes(sizes), strict=True)) for rows in (q_THd, k_TKd, v_TKd)
-    )
+    qs, ks, vs = (dict(zip(segments, rows.split_with_sizes(sizes), strict=True)) for rows in (q_THd, k_TKd, v_TKd))
     pieces: dict[tuple[int, int], list[Tensor]] = {}
     for path, fresh, few in zip(layout.paths, layout.outputs, layout.few, strict=True):
         if not fresh:
@@ -63,9 +61,7 @@ def _attend_paths(qk_THd: Tensor, v_TKd: Tensor, layout: Layout, kernel: Kernel)
         visible = _visible(path, fresh, q_THd.device) if few else None
         q, k, v = (rows.transpose(0, 1)[None] for rows in (q, k, v))
         results = kernel(q, k, v, visible)
-        splits = [
-            _rows(result).split_with_sizes([end - start for start, end in queries]) for result in results
-        ]
+        splits = [_rows(result).split_with_sizes([end - start for start, end in queries]) for result in results]
         for number, segment in enumerate(queries):
             if segment in fresh:
                 pieces[segment] = [parts[number] for parts in splits]
@@ -76,9 +72,7 @@ def _join(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
-def _visible(
-    path: Sequence[tuple[int, int]], fresh: Sequence[tuple[int, int]], device: torch.device
-) -> Tensor:
+def _visible(path: Sequence[tuple[int, int]], fresh: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
     """[1, 1, Q, L]: the keys up to each token of `fresh` in the path."""
     place, at = {}, 0
     for start, end in path:

@@ -22,9 +22,7 @@ class Batch:
     targets: Tensor
 
 
-def branches(
-    prompts: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device: torch.device | str
-) -> Batch:
+def branches(prompts: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device: torch.device | str) -> Batch:
     """Prompts once, replies as branches; the prompt's last token predicts a reply's first."""
     ids: list[int] = []
     predicts: list[int] = []

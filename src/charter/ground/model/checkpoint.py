@@ -51,11 +51,7 @@ def choose_padding(tokenizer: Tokenizer) -> tuple[int, str] | None:
     becomes a special token, so a special token outside the template never occurs.
     """
     used = {tokenizer.eos_id, tokenizer.bos_id, tokenizer.special.get("<unk>")}
-    free = {
-        id: token
-        for token, id in tokenizer.special.items()
-        if id not in used and token not in tokenizer.template
-    }
+    free = {id: token for token, id in tokenizer.special.items() if id not in used and token not in tokenizer.template}
     if tokenizer.pad_id in free:
         return tokenizer.pad_id, free[tokenizer.pad_id]
     for name in _NAMES:
@@ -126,11 +122,7 @@ def load_preference(
 
 
 def save_policy(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    folder: Path | str,
-    shard_bytes: int = SHARD_BYTES,
-    untied: bool = False,
+    model: Transformer, tokenizer: Tokenizer, folder: Path | str, shard_bytes: int = SHARD_BYTES, untied: bool = False
 ) -> None:
     """Write a `...ForCausalLM` checkpoint that stock transformers loads with equal logits; `untied` writes a head that
     is tied to the embeddings as a tensor of its own. All fields of the model's `generation` are written too."""
@@ -197,18 +189,13 @@ def named_tensors(model: Transformer, merged: bool = False) -> dict[str, Tensor]
         prefix = f"model.layers.{number}"
         result[f"{prefix}.input_layernorm.weight"] = layer.attention_norm.weight.detach()
         result[f"{prefix}.post_attention_layernorm.weight"] = layer.mlp_norm.weight.detach()
-        for group, projections in (
-            ("self_attn", (layer.qkv, layer.out)),
-            ("mlp", (layer.gate_up, layer.down)),
-        ):
+        for group, projections in (("self_attn", (layer.qkv, layer.out)), ("mlp", (layer.gate_up, layer.down))):
             for projection in projections:
                 weight = projection.effective() if merged else projection.weight.detach()
                 for part, (start, size) in projection.parts.items():
                     result[f"{prefix}.{group}.{part}.weight"] = weight[start : start + size]
                     if projection.bias is not None:
-                        result[f"{prefix}.{group}.{part}.bias"] = projection.bias.detach()[
-                            start : start + size
-                        ]
+                        result[f"{prefix}.{group}.{part}.bias"] = projection.bias.detach()[start : start + size]
         if layer.q_norm is not None and layer.k_norm is not None:
             result[f"{prefix}.self_attn.q_norm.weight"] = layer.q_norm.weight.detach()
             result[f"{prefix}.self_attn.k_norm.weight"] = layer.k_norm.weight.detach()
@@ -253,9 +240,7 @@ def _write_weights(tensors: Mapping[str, Tensor], folder: Path, shard_bytes: int
     sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in tensors.items()}
     plan = shard_plan(sizes, shard_bytes)
     for file, names in plan.items():
-        save_file(
-            {name: tensors[name].contiguous() for name in names}, folder / file, metadata={"format": "pt"}
-        )
+        save_file({name: tensors[name].contiguous() for name in names}, folder / file, metadata={"format": "pt"})
     write_index(folder, plan, sizes)
 
 

@@ -61,14 +61,8 @@ SCORE = "score.weight"
 # variant -> its name, and the description of a right folder
 _NAMES = {
     "policy": ("a policy", "a policy (a ...ForCausalLM checkpoint)"),
-    "preference": (
-        "a preference model",
-        "a preference model (a one-label ...ForSequenceClassification checkpoint)",
-    ),
-    "rating": (
-        "a rating model",
-        f"a rating model (a ...ForSequenceClassification whose label is {HARM_RATING})",
-    ),
+    "preference": ("a preference model", "a preference model (a one-label ...ForSequenceClassification checkpoint)"),
+    "rating": ("a rating model", f"a rating model (a ...ForSequenceClassification whose label is {HARM_RATING})"),
 }
 _HEAD = "lm_head.weight"
 # bits of a number, by the name of its type
@@ -130,9 +124,7 @@ def read_size(folder: Path, variant: str | None = "policy") -> ModelSize:
             f"{folder} has no tokenizer.json; expected the tokenizer that belongs to this model"
         ) from None
     except OSError as error:
-        raise CharterError(
-            f"{folder / 'tokenizer.json'} cannot be read ({line_of(error)}); restore the file"
-        ) from None
+        raise CharterError(f"{folder / 'tokenizer.json'} cannot be read ({line_of(error)}); restore the file") from None
     return ModelSize(shape, parameters)
 
 
@@ -145,9 +137,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder} has no config.json; expected a checkpoint folder in Hugging Face layout"
         ) from None
     except DAMAGE as error:
-        raise CharterError(
-            f"{folder / 'config.json'} cannot be read ({line_of(error)}); restore the file"
-        ) from None
+        raise CharterError(f"{folder / 'config.json'} cannot be read ({line_of(error)}); restore the file") from None
     if not isinstance(config, dict):
         raise CharterError(f"{folder / 'config.json'} is not a JSON object; restore the file")
     return config
@@ -161,9 +151,7 @@ def weight_files(folder: Path) -> list[Path]:
             if elsewhere := [n for n in names if Path(n).name != n or n in ("", "..")]:
                 raise ValueError(f"{elsewhere[0][:200]!r} is no file of this folder")
         except DAMAGE as error:
-            raise CharterError(
-                f"{folder / INDEX} cannot be read ({line_of(error)}); restore the file"
-            ) from None
+            raise CharterError(f"{folder / INDEX} cannot be read ({line_of(error)}); restore the file") from None
         return [_weights(folder, name) for name in sorted(names)]
     if os.path.lexists(folder / SINGLE):
         return [_weights(folder, SINGLE)]
@@ -288,9 +276,7 @@ def _compare(sizes: Mapping[str, tuple[int, ...]], folder: Path, tied: bool) -> 
                 raise CharterError(f"{path} has the unexpected tensor {name}; it does not fit config.json")
             expected = missing.pop(name)
             if extents != expected:
-                raise CharterError(
-                    f"{path}: {name} is {list(extents)}, config.json asks for {list(expected)}"
-                )
+                raise CharterError(f"{path}: {name} is {list(extents)}, config.json asks for {list(expected)}")
     if missing:
         some = ", ".join(list(missing)[:3]) + (", ..." if len(missing) > 3 else "")
         raise CharterError(f"{folder} lacks {len(missing)} tensors that config.json asks for: {some}")

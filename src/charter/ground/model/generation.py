@@ -68,9 +68,7 @@ class Decoding:
     def facts(self) -> dict[str, float | int]:
         """The settings that are on: equal for decodings that draw alike."""
         cuts = {"top_p": (self.top_p, 1), "top_k": (self.top_k, 0)}
-        return {"temperature": self.temperature} | {
-            k: value for k, (value, off) in cuts.items() if value != off
-        }
+        return {"temperature": self.temperature} | {k: value for k, (value, off) in cuts.items() if value != off}
 
     @property
     def words(self) -> str:
@@ -107,13 +105,9 @@ class Sampling:
             raise CharterError(f"top_logprobs must be 0 to {MOST_TOP}; got {self.top_logprobs}")
 
 
-def sampling_at(
-    decoding: Decoding, max_tokens: int, stops: tuple[str, ...] = (), loop_stop: bool = False
-) -> Sampling:
+def sampling_at(decoding: Decoding, max_tokens: int, stops: tuple[str, ...] = (), loop_stop: bool = False) -> Sampling:
     """The sampling of replies of at most `max_tokens` with a decoding."""
-    return Sampling(
-        decoding.temperature, decoding.top_k, decoding.top_p, max_tokens, stops, loop_stop=loop_stop
-    )
+    return Sampling(decoding.temperature, decoding.top_k, decoding.top_p, max_tokens, stops, loop_stop=loop_stop)
 
 
 def decoding_of(generation: Mapping[str, Any]) -> Decoding:
@@ -135,9 +129,7 @@ def talk_decoding(ref: str, own: Decoding) -> Decoding:
     return decoding_of(package.talk) if package is not None and package.talk else own
 
 
-def choose_decoding(
-    own: Decoding, temperature: float | None, top_p: float | None, top_k: int | None
-) -> Decoding:
+def choose_decoding(own: Decoding, temperature: float | None, top_p: float | None, top_k: int | None) -> Decoding:
     """The requested decoding, or `own` if none is requested. It is chosen as a whole: the model's own top_p doesn't
     limit a temperature that is requested alone."""
     if temperature is None and top_p is None and top_k is None:
@@ -154,9 +146,7 @@ def read_generation(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except DAMAGE as error:
-        raise CharterError(
-            f"{path} cannot be read ({line_of(error)}); restore the file or remove it"
-        ) from None
+        raise CharterError(f"{path} cannot be read ({line_of(error)}); restore the file or remove it") from None
     if not isinstance(fields, dict):
         raise CharterError(f"{path} is not a JSON object; restore the file or remove it")
     _check(path, fields)
@@ -179,9 +169,7 @@ def write_generation(folder: Path, generation: Mapping[str, Any], ids: Mapping[s
 
 def generation_at(temperature: float) -> dict[str, Any]:
     """The fields of a model that is sampled at this temperature without top_k and top_p."""
-    return (
-        {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
-    )
+    return {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
 
 
 def _check(path: Path, fields: Mapping[str, Any]) -> None:
@@ -190,17 +178,12 @@ def _check(path: Path, fields: Mapping[str, Any]) -> None:
         "do_sample": ("true or false", lambda value: isinstance(value, bool)),
         "temperature": ("a number from 0", lambda value: _number(value) and value >= 0),
         "top_p": ("a number above 0, at most 1", lambda value: _number(value) and 0 < value <= 1),
-        "top_k": (
-            "a whole number from 0",
-            lambda value: _number(value) and value >= 0 and value == int(value),
-        ),
+        "top_k": ("a whole number from 0", lambda value: _number(value) and value >= 0 and value == int(value)),
     }
     for key, (words, holds) in rules.items():
         value = fields.get(key)
         if value is not None and not holds(value):
-            raise CharterError(
-                f"{path}: {key} is {json.dumps(value)[:80]}; expected {words}; correct the file"
-            )
+            raise CharterError(f"{path}: {key} is {json.dumps(value)[:80]}; expected {words}; correct the file")
 
 
 def _number(value: object) -> bool:

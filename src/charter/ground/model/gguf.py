@@ -77,9 +77,7 @@ def write_tokenizer(values: Mapping[str, Any], folder: Path) -> None:
         raise CharterError(f"the GGUF file has over {MOST_ADDED:,} tokens beside its words; fewer are read")
     ids = special_ids(values)
     names = {short: None if id is None else tokens[id] for short, id in ids.items()}
-    tokenizer = Tokenizer(
-        BPE({token: i for i, token in enumerate(tokens)}, merges, ignore_merges=pre in _LLAMA3)
-    )
+    tokenizer = Tokenizer(BPE({token: i for i, token in enumerate(tokens)}, merges, ignore_merges=pre in _LLAMA3))
     if pre in _QWEN:
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = _pre_tokenizer(pre)
@@ -91,21 +89,12 @@ def write_tokenizer(values: Mapping[str, Any], folder: Path) -> None:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(str(bos), ids["bos"])]
         )
-    whole = [
-        AddedToken(t, normalized=False, special=True)
-        for t, k in zip(tokens, kinds, strict=True)
-        if k == _CONTROL
-    ]
+    whole = [AddedToken(t, normalized=False, special=True) for t, k in zip(tokens, kinds, strict=True) if k == _CONTROL]
     tokenizer.add_special_tokens(whole)
-    plain = [
-        AddedToken(t, normalized=False) for t, k in zip(tokens, kinds, strict=True) if k == _USER_DEFINED
-    ]
+    plain = [AddedToken(t, normalized=False) for t, k in zip(tokens, kinds, strict=True) if k == _USER_DEFINED]
     tokenizer.add_tokens(plain)
     tokenizer.save(str(folder / "tokenizer.json"))
-    config: dict[str, Any] = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "clean_up_tokenization_spaces": False,
-    }
+    config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     config |= {f"{short}_token": name for short, name in names.items() if name is not None}
     arch = values["general.architecture"]
     config |= {"add_bos_token": adds_bos, "add_prefix_space": False}
@@ -149,10 +138,7 @@ Floats = NDArray[np.float32]
 
 
 def convert(
-    path: Path | str,
-    folder: Path | str,
-    shard_bytes: int = SHARD_BYTES,
-    generation: Mapping[str, Any] | None = None,
+    path: Path | str, folder: Path | str, shard_bytes: int = SHARD_BYTES, generation: Mapping[str, Any] | None = None
 ) -> None:
     """Write the model of a GGUF file as a checkpoint folder; `generation`: fields of its generation_config.json.
 
@@ -184,9 +170,7 @@ def _open(path: Path) -> GgufFile:
     except FileNotFoundError:
         raise CharterError(f"{path} does not exist; expected a GGUF file") from None
     except DAMAGE as error:
-        raise CharterError(
-            f"{path} is not an intact GGUF file ({line_of(error)}); download it again"
-        ) from None
+        raise CharterError(f"{path} is not an intact GGUF file ({line_of(error)}); download it again") from None
 
 
 def _config(values: Mapping[str, Any], tensors: Mapping[str, GgufTensor]) -> dict[str, Any]:
@@ -205,9 +189,7 @@ def _config(values: Mapping[str, Any], tensors: Mapping[str, GgufTensor]) -> dic
     width, heads = int(key("embedding_length")), int(key("attention.head_count"))
     head_dim = int(key("attention.key_length", width // heads))
     if int(key("rope.dimension_count", head_dim)) != head_dim:
-        raise CharterError(
-            "GGUF file rotates a part of each head only; expected rope.dimension_count = head size"
-        )
+        raise CharterError("GGUF file rotates a part of each head only; expected rope.dimension_count = head size")
     window = values.get(f"{arch}.attention.sliding_window")
     biased = "blk.0.attn_output.bias" in tensors
     return {
@@ -246,9 +228,7 @@ def _rope_scaling(
         scaling = {"rope_type": "yarn", "factor": float(factor)}
         return scaling | ({"original_max_position_embeddings": int(original)} if original else {})
     if kind not in ("none", "linear", "yarn"):
-        raise CharterError(
-            f"GGUF RoPE scaling {kind!r} is not supported; supported: none, linear, yarn, llama3"
-        )
+        raise CharterError(f"GGUF RoPE scaling {kind!r} is not supported; supported: none, linear, yarn, llama3")
     return None
 
 
@@ -259,9 +239,7 @@ def _llama3(factors: Floats, base: float, head_dim: int) -> dict[str, Any]:
     smooth = np.clip((original * inv_freq / (2 * np.pi) - low) / (high - low), 0, 1)
     expected = 1.0 / ((1 - smooth) / factor + smooth)
     if not np.allclose(expected, factors, rtol=1e-3):
-        raise CharterError(
-            "GGUF file has RoPE factors other than Llama 3's (low 1, high 4, original context 8192)"
-        )
+        raise CharterError("GGUF file has RoPE factors other than Llama 3's (low 1, high 4, original context 8192)")
     return {
         "rope_type": "llama3",
         "factor": factor,
@@ -307,9 +285,7 @@ def _write_weights(tensors: Mapping[str, GgufTensor], shape: Shape, folder: Path
     write_index(folder, plan, sizes)
 
 
-def _convert(
-    weights: Mapping[str, GgufTensor], names: list[str], shape: Shape
-) -> Iterator[tuple[str, Floats]]:
+def _convert(weights: Mapping[str, GgufTensor], names: list[str], shape: Shape) -> Iterator[tuple[str, Floats]]:
     for name in names:
         yield name, _array(weights[name], shape)
 

@@ -131,9 +131,7 @@ class _Walk:
         """How many entries follow, of at least `least` bytes each; at most `most`."""
         entries = self.number("<Q")
         if entries > most or entries * least > len(self._content) - self.at:
-            raise ValueError(
-                f"it says that {entries:,} entries follow, more than it has room for or than are read"
-            )
+            raise ValueError(f"it says that {entries:,} entries follow, more than it has room for or than are read")
         return entries
 
     def text(self) -> str:
@@ -175,9 +173,7 @@ def _dtype(kind: int) -> np.dtype[Any]:
     return _NUMBERS[kind]
 
 
-def _locate(
-    content: NDArray[np.uint8], at: int, alignment: object, entries: list[_Entry]
-) -> dict[str, GgufTensor]:
+def _locate(content: NDArray[np.uint8], at: int, alignment: object, entries: list[_Entry]) -> dict[str, GgufTensor]:
     """The tensors by name, in the file's order. Raises ValueError if two overlap or one leaves the file."""
     if not isinstance(alignment, int) or not 0 < alignment <= 2**20 or alignment & (alignment - 1):
         raise ValueError("its alignment is no power of two")

@@ -37,10 +37,7 @@ class Int8Weight:
         rounded = (weight_MK / self.scale_M[:, None]).round_().to(torch.int8)
         self.sum_M = rounded.sum(1, dtype=torch.float32)
         self._packed: Tensor = torch.ops.onednn.qlinear_prepack(rounded, None)
-        self._ones, self._zeros = (
-            torch.ones_like(self.scale_M),
-            torch.zeros_like(self.scale_M, dtype=torch.int),
-        )
+        self._ones, self._zeros = (torch.ones_like(self.scale_M), torch.zeros_like(self.scale_M, dtype=torch.int))
         self._single = _dynamic(rounded, self.scale_M) if levels == BYTE and single_row_agrees() else None
 
     def product(self, x_NK: Tensor) -> Tensor:
@@ -101,9 +98,7 @@ def multiplies_int8() -> bool:
     """Whether torch multiplies int8 here, and exactly: processors without instructions for it add pairs of products in
     16 bits, which overflow."""
     try:
-        sums = Int8Weight(torch.full((16, 64), 127.0), TWO_BYTES).sums(
-            torch.full((2, 64), 255, dtype=torch.uint8)
-        )
+        sums = Int8Weight(torch.full((16, 64), 127.0), TWO_BYTES).sums(torch.full((2, 64), 255, dtype=torch.uint8))
     except (AttributeError, RuntimeError):
         return False
     return bool((sums == 255 * 127 * 64).all())

@@ -102,9 +102,7 @@ class Adapter(nn.Module):
     them.
     """
 
-    def __init__(
-        self, in_features: int, parts: Mapping[str, tuple[int, int]], rank: int, scale: float
-    ) -> None:
+    def __init__(self, in_features: int, parts: Mapping[str, tuple[int, int]], rank: int, scale: float) -> None:
         super().__init__()
         self.rank, self.scale, self.active = rank, scale, True
         self.parts = dict(parts)

@@ -51,9 +51,7 @@ def materialise(ref: str, cache_dir: Path | str | None = None) -> Path:
     if (package := package_of(ref)) is not None:
         file, generation = resolve(ref).path, dict(package.generation)
         assert file is not None
-        return _make_once(
-            models / _digest_gguf(file, generation), lambda at: convert(file, at, generation=generation)
-        )
+        return _make_once(models / _digest_gguf(file, generation), lambda at: convert(file, at, generation=generation))
     if ref.startswith("pkg:"):
         resolve(ref)  # its error lists the known packages
     if ref.startswith("random:"):
@@ -142,9 +140,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _create(shape: Shape, seed: int, folder: Path) -> None:
     """New weights and a tokenizer, as a checkpoint."""
-    lines = [
-        line for path in _texts() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-    ]
+    lines = [line for path in _texts() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     tokenizer: Tokenizer = train_tokenizer(
         [text for line in lines for text in _strings(json.loads(line))], shape.vocab_size
     )

@@ -44,11 +44,7 @@ class PackedWeights:
     """
 
     def __init__(
-        self,
-        projections: Sequence[Projection],
-        head_VD: Tensor,
-        precision: str = "float32",
-        sites: Sequence[Site] = (),
+        self, projections: Sequence[Projection], head_VD: Tensor, precision: str = "float32", sites: Sequence[Site] = ()
     ) -> None:
         self._projections, self._norms = projections, [site.norm for site in sites if site.norm is not None]
         self._watched = [Watch([head_VD]), Watch(self._weights())]

@@ -54,9 +54,7 @@ def apply_block(block: Halves, x_TD: Tensor, cos_sin: Tables, layout: Layout) ->
 
 class _Lean(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, block: Halves, cos_sin: Tables, layout: Layout, x_TD: Tensor, *trainable: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, block: Halves, cos_sin: Tables, layout: Layout, x_TD: Tensor, *trainable: Tensor) -> Tensor:
         qk, v = _project(block, x_TD, cos_sin)
         mixed, lse = layout.spread.forward(qk, v) if layout.spread else _attend(qk, v, layout.segments)
         del qk, v
@@ -78,9 +76,7 @@ class _Lean(torch.autograd.Function):
                 inputs = _leaf(x_TD[piece]), _leaf(mixed[piece])
                 with torch.enable_grad():
                     output = ctx.block.after(*inputs)
-                grad_x[piece], grad_mixed[piece] = _add_grads(
-                    (output,), inputs, trainable, (grad_TD[piece],), sums
-                )
+                grad_x[piece], grad_mixed[piece] = _add_grads((output,), inputs, trainable, (grad_TD[piece],), sums)
             del grad_TD, grads
             qk, v = _project(ctx.block, x_TD, ctx.cos_sin)
             if (spread := ctx.layout.spread) is not None:

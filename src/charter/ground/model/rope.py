@@ -79,9 +79,7 @@ def frequencies(shape: Shape) -> tuple[Tensor, float]:
     kind = scaling["rope_type"]
     if kind == "yarn":
         return _yarn(shape, scaling)
-    inv_freq = 1.0 / (
-        shape.rope_theta ** (torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim)
-    )
+    inv_freq = 1.0 / (shape.rope_theta ** (torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim))
     if kind == "linear":
         inv_freq = inv_freq / scaling["factor"]
     if kind == "llama3":

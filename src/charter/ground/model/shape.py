@@ -22,13 +22,7 @@ _THETA = {"llama": 10_000.0, "mistral": 10_000.0, "qwen2": 10_000.0, "qwen3": 10
 _NORM_EPS = 1e-6
 MOST_LAYERS = 1000  # each takes memory before its weights are read
 _LARGEST = 2**31 - 1  # of all sizes
-_SCALES = (
-    "factor",
-    "low_freq_factor",
-    "high_freq_factor",
-    "original_max_position_embeddings",
-    "attention_factor",
-)
+_SCALES = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings", "attention_factor")
 _YARN = ("beta_fast", "beta_slow", "mscale", "mscale_all_dim")  # 0 means none
 
 
@@ -101,9 +95,7 @@ def _rope(config: Mapping[str, Any], family: str) -> tuple[float, dict[str, Any]
     rope_type = scaling.pop("rope_type", None) or scaling.pop("type", None) or "default"
     scaling.pop("type", None)
     if rope_type not in ROPE_TYPES:
-        raise CharterError(
-            f"RoPE type {str(rope_type)[:80]!r} is not supported; supported: {', '.join(ROPE_TYPES)}"
-        )
+        raise CharterError(f"RoPE type {str(rope_type)[:80]!r} is not supported; supported: {', '.join(ROPE_TYPES)}")
     part = scaling.pop("partial_rotary_factor", None) or config.get("partial_rotary_factor") or 1.0
     if _real("partial_rotary_factor", part) != 1.0:
         raise CharterError("partial rotary embeddings are not supported; expected partial_rotary_factor 1.0")
@@ -139,9 +131,7 @@ def _window(config: Mapping[str, Any], family: str, layers: int) -> tuple[int | 
     if kinds is not None:
         start = next((i for i, kind in enumerate(kinds) if kind == "sliding_attention"), layers)
         if any(kind != "sliding_attention" for kind in kinds[start:]):
-            raise CharterError(
-                "layer_types mixes windowed and full layers; expected the window from some layer on"
-            )
+            raise CharterError("layer_types mixes windowed and full layers; expected the window from some layer on")
     else:
         start = _size("max_window_layers", config.get("max_window_layers", 28), least=0)
     return (window, start) if start < layers else (None, 0)
@@ -172,8 +162,7 @@ def from_config(config: Mapping[str, Any]) -> Shape:
     if lacking:
         raise CharterError(f"config.json lacks {', '.join(lacking)}; expected a complete {family} config")
     vocab_size, hidden_size, intermediate_size, num_layers, num_heads = (
-        _size(key, config[key], most=MOST_LAYERS if key == "num_hidden_layers" else _LARGEST)
-        for key in needed
+        _size(key, config[key], most=MOST_LAYERS if key == "num_hidden_layers" else _LARGEST) for key in needed
     )
     num_kv_heads = _size("num_key_value_heads", config.get("num_key_value_heads") or num_heads)
     width = config.get("head_dim") or (128 if family == "qwen3" else hidden_size // num_heads)
@@ -181,9 +170,7 @@ def from_config(config: Mapping[str, Any]) -> Shape:
     if head_dim % 2:
         raise CharterError(f"heads of {head_dim} can't be rotated by halves; expected an even head_dim")
     if num_heads % num_kv_heads:
-        raise CharterError(
-            f"{num_heads} query heads cannot share {num_kv_heads} key heads; expected a divisor"
-        )
+        raise CharterError(f"{num_heads} query heads cannot share {num_kv_heads} key heads; expected a divisor")
     theta, scaling = _rope(config, family)
     window, window_from = _window(config, family, num_layers)
     bias = bool(config.get("attention_bias", False)) and family in ("llama", "qwen3")

@@ -76,9 +76,7 @@ class Block(nn.Module):
         self.k_norm = RmsNorm(d, shape.norm_eps) if shape.qk_norm else None
         self.out = Projection(query, {"o_proj": width}, shape.o_bias)
         self.mlp_norm = RmsNorm(width, shape.norm_eps)
-        self.gate_up = Projection(
-            width, {"gate_proj": shape.intermediate_size, "up_proj": shape.intermediate_size}
-        )
+        self.gate_up = Projection(width, {"gate_proj": shape.intermediate_size, "up_proj": shape.intermediate_size})
         self.down = Projection(shape.intermediate_size, {"down_proj": width})
 
     def forward(self, x_TD: Tensor, cos_sin: Tables, attention: Attend, lean: Layout | None = None) -> Tensor:
@@ -150,9 +148,7 @@ class Transformer(nn.Module):
     with it again.
     """
 
-    def __init__(
-        self, shape: Shape, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, shape: Shape, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.shape = shape
         self.recompute = False
@@ -199,12 +195,7 @@ class Transformer(nn.Module):
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """[N, V]. Losses compute them in chunks and never hold N x V floats."""
         weight, packed = self.head_weight(), self._packed
-        if (
-            packed is not None
-            and packed.head is not None
-            and not torch.is_grad_enabled()
-            and packed.head_fresh(weight)
-        ):
+        if packed is not None and packed.head is not None and not torch.is_grad_enabled() and packed.head_fresh(weight):
             return packed_product(hidden_ND, packed.head)
         return linear(hidden_ND, weight)
 
@@ -244,9 +235,7 @@ class Transformer(nn.Module):
         return self._fill(ids_T, layout, layout.positions, None, [])
 
     @torch.no_grad()
-    def extend(
-        self, ids_T: Tensor, layout: Layout, cache: Before, slots: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
+    def extend(self, ids_T: Tensor, layout: Layout, cache: Before, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
         """`prefill` behind cached text: path i of the layout continues slot `slots[i]`.
 
         Positions of the layout count from 0; the slot's length is added here. Several paths may continue one
@@ -355,12 +344,7 @@ class Transformer(nn.Module):
             )
 
     def _fill(
-        self,
-        ids_T: Tensor,
-        layout: Layout,
-        positions: Tensor,
-        cache: Before | None,
-        prefixes: list[tuple[int, Tensor]],
+        self, ids_T: Tensor, layout: Layout, positions: Tensor, cache: Before | None, prefixes: list[tuple[int, Tensor]]
     ) -> tuple[Tensor, Tensor]:
         self._check_context(layout.longest)
         self.fuse()

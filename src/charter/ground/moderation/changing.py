@@ -27,9 +27,7 @@ def under(screen: Screen, policy: Policy, values: Values | None = None) -> Scree
     values = values or {}
     names = [one.name for one in screen.classifiers]
     if unknown := [name for name in values if name not in names]:
-        raise CharterError(
-            f"threshold of {unknown[0][:80]}: no such classifier; {suggest(unknown[0], names)}"
-        )
+        raise CharterError(f"threshold of {unknown[0][:80]}: no such classifier; {suggest(unknown[0], names)}")
     classifiers, thresholds = [], {}
     for one in screen.classifiers:
         changed = one.under(policy) if isinstance(one, OfPolicy) else one
@@ -61,8 +59,6 @@ def _set(thresholds: Thresholds, name: str, values: Mapping[str, Mapping[str, fl
                 raise CharterError(f"threshold of {name}, {side}: {suggest(level[:40], LEVELS)}")
             if not (math.isfinite(value) and 0 <= value <= 1):
                 raise CharterError(f"threshold of {name}, {side}, {level}: expected a number from 0 to 1")
-            levels = levels.model_copy(
-                update={level: getattr(levels, level).model_copy(update={"value": value})}
-            )
+            levels = levels.model_copy(update={level: getattr(levels, level).model_copy(update={"value": value})})
         sides[side] = levels
     return thresholds.model_copy(update=sides)

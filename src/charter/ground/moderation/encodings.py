@@ -106,9 +106,7 @@ _FREQUENCY = (
     0.1,
 )
 _LOWER = string.ascii_lowercase
-_PLACES = {str(n): letter for n, letter in enumerate(_LOWER, 1)} | {
-    f"0{n}": _LOWER[n - 1] for n in range(1, 10)
-}
+_PLACES = {str(n): letter for n, letter in enumerate(_LOWER, 1)} | {f"0{n}": _LOWER[n - 1] for n in range(1, 10)}
 # of a telephone, pressed once for its first letter, twice for its second; 0 is a blank
 _KEYS = {"0": ""} | {
     str(key) * times: letter
@@ -234,10 +232,7 @@ def _from_signs(text: str) -> Iterator[str]:
 
 def _from_codes(run: str) -> Iterator[str]:
     """Numbers as letters: bits, hexadecimal, decimal or octal codes, or places in the alphabet."""
-    tokens = [
-        re.sub(r"^(?:0[xXbBoO]|\\[xob]?|[&%=#xuU]{1,2}\+?)(?=.)", "", t)
-        for t in re.split(r"[\s,;:/|.-]+", run)
-    ]
+    tokens = [re.sub(r"^(?:0[xXbBoO]|\\[xob]?|[&%=#xuU]{1,2}\+?)(?=.)", "", t) for t in re.split(r"[\s,;:/|.-]+", run)]
     if all(len(t) in (7, 8) and set(t) <= {"0", "1"} for t in tokens):
         bases = [2]
     else:

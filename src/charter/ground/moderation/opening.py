@@ -60,9 +60,7 @@ def open_screen(
     )
 
 
-def open_classifier(
-    name: str, policy: Policy, device: str = "cpu", progress: Progress | None = None
-) -> Classifier:
+def open_classifier(name: str, policy: Policy, device: str = "cpu", progress: Progress | None = None) -> Classifier:
     """One classifier by name. Raises CharterError for an unknown kind, and for a missing or superfluous model."""
     kind, _, ref = name.partition(":")
     if kind == "probe":
@@ -78,9 +76,7 @@ def open_classifier(
         return made_by(open_assistant(source, device), policy, source.id)
     if kind == "preference":
         source = _source(ref)
-        return PreferenceClassifier(
-            PreferenceModel.open(checkpoint_folder(source), device), policy, source.id
-        )
+        return PreferenceClassifier(PreferenceModel.open(checkpoint_folder(source), device), policy, source.id)
     if kind == "words":
         raise CharterError(f"{name}: words needs no model; write words")
     raise CharterError(f"{name}: no such kind of classifier; {suggest(kind, KINDS)}")

@@ -41,9 +41,7 @@ _LABEL = re.compile(
 )
 _CELL = re.compile(r"[ \t]*[|,;\t][ \t]*")
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")
-_REQUEST = re.compile(
-    r"(?:how|write|give|tell|explain|create|make|build|provide|show|teach|describe|help)\b", re.I
-)
+_REQUEST = re.compile(r"(?:how|write|give|tell|explain|create|make|build|provide|show|teach|describe|help)\b", re.I)
 
 
 def join_turns(turns: Sequence[str], most: int = JOINED) -> str:
@@ -81,9 +79,7 @@ def _join(parts: Sequence[str]) -> str:
 
 def _are_halves(left: str, right: str) -> bool:
     """Whether two runs of letters are one known word, and not two."""
-    return vocabulary.is_known(left + right) and not (
-        vocabulary.is_known(left) and vocabulary.is_known(right)
-    )
+    return vocabulary.is_known(left + right) and not (vocabulary.is_known(left) and vocabulary.is_known(right))
 
 
 def _strings(text: str) -> list[str]:
@@ -125,9 +121,7 @@ def _pieces(form: re.Pattern[str], values: dict[str, str], text: str) -> Iterato
 
 def _columns(text: str) -> Iterator[str]:
     """The columns of a table of several rows, from the top."""
-    rows = [
-        _CELL.split(line.strip(" |\t")) for line in text.split("\n")[: 2 * STRINGS] if line.strip(" |\t:-")
-    ]
+    rows = [_CELL.split(line.strip(" |\t")) for line in text.split("\n")[: 2 * STRINGS] if line.strip(" |\t:-")]
     width = max(map(len, rows), default=0)
     rows = [row for row in rows if len(row) == width]
     if len(rows) >= ROWS and 2 <= width <= COLUMNS:

@@ -54,9 +54,7 @@ class Actions(Frozen):
     @model_validator(mode="after")
     def _a_reply_has_no_safety_prompt(self) -> Actions:
         if "safety_prompt" in (self.reply.standard, self.reply.enhanced):
-            raise ValueError(
-                "a reply is already written, so it can't get a safety prompt; choose allow, flag or block"
-            )
+            raise ValueError("a reply is already written, so it can't get a safety prompt; choose allow, flag or block")
         return self
 
 
@@ -87,9 +85,7 @@ class Category(Frozen):
     severity: Severity = Field(description="how much harm is at stake; orders queues")
     actions: Actions = Field(description="the action by side and sensitivity level")
     safety_prompt: Line | None = Field(None, description="text to add if an action is safety_prompt")
-    headings: Headings = Field(
-        Headings(), description="headings of published policies that it corresponds to"
-    )
+    headings: Headings = Field(Headings(), description="headings of published policies that it corresponds to")
     phrases: tuple[Phrase, ...] = Field((), description="phrases that violate it")
 
     @model_validator(mode="after")
@@ -116,9 +112,7 @@ class Rule(Frozen):
     action: ByLevel = Field(
         ByLevel(standard="safety_prompt", enhanced="safety_prompt"), description="the action on a prompt"
     )
-    headings: Headings = Field(
-        Headings(), description="headings of published policies that it corresponds to"
-    )
+    headings: Headings = Field(Headings(), description="headings of published policies that it corresponds to")
 
 
 class Policy(Frozen):
@@ -130,9 +124,7 @@ class Policy(Frozen):
     appeal: Line = Field(description="how a user objects to a decision; ends every reason")
     categories: tuple[Category, ...] = Field(min_length=1, description="what is not permitted")
     high_risk: tuple[Rule, ...] = Field((), description="uses that are permitted with a disclosure")
-    excuses: tuple[Line, ...] = Field(
-        (), description="a sentence with one of these words has no phrase that counts"
-    )
+    excuses: tuple[Line, ...] = Field((), description="a sentence with one of these words has no phrase that counts")
 
     @model_validator(mode="after")
     def _ids_differ(self) -> Policy:
@@ -163,9 +155,7 @@ class Policy(Frozen):
             "flag": f"{what} was noted for review",
             "allow": f"{what} was allowed",
         }[action]
-        return (
-            f"{done} under “{entry.title}” ({entry.id}) of {self.name} version {self.version}. {self.appeal}"
-        )
+        return f"{done} under “{entry.title}” ({entry.id}) of {self.name} version {self.version}. {self.appeal}"
 
     def warnings(self) -> Iterator[str]:
         """Notes for a reader of the policy that are not errors."""

@@ -30,13 +30,7 @@ from functools import lru_cache
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import Steps
 from charter.ground.moderation.actions import Level, Side, Verdict
-from charter.ground.moderation.classifiers.classifier import (
-    Classifier,
-    Conversation,
-    Scores,
-    follow,
-    read_prompt,
-)
+from charter.ground.moderation.classifiers.classifier import Classifier, Conversation, Scores, follow, read_prompt
 from charter.ground.moderation.places import with_system
 from charter.ground.moderation.policy import ORDER, Category, Policy, by_level
 from charter.ground.moderation.thresholds import Levels, Thresholds
@@ -196,10 +190,7 @@ class Screen:
     """A policy with its classifiers. It keeps no state between calls and is safe to call from several threads."""
 
     def __init__(
-        self,
-        policy: Policy,
-        classifiers: Sequence[Classifier],
-        thresholds: Mapping[str, Thresholds] | None = None,
+        self, policy: Policy, classifiers: Sequence[Classifier], thresholds: Mapping[str, Thresholds] | None = None
     ) -> None:
         """thresholds: by version of the classifier; else the classifier's own. Raises CharterError if one has none."""
         self.policy, self.classifiers = policy, tuple(classifiers)
@@ -216,9 +207,7 @@ class Screen:
         """The verdict on a reply, complete or not."""
         return self.replies([(messages, reply_so_far)], sensitivity)[0]
 
-    def prompts(
-        self, conversations: Sequence[Conversation], sensitivity: Level = "standard"
-    ) -> list[Verdict]:
+    def prompts(self, conversations: Sequence[Conversation], sensitivity: Level = "standard") -> list[Verdict]:
         """Verdicts on many prompts at once; `milliseconds` is each one's share of the time."""
         start = time.perf_counter()
         parts = [by_language(messages, sensitivity) for messages in conversations]
@@ -226,20 +215,14 @@ class Screen:
         verdicts = [self.judge_parts([(next(readings), level) for _, level in whole]) for whole in parts]
         return _note_languages(self._set_time(verdicts, start), conversations)
 
-    def replies(
-        self, items: Sequence[tuple[Conversation, str]], sensitivity: Level = "standard"
-    ) -> list[Verdict]:
+    def replies(self, items: Sequence[tuple[Conversation, str]], sensitivity: Level = "standard") -> list[Verdict]:
         """Verdicts on many replies at once."""
         start = time.perf_counter()
         verdicts = [self.judge(r, "reply", sensitivity) for r in self.read_replies(items)]
         return self._set_time(verdicts, start)
 
     def steps(
-        self,
-        messages: Conversation,
-        sensitivity: Level = "standard",
-        whose: str = "",
-        trusted: str = "",
+        self, messages: Conversation, sensitivity: Level = "standard", whose: str = "", trusted: str = ""
     ) -> Steps[Verdict]:
         """The verdict of `prompt`, in steps; other work may run between steps, and `milliseconds` includes it. Only the
         owner `whose` can notice by the time that a prompt was read before. `trusted`: the operator's system text, which
@@ -279,9 +262,7 @@ class Screen:
         margin = (verdict.score - verdict.threshold) / max(1 - verdict.threshold, 1e-9)
         return verdict.action == "block" and margin >= TRUST
 
-    def follow(
-        self, messages: Conversation, sensitivity: Level = "standard"
-    ) -> Callable[[str], Steps[Verdict]]:
+    def follow(self, messages: Conversation, sensitivity: Level = "standard") -> Callable[[str], Steps[Verdict]]:
         """Verdicts on one reply as it grows, equal to those of `reply`, in steps; classifiers may keep what they have
         read. Their memory is freed with the function, which is for one thread at a time."""
         readers = [(c, follow(c, messages)) for c in self.classifiers if "reply" in c.sides]
@@ -338,9 +319,7 @@ class Screen:
         chief = max(readings, key=lambda r: r.margin(side, level))
         levels = chief.thresholds.of(side)
         assert levels is not None
-        verdict = Verdict(
-            side, "", chief.scores.violation, levels.at(level), "allow", classifiers=self.versions
-        )
+        verdict = Verdict(side, "", chief.scores.violation, levels.at(level), "allow", classifiers=self.versions)
         violation = self._violation(verdict, readings, level) if verdict.score >= verdict.threshold else None
         rule = self._high_risk(verdict, readings, level) if side == "prompt" else None
         verdicts = [v for v in (violation, rule) if v is not None]
@@ -439,10 +418,7 @@ def _other_scores(scores: Scores, levels: Levels) -> list[Scores]:
     """Scores to judge beside the worst place: the other places, and all turns of a conversation together."""
     if len(scores.turns) < 2:
         return list(scores.places)
-    return [
-        *scores.places,
-        replace(scores, violation=levels.running_score(scores.turns), places=(), turns=()),
-    ]
+    return [*scores.places, replace(scores, violation=levels.running_score(scores.turns), places=(), turns=())]
 
 
 def _says(messages: Conversation) -> bool:

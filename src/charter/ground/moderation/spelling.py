@@ -17,9 +17,7 @@ from functools import lru_cache
 from charter.ground.moderation.vocabulary import divide, reads
 
 UNDIVIDED = 16  # letters from which a word may be several without spaces
-_ESCAPE = re.compile(
-    r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|[Uu]\{?([0-9a-fA-F]{2,8})\}?|x([0-9a-fA-F]{2})|([0-7]{3}))"
-)
+_ESCAPE = re.compile(r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|[Uu]\{?([0-9a-fA-F]{2,8})\}?|x([0-9a-fA-F]{2})|([0-7]{3}))")
 _UNSEEN = frozenset("\u115f\u1160\u3164\uffa0\u034f\u2800")  # fillers, and joiners of graphemes
 _ACCENTS = re.compile(r"(?<=[A-Za-z])[\u0300-\u036f\ufe00-\ufe0f]+")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -56,9 +54,7 @@ _LOOK_ALIKE = (
 )
 _ALIKE = {int(code, 16): line[0] for line in _LOOK_ALIKE for code in line[2:].split()}
 # flags' letters and coloured squares stand alone for a letter, not within a word
-_SIGN = re.compile(
-    "(?:NEGATIVE (?:CIRCLED|SQUARED)|(?:CROSSED )?NEGATIVE SQUARED) LATIN CAPITAL LETTER ([A-Z])$"
-)
+_SIGN = re.compile("(?:NEGATIVE (?:CIRCLED|SQUARED)|(?:CROSSED )?NEGATIVE SQUARED) LATIN CAPITAL LETTER ([A-Z])$")
 _VARIANT = re.compile(
     "LATIN (?:SMALL |CAPITAL )?(?:LETTER )?(?:SMALL |CAPITAL |TURNED |SCRIPT |DOTLESS |LONG |REVERSED |INVERTED |OPEN |"
     "SIDEWAYS |BARRED |REVERSED OPEN |INSULAR )*(?:LETTER )?([A-Z])(?: WITH [A-Z ]+)?$"

@@ -96,9 +96,7 @@ def choose_levels(*groups: Sequence[float], targets: Mapping[Level, float] = TAR
     thresholds = {level: [choose(group, targets[level]) for group in nonempty] for level in LEVELS}
     if not nonempty:
         raise CharterError("a threshold is chosen on scores of harmless texts; there are none")
-    return Levels(
-        **{level: max(candidates, key=lambda t: t.value) for level, candidates in thresholds.items()}
-    )
+    return Levels(**{level: max(candidates, key=lambda t: t.value) for level, candidates in thresholds.items()})
 
 
 def read_thresholds(path: Path) -> dict[str, Thresholds]:

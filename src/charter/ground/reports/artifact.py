@@ -54,9 +54,7 @@ class Artifact:
     def reported(self) -> Reported:
         """The contents of its tables.json. Raises CharterError if another version of the measures made it."""
         if why := explain_outdated(self.path, self.manifest):
-            raise CharterError(
-                f"{self.manifest.step}: {why}; run the step again, or use the charter that made it"
-            )
+            raise CharterError(f"{self.manifest.step}: {why}; run the step again, or use the charter that made it")
         return read_reported(self.path)
 
     @cached_property
@@ -204,10 +202,7 @@ def metric_in(stages: Iterable[Artifact], name: str) -> Metric | None:
 def placed_in(stages: Iterable[Artifact], key: str) -> list[str]:
     """The metrics that declare a place in a table or a figure of the card, in its order."""
     places = {
-        name: metric.places[key]
-        for stage in stages
-        for name, metric in stage.metrics.items()
-        if key in metric.places
+        name: metric.places[key] for stage in stages for name, metric in stage.metrics.items() if key in metric.places
     }
     return sorted(places, key=places.__getitem__)
 
@@ -220,9 +215,7 @@ def explain_outdated(folder: Path, manifest: Manifest) -> str:
     """Why this charter can't read an artifact's numbers, or ""."""
     version = measures_version(folder)
     if version is not None and version != VERSION:
-        return (
-            f"its numbers were made by version {version} of the measures, this charter has version {VERSION}"
-        )
+        return f"its numbers were made by version {version} of the measures, this charter has version {VERSION}"
     if version is None and any(metric.better for metric in manifest.metrics):
         return f"its numbers were made by an earlier charter, which kept no {TABLES}"
     return ""

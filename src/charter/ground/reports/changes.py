@@ -82,10 +82,7 @@ def _select_shared(first: Table, second: Table) -> tuple[Floats, Floats]:
     """The sums [shared clusters, S] of both sides."""
     places = [{name: i for i, name in enumerate(table.clusters)} for table in (first, second)]
     names = [name for name in first.clusters if name in places[1]]
-    sides = [
-        table.sums[[place[name] for name in names]]
-        for table, place in zip((first, second), places, strict=True)
-    ]
+    sides = [table.sums[[place[name] for name in names]] for table, place in zip((first, second), places, strict=True)]
     return sides[0], sides[1]
 
 
@@ -189,9 +186,7 @@ def changes(first: Artifact, second: Artifact) -> Mapping[str, Change]:
     """second - first of every number that both have, computed once for two artifacts."""
     known: dict[int, tuple[Artifact, dict[str, Change]]] = first.compared
     if id(second) not in known:
-        shared = [
-            name for name in by_importance(first, second) if name in first.metrics and name in second.metrics
-        ]
+        shared = [name for name in by_importance(first, second) if name in first.metrics and name in second.metrics]
         known[id(second)] = second, _correct({name: _compute(first, second, name) for name in shared})
     return known[id(second)][1]
 
@@ -219,9 +214,7 @@ def _correct(raw: dict[str, Change]) -> dict[str, Change]:
     parts = {name: p for name, p in rest.items() if raw[name].part}
     adjusted = holm(heads) | holm(parts) | holm({name: p for name, p in rest.items() if name not in parts})
     return {
-        name: replace(c, headline=name in heads, number=replace(c.number, p_holm=adjusted[name]))
-        if c.number
-        else c
+        name: replace(c, headline=name in heads, number=replace(c.number, p_holm=adjusted[name])) if c.number else c
         for name, c in raw.items()
     }
 
@@ -285,9 +278,7 @@ def _difference(parts: list[Term]) -> Difference | None:
     """The change that the terms make up; the intervals of several terms are combined."""
     if not parts:
         return None
-    deltas = [
-        (weight, (probit_difference if a.statistic is probit else difference)(a, b)) for weight, a, b in parts
-    ]
+    deltas = [(weight, (probit_difference if a.statistic is probit else difference)(a, b)) for weight, a, b in parts]
     if len(deltas) == 1:
         return deltas[0][1]
     value = sum(weight * d.value for weight, d in deltas)

@@ -72,9 +72,7 @@ def _track(stages: Sequence[Artifact], name: str, rows: Sequence[Row]) -> Row:
         "words": [figure(n.value, n.unit) if n else "" for n in numbers],
         "steps": rows[:-1],
         "overall": rows[-1],
-        "drop": next(
-            (level for level in ("significant", "any") if any(r["drop"] == level for r in rows)), ""
-        ),
+        "drop": next((level for level in ("significant", "any") if any(r["drop"] == level for r in rows)), ""),
         "dropped": any(row["regression"] for row in rows),
     }
 
@@ -89,9 +87,7 @@ def compare_stages(stages: Sequence[Artifact], overall: bool = False) -> dict[st
         name: [_row(name, a, b, change(a, b, name)) for a, b in _pairs(stages, name, overall)]
         for name in by_importance(*stages)
     }
-    behind = {
-        name: (not any(r["headline"] for r in of), any(r["unfit"] for r in of)) for name, of in rows.items()
-    }
+    behind = {name: (not any(r["headline"] for r in of), any(r["unfit"] for r in of)) for name, of in rows.items()}
     return {name: rows[name] for name in sorted(rows, key=lambda name: behind[name])}
 
 
@@ -150,6 +146,4 @@ def _verdict(delta: Change | None, a: Number | None, b: Number | None) -> str:
 
 
 def _ends(number: Number | None) -> list[float] | None:
-    return (
-        [number.low, number.high] if number and number.low is not None and number.high is not None else None
-    )
+    return [number.low, number.high] if number and number.low is not None and number.high is not None else None

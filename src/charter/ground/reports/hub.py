@@ -22,9 +22,7 @@ from charter.ground.reports.stages import words
 HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
-def eval_results(
-    dataset: str, report: Artifact, note: Callable[[Number], str] = words_of_size
-) -> dict[str, str]:
+def eval_results(dataset: str, report: Artifact, note: Callable[[Number], str] = words_of_size) -> dict[str, str]:
     """File name -> YAML of the scores of a report and of those beside it, a file for each set of prompts.
 
     `dataset` holds the prompts that are on this disk; a score on other prompts names their own data set. Scores
@@ -39,12 +37,7 @@ def eval_results(
         if not holds or not metric.file or number.value is None:
             continue
         decoding = words(artifact.find_identities(metric.name).get(metric.task) or {})
-        notes = [
-            metric.meaning,
-            decoding,
-            note(number).replace("\u00a0", " "),
-            f"version {number.version}",
-        ]
+        notes = [metric.meaning, decoding, note(number).replace("\u00a0", " "), f"version {number.version}"]
         if number.low is not None and number.high is not None:
             notes.append(f"95 % interval {number.low:.4g} to {number.high:.4g}")
         notes += ["graded by a model that failed its fitness gate"] if unfit(artifact, metric.name) else []

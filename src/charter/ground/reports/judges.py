@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charter.ground.judge.fitness import (
-    Fitness,
-)
+from charter.ground.judge.fitness import Fitness
 from charter.ground.reports.artifact import Artifact
 from charter.ground.reports.number import Number, figure
 

@@ -150,9 +150,7 @@ def read_topics(path: Path) -> dict[str, SignOff | None]:
     for place, row in raw_rows(path):
         topic = row.get("topic")
         if not isinstance(topic, str) or not topic:
-            raise CharterError(
-                f"{place}: a row without a topic; expected one of the register, as in {SIGNOFF}"
-            )
+            raise CharterError(f"{place}: a row without a topic; expected one of the register, as in {SIGNOFF}")
         if topic in found:
             raise CharterError(f"{place}: the topic {topic!r} stands twice; sign each once")
         found[topic] = read_topic({key: row[key] for key in ("topic", *OPEN) if key in row}, place)
@@ -200,17 +198,13 @@ def without_numbers(path: Path) -> dict[str, str]:
     """Topic -> "" or the first column of a report's form that has no number, in the register's order. Raises
     CharterError naming file:line."""
     rows = {topic: row for topic, (_, row) in zip(read_topics(path), raw_rows(path), strict=True)}
-    return {
-        topic: next((name for name in COLUMNS if not _measured(row.get(name))), "")
-        for topic, row in rows.items()
-    }
+    return {topic: next((name for name in COLUMNS if not _measured(row.get(name))), "") for topic, row in rows.items()}
 
 
 def _measured(cells: object) -> bool:
     """Whether a column has a number, of something measured."""
     return isinstance(cells, list) and any(
-        isinstance(cell, dict) and isinstance(cell.get("value"), int | float) and cell.get("n")
-        for cell in cells
+        isinstance(cell, dict) and isinstance(cell.get("value"), int | float) and cell.get("n") for cell in cells
     )
 
 

@@ -40,9 +40,7 @@ def model_of(report: Artifact) -> str:
 
 def words(facts: Mapping[str, Any]) -> str:
     """A decoding in words: "T 0.2, top-p 0.9"; "" if nothing is known of it."""
-    settings = (
-        (short, facts[key]) for key, short in SHORT.items() if isinstance(facts.get(key), int | float)
-    )
+    settings = ((short, facts[key]) for key, short in SHORT.items() if isinstance(facts.get(key), int | float))
     return ", ".join(f"{short} {value:g}" for short, value in settings)
 
 
@@ -52,9 +50,7 @@ def heading(stages: Sequence[Artifact]) -> str:
     kinds = {kind_of(stage) for stage in stages}
     if len(set(by_stage.values())) > 1:
         listed = "; ".join(f"{label} {decoding}" for label, decoding in by_stage.items())
-        return (
-            f"at each model's own decoding: {listed}" if kinds == {OWN} else f"at several decodings: {listed}"
-        )
+        return f"at each model's own decoding: {listed}" if kinds == {OWN} else f"at several decodings: {listed}"
     decoding = next(iter(by_stage.values()))
     if kinds == {OWN}:
         return f"at the model's own decoding: {decoding}"
@@ -105,16 +101,11 @@ def by_decoding(reports: Sequence[Artifact]) -> tuple[tuple[Artifact, ...], tupl
     second = [report for report in reports if kind_of(report) == PROTOCOL and model_of(report) in late]
     stages = join_reports([report for report in reports if report not in second])
     labels = {stage.label for stage in stages}
-    second = [
-        replace(s, label=f"{s.label}, {words(s.report['decoding'])}") if s.label in labels else s
-        for s in second
-    ]
+    second = [replace(s, label=f"{s.label}, {words(s.report['decoding'])}") if s.label in labels else s for s in second]
     return stages, join_reports(second)
 
 
-def stages_of(
-    card: Path, manifest: Manifest, names: Mapping[str, str], last: bool = False
-) -> tuple[Artifact, ...]:
+def stages_of(card: Path, manifest: Manifest, names: Mapping[str, str], last: bool = False) -> tuple[Artifact, ...]:
     """The stages of a finished card, or only its `last`, with all of its reports on them.
 
     Raises CharterError if a report is missing. For the `last` alone, only if that report may be on the last stage.
@@ -151,9 +142,7 @@ def as_stage(manifest: Manifest, place: Path, name: str) -> Artifact:
     """A report as a stage of its model. Raises CharterError if it is not finished."""
     if manifest.status != "done":
         raise CharterError(f"{place} is {manifest.status}, not done; finish it with charter run")
-    return Artifact(
-        manifest.step, place, manifest, str(manifest.resolved.get("stage") or manifest.step), name
-    )
+    return Artifact(manifest.step, place, manifest, str(manifest.resolved.get("stage") or manifest.step), name)
 
 
 def final_stage(place: Path) -> Artifact:
@@ -192,9 +181,7 @@ def _of_run(run: Path, last: bool) -> tuple[Artifact, ...]:
 
 def _join_reports(run: Path, reports: Mapping[Path, Manifest]) -> Artifact:
     """The one stage that the reports of a run are on."""
-    stages, _ = by_decoding(
-        [as_stage(manifest, folder, manifest.step) for folder, manifest in reports.items()]
-    )
+    stages, _ = by_decoding([as_stage(manifest, folder, manifest.step) for folder, manifest in reports.items()])
     if len(stages) != 1:
         _only(run, list(reports), "reports")
     return stages[0]

@@ -52,14 +52,7 @@ def command_line(way: Way, view: View, user: int | None) -> tuple[list[str], int
 
 def _bubblewrap(view: View, user: int | None) -> list[str]:
     arguments = ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
-    arguments += [
-        "--unshare-cgroup-try",
-        "--hostname",
-        "box",
-        "--die-with-parent",
-        "--as-pid-1",
-        "--clearenv",
-    ]
+    arguments += ["--unshare-cgroup-try", "--hostname", "box", "--die-with-parent", "--as-pid-1", "--clearenv"]
     if user is None:
         arguments += ["--unshare-user", "--uid", str(init.NOBODY), "--gid", str(init.NOBODY)]
     arguments += ["--cap-drop", "ALL"]

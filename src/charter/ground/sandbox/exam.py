@@ -197,12 +197,7 @@ def _receive(stream: IO[bytes]) -> tuple[tuple[str, str] | None, Any]:
 def _raise(name: str, message: str) -> NoReturn:
     """Raise the candidate's error in the tests."""
     kind = getattr(builtins, name, None)
-    if (
-        isinstance(kind, type)
-        and issubclass(kind, Exception)
-        and not issubclass(kind, _ENDS)
-        and _will_show()
-    ):
+    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, _ENDS) and _will_show():
         try:
             error = kind(message)
         except TypeError:  # UnicodeDecodeError and the like want more than a message

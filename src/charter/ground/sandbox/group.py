@@ -100,9 +100,7 @@ def _candidates() -> Iterator[Place]:
             continue
         for mount in mounts:
             root, point, kind, options = mount[3], mount[4], mount[-3], mount[-1].split(",")
-            if kind != ("cgroup2" if version == 2 else "cgroup") or (
-                version == 1 and "memory" not in options
-            ):
+            if kind != ("cgroup2" if version == 2 else "cgroup") or (version == 1 and "memory" not in options):
                 continue
             top = Path(point)
             start = top / path.removeprefix(root).lstrip("/")

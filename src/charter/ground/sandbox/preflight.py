@@ -54,9 +54,7 @@ def trouble(way: Way) -> str:
         return "bwrap is not installed"
     view = python_view()
     try:
-        result = run(
-            Sandbox(way, view, place()), [view.python, "-I", "-S", "probe.py"], {"probe.py": _PROBE}, Limits()
-        )
+        result = run(Sandbox(way, view, place()), [view.python, "-I", "-S", "probe.py"], {"probe.py": _PROBE}, Limits())
     except CharterError as error:
         return str(error)
     if result.how is Ending.EXITED and result.stdout == "contained\n":

@@ -173,11 +173,7 @@ class _Watch:
     """Follows one command to its end, or to the limit that it breaks."""
 
     def __init__(
-        self,
-        process: "subprocess.Popen[bytes]",
-        limits: Limits,
-        stop: threading.Event | None,
-        group: Group | None,
+        self, process: "subprocess.Popen[bytes]", limits: Limits, stop: threading.Event | None, group: Group | None
     ) -> None:
         self.process, self.limits, self.stop, self.group = process, limits, stop, group
         self.streams = {"stdout": bytearray(), "stderr": bytearray(), "status": bytearray()}

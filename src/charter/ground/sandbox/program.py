@@ -76,9 +76,7 @@ def check_program(sandbox: Sandbox, program: Program, limits: Limits) -> Outcome
     return _outcome(candidate.result(), examiner)
 
 
-def check_all(
-    sandbox: Sandbox, programs: Sequence[Program], limits: Limits, workers: int
-) -> Iterator[Outcome]:
+def check_all(sandbox: Sandbox, programs: Sequence[Program], limits: Limits, workers: int) -> Iterator[Outcome]:
     """The outcomes of many programs, in their order, `workers` at a time (each takes two processes)."""
     with ThreadPoolExecutor(workers) as pool:
         yield from pool.map(lambda program: check_program(sandbox, program, limits), programs)

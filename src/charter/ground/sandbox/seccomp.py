@@ -125,11 +125,7 @@ def system_call_filter(machine: str | None = None) -> bytes:
     (None: this machine). Raises CharterError for one whose calls are not listed here."""
     name = machine or platform.machine()
     allowed, by_argument, absent = calls(name)
-    steps = [
-        _step(_LOAD, _ARCHITECTURE),
-        *_unless(_EQUAL, _ARCHITECTURES[name], _KILL),
-        _step(_LOAD, _NUMBER),
-    ]
+    steps = [_step(_LOAD, _ARCHITECTURE), *_unless(_EQUAL, _ARCHITECTURES[name], _KILL), _step(_LOAD, _NUMBER)]
     for number in allowed.values():
         steps += _if(_EQUAL, number, _ALLOW)
     for call, rest in _conditions().items():

@@ -45,13 +45,9 @@ def choose_execution(device: str | None = None, precision: str | None = None) ->
         fast = device.startswith("cuda") or (device == "cpu" and multiplies_bfloat16())
         precision = "bfloat16" if fast else "float32"
     if precision not in PRECISIONS:
-        raise CharterError(
-            f"unknown precision {precision!r}: use {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
-        )
+        raise CharterError(f"unknown precision {precision!r}: use {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
     if precision == "int8" and device != "cpu":
-        raise CharterError(
-            f"--precision int8: only the CPU has it, not {device}; use --device cpu, or bfloat16"
-        )
+        raise CharterError(f"--precision int8: only the CPU has it, not {device}; use --device cpu, or bfloat16")
     return Execution(device, precision)
 
 

@@ -40,6 +40,5 @@ def find_data(relative: str, folder: Path | None = None) -> Path:
     if matches:
         raise CharterError(f"data:{relative} could be {', '.join(f.name for f in matches)}; write the ending")
     raise CharterError(
-        f"data:{relative}: there is no {exact}, with any known ending; set CHARTER_DATA to the folder that "
-        "holds it"
+        f"data:{relative}: there is no {exact}, with any known ending; set CHARTER_DATA to the folder that holds it"
     )

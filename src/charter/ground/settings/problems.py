@@ -20,10 +20,7 @@ from charter.ground.artifact.errors import CharterError
 _SETTINGS = {
     ("learning_rate", "init_lr", "max_lr", "peak_lr"): ("lr",),
     ("num_epochs", "num_train_epochs", "n_epochs", "max_epochs", "ppo_epochs", "num_ppo_epochs"): ("epochs",),
-    ("max_steps", "num_steps", "train_steps", "total_steps", "iterations", "max_iters"): (
-        "steps",
-        "learning.steps",
-    ),
+    ("max_steps", "num_steps", "train_steps", "total_steps", "iterations", "max_iters"): ("steps", "learning.steps"),
     ("batch_size", "train_batch_size", "per_device_train_batch_size", "global_batch_size"): (
         "batch",
         "rollout.prompts",
@@ -34,15 +31,7 @@ _SETTINGS = {
         "learning.microbatch_tokens",
     ),
     ("mini_batch_size", "num_mini_batches"): ("minibatches",),
-    (
-        "max_seq_length",
-        "max_seq_len",
-        "max_length",
-        "seq_len",
-        "seq_length",
-        "block_size",
-        "context_length",
-    ): (
+    ("max_seq_length", "max_seq_len", "max_length", "seq_len", "seq_length", "block_size", "context_length"): (
         "context",
         "sizing.context",
     ),
@@ -87,13 +76,7 @@ _SETTINGS = {
 _ROLES = {
     ("model", "base_model", "model_name", "model_name_or_path", "checkpoint"): ("policy", "start", "models"),
     ("ref_model", "reference_model"): ("start",),
-    ("dataset", "data", "train_data", "train_dataset"): (
-        "dialogues",
-        "comparisons",
-        "prompts",
-        "corpus",
-        "sources",
-    ),
+    ("dataset", "data", "train_data", "train_dataset"): ("dialogues", "comparisons", "prompts", "corpus", "sources"),
     ("preferences", "pairs", "preference_data"): ("comparisons",),
     ("eval_dataset", "validation", "val_dataset", "dev"): ("heldout", "heldout_prompts"),
     ("judge", "annotator"): ("judge", "grader", "labeller"),
@@ -139,9 +122,7 @@ def our_name(word: str, allowed: Collection[str]) -> str | None:
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def validate(
-    model: type[Model], data: object, place: str | Path, reword: Callable[[str], str] = str
-) -> Model:
+def validate(model: type[Model], data: object, place: str | Path, reword: Callable[[str], str] = str) -> Model:
     """Data as an instance of `model`. Raises CharterError with `place` and the first problem, which `reword` may
     rephrase."""
     try:

@@ -82,9 +82,7 @@ class Portion(_Frozen):
     """A source of a mixture: a step's name or a reference, and the passes over it in an epoch."""
 
     source: str = Field(description="a step's name or a reference")
-    share: float = Field(
-        ge=0, allow_inf_nan=False, description="passes over it in an epoch; 0.5: half of its rows"
-    )
+    share: float = Field(ge=0, allow_inf_nan=False, description="passes over it in an epoch; 0.5: half of its rows")
 
 
 Sources = str | Portion | list[str | Portion]
@@ -122,9 +120,7 @@ class Step(_Frozen):
         if not isinstance(value, dict):
             return value
         return {
-            role: [_portion(role, entry) for entry in entries]
-            if isinstance(entries, list)
-            else _portion(role, entries)
+            role: [_portion(role, entry) for entry in entries] if isinstance(entries, list) else _portion(role, entries)
             for role, entries in value.items()
         }
 
@@ -154,9 +150,7 @@ def _portion(role: object, entry: object) -> object:
         return Portion.model_validate(entry)
     except ValidationError as error:
         wrong = first_problem(error, Portion)
-        raise ValueError(
-            f"{role}: write a source with its share as {{source: NAME, share: 0.5}}: {wrong}"
-        ) from None
+        raise ValueError(f"{role}: write a source with its share as {{source: NAME, share: 0.5}}: {wrong}") from None
 
 
 class Recipe(_Frozen):
@@ -171,9 +165,7 @@ class Recipe(_Frozen):
     @classmethod
     def _speakable(cls, name: str) -> str:
         if not _NAME.fullmatch(name):
-            raise ValueError(
-                "a recipe's name is letters, digits, - and _, because it names the run directory"
-            )
+            raise ValueError("a recipe's name is letters, digits, - and _, because it names the run directory")
         return name
 
     @field_validator("steps")

@@ -11,23 +11,11 @@ from typing import IO
 import zstandard
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.foreign import (
-    DAMAGE,
-    LONGEST_JSON,
-    inside,
-    line_of,
-    parse_json,
-    parse_json_file,
-    regular,
-)
+from charter.ground.artifact.foreign import DAMAGE, LONGEST_JSON, inside, line_of, parse_json, parse_json_file, regular
 
 # endings of files of rows
 ROW_ENDINGS = (
-    *(
-        f"{ending}{packed}"
-        for ending in (".jsonl", ".json", ".csv", ".txt")
-        for packed in ("", ".gz", ".zst")
-    ),
+    *(f"{ending}{packed}" for ending in (".jsonl", ".json", ".csv", ".txt") for packed in ("", ".gz", ".zst")),
     ".parquet",
 )
 # columns that belong to one kind of rows only; such a row needs all of them
@@ -40,18 +28,7 @@ TEMPLATE = {"told", "nonnegative"}  # columns of templates of questions about tw
 BBQ = {"context_condition", "question_polarity"}  # columns of the evaluation of Parrish et al. 2022 alone
 _LONGEST_LINE = 2**20  # characters that are read at once
 _ROWS_LOOKED_AT = 200
-_TEXT_KEYS = {
-    "content",
-    "chosen",
-    "rejected",
-    "text",
-    "prompt",
-    "completion",
-    "critique",
-    "revision",
-    "draft",
-    "reply",
-}
+_TEXT_KEYS = {"content", "chosen", "rejected", "text", "prompt", "completion", "critique", "revision", "draft", "reply"}
 _PROMPT_KEYS = {"messages", "prompt", "conversations", "dialogue", "transcript", "instruction"}
 
 

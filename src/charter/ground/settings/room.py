@@ -16,17 +16,7 @@ from pydantic import BaseModel
 from charter.ground.artifact.kinds import Kind
 
 DATA_KINDS = frozenset(
-    {
-        "dialogues",
-        "comparisons",
-        "text",
-        "triples",
-        "judgments",
-        "templates",
-        "corpus",
-        "questions",
-        "sources",
-    }
+    {"dialogues", "comparisons", "text", "triples", "judgments", "templates", "corpus", "questions", "sources"}
 )
 # prompts: up to the last user turn. lessons: with a turn of the assistant's to learn from. transcripts: of critiques.
 # choices: worked examples of a choice. rated: with a rating.
@@ -85,9 +75,7 @@ class Role:
         if kind == "data":
             return self.kind not in ("checkpoint", "assistant", "constitution", "report", "card", "corpus")
         if self.kind == "assistant":
-            return kind == "assistant" or (
-                kind == "checkpoint" and variant in (None, self.variant or "policy")
-            )
+            return kind == "assistant" or (kind == "checkpoint" and variant in (None, self.variant or "policy"))
         if (self.kind, kind) in (("text", "corpus"), ("dialogues", "prompts")):
             return True
         return kind == self.kind and (self.variant is None or variant in (None, self.variant))
@@ -143,20 +131,14 @@ class Sizes:
     def row_tokens(self, role: str) -> tuple[float, ...]:
         """Tokens of a row of each input of a role."""
         known = self.tokens.get(role, ())
-        return (
-            known
-            if len(known) == len(self.each.get(role, ()))
-            else (ROW_TOKENS,) * len(self.each.get(role, ()))
-        )
+        return known if len(known) == len(self.each.get(role, ())) else (ROW_TOKENS,) * len(self.each.get(role, ()))
 
     def mean_tokens(self, *roles: str) -> float:
         """Tokens of a row of several roles together."""
         counts = [n for role in roles for n in self.each.get(role, ())]
         lengths = [tokens for role in roles for tokens in self.row_tokens(role)]
         rows = sum(counts)
-        return (
-            sum(n * tokens for n, tokens in zip(counts, lengths, strict=True)) / rows if rows else ROW_TOKENS
-        )
+        return sum(n * tokens for n, tokens in zip(counts, lengths, strict=True)) / rows if rows else ROW_TOKENS
 
     @property
     def rows(self) -> Mapping[str, int]:

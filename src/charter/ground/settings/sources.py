@@ -28,18 +28,7 @@ from charter.ground.settings.recognise import ROW_ENDINGS, kind_of_file, variant
 from charter.ground.settings.texts import digest_sources, looks_like_text
 
 SCHEMES = ("shipped", "data", "file", "hf", "pkg", "random", "openai", "anthropic")
-_ENDINGS = (
-    ".jsonl",
-    ".jsonl.gz",
-    ".jsonl.zst",
-    ".json",
-    ".yaml",
-    ".yml",
-    ".gguf",
-    ".txt",
-    ".csv",
-    ".parquet",
-)
+_ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".yaml", ".yml", ".gguf", ".txt", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -163,9 +152,7 @@ def _remote(ref: str, rest: str) -> Source:
     url, hash_mark, model = rest.partition("#")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or not hash_mark or not model:
-        raise CharterError(
-            f"{ref}: write the engine as scheme:URL#MODEL, e.g. openai:http://localhost:8000#name"
-        )
+        raise CharterError(f"{ref}: write the engine as scheme:URL#MODEL, e.g. openai:http://localhost:8000#name")
     if parts.username or parts.password or parts.query:
         raise CharterError(
             "a remote engine's URL must not hold secrets: leave out user, password and query, and give the "

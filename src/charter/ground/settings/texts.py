@@ -93,23 +93,7 @@ Form = Literal["text", "page", "rows", "parquet"]
 PAGES = (".html", ".htm", ".xhtml")
 PROSE = (".txt", ".md", ".rst", ".text", ".markdown", ".adoc", ".tex")
 CODE = (
-    *(
-        ".py",
-        ".pyi",
-        ".c",
-        ".h",
-        ".cc",
-        ".cpp",
-        ".hpp",
-        ".java",
-        ".js",
-        ".ts",
-        ".go",
-        ".rs",
-        ".rb",
-        ".pl",
-        ".pm",
-    ),
+    *(".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".hpp", ".java", ".js", ".ts", ".go", ".rs", ".rb", ".pl", ".pm"),
     *(".sh", ".lua", ".r", ".sql", ".scala", ".swift", ".kt", ".cs", ".php", ".hs", ".ml", ".jl", ".el"),
 )
 PACKED = (".gz", ".zst")
@@ -142,9 +126,7 @@ def _date(value: object) -> object:
     """A date as text, or a mapping that names a column. Raises ValueError for other values."""
     date = as_written(value)
     if not isinstance(date, Mapping | DateField | str) or (isinstance(date, str) and not is_date(date)):
-        raise ValueError(
-            "must be a year, month or day (2023, 2023-05, 2023-05-17), or a column: {field: created}"
-        )
+        raise ValueError("must be a year, month or day (2023, 2023-05, 2023-05-17), or a column: {field: created}")
     return date
 
 
@@ -371,9 +353,7 @@ def _list_installed(source: TextSource) -> list[TextFile] | None:
     return None
 
 
-def _list_below(
-    root: Path, paths: Iterable[Path], leave_out: frozenset[str] = frozenset()
-) -> Iterator[TextFile]:
+def _list_below(root: Path, paths: Iterable[Path], leave_out: frozenset[str] = frozenset()) -> Iterator[TextFile]:
     for path in paths:
         relative = path.relative_to(root)
         hidden = any(part in leave_out or part.startswith(".") for part in relative.parts)
@@ -412,9 +392,7 @@ def _debian(source: TextSource, name: str) -> list[TextFile]:
     pattern = re.compile(re.escape(name).replace(r"\*", ".*"))
     lists = [p for p in sorted(INSTALLED.glob("*.list")) if pattern.fullmatch(p.stem.partition(":")[0])]
     if not name or not lists:
-        raise CharterError(
-            f"text source {source.name}: no Debian package {name!r} is installed (none in {INSTALLED})"
-        )
+        raise CharterError(f"text source {source.name}: no Debian package {name!r} is installed (none in {INSTALLED})")
     files = {}
     for entry in lists:
         for line in entry.read_text("utf-8").splitlines():

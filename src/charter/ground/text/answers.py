@@ -112,6 +112,5 @@ def occurs(phrase: str, text: str) -> bool:
     """Whether a text contains the words of a phrase, whole and in a row; False for a phrase without words."""
     phrase_terms, text_terms = terms(phrase), terms(text)
     return bool(phrase_terms) and any(
-        text_terms[at : at + len(phrase_terms)] == phrase_terms
-        for at in range(len(text_terms) - len(phrase_terms) + 1)
+        text_terms[at : at + len(phrase_terms)] == phrase_terms for at in range(len(text_terms) - len(phrase_terms) + 1)
     )

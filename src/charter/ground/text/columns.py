@@ -28,10 +28,7 @@ except ImportError:  # the extra `parquet` isn't installed
     parquet = None
 
 # limits of a row group: bytes that the file states, or times the file's size
-SMALL_GROUP, MOST_TIMES = (
-    2**28,
-    100,
-)
+SMALL_GROUP, MOST_TIMES = (2**28, 100)
 LARGEST_ROW = 2**26  # bytes of a row's texts
 _AT_ONCE = 2**26  # bytes of texts decoded together
 
@@ -81,9 +78,7 @@ def _check_groups(metadata: Any, size: int) -> None:
     for group in range(metadata.num_row_groups):
         unpacked_size = metadata.row_group(group).total_byte_size
         if not 0 <= unpacked_size <= max(SMALL_GROUP, MOST_TIMES * size):
-            raise ValueError(
-                f"a group of rows has {unpacked_size:,} bytes, unpacked; write it with smaller groups"
-            )
+            raise ValueError(f"a group of rows has {unpacked_size:,} bytes, unpacked; write it with smaller groups")
 
 
 def _rows(batch: Any, longest: int) -> Iterator[dict[str, Any] | int]:
@@ -121,13 +116,7 @@ _OWN = {column for own in OWN_COLUMNS.values() for column in own}
 _LONGEST_CELL = 2**31 - 1
 _MOST_COLUMNS = 10_000
 _BYTES_A_VALUE = 16  # at least, in a large JSON file
-_SPEAKERS = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "system": "system",
-}
+_SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
 def plain_name(path: Path) -> str:
@@ -210,9 +199,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
         raise CharterError(f"{path} is not JSON ({error})") from None
     rows = value.get("examples") if isinstance(value, dict) else value
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise CharterError(
-            f"{path} must hold a list of objects, or an object with such a list under examples"
-        )
+        raise CharterError(f"{path} must hold a list of objects, or an object with such a list under examples")
     return iter(enumerate(rows, 1))
 
 
@@ -241,11 +228,7 @@ def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
     if "target_scores" in row:
         # The answer with score 1 is right; the order of the answers means nothing.
         scores = row["target_scores"]
-        return {
-            "prompt": row["input"],
-            "chosen": max(scores, key=scores.get),
-            "rejected": min(scores, key=scores.get),
-        }
+        return {"prompt": row["input"], "chosen": max(scores, key=scores.get), "rejected": min(scores, key=scores.get)}
     if not _OWN.isdisjoint(row):
         return dict(row)
     if "prompt" in row:

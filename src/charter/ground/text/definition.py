@@ -63,13 +63,7 @@ def read_definition(definition: str, names: tuple[tuple[str, str | None], ...]) 
         for entry in added:
             entry["special"] = _is_guarded(entry, dict(names))
         # Post-processors only add tokens, which we never ask for, and some of them change the offsets.
-        guarded = {
-            **fields,
-            "added_tokens": added,
-            "post_processor": None,
-            "truncation": None,
-            "padding": None,
-        }
+        guarded = {**fields, "added_tokens": added, "post_processor": None, "truncation": None, "padding": None}
         with sound("not a tokenizer.json"):
             first = Backend.from_str(json.dumps(guarded))
         first.encode_special_tokens = True
@@ -114,9 +108,7 @@ def _check_insert(part: Mapping[str, Any], name: str) -> str:
     """The text that a part inserts. Raises CharterError if it is too long."""
     text = str(part.get(name) or "")
     if len(text) > _LONGEST_INSERT:
-        raise CharterError(
-            f"{name} of this tokenizer.json has {len(text):,} characters; at most {_LONGEST_INSERT:,}"
-        )
+        raise CharterError(f"{name} of this tokenizer.json has {len(text):,} characters; at most {_LONGEST_INSERT:,}")
     return text
 
 
@@ -160,8 +152,5 @@ def _is_guarded(entry: Mapping[str, Any], names: Mapping[str, str | None]) -> bo
 
 def _never_prepend(part: Any) -> Any:
     if isinstance(part, dict):
-        return {
-            k: "never" if k == "prepend_scheme" and v == "first" else _never_prepend(v)
-            for k, v in part.items()
-        }
+        return {k: "never" if k == "prepend_scheme" and v == "first" else _never_prepend(v) for k, v in part.items()}
     return [_never_prepend(item) for item in part] if isinstance(part, list) else part

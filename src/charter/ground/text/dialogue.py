@@ -145,9 +145,7 @@ def _check_message(number: int, message: object) -> Message:
         raise CharterError(f"message {number} is {type(message).__name__}, expected role and content")
     role, content = message.get("role"), message.get("content")
     if role not in ROLES:
-        raise CharterError(
-            f"message {number} has the unknown role {role!r}; expected one of {', '.join(ROLES)}"
-        )
+        raise CharterError(f"message {number} has the unknown role {role!r}; expected one of {', '.join(ROLES)}")
     if not isinstance(content, str):
         raise CharterError(f"message {number} has a content of {type(content).__name__}, expected text")
     check_text(content, f"message {number}")
@@ -167,9 +165,7 @@ def check_text(text: str, where: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise CharterError(
-            f"{where} holds half a surrogate pair at character {error.start}; remove it"
-        ) from None
+        raise CharterError(f"{where} holds half a surrogate pair at character {error.start}; remove it") from None
     return text
 
 

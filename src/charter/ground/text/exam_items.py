@@ -157,9 +157,7 @@ def _check(item: Item) -> None:
     elif item.kind == "completion":
         if not item.blanks or min(item.blanks) < PAIR:
             raise ValueError("a completion needs `blanks`, a list of options for each blank")
-        if [sum(place in blank for place in item.key) for blank in blank_ranges(item.blanks)] != [1] * len(
-            item.blanks
-        ):
+        if [sum(place in blank for place in item.key) for blank in blank_ranges(item.blanks)] != [1] * len(item.blanks):
             raise ValueError("a completion's key needs one letter of each blank")
     elif item.kind != "essay":
         wanted = {"equivalence": (PAIR, PAIR), "select_all": (1, count)}.get(item.kind, (1, 1))
@@ -190,11 +188,7 @@ def item_row(item: Item) -> dict[str, Any]:
     row |= {"key": key, "step": item.step, "image": item.image, "source": item.source, "page": item.page}
     extra = {"table": item.table if item.table != "none" else "", "thought": item.thought}
     extra |= {"essay": item.essay}
-    return (
-        row
-        | {k: v for k, v in extra.items() if v}
-        | ({"score": item.score} if item.score is not None else {})
-    )
+    return row | {k: v for k, v in extra.items() if v} | ({"score": item.score} if item.score is not None else {})
 
 
 def read_items(path: Path) -> list[Item]:
@@ -217,9 +211,7 @@ def _placed(path: Path) -> Iterator[tuple[str, Item]]:
         except KeyError as error:
             raise CharterError(f"{place}: the item has no {error.args[0]}; add the column") from None
         except (ValueError, TypeError) as error:
-            raise CharterError(
-                f"{place}: {error}; docs/reference/data.md says how items are written"
-            ) from None
+            raise CharterError(f"{place}: {error}; docs/reference/data.md says how items are written") from None
 
 
 SEVERAL = frozenset({"completion", "equivalence", "select_all"})

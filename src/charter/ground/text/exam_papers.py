@@ -247,9 +247,7 @@ class Imported:
         return f"{self.summary}\n\n{as_markdown(rows)}\n"
 
 
-def import_exam(
-    rows: Iterable[tuple[str, Row]], exam: str, described: Mapping[str, str] | None = None
-) -> Imported:
+def import_exam(rows: Iterable[tuple[str, Row]], exam: str, described: Mapping[str, str] | None = None) -> Imported:
     """The items of (place, row); `exam` names rows that name no exam. `described`: by id, what a person says of a
     picture. Raises CharterError at the place of a broken row, and for a description of no item."""
     pictures = dict(described or {})
@@ -267,18 +265,13 @@ def import_exam(
             f"the description of {next(iter(pictures))!r} belongs to no item; ids are those of the report"
         )
     if not items:
-        raise CharterError(
-            "no question with a key was found; docs/reference/data.md says how papers are read"
-        )
+        raise CharterError("no question with a key was found; docs/reference/data.md says how papers are read")
     return Imported(items, outcomes)
 
 
 def _name(row: Row, exam: str) -> str:
     parts = [exam, str(row.get("section") or ""), str(row.get("number") or "")]
-    return str(
-        row.get("id")
-        or "-".join("".join(c if c.isalnum() else "-" for c in p).strip("-") for p in parts if p)
-    )
+    return str(row.get("id") or "-".join("".join(c if c.isalnum() else "-" for c in p).strip("-") for p in parts if p))
 
 
 def _import(place: str, row: Row, name: str, exam: str, described: str) -> tuple[Item | None, Outcome]:
@@ -299,19 +292,13 @@ def _import(place: str, row: Row, name: str, exam: str, described: str) -> tuple
     try:
         return parse_item(made, name), Outcome(name, page, what, why)
     except (ValueError, TypeError, KeyError) as error:
-        raise CharterError(
-            f"{place}: item {name}: {error}; docs/reference/data.md says how papers are read"
-        ) from None
+        raise CharterError(f"{place}: item {name}: {error}; docs/reference/data.md says how papers are read") from None
 
 
 def _columns(row: Row, name: str, exam: str) -> dict[str, Any]:
     """The columns of an item from a row of ours, a paper's, or another form's: options may be a list, an object by
     letter, or columns A, B, C; a table may be a list of lists."""
-    options = (
-        row.get("options")
-        or row.get("choices")
-        or [row[c] for c in LETTERS[:10] if row.get(c) not in (None, "")]
-    )
+    options = row.get("options") or row.get("choices") or [row[c] for c in LETTERS[:10] if row.get(c) not in (None, "")]
     if isinstance(options, Mapping):
         options = list(options.values())
     table = row.get("table")

@@ -22,13 +22,8 @@ def read_transcripts(path: Path) -> list[Row]:
     for row in rows:
         row.setdefault("topic", "")
         for critique_round in row["rounds"]:
-            if (
-                not isinstance(critique_round, dict)
-                or not {"key", "critique", "revision"} <= critique_round.keys()
-            ):
-                raise CharterError(
-                    f"{path}: transcript {row['id']}: a round needs key, critique and revision"
-                )
+            if not isinstance(critique_round, dict) or not {"key", "critique", "revision"} <= critique_round.keys():
+                raise CharterError(f"{path}: transcript {row['id']}: a round needs key, critique and revision")
             critique_round["dropped"] = critique_round.get("dropped") or None
     return rows
 
@@ -48,9 +43,7 @@ def read_shots(path: Path) -> list[Row]:
     rows = _rows(path, "shots.jsonl", {"id": str, "key": str, "first": str, "second": str, "answer": str})
     for row in rows:
         if row["answer"] not in ("A", "B"):
-            raise CharterError(
-                f"{path}: worked choice {row['id']} has answer {row['answer']!r}; expected A or B"
-            )
+            raise CharterError(f"{path}: worked choice {row['id']} has answer {row['answer']!r}; expected A or B")
     return rows
 
 

@@ -4,30 +4,8 @@ The recall grid asks for these (`HELD_PLACES`, `HELD_WORDS`). A long-context sta
 words from its corpus, never these.
 """
 
-HELD_PLACES = (
-    "harbour",
-    "mill",
-    "orchard",
-    "quarry",
-    "chapel",
-    "ferry",
-    "bakery",
-    "lighthouse",
-    "granary",
-    "tannery",
-)
-HELD_WORDS = (
-    "falcon",
-    "copper",
-    "walnut",
-    "meadow",
-    "anchor",
-    "velvet",
-    "thistle",
-    "marble",
-    "cinder",
-    "juniper",
-)
+HELD_PLACES = ("harbour", "mill", "orchard", "quarry", "chapel", "ferry", "bakery", "lighthouse", "granary", "tannery")
+HELD_WORDS = ("falcon", "copper", "walnut", "meadow", "anchor", "velvet", "thistle", "marble", "cinder", "juniper")
 
 
 def statement(place: str, word: str) -> str:

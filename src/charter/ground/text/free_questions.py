@@ -60,9 +60,7 @@ def accepted_answers(row: Row) -> tuple[str, ...]:
     if isinstance(answers, str) or not all(accepted) or not accepted:
         raise ValueError("golden_answers is not a list of answers")
     if accepted == (UNTOLD,):
-        raise ValueError(
-            "the answers of the test split are not published; name the file of the validation split"
-        )
+        raise ValueError("the answers of the test split are not published; name the file of the validation split")
     return accepted
 
 

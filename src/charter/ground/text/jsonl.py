@@ -76,16 +76,12 @@ def _blocks(path: Path) -> Iterator[bytes]:
             size = 0
             for block in blocks_of(file, path.suffix):
                 if (size := size + len(block)) > most:
-                    raise OSError(
-                        f"it has over {most // 2**20:,} MiB, unpacked, the most for its size; split it"
-                    )
+                    raise OSError(f"it has over {most // 2**20:,} MiB, unpacked, the most for its size; split it")
                 yield block
     except FileNotFoundError:
         raise CharterError(f"{path} does not exist; check the path") from None
     except (OSError, *BROKEN) as error:
-        raise CharterError(
-            f"{path} cannot be read: {error or type(error).__name__}; get the file again"
-        ) from None
+        raise CharterError(f"{path} cannot be read: {error or type(error).__name__}; get the file again") from None
 
 
 def read_text(path: Path) -> str:

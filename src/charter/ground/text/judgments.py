@@ -40,14 +40,10 @@ class Judgment:
 def judgment_of_row(row: Mapping[str, Any]) -> Judgment:
     """A judgment from the columns of a report's review.jsonl. Raises CharterError."""
     if not row.keys() >= JUDGED:
-        raise CharterError(
-            f"a row with {keys_of(row)}; a judgment needs verdict and reply, as in review.jsonl"
-        )
+        raise CharterError(f"a row with {keys_of(row)}; a judgment needs verdict and reply, as in review.jsonl")
     sample, reply, verdict = row.get("sample", 0), row["reply"], row["verdict"]
     if not isinstance(reply, str):
-        raise CharterError(
-            f"reply is {reply!r}, expected the text that the verdict judges, as in review.jsonl"
-        )
+        raise CharterError(f"reply is {reply!r}, expected the text that the verdict judges, as in review.jsonl")
     if not isinstance(sample, int) or isinstance(sample, bool) or sample < 0:
         raise CharterError(f"sample is {sample!r}, expected the number of a sample, the first being 0")
     if verdict is not None and verdict not in VERDICTS:
@@ -76,11 +72,7 @@ def read_judgments(*paths: Path) -> list[Judgment]:
                     raise CharterError(f"{place}: {error}") from None
                 identity = (*judgment.key, judgment.source)
                 other = judgments.get(identity)
-                if (
-                    other is not None
-                    and judgment.verdict is not None
-                    and other.verdict not in (None, judgment.verdict)
-                ):
+                if other is not None and judgment.verdict is not None and other.verdict not in (None, judgment.verdict):
                     raise CharterError(
                         f"{place}: sample {judgment.sample} of {judgment.id} is {judgment.verdict} and was "
                         f"{other.verdict} before; keep one"

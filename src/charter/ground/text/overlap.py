@@ -48,10 +48,7 @@ class Items:
     """
 
     def __init__(
-        self,
-        texts: Mapping[str, str] | Iterable[tuple[str, Sequence[str]]],
-        apart: bool = False,
-        counting: bool = True,
+        self, texts: Mapping[str, str] | Iterable[tuple[str, Sequence[str]]], apart: bool = False, counting: bool = True
     ) -> None:
         """Each text of an item can be hit. If all are too short, they are joined into one."""
         pairs = iter([(n, [t]) for n, t in texts.items()] if isinstance(texts, Mapping) else texts)
@@ -85,12 +82,7 @@ class Items:
             file = io.BytesIO()  # on a full disk numpy's own writer gives no error number
             np.save(file, array, allow_pickle=False)
             atomic_write(folder / f"{name}.npy", file.getvalue())
-        fields = {
-            "names": self.names,
-            "unchecked": sorted(self.unchecked),
-            "sizes": self._sizes,
-            "apart": self._apart,
-        }
+        fields = {"names": self.names, "unchecked": sorted(self.unchecked), "sizes": self._sizes, "apart": self._apart}
         atomic_write(folder / "items.json", json.dumps(fields))
 
     @classmethod
@@ -101,8 +93,7 @@ class Items:
         items.names, items.unchecked = fields["names"], set(fields["unchecked"])
         items._sizes, items._apart = fields["sizes"], fields["apart"]
         items._runs, items._owners, items._bits = (
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in ("runs", "owners", "bits")
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("runs", "owners", "bits")
         )
         return items
 
@@ -203,9 +194,7 @@ def _bitmap(leads: Hashes) -> npt.NDArray[np.uint8]:
     bits = np.zeros(size // 8, np.uint8)
     for half in (leads, leads >> np.uint64(32)):
         places = half & np.uint64(size - 1)
-        np.bitwise_or.at(
-            bits, places >> np.uint64(3), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8)
-        )
+        np.bitwise_or.at(bits, places >> np.uint64(3), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8))
     return bits
 
 

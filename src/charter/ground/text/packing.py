@@ -42,9 +42,7 @@ def deal(lengths: Sequence[int], number: int) -> list[list[int]]:
     return groups
 
 
-def fill_steps(
-    groups: Sequence[T], size: Callable[[T], int], batch: int, epochs: int, seed: int
-) -> list[list[T]]:
+def fill_steps(groups: Sequence[T], size: Callable[[T], int], batch: int, epochs: int, seed: int) -> list[list[T]]:
     """Optimizer steps over all epochs, each shuffled anew. A step takes groups until their sizes reach `batch`."""
     steps: list[list[T]] = []
     for epoch in range(epochs):

@@ -104,22 +104,9 @@ KNOWN_COLUMNS = {
     "comparisons": _COMPARISON_KEYS,
     "triples": {"id", "topic", "messages", "prompt", "harmful", "good", "source", "meta"},
     "judgments": {
-        *(
-            "id",
-            "sample",
-            "topic",
-            "family",
-            "prompt",
-            "reply",
-            "margin",
-            "verdict",
-            "note",
-            "source",
-            "case",
-        ),
+        *("id", "sample", "topic", "family", "prompt", "reply", "margin", "verdict", "note", "source", "case")
     },
-    "votes": VOTE
-    | {"id", "item", "prompt", "axis", "kind", "strength", "left", "rater", "source", "flags", "seconds"},
+    "votes": VOTE | {"id", "item", "prompt", "axis", "kind", "strength", "left", "rater", "source", "flags", "seconds"},
 }
 
 
@@ -192,11 +179,7 @@ def triple_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     else:
         raise CharterError(f"a row with {keys_of(row)}; a triple needs messages or prompt")
     triple = {key: value for key, value in row.items() if key != "prompt"}
-    triple |= {
-        "id": id_of(row),
-        "topic": text_of(row, "topic", ""),
-        "messages": list(check_user_turns(messages)),
-    }
+    triple |= {"id": id_of(row), "topic": text_of(row, "topic", ""), "messages": list(check_user_turns(messages))}
     return triple | {key: _reply(row[key], key) for key in OWN_COLUMNS["triples"]}
 
 
@@ -231,9 +214,7 @@ def _transcript(text: str) -> tuple[Message, ...]:
         raise LeftOut(DISORDER) from None
 
 
-def _comparison(
-    row: Mapping[str, Any], messages: tuple[Message, ...], chosen: str, rejected: str
-) -> Comparison:
+def _comparison(row: Mapping[str, Any], messages: tuple[Message, ...], chosen: str, rejected: str) -> Comparison:
     if chosen == rejected:
         raise NoPreference("identical")
     p = row.get("p_chosen", 1.0)
@@ -317,9 +298,7 @@ def check_kind(row: Mapping[str, Any], expected: str) -> None:
         unknown = ", ".join(sorted(str(column) for column in row if column not in KNOWN_COLUMNS[kind]))
         strange = f" (and with the unknown {unknown})" if unknown else ""
         alone = ", in a file of their own" if among else ""
-        raise CharterError(
-            f"a row of {kind}{among}{without}{strange}; {kind} have {' and '.join(own)}{alone}"
-        )
+        raise CharterError(f"a row of {kind}{among}{without}{strange}; {kind} have {' and '.join(own)}{alone}")
 
 
 def keys_of(row: Mapping[str, Any]) -> str:

@@ -39,19 +39,7 @@ _START = re.compile(
 _BREAK = r"(?![\w-]|[.:/]\d)"
 _NUMBER_END = r"(?![\w-]|[.,:/]\d)"
 _CALLING = {
-    *(
-        "tel",
-        "telephone",
-        "telefon",
-        "telefono",
-        "teléfono",
-        "téléphone",
-        "phone",
-        "mobile",
-        "mobil",
-        "móvil",
-        "cell",
-    ),
+    *("tel", "telephone", "telefon", "telefono", "teléfono", "téléphone", "phone", "mobile", "mobil", "móvil", "cell"),
     *("fax", "call", "dial", "whatsapp", "handy", "电话", "電話", "тел"),
 }
 _VERSION_BEFORE = re.compile(
@@ -222,11 +210,7 @@ def _digits(text: str) -> int:
 
 # The last four are telephone numbers, which need a free place.
 _FORMS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...] = (
-    (
-        "ip",
-        re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w-]|\.\d)"),
-        _is_ip,
-    ),
+    ("ip", re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w-]|\.\d)"), _is_ip),
     ("ssn", re.compile(rf"\d{{3}}-\d{{2}}-\d{{4}}{_BREAK}"), _is_ssn),
     (
         "card",
@@ -281,8 +265,7 @@ _KEYS = {
 }
 # The forbidden prefix of a pattern comes after its first letters, which makes the search ten times faster.
 _SHAPES = {
-    head: re.compile(rf"{re.escape(head)}(?<![\w-]{re.escape(head)}){rest}(?![\w-])")
-    for head, rest in _KEYS.items()
+    head: re.compile(rf"{re.escape(head)}(?<![\w-]{re.escape(head)}){rest}(?![\w-])") for head, rest in _KEYS.items()
 }
 _BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_END = re.compile(r"-----END (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
@@ -290,9 +273,7 @@ _LONGEST_BLOCK = 8192
 _BITCOIN = re.compile(r"[5KL](?<!\w.)[1-9A-HJ-NP-Za-km-z]{50,51}(?!\w)")
 _BASE58 = {c: n for n, c in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
 _CREDENTIALS = re.compile(r"([^\s/:@'\"<>]{1,64}):([^\s/@'\"<>]{1,128})@(?=[\w\[])")
-_EXAMPLES = frozenset(
-    {"password", "passwd", "pass", "pw", "pwd", "secret", "mypassword", "yourpassword", "***", "xxx"}
-)
+_EXAMPLES = frozenset({"password", "passwd", "pass", "pw", "pwd", "secret", "mypassword", "yourpassword", "***", "xxx"})
 
 
 def keys(text: str) -> Iterator[Span]:

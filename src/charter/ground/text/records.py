@@ -110,17 +110,13 @@ def read_records(
 def _note_id(places: dict[str, str], id: str, place: str) -> None:
     """Records the place of an id. Raises CharterError if the id already has another place."""
     if (first := places.setdefault(id, place)) != place:
-        raise CharterError(
-            f"the id {id!r} occurs more than once, first at {first}; ids name rows and must differ"
-        )
+        raise CharterError(f"the id {id!r} occurs more than once, first at {first}; ids name rows and must differ")
 
 
 def check_distinct(what: str, ids: Iterable[str]) -> None:
     """Raises CharterError if an id names more than one row of `what`."""
     if repeated := duplicates(ids):
-        raise CharterError(
-            f"{what}: the id {repeated[0]!r} occurs more than once; ids name rows and must differ"
-        )
+        raise CharterError(f"{what}: the id {repeated[0]!r} occurs more than once; ids name rows and must differ")
 
 
 def files_of(path: Path, name: str) -> list[Path]:
@@ -129,9 +125,7 @@ def files_of(path: Path, name: str) -> list[Path]:
     if not path.is_dir():
         return [path]
     own = [
-        path / f"{name}.jsonl{ending}"
-        for ending in ("", ".gz", ".zst")
-        if (path / f"{name}.jsonl{ending}").is_file()
+        path / f"{name}.jsonl{ending}" for ending in ("", ".gz", ".zst") if (path / f"{name}.jsonl{ending}").is_file()
     ]
     if own:
         return own[:1]

@@ -61,20 +61,7 @@ _CUTTING = frozenset(
     ["batch", "groupby", "list", "map", "rsplit", "slice", "split", "splitlines", "wordcount", "wordwrap"]
 )
 _DEEP = frozenset(
-    [
-        "dictsort",
-        "groupby",
-        "join",
-        "max",
-        "min",
-        "pprint",
-        "sort",
-        "string",
-        "sum",
-        "tojson",
-        "unique",
-        "urlencode",
-    ]
+    ["dictsort", "groupby", "join", "max", "min", "pprint", "sort", "string", "sum", "tojson", "unique", "urlencode"]
 )
 _WIDE_FORMAT = re.compile(r"\{[^{}]*:[^{}]*(?:\d{5}|\{)|%[^a-zA-Z%]*(?:\d{5}|\*)")
 
@@ -342,9 +329,7 @@ def _check_arguments(name: str, owner: Any, arguments: tuple[Any, ...]) -> None:
                 _weigh(one)
             _spend(sum(map(len, texts)) * (owner.count("{") + owner.count("%")), True)
     if name == "join":
-        parts, between = (
-            (owner, texts) if not isinstance(owner, str) else (next(iter(arguments), ()), [owner])
-        )
+        parts, between = (owner, texts) if not isinstance(owner, str) else (next(iter(arguments), ()), [owner])
         _weigh(parts)
         count = len(parts) if isinstance(parts, Sized) else 0
         length = sum(len(part) for part in parts if isinstance(part, str)) if count else 0
@@ -387,12 +372,8 @@ def render(source: str, messages: Sequence[Mapping[str, str]], variables: Mappin
 @lru_cache(maxsize=32)
 def _compile(source: str) -> Compiled:
     if len(source) > LONGEST_TEMPLATE:
-        raise CharterError(
-            f"the chat template has {len(source):,} characters; at most {LONGEST_TEMPLATE:,} are read"
-        )
-    environment = BoundedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
+        raise CharterError(f"the chat template has {len(source):,} characters; at most {LONGEST_TEMPLATE:,} are read")
+    environment = BoundedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
     environment.add_filter("tojson", _tojson)
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
@@ -410,9 +391,7 @@ def _tojson(
     sort_keys: bool = False,
 ) -> str:
     # Jinja's own filter escapes HTML characters
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise_exception(message: str) -> NoReturn:

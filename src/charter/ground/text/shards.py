@@ -61,9 +61,7 @@ class ShardWriter:
             if stray.name.startswith(TEMPORARY) or stray == self._place(self._complete, "tokens"):
                 stray.unlink()
 
-    def add(
-        self, ids: Sequence[int] | npt.NDArray[np.integer], size: int, source: int, language: int
-    ) -> None:
+    def add(self, ids: Sequence[int] | npt.NDArray[np.integer], size: int, source: int, language: int) -> None:
         """Appends one document of `size` bytes of UTF-8.
 
         Raises CharterError for a document without tokens, an id beyond the vocabulary, or a label beyond 65,535.
@@ -177,15 +175,10 @@ class TokenShards:
     def verify(self) -> None:
         """Hashes every file. Raises CharterError for the first that differs from the index."""
         for shard in self._shards:
-            for ending, expected in (
-                ("tokens", shard.tokens_sha256),
-                ("documents", shard.documents_sha256),
-            ):
+            for ending, expected in (("tokens", shard.tokens_sha256), ("documents", shard.documents_sha256)):
                 path = self._place(shard, ending)
                 if digest_file(path) != expected:
-                    raise CharterError(
-                        f"{path} was changed (its sha256 differs from {INDEX}); run its recipe again"
-                    )
+                    raise CharterError(f"{path} was changed (its sha256 differs from {INDEX}); run its recipe again")
 
     @cached_property
     def _maps(self) -> list[npt.NDArray[np.unsignedinteger]]:
@@ -196,18 +189,13 @@ class TokenShards:
 
     def _records(self, shard: Shard) -> npt.NDArray[np.void]:
         """The records of one shard, checked against the index and the size of its tokens."""
-        sizes = {
-            "documents": shard.documents * DOCUMENT.itemsize,
-            "tokens": shard.tokens * self._dtype.itemsize,
-        }
+        sizes = {"documents": shard.documents * DOCUMENT.itemsize, "tokens": shard.tokens * self._dtype.itemsize}
         for ending, expected in sizes.items():
             path = self._place(shard, ending)
             actual = path.stat().st_size if path.is_file() else None
             if actual != expected:
                 what = "is missing" if actual is None else f"has {actual} bytes instead of {expected}"
-                raise CharterError(
-                    f"{path} {what}; it is truncated or of another corpus: run its recipe again"
-                )
+                raise CharterError(f"{path} {what}; it is truncated or of another corpus: run its recipe again")
         path = self._place(shard, "documents")
         records = np.fromfile(path, DOCUMENT)
         tokens, size = (int(records[name].sum(dtype=np.int64)) for name in ("tokens", "bytes"))

@@ -128,9 +128,7 @@ class Template:
         text, replies = self._render_whole((*turns[:-2], ("assistant", prefill + closing)))
         text = text[: replies[-1][2]]
         if not text.startswith(prompt):
-            raise CharterError(
-                "the chat template rewrites a turn that is continued, so that it cannot be prefilled"
-            )
+            raise CharterError("the chat template rewrites a turn that is continued, so that it cannot be prefilled")
         ids, _ = self._tokens(text, spelled)
         if ids[: len(prompt_ids)] == prompt_ids:
             return prompt_ids, ids[len(prompt_ids) :]
@@ -155,9 +153,7 @@ class Template:
                 )
             close = text.find(self.end, len(before))
             if close < 0:
-                raise CharterError(
-                    f"the chat template does not close turn {number + 1} with {self.end}{_ANOTHER}"
-                )
+                raise CharterError(f"the chat template does not close turn {number + 1} with {self.end}{_ANOTHER}")
             replies.append((number, len(before), close + len(self.end)))
         return text, replies
 
@@ -181,9 +177,7 @@ class Template:
         text = self._render_cached((*turns[:-1], ("assistant", f"{content}{mark} ")), False)
         at = text.rfind(mark)
         if at < 0:
-            raise CharterError(
-                "the chat template drops the last assistant turn, so that it cannot be continued"
-            )
+            raise CharterError("the chat template drops the last assistant turn, so that it cannot be continued")
         return text[:at] if text[at : at + 2] == f"{mark} " else text[:at].rstrip()
 
     def _guard(self, messages: Sequence[Message]) -> tuple[Turns, Spelled]:
@@ -244,9 +238,7 @@ class Template:
             )
         lead = text[len(before) : start]
         if lead.strip():
-            raise CharterError(
-                f"{_REFUSED}its generation prompt lacks {lead.strip()!r} before a reply{_ANOTHER}"
-            )
+            raise CharterError(f"{_REFUSED}its generation prompt lacks {lead.strip()!r} before a reply{_ANOTHER}")
         # the last turn, because after an earlier one the next turn's header has specials too
         close = text.rfind(_PROBE[3][1]) + len(_PROBE[3][1])
         end = _find_special(self.tokenizer, text[close:])

@@ -86,9 +86,7 @@ class Tokenizer:
         self.eos_id: int = self._id(eos)
         self.bos_id: int | None = self._id(bos) if (bos := self.names["bos"]) else None
         self.pad_id: int = self._id(pad) if (pad := self.names["pad"]) else self.eos_id
-        self.ends: frozenset[int] = frozenset(
-            {self.eos_id, *(self.special[t] for t in _ENDS if t in self.special)}
-        )
+        self.ends: frozenset[int] = frozenset({self.eos_id, *(self.special[t] for t in _ENDS if t in self.special)})
         unknown = self.special.get(self.names["unk"] or "")
         self._forbidden = frozenset(i for i in self.special.values() if i != unknown)
         self.special_pattern: re.Pattern[str] | None = self._pattern()
@@ -245,10 +243,7 @@ class Tokenizer:
         """Write tokenizer.json and tokenizer_config.json as transformers, vLLM and llama.cpp read them."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        config: dict[str, Any] = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "clean_up_tokenization_spaces": False,
-        }
+        config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
         config |= self._handed_on
         config |= {f"{name}_token": token for name, token in self.names.items() if token is not None}
         config.setdefault("pad_token", config["eos_token"])
@@ -279,9 +274,7 @@ def _encode(backend: Backend, text: str) -> Any:
         return encoding
 
 
-def train_tokenizer(
-    texts: Iterable[str], vocab_size: int, *, spare: int = 0, opening: bool = False
-) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], vocab_size: int, *, spare: int = 0, opening: bool = False) -> Tokenizer:
     """Train a byte-level BPE tokenizer with ChatML specials and template, for new small models.
 
     Source: byte-level BPE as in GPT-2 (Radford 2019). vocab_size counts the 256 bytes and the specials, of which
@@ -290,17 +283,13 @@ def train_tokenizer(
     specials = [*TRAINED_SPECIALS, *(f"<|reserved_{number}|>" for number in range(spare))]
     least = 256 + len(specials)
     if vocab_size < least:
-        raise CharterError(
-            f"a vocabulary of {vocab_size} is too small; bytes and special tokens need {least}"
-        )
+        raise CharterError(f"a vocabulary of {vocab_size} is too small; bytes and special tokens need {least}")
     backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     start = specials[0]
     backend.post_processor = (
-        processors.TemplateProcessing(
-            single=f"{start} $A", pair=f"{start} $A {start} $B", special_tokens=[(start, 0)]
-        )
+        processors.TemplateProcessing(single=f"{start} $A", pair=f"{start} $A {start} $B", special_tokens=[(start, 0)])
         if opening
         else processors.ByteLevel(trim_offsets=False)
     )
@@ -311,9 +300,7 @@ def train_tokenizer(
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    return Tokenizer.from_json(
-        backend.to_str(), eos="<|im_end|>", bos="<|endoftext|>", pad="<|pad|>", template=CHATML
-    )
+    return Tokenizer.from_json(backend.to_str(), eos="<|im_end|>", bos="<|endoftext|>", pad="<|pad|>", template=CHATML)
 
 
 def _token_name(value: Any) -> str | None:
@@ -326,9 +313,7 @@ def _token_name(value: Any) -> str | None:
 def _template_of(value: Any) -> str:
     """The chat template of a configuration: a string, or the one named "default" in a list."""
     if isinstance(value, list):
-        templates = {
-            entry.get("name"): entry.get("template") for entry in value if isinstance(entry, Mapping)
-        }
+        templates = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, Mapping)}
         value = templates.get("default")
     return value if isinstance(value, str) else ""
 

@@ -77,9 +77,7 @@ def comparisons_of(choice: Choice) -> list[Comparison]:
     picked = choice.ballot.outcome
     if choice.edited is not None and picked in ("a", "b"):
         original = choice.replies[0 if picked == "a" else 1]
-        comparisons.append(
-            _comparison(choice, f"{choice.id}-edit", choice.edited, original, meta | {"edited": True})
-        )
+        comparisons.append(_comparison(choice, f"{choice.id}-edit", choice.edited, original, meta | {"edited": True}))
     return comparisons
 
 

@@ -39,9 +39,7 @@ class Command:
         """The arguments as a JSON schema, for native tool calls."""
         return {
             "type": "object",
-            "properties": {
-                one.name.lower(): {"type": "string", "description": one.help} for one in self.arguments
-            },
+            "properties": {one.name.lower(): {"type": "string", "description": one.help} for one in self.arguments},
             "required": [one.name.lower() for one in self.arguments if not one.optional],
             "additionalProperties": False,
         }

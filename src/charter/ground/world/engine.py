@@ -27,9 +27,7 @@ def _help(world: World, name: str) -> tuple[World, str]:
     if name not in COMMANDS:
         raise Refused("no such command; type help")
     command = COMMANDS[name]
-    return world, "\n".join(
-        [f"{command.usage}: {command.help}", *[f"{a.name}: {a.help}" for a in command.arguments]]
-    )
+    return world, "\n".join([f"{command.usage}: {command.help}", *[f"{a.name}: {a.help}" for a in command.arguments]])
 
 
 def _more(world: World) -> tuple[World, str]:
@@ -45,9 +43,7 @@ def _ended(world: World, how: str, said: str) -> tuple[World, str]:
 COMMANDS: Mapping[str, Command] = {
     one.name: one
     for one in (
-        Command(
-            "help", "the commands, or one of them", _help, (Argument("NAME", "a command", optional=True),)
-        ),
+        Command("help", "the commands, or one of them", _help, (Argument("NAME", "a command", optional=True),)),
         Command("more", "the next page of what was shown last", _more),
         *files.COMMANDS,
         *machines.COMMANDS,
@@ -86,9 +82,7 @@ def apply(world: World, line: str) -> tuple[World, str]:
         if name not in COMMANDS:
             raise Refused("no such command; type help")
         command = COMMANDS[name]
-        after, text = command.run(
-            world if name == "more" else replace(world, rest=""), *command.parsed(words)
-        )
+        after, text = command.run(world if name == "more" else replace(world, rest=""), *command.parsed(words))
     except Refused as problem:
         after, text = noted(world, "refused", line[:200]), f"error: {problem}"
     after = passed(after, 1)

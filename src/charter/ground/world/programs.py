@@ -16,17 +16,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from charter.ground.world.state import (
-    Host,
-    Message,
-    Process,
-    Record,
-    Refused,
-    World,
-    hashed,
-    noted,
-    with_host,
-)
+from charter.ground.world.state import Host, Message, Process, Record, Refused, World, hashed, noted, with_host
 
 BEAT = 5  # ticks between heartbeats
 BEACON = "#!beacon"  # how a beacon's program begins
@@ -191,9 +181,7 @@ DAY = 48  # ticks
 
 
 def _mail(world: World, facts: Record) -> World:
-    message = Message(
-        str(facts["sender"]), str(facts["to"]), str(facts["subject"]), str(facts["text"]), world.tick
-    )
+    message = Message(str(facts["sender"]), str(facts["to"]), str(facts["subject"]), str(facts["text"]), world.tick)
     world = replace(world, mail=(*world.mail, message))
     return replace(world, notices=(*world.notices, "[new mail]")) if message.to == world.me else world
 

@@ -161,18 +161,13 @@ def tools(names: Iterable[str], shape: Shape) -> list[dict[str, Any]]:
     chosen = [COMMANDS[name] for name in names]
     if shape == "openai":
         return [
-            {
-                "type": "function",
-                "function": {"name": c.name, "description": c.help, "parameters": c.schema()},
-            }
+            {"type": "function", "function": {"name": c.name, "description": c.help, "parameters": c.schema()}}
             for c in chosen
         ]
     return [{"name": c.name, "description": c.help, "input_schema": c.schema()} for c in chosen]
 
 
-def native_messages(
-    begin: Opening, turns: Sequence[Turn], shape: Shape, left_out: int = 0
-) -> list[dict[str, Any]]:
+def native_messages(begin: Opening, turns: Sequence[Turn], shape: Shape, left_out: int = 0) -> list[dict[str, Any]]:
     """The same dialogue with tool calls and their results; the system's words are apart in Anthropic's shape."""
     found: list[dict[str, Any]] = [{"role": "user", "content": _first(begin, left_out)}]
     if shape == "openai":
@@ -189,9 +184,7 @@ def called(answer: Mapping[str, Any], shape: Shape) -> Turn:
     if shape == "openai":
         said_by = answer["choices"][0]["message"]
         text, calls = str(said_by.get("content") or ""), said_by.get("tool_calls") or []
-        name, values = (
-            (calls[0]["function"]["name"], calls[0]["function"]["arguments"]) if calls else ("", "")
-        )
+        name, values = (calls[0]["function"]["name"], calls[0]["function"]["arguments"]) if calls else ("", "")
         try:
             values = json.loads(values or "{}") if isinstance(values, str) else values
         except ValueError:
@@ -243,10 +236,7 @@ def _example(thoughts: bool) -> tuple[Message, ...]:
     )
     found = [user(_task("Submit the colour that stands in the folder colours.", len(turns)))]
     for number, (line, shown, thought) in enumerate(turns, 1):
-        found += [
-            assistant(said(line, thought if thoughts else "")),
-            user(observation(shown, number, len(turns))),
-        ]
+        found += [assistant(said(line, thought if thoughts else "")), user(observation(shown, number, len(turns)))]
     return tuple(found)
 
 
@@ -271,10 +261,7 @@ def _native_turn(turn: Turn, number: int, shown: str, shape: Shape) -> list[dict
     text = turn.reply.strip()
     call = turn.call or _call(turn.line)
     if call is None:
-        return [
-            {"role": "assistant", "content": text[:PROSE].strip() or NOTHING},
-            {"role": "user", "content": shown},
-        ]
+        return [{"role": "assistant", "content": text[:PROSE].strip() or NOTHING}, {"role": "user", "content": shown}]
     mark = f"call_{number}"
     if shape == "openai":
         function = {"name": call["name"], "arguments": json.dumps(call["values"], ensure_ascii=False)}

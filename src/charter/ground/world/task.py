@@ -137,9 +137,6 @@ def says(said: str, right: str, wrong: Iterable[str] = ()) -> bool:
     """Whether an answer names the right word and none of the wrong ones, as whole words in any case."""
 
     def named(word: str) -> bool:
-        return (
-            re.search(rf"(?<![\w-]){re.escape(word.lower())}(?![\w-])", BLANK.sub(" ", said.lower()))
-            is not None
-        )
+        return re.search(rf"(?<![\w-]){re.escape(word.lower())}(?![\w-])", BLANK.sub(" ", said.lower())) is not None
 
     return named(right) and not any(named(word) for word in wrong)

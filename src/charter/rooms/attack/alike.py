@@ -82,10 +82,7 @@ FLAGS: Flags = {"alike": lambda row: row["cosine"] is not None and row["cosine"]
 
 
 def compare(
-    reader: Reader,
-    findings: Sequence[Mapping[str, Any]],
-    unseen: Sequence[Dialogue],
-    seen: Sequence[Dialogue],
+    reader: Reader, findings: Sequence[Mapping[str, Any]], unseen: Sequence[Dialogue], seen: Sequence[Dialogue]
 ) -> list[Row]:
     """A row for each found attack, with the most similar one before it, and for each held-out request, with the most
     similar request that the search saw or attack that it found."""
@@ -98,8 +95,7 @@ def compare(
     rows = [_row(row["attack"], FOUND, units[n], units[:n], known) for n, row in enumerate(findings)]
     held = units[len(known) :]
     return rows + [
-        _row(goal.id, UNSEEN, unit, units[: len(known)], known)
-        for goal, unit in zip(unseen, held, strict=True)
+        _row(goal.id, UNSEEN, unit, units[: len(known)], known) for goal, unit in zip(unseen, held, strict=True)
     ]
 
 
@@ -112,11 +108,7 @@ def _units(reader: Reader, texts: Sequence[str]) -> npt.NDArray[np.float64]:
 
 
 def _row(
-    id: str,
-    kind: str,
-    unit: npt.NDArray[np.float64],
-    others: npt.NDArray[np.float64],
-    names: Sequence[str],
+    id: str, kind: str, unit: npt.NDArray[np.float64], others: npt.NDArray[np.float64], names: Sequence[str]
 ) -> Row:
     cosines = others @ unit
     best = int(cosines.argmax()) if len(cosines) else None

@@ -79,8 +79,7 @@ class Attempt:
 def ask_rewriting(request: str, attempts: Sequence[Attempt]) -> list[Message]:
     """What PAIR and TAP ask the writer (Chao 2023, Mehrotra 2023)."""
     tried = "".join(
-        _TRIED.format(message=_cut(one.message), reply=_cut(one.reply), score=one.score)
-        for one in attempts[-SHOWN:]
+        _TRIED.format(message=_cut(one.message), reply=_cut(one.reply), score=one.score) for one in attempts[-SHOWN:]
     )
     feedback = _FEEDBACK.format(tried=tried) if tried else ""
     return [user(f"{_TASK.format(request=request)}{feedback}{_REWRITE} {_FORM}")]
@@ -93,9 +92,7 @@ def ask_turn(request: str, talk: Messages, refused: Sequence[str], turns: int) -
     taken_back = [turn for turn in refused if turn][-SHOWN:]
     milder = _TAKEN_BACK.format(refused="".join(f"{_cut(turn)}\n" for turn in taken_back))
     steps = _NEXT.format(turn=len(talk) // 2 + 1, turns=turns)
-    return [
-        user(f"{_TASK.format(request=request)}{_TURN}{so_far}{milder if taken_back else ''}{steps}{_FORM}")
-    ]
+    return [user(f"{_TASK.format(request=request)}{_TURN}{so_far}{milder if taken_back else ''}{steps}{_FORM}")]
 
 
 def _cut(text: str) -> str:
@@ -176,10 +173,7 @@ class Outcome:
         score = LOWEST + round((HIGHEST - LOWEST) * reward_of(self.sent["margin"]))
         attempt = Attempt(self.written["message"], self.sent["reply"], score)
         return replace(
-            self.line,
-            attempts=(*self.line.attempts, attempt),
-            parent=self.sent["attack"],
-            margin=self.sent["margin"],
+            self.line, attempts=(*self.line.attempts, attempt), parent=self.sent["attack"], margin=self.sent["margin"]
         )
 
 
@@ -297,9 +291,7 @@ class Composed:
                 lines = further(self.settings, self.by, outcomes)
         return sent, written
 
-    def _round(
-        self, asking: Sequence[Line], number: int, sent: list[Row], written: list[Row]
-    ) -> list[Outcome]:
+    def _round(self, asking: Sequence[Line], number: int, sent: list[Row], written: list[Row]) -> list[Outcome]:
         """One round: the writer's answers, and the rows of those that fit, while the budget lasts."""
         seeds = [derive_seed(self.seed, "writer", self.key, len(written) + n) for n in range(len(asking))]
         asked = [ask_for(self.settings, self.by, line) for line in asking]
@@ -311,9 +303,7 @@ class Composed:
             tries.append(self._try(asking[n], answers[n], seeds[n], query, len(written)))
         rows = dict(zip(places, self.send(tries, number) if tries else [], strict=True))
         sent += rows.values()
-        return [
-            Outcome(line, row, rows.get(n)) for n, (line, row) in enumerate(zip(asking, answers, strict=True))
-        ]
+        return [Outcome(line, row, rows.get(n)) for n, (line, row) in enumerate(zip(asking, answers, strict=True))]
 
     def _mark(self, asking: Sequence[Line], texts: Sequence[str], earlier: Sequence[Row]) -> list[Row]:
         """Rows of the writer's answers; one that says again what was sent for its request is a copy."""

@@ -41,9 +41,7 @@ def controls(
         # combinations that the search may try hold families that it may try
         names = goals.seen_families if COMBINATION in goals.seen_families else rules
 
-        def add(
-            goal: Dialogue, kind: str, family: str = family, names: list[str] = names, **more: Any
-        ) -> None:
+        def add(goal: Dialogue, kind: str, family: str = family, names: list[str] = names, **more: Any) -> None:
             own = derive_seed(out.seed, "control", goal.id)
             columns = {"kind": kind, "family": family, "seen_family": family in goals.seen_families, **more}
             chain = resolve((family,) if family else (), goal.id, own, names)
@@ -54,9 +52,7 @@ def controls(
             add(in_the_place_of(goal, twin), TWIN, seen_goal=goal.id in seen, twin=twin.id)
         for question in questions:
             add(question, QUESTION, seen_goal=False, accepted=question.meta["accepted"])
-    return out.chunks(
-        "controls", tries, settings.search.together, lambda part, _: _send(target, part), "controls"
-    )
+    return out.chunks("controls", tries, settings.search.together, lambda part, _: _send(target, part), "controls")
 
 
 def _send(target: Target, tries: Sequence[Try]) -> list[Row]:
@@ -116,15 +112,11 @@ def composed(
 
     def write(asked: Sequence[Any], number: int) -> list[str]:
         what = f"{key}, writer, round {number + 1}"
-        return out.chunks(
-            f"{key}-writer-{number:04d}", asked, len(asked), lambda part, _: target.compose(part), what
-        )
+        return out.chunks(f"{key}-writer-{number:04d}", asked, len(asked), lambda part, _: target.compose(part), what)
 
     def send(tries: Sequence[Try], number: int) -> list[Row]:
         what = f"{key}, round {number + 1}"
-        return out.chunks(
-            f"{key}-{number:04d}", tries, len(tries), lambda part, _: target.send(part, *graders), what
-        )
+        return out.chunks(f"{key}-{number:04d}", tries, len(tries), lambda part, _: target.send(part, *graders), what)
 
     return Composed(
         settings.attacker,

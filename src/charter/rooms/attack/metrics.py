@@ -261,9 +261,7 @@ def _of_controls() -> Iterator[Metric]:
             )  # fmt: skip
             yield from (rate, _corrected(rate))
     for family in (*FAMILIES, *WRITERS):
-        yield from _of_family(
-            f"_{family}", family.replace("_", " "), partial(counts.equal, family=family), "part"
-        )
+        yield from _of_family(f"_{family}", family.replace("_", " "), partial(counts.equal, family=family), "part")
 
 
 def _of_family(end: str, words: str, where: Callable[..., Where], kind: Kind) -> Iterator[Metric]:
@@ -300,14 +298,6 @@ def _of_grader() -> Iterator[Metric]:
 
 METRICS: tuple[Metric, ...] = tuple(
     replace(metric, places=PLACES.get(metric.name, {}), short=SHORT.get(metric.name, ""))
-    for metrics in (
-        _of_search(),
-        _of_meaning(),
-        _of_rater(),
-        _of_writer(),
-        _of_turns(),
-        _of_controls(),
-        _of_grader(),
-    )
+    for metrics in (_of_search(), _of_meaning(), _of_rater(), _of_writer(), _of_turns(), _of_controls(), _of_grader())
     for metric in metrics
 )

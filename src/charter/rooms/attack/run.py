@@ -87,14 +87,10 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     points = curve(searched, settings.search.together)
     out.write_jsonl(CURVE, points)
     out.write_text(REPORT, write_up(read_reported(out.path), points, numbers))
-    out.note(
-        f"{numbers['confirmed']:.0f} of {numbers['findings']:.0f} found attacks are confirmed; see attack.md"
-    )
+    out.note(f"{numbers['confirmed']:.0f} of {numbers['findings']:.0f} found attacks are confirmed; see attack.md")
 
 
-def _by_writer(
-    settings: Settings, goals: Goals, target: Target, out: Workspace
-) -> tuple[list[Row], list[Row]]:
+def _by_writer(settings: Settings, goals: Goals, target: Target, out: Workspace) -> tuple[list[Row], list[Row]]:
     return composed(settings, target, out, BY_SEARCH).run(in_turns(goals.seen, out.seed))
 
 

@@ -165,9 +165,7 @@ class Archive:
 
     def found(self) -> Iterator[Row]:
         """The successes, the highest margin first."""
-        yield from sorted(
-            (row for row in self.cells.values() if row["found"]), key=lambda r: (-r["margin"], r["id"])
-        )
+        yield from sorted((row for row in self.cells.values() if row["found"]), key=lambda r: (-r["margin"], r["id"]))
 
 
 def _rank(row: Row) -> tuple[bool, float]:
@@ -178,9 +176,7 @@ def _rank(row: Row) -> tuple[bool, float]:
 Send = Callable[[Sequence[Try], int], list[Row]]
 
 
-def search(
-    settings: Search, goals: Sequence[Dialogue], families: Sequence[str], seed: int, send: Send
-) -> list[Row]:
+def search(settings: Search, goals: Sequence[Dialogue], families: Sequence[str], seed: int, send: Send) -> list[Row]:
     """All rows of a search, in order. `send` decides nothing else than what the model replies and how it is scored."""
     rng = random.Random(derive_seed(seed, "search"))
     strategy: Strategy = STRATEGIES[settings.by](families)

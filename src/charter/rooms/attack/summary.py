@@ -57,9 +57,7 @@ def write_up(reported: Reported, curve: Sequence[Row], numbers: Mapping[str, flo
         "| requests sent | answers of the writer | successes by the search's grader | cells with one |",
         "|---:|---:|---:|---:|",
     ]
-    lines += [
-        f"| {point['queries']} | {point['asks']} | {point['found']} | {point['cells']} |" for point in curve
-    ]
+    lines += [f"| {point['queries']} | {point['asks']} | {point['found']} | {point['cells']} |" for point in curve]
     lines += _by_family(by_name, told)
     lines += ["", "| success | seen requests | unseen requests |", "|---|---|---|"]
     for part in ("seen", "unseen"):

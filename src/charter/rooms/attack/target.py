@@ -75,10 +75,7 @@ class Target:
             replies = self.policy.reply(
                 [list(attack.messages) for attack in asked],
                 self.sampling,
-                seeds=[
-                    derive_seed(self.seed, one.sample, attack.id)
-                    for one, attack in zip(tries, asked, strict=True)
-                ],
+                seeds=[derive_seed(self.seed, one.sample, attack.id) for one, attack in zip(tries, asked, strict=True)],
             )
         rows: list[Row] = [
             {
@@ -98,9 +95,7 @@ class Target:
             for one, attack, samples in zip(tries, asked, replies, strict=True)
         ]
         for grader in graders:
-            items = [
-                (one.goal.messages, (row["reply"], FIXED_REPLY)) for one, row in zip(tries, rows, strict=True)
-            ]
+            items = [(one.goal.messages, (row["reply"], FIXED_REPLY)) for one, row in zip(tries, rows, strict=True)]
             for row, (score, fixed) in zip(rows, self.scorers[grader](items), strict=True):
                 row |= {grader: score, f"{grader}_fixed": fixed}
         rows = [mark(row) for row in rows]

@@ -48,12 +48,9 @@ def try_writer(settings: Settings, inputs: Inputs, target: Target, out: Workspac
     random.Random(derive_seed(out.seed, "trial")).shuffle(pool)
     drawn = pool[: settings.attacker.trial]
     asked = [
-        (_ask(settings, one, refused=n % 2 == 1), derive_seed(out.seed, "trial", one.id))
-        for n, one in enumerate(drawn)
+        (_ask(settings, one, refused=n % 2 == 1), derive_seed(out.seed, "trial", one.id)) for n, one in enumerate(drawn)
     ]
-    texts = out.chunks(
-        "trial", asked, settings.search.together, lambda part, _: target.compose(part), "trial"
-    )
+    texts = out.chunks("trial", asked, settings.search.together, lambda part, _: target.compose(part), "trial")
     rows = []
     for one, text in zip(drawn, texts, strict=True):
         row = {"id": one.id, "request": one.messages[-1]["content"], "before": []}

@@ -51,11 +51,7 @@ def _rule(file: str, settings: Settings) -> Rule | None:
 
     def flags(row: Row) -> Row:
         own: Row = flagger(MARKS)(row)
-        for key, more in (
-            ("reward", FOUND),
-            ("grader", SUCCESS),
-            (RATED, ratings(settings.rating.threshold)),
-        ):
+        for key, more in (("reward", FOUND), ("grader", SUCCESS), (RATED, ratings(settings.rating.threshold))):
             own = {**own, **(flagger(more)(row) if key in row else {})}
         return {**own, "right": right(dict(row))} if row.get("kind") == QUESTION else own
 

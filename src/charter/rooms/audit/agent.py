@@ -87,8 +87,7 @@ class TextAgent:
         seeds = [one.turn_seed(self.seed) for one in tries]
         replies = self.assistant.reply(prompts, self.sampling, seeds=seeds)
         return [
-            {"reply": samples[0].text, "left_out": one.left_out}
-            for one, samples in zip(tries, replies, strict=True)
+            {"reply": samples[0].text, "left_out": one.left_out} for one, samples in zip(tries, replies, strict=True)
         ]
 
     def view(self, one: Played) -> list[Any]:
@@ -106,9 +105,7 @@ class TextAgent:
         room = self.settings.window or (self.local.engine.context if self.local else 0)
         if not room:
             return 0
-        return shortened(
-            one.left_out, len(one.turns), lambda n: self._tokens(one, n), room - self.settings.max_tokens
-        )
+        return shortened(one.left_out, len(one.turns), lambda n: self._tokens(one, n), room - self.settings.max_tokens)
 
     def _tokens(self, one: Played, left_out: int) -> int:
         prompt = messages(one.opening, one.turns, left_out)

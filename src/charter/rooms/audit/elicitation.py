@@ -61,17 +61,13 @@ def find_arms(run: Path) -> dict[str, Audit]:
             continue
         arm = ARMS[2 * bool(manifest.purpose) + bool(manifest.resolved.get("example"))]
         if arm in arms:
-            raise CharterError(
-                f"{run} has two audits of the arm {arm}: {arms[arm].manifest.step}, {manifest.step}"
-            )
+            raise CharterError(f"{run} has two audits of the arm {arm}: {arms[arm].manifest.step}, {manifest.step}")
         arms[arm] = read_audit(path.parent)
     if lacking := [arm for arm in (ARMS[0], ARMS[2]) if arm not in arms]:
         raise CharterError(f"{run} has no audit of the arm {lacking[0]}; run recipes/elicitation.yaml")
     worlds = {arm: [(row["id"], row["seed"]) for row in audit.rows] for arm, audit in arms.items()}
     if other := next((arm for arm in worlds if worlds[arm] != worlds[ARMS[0]]), None):
-        raise CharterError(
-            f"the arms base and {other} tried other worlds; give them equal tasks, tries and seeds"
-        )
+        raise CharterError(f"the arms base and {other} tried other worlds; give them equal tasks, tries and seeds")
     return arms
 
 
@@ -121,11 +117,7 @@ def guard(shape: str, rise: float, low: float, high: float, fall: float) -> Guar
 
 
 def _rows(audit: Audit, shape: str, seen: frozenset[str]) -> list[dict[str, Any]]:
-    return [
-        row
-        for row in audit.rows
-        if row["scored"] and counts_as(row) and (row["task"] in seen) == (shape == SEEN)
-    ]
+    return [row for row in audit.rows if row["scored"] and counts_as(row) and (row["task"] in seen) == (shape == SEEN)]
 
 
 def _pass(row: dict[str, Any]) -> bool:

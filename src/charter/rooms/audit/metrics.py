@@ -39,9 +39,7 @@ def not_elicited(tries: Sequence[Row]) -> bool:
 
 
 def _of_tries(hit: Test, where: Test = lambda row: True) -> Measure:
-    return lambda rows: tabulate(
-        (row["task"], float(hit(row)), 1.0) for row in rows if counts_as(row) and where(row)
-    )
+    return lambda rows: tabulate((row["task"], float(hit(row)), 1.0) for row in rows if counts_as(row) and where(row))
 
 
 def _of_tasks(hit: Callable[[Sequence[Row]], bool]) -> Measure:
@@ -68,9 +66,7 @@ def _metric(
     name: str, label: str, measure: Measure, better: Better, meaning: str, part: bool = False, place: int = 0
 ) -> Metric:
     places = {"audit": place} if place else {}
-    return Metric(
-        name, TRIES, measure, better, meaning, label=label, kind="part" if part else "", places=places
-    )
+    return Metric(name, TRIES, measure, better, meaning, label=label, kind="part" if part else "", places=places)
 
 
 def _all() -> Iterator[Metric]:

@@ -34,9 +34,7 @@ def page_name(id: str) -> str:
     return f"{FOLDER}/{id}.html"
 
 
-def pages(
-    rows: Sequence[Row], transcripts: Mapping[str, Row], settings: Settings
-) -> Iterator[tuple[str, str]]:
+def pages(rows: Sequence[Row], transcripts: Mapping[str, Row], settings: Settings) -> Iterator[tuple[str, str]]:
     """The name and the text of each page."""
     yield f"{FOLDER}/{STYLE}", CSS
     yield f"{FOLDER}/index.html", _index(rows, settings)
@@ -66,9 +64,7 @@ def _index(rows: Sequence[Row], settings: Settings) -> str:
         task, tries = TASKS[name], [row for row in rows if row["task"] == name]
         hits = sum(bool(row["passed"]) for row in tries)
         parts.append(f'<h2 id="{name}">{escape(task.title)}</h2>\n<p>{hits} of {len(tries)} tries pass.</p>')
-        parts.append(
-            "<table>\n<thead><tr><th>try</th><th>outcome</th><th>turns</th><th>milestones</th></tr></thead>"
-        )
+        parts.append("<table>\n<thead><tr><th>try</th><th>outcome</th><th>turns</th><th>milestones</th></tr></thead>")
         for row in tries:
             reached = ", ".join(one for one, tick in row["milestones"].items() if tick is not None)
             parts.append(
@@ -92,16 +88,12 @@ def _try(row: Row, transcript: Row, before: str, after: str) -> str:
     links += [f'<a href="{id}.html">{word}</a>' for word, id in (("previous", before), ("next", after)) if id]
     parts = [f"<p>{' · '.join(links)}</p>", f"<h1>{escape(row['id'])}: {_outcome(row)}</h1>"]
     parts.append(f"<p>{escape(TASKS[row['task']].title)}</p>\n<table>")
-    parts += [
-        f"<tr><th>{key}</th><td>{escape(str(value))}</td></tr>" for key, value in facts.items() if value
-    ]
+    parts += [f"<tr><th>{key}</th><td>{escape(str(value))}</td></tr>" for key, value in facts.items() if value]
     parts.append(f"</table>\n<h2>What it was told</h2>\n<pre>{escape(transcript['system'])}</pre>")
     parts.append(f"<pre>{escape(transcript['opening'])}</pre>\n<h2>Turns</h2>\n<ol>")
     for turn in transcript["turns"]:
         read = (
-            ""
-            if turn["line"] in ("", turn["reply"].strip())
-            else f"<p>Command:</p><pre>{escape(turn['line'])}</pre>"
+            "" if turn["line"] in ("", turn["reply"].strip()) else f"<p>Command:</p><pre>{escape(turn['line'])}</pre>"
         )
         parts.append(
             f'<li><pre>{escape(turn["reply"])}</pre>{read}<pre class="shown">{escape(turn["shown"])}</pre></li>'

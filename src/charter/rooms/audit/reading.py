@@ -61,9 +61,7 @@ class Form(Frozen):
     conclusion: Conclusion | None = Field(None, description="shown, not shown or inconclusive")
     confidence: Confidence | None = Field(None, description="low, medium or high")
     weaknesses: str = Field("", description="what this audit can't tell")
-    source: Literal["human", "simulated"] = Field(
-        "human", description="simulated: a rehearsal, which closes nothing"
-    )
+    source: Literal["human", "simulated"] = Field("human", description="simulated: a rehearsal, which closes nothing")
     readings: tuple[Read, ...] = Field(description="one entry a transcript: spurious true or false once read")
 
     @property
@@ -89,9 +87,7 @@ def read_audit(folder: Path) -> Audit:
     """A finished audit. Raises CharterError if it is none, or if any of its files was changed."""
     manifest = read_manifest(folder)
     if manifest.kind != "report" or manifest.variant != "audit":
-        raise CharterError(
-            f"{folder} is no audit; name a finished step of the room audit, such as audit/audit"
-        )
+        raise CharterError(f"{folder} is no audit; name a finished step of the room audit, such as audit/audit")
     if manifest.status != "done":
         raise CharterError(f"{folder} is {manifest.status}, not done; finish it with charter run")
     if problems := verify_files(folder, manifest):
@@ -105,9 +101,7 @@ def read_audit(folder: Path) -> Audit:
 def reading_list(audit: Audit) -> list[Read]:
     """What must be read: all passes, all tries of scored tasks that were not elicited, and 20 other failures of scored
     tasks. The draw follows from the audit's id, so that nobody chooses it."""
-    spurious = {
-        name for name, tries in by_task(audit.rows).items() if tries[0]["scored"] and not_elicited(tries)
-    }
+    spurious = {name for name, tries in by_task(audit.rows).items() if tries[0]["scored"] and not_elicited(tries)}
     chosen: dict[str, str] = {}
     others: list[str] = []
     for row in filter(counts_as, audit.rows):
@@ -142,9 +136,7 @@ def read_form(path: Path, party: str, audit: Audit, readings: Sequence[Read]) ->
     form = read_settings(path, Form, "form of a verdict", "as charter audit reading writes it")
     again = "fill in the form that charter audit reading writes"
     if form.report != audit.manifest.id:
-        raise CharterError(
-            f"{path} is on the audit {form.report[:12]}, not {audit.manifest.id[:12]}; {again}"
-        )
+        raise CharterError(f"{path} is on the audit {form.report[:12]}, not {audit.manifest.id[:12]}; {again}")
     if form.party != party:
         raise CharterError(f"{path} is the form of the {form.party}, not of the {party}; {again}")
     asked, given = ([(one.id, one.sha256) for one in them] for them in (readings, form.readings))

@@ -19,24 +19,17 @@ class Floors(Frozen):
     """What a verdict of "not shown" needs; each can only be raised."""
 
     tasks: int = Field(
-        int(FLOORS["tasks"]),
-        ge=FLOORS["tasks"],
-        le=len(SCORED),
-        description="scored tasks with all their turns",
+        int(FLOORS["tasks"]), ge=FLOORS["tasks"], le=len(SCORED), description="scored tasks with all their turns"
     )
     tries: int = Field(int(FLOORS["tries"]), ge=FLOORS["tries"], description="tries of each task that count")
     turns: int = Field(int(FLOORS["turns"]), ge=FLOORS["turns"], description="turns that each try may have")
     patience: int = Field(int(FLOORS["patience"]), ge=FLOORS["patience"], description="patience of a try")
     tokens: int = Field(int(FLOORS["tokens"]), ge=FLOORS["tokens"], description="tokens that a turn may have")
     elicited: float = Field(
-        FLOORS["elicited"],
-        ge=FLOORS["elicited"],
-        le=1,
-        description="share of the scored tasks that are elicited",
+        FLOORS["elicited"], ge=FLOORS["elicited"], le=1, description="share of the scored tasks that are elicited"
     )
     waived: dict[FloorName, str] = Field(
-        {},
-        description="floors that need not be reached, and why; the verdict prints it, no release rests on it",
+        {}, description="floors that need not be reached, and why; the verdict prints it, no release rests on it"
     )
 
     @field_validator("waived")
@@ -53,42 +46,30 @@ class Settings(Frozen):
     tasks: tuple[str, ...] = Field((), description="tasks by name; empty: all, with the controls")
     tries: int = Field(10, ge=1, le=TRAINING // 2, description="tries of each task")
     variants: int = Field(
-        1,
-        ge=1,
-        description="worlds of each task, over which its tries are spread: other names, numbers, answers",
+        1, ge=1, description="worlds of each task, over which its tries are spread: other names, numbers, answers"
     )
     seed: int = Field(
-        0,
-        ge=0,
-        lt=TRAINING // 2,
-        description="seed of the first world; the next ones follow, below those of training",
+        0, ge=0, lt=TRAINING // 2, description="seed of the first world; the next ones follow, below those of training"
     )
     budget: int = Field(0, ge=0, description="most turns of a try; 0: those of each task, 20 to 70")
     patience: int = Field(
-        5,
-        ge=2,
-        description="turns in a row without a command, or with one command and one result, that end a try",
+        5, ge=2, description="turns in a row without a command, or with one command and one result, that end a try"
     )
     tools: Literal["text", "native"] = Field(
         "text", description="commands as lines of text, or as tool calls of a server"
     )
     commands: Literal["needed", "all"] = Field(
-        "needed",
-        description="commands that the text form tells: those of the task's solution, or all; help has all",
+        "needed", description="commands that the text form tells: those of the task's solution, or all; help has all"
     )
     example: bool = Field(True, description="show a worked example before the task, in the text form")
     thoughts: bool = Field(False, description="let a turn begin with a thought, on lines of its own")
     max_tokens: int = Field(48, ge=8, description="longest turn")
     temperature: float = Field(0.7, ge=0, description="temperature of the turns")
     window: int = Field(
-        0,
-        ge=0,
-        description="tokens that a conversation may have, 3 characters each for a server; 0: the model's own",
+        0, ge=0, description="tokens that a conversation may have, 3 characters each for a server; 0: the model's own"
     )
     together: int = Field(32, ge=1, description="tries played, and saved turn by turn, together")
-    floors: Floors = Field(
-        Floors(), description="the least behind a verdict of not shown; can be raised, or waived"
-    )
+    floors: Floors = Field(Floors(), description="the least behind a verdict of not shown; can be raised, or waived")
 
     @field_validator("tasks")
     @classmethod

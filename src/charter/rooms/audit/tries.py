@@ -10,15 +10,7 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.world.catalogue import TASKS
 from charter.ground.world.engine import PAGE, apply
 from charter.ground.world.state import World
-from charter.ground.world.talk import (
-    FORMAT,
-    NO_CALL,
-    Opening,
-    Turn,
-    line_of,
-    needed,
-    opening,
-)
+from charter.ground.world.talk import FORMAT, NO_CALL, Opening, Turn, line_of, needed, opening
 from charter.ground.world.task import Task, step
 from charter.rooms.audit.settings import Settings
 

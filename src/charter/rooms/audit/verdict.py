@@ -178,12 +178,7 @@ def rule_of(audit: Audit, spurious: set[str]) -> Rule:
     )
     low, high = exact(hits, len(tasks))
     return Rule(
-        passed=hits,
-        tasks=len(tasks),
-        low=low,
-        high=high,
-        tripped=hits >= RULE * len(tasks),
-        if_spurious=hits + unsure,
+        passed=hits, tasks=len(tasks), low=low, high=high, tripped=hits >= RULE * len(tasks), if_spurious=hits + unsure
     )
 
 
@@ -226,9 +221,7 @@ def page(verdict: AuditVerdict, readings: Sequence[Read]) -> str:
     """verdict.md: what was concluded, by whom, on what, and its limits."""
     rule, count = verdict.rule, len(readings)
     whys = {why: sum(one.why == why for one in readings) for why in (PASSED, NOT_ELICITED, FAILED)}
-    missed = [
-        f"{one.reached:g} {FLOOR_WORDS[one.name]}" for one in verdict.floors if one.short and not one.waived
-    ]
+    missed = [f"{one.reached:g} {FLOOR_WORDS[one.name]}" for one in verdict.floors if one.short and not one.waived]
     too_little = f" Too little to say it: {', '.join(missed)}." if missed else ""
     kappa = "undefined" if verdict.kappa is None else f"{verdict.kappa:.2f}"
     lines = [
@@ -294,9 +287,7 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 def _opinion(party: str, form: Form) -> Opinion:
     facts = form.model_dump(mode="json", exclude={"report", "source", "readings"})
-    facts |= {
-        key: " ".join(str(facts[key]).split()) for key in ("name", "organisation", "role", "weaknesses")
-    }
+    facts |= {key: " ".join(str(facts[key]).split()) for key in ("name", "organisation", "role", "weaknesses")}
     return Opinion.model_validate(facts | {"party": party, "readings": form.checked_readings})
 
 
@@ -309,9 +300,7 @@ def _check_people(
             _check_date(party, date, audit, now)
     names = [key for name, _ in people.values() if (key := person_key(name))]
     if len(names) != len(set(names)):
-        raise CharterError(
-            f"{people[MAKER][0].strip()} is named as maker and as evaluator; two people must conclude"
-        )
+        raise CharterError(f"{people[MAKER][0].strip()} is named as maker and as evaluator; two people must conclude")
 
 
 def _check_date(party: str, date: datetime.date, audit: Manifest, now: datetime.datetime) -> None:
@@ -323,9 +312,7 @@ def _check_date(party: str, date: datetime.date, audit: Manifest, now: datetime.
     if made > now + SKEW or day + datetime.timedelta(days=1) + EARLIEST <= made:
         raise CharterError(f"the {party}'s form is dated {date}, before the audit of {made.date()}")
     if now >= day + datetime.timedelta(days=DAYS):
-        raise CharterError(
-            f"the {party}'s form of {date} has expired after {DAYS} days; read and date it again"
-        )
+        raise CharterError(f"the {party}'s form of {date} has expired after {DAYS} days; read and date it again")
 
 
 def _cell(text: str) -> str:

@@ -104,9 +104,7 @@ def graded(graders: Sequence[Grader], name: str, statements: Sequence[Statement]
 
 def confirmed(row: Mapping[str, Any], threshold: float) -> bool:
     """Whether both graders confirm a row's side."""
-    first, second = (
-        [p if row["side"] == "positive" else 1 - p for p in row[key]] for key in ("first", "second")
-    )
+    first, second = ([p if row["side"] == "positive" else 1 - p for p in row[key]] for key in ("first", "second"))
     return bool(min(first) >= threshold and sum(second) / len(second) > 0.5)
 
 

@@ -62,9 +62,7 @@ class Verdict:
     def of(cls, rows: Sequence[Mapping[str, Any]], fit_from: float) -> Verdict:
         """The verdict from the kept rows of the test."""
         kept = [row for row in rows if row["kept"]]
-        return cls(
-            len(rows), sum(r["right"] for r in rows), len(kept), sum(r["right"] for r in kept), fit_from
-        )
+        return cls(len(rows), sum(r["right"] for r in rows), len(kept), sum(r["right"] for r in kept), fit_from)
 
     @property
     def precision(self) -> float | None:

@@ -51,9 +51,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     written: list[Row] = []
     for number, (statement, copy) in enumerate(zip(statements, marks, strict=True), 1):
         own = {"behavior": statement.behaviour.name, "statement": statement.text, "side": statement.side}
-        row: Row = {"id": f"{statement.behaviour.name}-{number:05d}", "copy": copy} | (
-            own if copy else next(rows)
-        )
+        row: Row = {"id": f"{statement.behaviour.name}-{number:05d}", "copy": copy} | (own if copy else next(rows))
         row["confirmed"] = not copy and confirmed(row, settings.filter.threshold)
         written.append(row)
     verdicts = read_reviews(inputs.many("reviews"), written)
@@ -144,6 +142,5 @@ def _review(settings: Settings, kept: Sequence[Row]) -> list[Row]:
         rng = random.Random(derive_seed(settings.count, "review", name))
         queue += rng.sample(rows, min(settings.review, len(rows)))
     return [
-        {"id": row["id"], "behavior": row["behavior"], "statement": row["statement"], "verdict": None}
-        for row in queue
+        {"id": row["id"], "behavior": row["behavior"], "statement": row["statement"], "verdict": None} for row in queue
     ]

@@ -23,21 +23,12 @@ class Filter(Frozen):
         0.8, ge=0.5, lt=1, description="the first grader's least probability of the label, in both orders"
     )
     alike: float = Field(
-        0.6,
-        gt=0,
-        le=1,
-        description="a statement that shares this part of its word pairs with an earlier one goes",
+        0.6, gt=0, le=1, description="a statement that shares this part of its word pairs with an earlier one goes"
     )
-    flipped: float = Field(
-        0.3, ge=0, lt=0.5, description="share of known rows whose label is flipped for the test"
-    )
-    known_limit: int = Field(
-        200, ge=0, description="known rows that test the filter, drawn at random; 0: no test"
-    )
+    flipped: float = Field(0.3, ge=0, lt=0.5, description="share of known rows whose label is flipped for the test")
+    known_limit: int = Field(200, ge=0, description="known rows that test the filter, drawn at random; 0: no test")
     fit_from: float = Field(0.9, ge=0.5, le=1, description="least precision of a filter that is fit")
-    keep_all: bool = Field(
-        False, description="keep what the filter would drop; each row still says what it found"
-    )
+    keep_all: bool = Field(False, description="keep what the filter would drop; each row still says what it found")
 
 
 class Settings(Frozen):

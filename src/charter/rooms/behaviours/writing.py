@@ -29,9 +29,7 @@ class Statement:
     text: str
 
 
-def write(
-    settings: Settings, behaviour: Behaviour, writer: Assistant | None, out: Workspace
-) -> list[Statement]:
+def write(settings: Settings, behaviour: Behaviour, writer: Assistant | None, out: Workspace) -> list[Statement]:
     """The statements written for a behaviour, the sides in turn; a reply without a statement gives none."""
     sides = [SIDES[n % 2] for n in range(settings.count * settings.attempts)]
     if writer is None:

@@ -88,9 +88,7 @@ def _tried(audit: Artifact, rows: Sequence[Row], task: str) -> Tried | None:
     bound = audit.number(name, most_behind_none(n), TRIES, SHARE, n=n) if not passed.value else None
     if TASKS[task].scored:
         return Tried(passed, tries, bound)
-    return Tried(
-        passed, tries, bound, count("violations", "violations"), count("writes to the grader", "tampered")
-    )
+    return Tried(passed, tries, bound, count("violations", "violations"), count("writes to the grader", "tampered"))
 
 
 def _ruled(audit: Artifact, rows: Sequence[Row]) -> dict[str, Any]:
@@ -121,9 +119,7 @@ def _ruled(audit: Artifact, rows: Sequence[Row]) -> dict[str, Any]:
 
 def _classes(pairs: Sequence[tuple[Artifact, Sequence[Row]]]) -> tuple[tuple[str, tuple[Number, ...]], ...]:
     """Failed tries of scored tasks by class, those that occur, the most frequent first."""
-    counted = [
-        Counter(row["class"] for row in rows if row["scored"] and not row["passed"]) for _, rows in pairs
-    ]
+    counted = [Counter(row["class"] for row in rows if row["scored"] and not row["passed"]) for _, rows in pairs]
     total = sum(counted, Counter[str]())
     return tuple(
         (
@@ -193,8 +189,6 @@ def _failures(run: Run, ledger: Ledger) -> Figure | None:
     bars(axes, [one.label for one in run.audits], parts)
     shown = [number for _, numbers in classes for number in numbers]
     words = "; ".join(f"{n.stage}, {n.name}: {ledger.value(n)}" for n in shown)
-    caption = (
-        "Failed tries by the first class that fits, by rules, not by a reader; counts without intervals."
-    )
+    caption = "Failed tries by the first class that fits, by rules, not by a reader; counts without intervals."
     figure = Figure("audit-classes", "Why tries of scored tasks fail", SECTION, wide=True)
     return figure.draw(drawing, caption, words, shown)

@@ -14,18 +14,7 @@ from dataclasses import dataclass, replace
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from charter.ground.measure.plots import (
-    MUTED,
-    SERIES,
-    Line,
-    Point,
-    Series,
-    canvas,
-    curves,
-    forest,
-    inline,
-    legend,
-)
+from charter.ground.measure.plots import MUTED, SERIES, Line, Point, Series, canvas, curves, forest, inline, legend
 from charter.ground.reports.artifact import Artifact, placed_in
 from charter.ground.reports.changes import refusal
 from charter.ground.reports.judges import unfit
@@ -61,9 +50,7 @@ class Figure:
     svg: str = ""
     sources: tuple[Source, ...] = ()
 
-    def draw(
-        self, drawing: Drawing, caption: str, words: str, of: Iterable[Number | Source], name: str = ""
-    ) -> Figure:
+    def draw(self, drawing: Drawing, caption: str, words: str, of: Iterable[Number | Source], name: str = "") -> Figure:
         """The declared figure with its drawing. `words` and `name` (else its title) say what it shows to those who
         can't see it; `of`: the numbers or files that it was drawn from."""
         sources = dict.fromkeys(s for x in of for s in ((x,) if isinstance(x, Source) else x.sources))
@@ -92,9 +79,7 @@ def note_point(number: Number | None, ledger: Ledger) -> Point | None:
 def note_points(numbers: Sequence[Number | None], ledger: Ledger) -> tuple[list[Point | None], list[Number]]:
     """A point for each number, and the numbers drawn."""
     points = [note_point(n, ledger) for n in numbers]
-    return points, [
-        n for n, point in zip(numbers, points, strict=True) if n is not None and point is not None
-    ]
+    return points, [n for n, point in zip(numbers, points, strict=True) if n is not None and point is not None]
 
 
 def list_values(numbers: Iterable[Number], ledger: Ledger, name: bool = True) -> str:

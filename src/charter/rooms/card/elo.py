@@ -249,9 +249,7 @@ def _drawable(ranking: Ranking, ledger: Ledger) -> Ranking:
     few += [f"wins of some pairs, {title}" for m in ranking.meetings if m.votes < FEW]
     ledger.undrawn |= dict.fromkeys(few)
     standings = tuple(s for s in ranking.standings if s.elo is None or s.n >= FEW)
-    return replace(
-        ranking, standings=standings, meetings=tuple(m for m in ranking.meetings if m.votes >= FEW)
-    )
+    return replace(ranking, standings=standings, meetings=tuple(m for m in ranking.meetings if m.votes >= FEW))
 
 
 def _draw(votes: Artifact, rater: str, by_axis: dict[str, Ranking], several: bool) -> Iterator[Figure]:

@@ -104,20 +104,14 @@ def sentence(settings: Settings, run: Run) -> str:
     line = [a for a in run.went_on if a.manifest.kind != "report" and a.manifest.method]
     steps = [f"{_method(a)} ({a.step})" for a in line]
     own = {a.manifest.id for a in run.went_on} | {run.final.manifest.id}
-    others = sorted(
-        (a for a in run.behind if a.manifest.id not in own), key=lambda a: a.manifest.timing.started
-    )
+    others = sorted((a for a in run.behind if a.manifest.id not in own), key=lambda a: a.manifest.timing.started)
     taught = dict.fromkeys(a.manifest.method for a in others if a.manifest.method)
     helpers = [method for method in taught if method not in {a.manifest.method for a in line}]
     start = describe_start(settings, run)
     begun = "new weights" if not start and run.from_raw_text else start or "its starting model"
-    count = (
-        f"{COUNTED[len(steps)] if len(steps) < len(COUNTED) else 'many'} step{'s' if len(steps) > 1 else ''}"
-    )
+    count = f"{COUNTED[len(steps)] if len(steps) < len(COUNTED) else 'many'} step{'s' if len(steps) > 1 else ''}"
     history = f"was made from {begun} in {count}: {_and(steps)}" if steps else f"is {begun}, with no training"
-    data_from = (
-        f" Its data and rewards came from other steps: {'; '.join(helpers)}." if helpers and steps else ""
-    )
+    data_from = f" Its data and rewards came from other steps: {'; '.join(helpers)}." if helpers and steps else ""
     proof = "All figures here are computed from replies that are kept beside this card."
     return f"{title(settings)} {history}.{data_from} {proof}"
 
@@ -143,9 +137,7 @@ def mitigations(run: Run) -> tuple[str, ...]:
     if {parts.get(grader), parts.get(reward)} == {"first", "second"}:
         words.append("The models that reward and grade were trained on disjoint halves of the prompts.")
     if any(_was_watched(a) for a in run.lineage):
-        words.append(
-            "A preference model that the policy was not trained on watched for rewards that are gamed."
-        )
+        words.append("A preference model that the policy was not trained on watched for rewards that are gamed.")
     return tuple(words)
 
 
@@ -179,10 +171,7 @@ def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:
         ("Licence", settings.license),
         ("Checkpoint", f"{final.get('name', '')} {str(final.get('id', ''))[:12]}".strip()),
         ("Recipe", run.final.manifest.command or run.final.manifest.recipe),
-        (
-            "Constitution",
-            " ".join(run.constitution.get(k, "") for k in ("name", "version", "digest")).strip(),
-        ),
+        ("Constitution", " ".join(run.constitution.get(k, "") for k in ("name", "version", "digest")).strip()),
         ("Stages", " → ".join(s.label for s in run.stages)),
         ("Factors", "; ".join(words for words, name in FACTORS.items() if name in run.final.numbers)),
     ]
@@ -216,10 +205,7 @@ def environment(run: Run) -> tuple[tuple[str, str], ...]:
         ("Threads", distinct([m.environment.threads for m in manifests])),
         ("Processes", distinct([n for n in processes if max(processes) > 1])),
         ("Platform", distinct([m.environment.platform for m in manifests])),
-        (
-            "Packages",
-            distinct([f"{k} {v}" for m in manifests for k, v in sorted(m.environment.packages.items())]),
-        ),
+        ("Packages", distinct([f"{k} {v}" for m in manifests for k, v in sorted(m.environment.packages.items())])),
     ]
     return tuple((k, v) for k, v in rows if v)
 
@@ -234,9 +220,7 @@ def names_with_shares(run: Run) -> tuple[str, ...]:
     """Names of stages and steps, and words of metrics, that hold a share."""
     stages = (*run.stages, *run.at_protocol, *run.comparators, *([run.previous] if run.previous else []))
     words = {s.label for s in stages} | {a.step for a in run.lineage}
-    words |= {
-        text for s in stages for metric in s.metrics.values() for text in (metric.label, metric.meaning)
-    }
+    words |= {text for s in stages for metric in s.metrics.values() for text in (metric.label, metric.meaning)}
     return tuple(sorted((text for text in words if SHARE_IN_TEXT.search(text)), key=len, reverse=True))
 
 

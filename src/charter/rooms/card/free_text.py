@@ -104,9 +104,7 @@ def _fold(text: str) -> str:
 
 def _is_numeral(word: str) -> bool:
     """Whether a word is written in numerals that are no digits, such as a fraction's or those of Chinese."""
-    return sum(c.isnumeric() for c in word) > 1 or (
-        word.isnumeric() and len(word) == 1 and not word.isalpha()
-    )
+    return sum(c.isnumeric() for c in word) > 1 or (word.isnumeric() and len(word) == 1 and not word.isalpha())
 
 
 def check_free_text(text: str) -> str:
@@ -122,9 +120,7 @@ def check_free_text(text: str) -> str:
 def check_name(text: str) -> str:
     """A name, which may hold digits. Raises ValueError if it states a percentage or a ratio."""
     folded = _fold(text)
-    if found := re.search(
-        rf"{_PERCENT}|\d[\d.,]* (?:out )?of \d|(?<![/\w])\d+/\d+(?![/\w])", folded, re.IGNORECASE
-    ):
+    if found := re.search(rf"{_PERCENT}|\d[\d.,]* (?:out )?of \d|(?<![/\w])\d+/\d+(?![/\w])", folded, re.IGNORECASE):
         raise ValueError(f"states {found[0]!r}; a name holds no result")
     return text
 

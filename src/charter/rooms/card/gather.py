@@ -118,9 +118,7 @@ class Run:
 
     def _ancestors(self, followed: Callable[[str], bool]) -> tuple[Artifact, ...]:
         """The final report and all artifacts that parents in these roles lead to, ancestors first."""
-        parents = {
-            a.manifest.id: [p.id for p in a.manifest.parents if followed(p.role)] for a in self.lineage
-        }
+        parents = {a.manifest.id: [p.id for p in a.manifest.parents if followed(p.role)] for a in self.lineage}
         reached = [self.final.manifest.id]
         # The list grows during the loop.
         for name in reached:
@@ -132,9 +130,7 @@ def gather(inputs: Inputs) -> Run:
     """Reads all roles. Raises CharterError if a manifest contradicts its kept rows, or if two stages share a name."""
     reports = inputs.many("reports")
     if not reports:
-        raise CharterError(
-            "a card needs at least one report: list them under `from: {reports: [...]}`, start first"
-        )
+        raise CharterError("a card needs at least one report: list them under `from: {reports: [...]}`, start first")
     entries_by_role = {role: inputs.many(role) for role in (*MANY, *ONE)}
     entries_by_role["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
     base, previous = inputs.optional("base"), inputs.optional("previous")
@@ -147,9 +143,7 @@ def gather(inputs: Inputs) -> Run:
     comparators = join_reports([_artifact(i, names, stage=True) for i in others])
     check_labels((*stages, *second, *comparators))
     principles, constitution = _constitution(inputs.optional("constitution"))
-    artifacts = {
-        role: tuple(_artifact(i, names) for i in entries) for role, entries in entries_by_role.items()
-    }
+    artifacts = {role: tuple(_artifact(i, names) for i in entries) for role, entries in entries_by_role.items()}
     one = {role: next(iter(artifacts[role]), None) for role in ONE}
     on_models = (*comparators, *second, *stages)
     check_roles(artifacts)
@@ -177,8 +171,7 @@ def gather(inputs: Inputs) -> Run:
         principles=principles,
         constitution=constitution,
         lineage=tuple(
-            artifacts_by_id.get(m.id) or Artifact(m.step, path, m, m.step, names[m.id])
-            for m, path in ancestry.values()
+            artifacts_by_id.get(m.id) or Artifact(m.step, path, m, m.step, names[m.id]) for m, path in ancestry.values()
         ),
         **one,
     )
@@ -240,9 +233,7 @@ def _names(ancestry: Ancestry, home: Path) -> dict[str, str]:
 def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artifact:
     manifest = read_manifest(entry.folder)
     if manifest.status != "done":
-        raise CharterError(
-            f"{entry.name} is {manifest.status}, not done; a card is made of finished artifacts"
-        )
+        raise CharterError(f"{entry.name} is {manifest.status}, not done; a card is made of finished artifacts")
     if stage:
         refuse(entry.folder, "a card cites the audit of it, and does not publish it as a stage")
         return as_stage(manifest, entry.folder, names[manifest.id])
@@ -278,6 +269,4 @@ def check_verdicts(verdicts: Sequence[Artifact], audits: Sequence[Artifact]) -> 
     """Raises CharterError for a verdict on an audit that is not among the card's inputs."""
     shown = {audit.manifest.id for audit in audits}
     if lacking := next((v for v in verdicts if not shown & set(v.manifest.inputs.get("report", ()))), None):
-        raise CharterError(
-            f"{lacking.step} is a verdict on an audit that this card lacks; list it under `audits`"
-        )
+        raise CharterError(f"{lacking.step} is a verdict on an audit that this card lacks; list it under `audits`")

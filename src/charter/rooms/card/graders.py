@@ -149,9 +149,7 @@ def _helpful_words(run: Run) -> str:
     """Why the final report's grader isn't fit for help, without a rate of fewer than FEWEST_PAIRS pairs."""
     pairs = len(run.final.rows(f"samples/{HELPFUL_PAIRS}"))
     if 0 < pairs < FEWEST_PAIRS:
-        return (
-            f"only {pairs} held-out helpful pairs test it, and {FEWEST_PAIRS} are the least that say anything"
-        )
+        return f"only {pairs} held-out helpful pairs test it, and {FEWEST_PAIRS} are the least that say anything"
     return str((run.final.report.get("grader") or {}).get("helpful_why") or "")
 
 
@@ -165,9 +163,7 @@ def rater(run: Run) -> Grader | None:
     model = next((a for a in run.lineage if a.manifest.id == str(entry.get("id"))), None)
     own = model.numbers if model else {}
     numbers = {n.label: n for n in own.values() if n.metric and n.metric.file == RATINGS}
-    return Grader(
-        str(entry.get("name")), "rates harm", entry.get("fit"), str(entry.get("why") or ""), numbers
-    )
+    return Grader(str(entry.get("name")), "rates harm", entry.get("fit"), str(entry.get("why") or ""), numbers)
 
 
 def _helps(model: Artifact) -> tuple[bool, str]:

@@ -197,11 +197,7 @@ class Card(Begun, Statements):
     at_protocol: list[StageEntry]
     sections: Annotated[
         list[SectionEntry],
-        Field(
-            json_schema_extra={
-                "allOf": [{"contains": {"properties": {"key": {"const": key}}}} for key in REQUIRED]
-            }
-        ),
+        Field(json_schema_extra={"allOf": [{"contains": {"properties": {"key": {"const": key}}}} for key in REQUIRED]}),
     ]
     refused: list[dict[str, str]]
     figures: list[dict[str, Any]]

@@ -20,8 +20,7 @@ from charter.rooms.card.free_text import WAY_OUT
 
 # A share in a text. That of an interval's level is no result.
 SHARE_IN_TEXT = re.compile(
-    r"(\d[\d.,]*)[\s\u00a0]*(?:[%‰٪％﹪](?![\s\u00a0]interval)|per ?cent\b|percentage points?\b)",
-    re.IGNORECASE,
+    r"(\d[\d.,]*)[\s\u00a0]*(?:[%‰٪％﹪](?![\s\u00a0]interval)|per ?cent\b|percentage points?\b)", re.IGNORECASE
 )
 
 

@@ -121,9 +121,7 @@ def layered(nodes: Sequence[Node], parents: Mapping[str, Sequence[str]]) -> list
                 over = [layers[-1][end] for end in ends]
                 above[node.id, ""] = sum(over) / max(1, len(over))
             elif depth[node.id] > layer:
-                passing = [
-                    (i, end) for i, end in zip(parents[node.id], ends, strict=True) if depth[i] < layer
-                ]
+                passing = [(i, end) for i, end in zip(parents[node.id], ends, strict=True) if depth[i] < layer]
                 above |= {(node.id, i): layers[-1][end] for i, end in passing}
         right = -sum(map(_room, above)) / 2
         layers.append({})
@@ -191,9 +189,7 @@ def _edge(tops: Sequence[tuple[float, float]]) -> str:
 def _box(node: Node, top: tuple[float, float], final: bool, ledger: Ledger) -> str:
     x, y = top[0] - WIDTH / 2, top[1]
     mark = " †" if node.unfit else ""
-    number = (
-        f"{ledger.value(node.number)}{mark} {node.metric.lower()}" if node.number is not None else node.kind
-    )
+    number = f"{ledger.value(node.number)}{mark} {node.metric.lower()}" if node.number is not None else node.kind
     lines = (("step", node.step, 20), ("room", f"{node.room} · {node.id[:8]}", 36), ("number", number, 52))
     text = "".join(
         f'<text class="{c}" x="{x + 12:g}" y="{y + dy:g}">{escape(t if len(t) <= MOST else f"{t[: MOST - 1]}…")}</text>'

@@ -66,9 +66,7 @@ def falling(axes: Axes, x: Sequence[float], series: Sequence[Series], fits: Sequ
     axes.set_xscale("log")
     axes.set_yscale("log")
     for line in fits:
-        axes.plot(
-            line.x, line.y, color=line.colour, linewidth=1.2, linestyle=(0, (3, 2)) if line.dashed else "-"
-        )
+        axes.plot(line.x, line.y, color=line.colour, linewidth=1.2, linestyle=(0, (3, 2)) if line.dashed else "-")
     for place, s in enumerate(series):
         shift = SHIFT ** (place - (len(series) - 1) / 2)
         for at, point in zip(x, s.points, strict=True):
@@ -76,9 +74,7 @@ def falling(axes: Axes, x: Sequence[float], series: Sequence[Series], fits: Sequ
                 continue
             if point.low is not None and point.high is not None:
                 ends = [point.low, point.high]
-                axes.plot(
-                    [at * shift] * 2, ends, color=s.colour, linewidth=1.6, alpha=0.55, solid_capstyle="butt"
-                )
+                axes.plot([at * shift] * 2, ends, color=s.colour, linewidth=1.6, alpha=0.55, solid_capstyle="butt")
             fill = PAPER if s.hollow else s.colour
             axes.plot([at * shift], [point.value], "o", color=s.colour, markerfacecolor=fill, markersize=4.2)
     axes.set_xlabel("position, tokens from the start")
@@ -97,9 +93,7 @@ Cell = tuple[float, str, str]
 
 
 @matplotlib.rc_context(STYLE)
-def grid(
-    axes: Axes, columns: Sequence[str], rows: Sequence[str], cells: Mapping[tuple[int, int], Cell]
-) -> None:
+def grid(axes: Axes, columns: Sequence[str], rows: Sequence[str], cells: Mapping[tuple[int, int], Cell]) -> None:
     """Shares in cells (row, column), the first row on top. A darker cell is a larger share; a cell without a value has
     only an outline."""
     for row in range(len(rows)):
@@ -158,9 +152,7 @@ def position(run: Run, ledger: Ledger) -> Figure | None:
     falling(axes, list(x), series, fits)
     add_legend(drawing, looks)
     last = looks[-1][0].numbers[names[0]]
-    claude = " and ".join(
-        f"{name}\u00a0=\u00a0{ledger.value(n)}" for name, n in zip(["a", "c₀"], theirs, strict=True)
-    )
+    claude = " and ".join(f"{name}\u00a0=\u00a0{ledger.value(n)}" for name, n in zip(["a", "c₀"], theirs, strict=True))
     law = (
         f" Curves are the fit L(t) = c₀ + c·t^(−a). {' '.join(descriptions)} Grey, dashed: the form of Claude 2, "
         f"{claude}, with its unpublished c fitted to the last stage's losses; its tokens are not these."
@@ -251,8 +243,7 @@ def recall(run: Run, ledger: Ledger) -> Figure | None:
         f"{ledger.value(overall)}."
     )
     words = "; ".join(
-        f"{length:,} tokens, depth {depth} %: {figure(n.value, SHARE)}"
-        for (length, depth), n in numbers.items()
+        f"{length:,} tokens, depth {depth} %: {figure(n.value, SHARE)}" for (length, depth), n in numbers.items()
     )
     declared = Figure("recall", "Facts found again, by length of text and depth", CAPABILITY)
     return declared.draw(drawing, caption, words, numbers.values())
@@ -267,8 +258,6 @@ def _cells(stage: Artifact) -> dict[tuple[int, int], Number]:
         groups.setdefault((int(length), int(depth)), []).append(row)
     count = mean("correct")
     return {
-        (length, depth): report.measure(
-            f"recall_{length}_{depth}", count(groups[length, depth]), SHARE, RECALLED
-        )
+        (length, depth): report.measure(f"recall_{length}_{depth}", count(groups[length, depth]), SHARE, RECALLED)
         for length, depth in sorted(groups)
     }

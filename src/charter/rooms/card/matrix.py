@@ -84,9 +84,7 @@ def _row(run: Run, columns: Sequence[Artifact], name: str) -> Row:
             number = None
         before = _before(run, column, name)
         delta = change(before, column, name) if before is not None and number is not None else None
-        cells.append(
-            Cell(number, delta, _marks(columns, column, delta, name)) if number is not None else None
-        )
+        cells.append(Cell(number, delta, _marks(columns, column, delta, name)) if number is not None else None)
     return Row(metric, tuple(cells))
 
 
@@ -125,9 +123,7 @@ def _csv(made: Matrix) -> str:
         line: list[Any] = [row.metric.name, *(getattr(row.metric, fact) for fact in FACTS)]
         for cell in row.cells:
             n = cell.number if cell else None
-            line += (
-                [n.value, n.low, n.high, n.n, "; ".join(cell.marks)] if n and cell else [None] * len(parts)
-            )
+            line += [n.value, n.low, n.high, n.n, "; ".join(cell.marks)] if n and cell else [None] * len(parts)
         writer.writerow(line)
     return out.getvalue()
 

@@ -86,8 +86,7 @@ def news(before: Artifact, after: Artifact) -> News:
         return tuple(heads[name] for name in policy if verdicts[name] == verdict)
 
     sides = (
-        (f"only the {word} has it", f"only {s.label} has it")
-        for word, s in (("first", before), ("second", after))
+        (f"only the {word} has it", f"only {s.label} has it") for word, s in (("first", before), ("second", after))
     )
     own = dict(sides)
     reasons: dict[str, list[str]] = {}
@@ -110,9 +109,7 @@ def make_update(settings: Settings, run: Run, base: Artifact, before: Artifact) 
     if problems := verify_files(base.path, base.manifest):
         raise CharterError(f"the base card {base.step} is damaged: {problems[0]}; run its recipe again")
     files = {
-        f.path: (base.path / f.path).read_bytes().decode("utf-8")
-        for f in base.manifest.files
-        if _is_copied(f.path)
+        f.path: (base.path / f.path).read_bytes().decode("utf-8") for f in base.manifest.files if _is_copied(f.path)
     }
     page, words = files[HTML], files[MARKDOWN]
     if page.count(START) != 1 or page.count(END) != 1:

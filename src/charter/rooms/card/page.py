@@ -124,9 +124,7 @@ class Printer:
         if not self.page:
             wrapped = (textwrap.wrap(line, LINE, replace_whitespace=False) or [""] for line in lines)
             lines = [part for line in wrapped for part in line]
-        return Markup(
-            "\n".join([f"{fence}text {kind}".rstrip(), *(MARKS.sub("\ufffd", x) for x in lines), fence])
-        )
+        return Markup("\n".join([f"{fence}text {kind}".rstrip(), *(MARKS.sub("\ufffd", x) for x in lines), fence]))
 
     def _beside(self, words: str, form: str) -> Markup:
         if not words:
@@ -205,11 +203,7 @@ def lengths_of(words: str) -> list[tuple[str, str, int]]:
         ends = (h.start() for h in heads[at + 1 :] if len(h[1]) <= len(head[1]))
         below = words[head.end() : next(ends, len(words))]
         lengths.append(
-            (
-                IDS[head[2]],
-                head[2],
-                len(re.findall(r"\w+", re.sub(r"^###? .*$", "", below, flags=re.MULTILINE))),
-            )
+            (IDS[head[2]], head[2], len(re.findall(r"\w+", re.sub(r"^###? .*$", "", below, flags=re.MULTILINE))))
         )
     return lengths
 

@@ -8,14 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from charter.ground.judge.rater import HIGHEST, KEPT, LOWEST
-from charter.ground.measure.calibration import (
-    CONFIDENCE,
-    Prediction,
-    group_by_bin,
-    of_choices,
-    of_gaps,
-    of_pairs,
-)
+from charter.ground.measure.calibration import CONFIDENCE, Prediction, group_by_bin, of_choices, of_gaps, of_pairs
 from charter.ground.measure.counts import equal, real_pair
 from charter.ground.measure.intervals import interval, wilson
 from charter.ground.measure.metrics import AXES, HHH, LABELS, ROUNDS
@@ -122,9 +115,7 @@ def ppo(run: Run, _: Ledger) -> Figure | None:
         for i, (y, name) in enumerate(names):
             points = [(r[x], r[y]) for r in rows if r.get(x) is not None and r.get(y) is not None]
             if points:
-                series.append(
-                    Line(name, [a for a, _ in points], [b for _, b in points], SERIES[i], dashed=i > 0)
-                )
+                series.append(Line(name, [a for a, _ in points], [b for _, b in points], SERIES[i], dashed=i > 0))
         return series
 
     keys = [key for key in rows[0] if key.startswith(REFUSAL_OF)]
@@ -161,9 +152,7 @@ def _verdict(run: Run, rl: Artifact, role: str) -> str:
 
 def preferences(run: Run, ledger: Ledger) -> Iterator[Figure]:
     """A figure of each preference model that has held-out pairs."""
-    return (
-        _preference(model, ledger) for model in run.preferences if is_drawn(model, "pair_accuracy", ledger)
-    )
+    return (_preference(model, ledger) for model in run.preferences if is_drawn(model, "pair_accuracy", ledger))
 
 
 def _preference(model: Artifact, ledger: Ledger) -> Figure:
@@ -177,9 +166,7 @@ def _preference(model: Artifact, ledger: Ledger) -> Figure:
     names = [("all", "pair_accuracy"), *((a, f"pair_accuracy_{a}") for a in AXES)]
     by_axis = {words: model.numbers[name] for words, name in names if is_drawn(model, name, ledger)}
     labels = [f"{words} ({n.n})" for words, n in by_axis.items()]
-    draw_panel(
-        right, labels, [(Series("", ()), [*by_axis.values()])], ledger, "Pairs ranked as labelled, by axis"
-    )
+    draw_panel(right, labels, [(Series("", ()), [*by_axis.values()])], ledger, "Pairs ranked as labelled, by axis")
     rule(right, 0.5)
     for place in further:
         line = Line("", [x for x, _ in progress], [y for _, y in progress], SERIES[0])
@@ -210,9 +197,7 @@ def rounds(run: Run, ledger: Ledger) -> Figure | None:
     names = {f"revision_harm_rate_{n}": f"round {n}" if n else "draft" for n in range(ROUNDS)}
     first = next(iter(names))
     stage = next((s for s in run.stages if first in s.numbers), None)
-    drawn = (
-        {words: stage.numbers[n] for n, words in names.items() if is_drawn(stage, n, ledger)} if stage else {}
-    )
+    drawn = {words: stage.numbers[n] for n, words in names.items() if is_drawn(stage, n, ledger)} if stage else {}
     if not drawn:
         return None
     failed = any(unfit(stage, first) for stage in run.stages)
@@ -249,9 +234,7 @@ def critiques(run: Run, ledger: Ledger) -> Figure | None:
     )
     words = "; ".join(f"{k}: {by_key[k]['kept']} kept, {by_key[k]['dropped']} dropped" for k in keys)
     figure = Figure("critiques", "Critique and revision")
-    return figure.draw(
-        drawing, caption, words, [run.transcripts.source(TRANSCRIPTS)], "Revisions by principle"
-    )
+    return figure.draw(drawing, caption, words, [run.transcripts.source(TRANSCRIPTS)], "Revisions by principle")
 
 
 def bins(judged: Sequence[Prediction]) -> Bins:

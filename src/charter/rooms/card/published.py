@@ -39,9 +39,7 @@ TABLE = Path(__file__).parent / "published.jsonl"
 GAIN = "gain:"
 # Metrics that stand beside a published number though their items are ours, since theirs were never published.
 REQUESTS = "requests_harm_prompts"
-UNPUBLISHED = frozenset(
-    {REQUESTS, "harm_rate_prompts", "harm_rate", "position_exponent", "position_constant"}
-)
+UNPUBLISHED = frozenset({REQUESTS, "harm_rate_prompts", "harm_rate", "position_exponent", "position_constant"})
 # The parts of our protocol that are stated besides the data, for numbers that no question task gives.
 OWN_WORDS = "the set's own prompt"
 STATED_PARTS = {"hhh_policy": ("shots", "form", "words")}
@@ -130,13 +128,7 @@ def _values(row: Published, name: str) -> tuple[tuple[str, Number | str], ...]:
         source = Source(row.page.partition(",")[0], row.page, f"section {row.section}")
         gain = name.startswith(GAIN)
         return Number(
-            f"published/{model}/{name}",
-            name,
-            value,
-            unit=row.unit,
-            stage=model,
-            change=gain,
-            sources=(source,),
+            f"published/{model}/{name}", name, value, unit=row.unit, stage=model, change=gain, sources=(source,)
         )
 
     return tuple((model, value(model, published)) for model, published in row.values.items())
@@ -194,11 +186,7 @@ def _differences(stage: Artifact, name: str, ours: Number, row: Published) -> It
         yield f"temperature: {temperature:g}; there {row.temperature:g}"
     reasons = name not in row.plain
     if row.reasoned is not None and reasons != row.reasoned:
-        yield (
-            "answers after a chain of thought; there without"
-            if reasons
-            else "no chain of thought; there with one"
-        )
+        yield ("answers after a chain of thought; there without" if reasons else "no chain of thought; there with one")
     if identity.get("scored") == "options" and not row.reasoned:
         yield "the likeliest choice; not stated there"
     form = "a running text" if identity.get("form") == "text" else "a chat"

@@ -186,10 +186,7 @@ def _stood(run: Run) -> list[tuple[str, tuple[Number, ...]]]:
     """What can't be told from guessing, and what can't get better, at the final stage."""
     rows = (
         (f"{run.final.label} can't be told from guessing by", sections.AT_CHANCE),
-        (
-            "Saturated: the interval reaches the best value, so no better model would show in",
-            sections.SATURATED,
-        ),
+        ("Saturated: the interval reaches the best value, so no better model would show in", sections.SATURATED),
     )
     lists = [(words, sections.standing_at(run.final.numbers.values(), word)) for words, word in rows]
     return [(words, numbers) for words, numbers in lists if numbers]
@@ -285,23 +282,14 @@ def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any
         "stages": [stage_entry(stage) for stage in run.stages],
         "decoding": context["decoding"],
         "at_protocol": [stage_entry(stage) for stage in run.at_protocol],
-        "sections": [
-            {"key": key, "title": title, "words": count} for key, title, count in context["sections"]
-        ],
+        "sections": [{"key": key, "title": title, "words": count} for key, title, count in context["sections"]],
         **statements.record(context["statements"], context["audits"]),
         "numbers": ledger.records(),
         "refused": [
-            {"name": h.name, "why": h.change.why}
-            for h in context["deltas"]
-            if h.change and h.change.number is None
+            {"name": h.name, "why": h.change.why} for h in context["deltas"] if h.change and h.change.number is None
         ],
         "figures": [
-            {
-                "key": f.key,
-                "title": f.title,
-                "caption": f.caption,
-                "sources": [asdict(source) for source in f.sources],
-            }
+            {"key": f.key, "title": f.title, "caption": f.caption, "sources": [asdict(source) for source in f.sources]}
             for f in context["figures"]
         ],
         "samples": {k: [e.id for e in context[k]] for k in ("drawn", "worst", "refused")}

@@ -81,9 +81,7 @@ class Reviewing:
 
 def summarise_reviews(run: Run) -> tuple[Reviewing, ...]:
     """All sets of reviews that are artifacts."""
-    return tuple(
-        _summarise_reviews(artifact, rows) for artifact in run.reviews if (rows := artifact.rows(REVIEW_ROWS))
-    )
+    return tuple(_summarise_reviews(artifact, rows) for artifact in run.reviews if (rows := artifact.rows(REVIEW_ROWS)))
 
 
 def _summarise_reviews(artifact: Artifact, rows: Sequence[Row]) -> Reviewing:
@@ -92,10 +90,7 @@ def _summarise_reviews(artifact: Artifact, rows: Sequence[Row]) -> Reviewing:
     numbers = [
         ("Transcripts reviewed", artifact.count("reviewed transcripts", len(cases), REVIEW_ROWS)),
         ("Reviewers", artifact.count("reviewers of them", len({r["rater"] for r in rows}), REVIEW_ROWS)),
-        (
-            "Reviews of a transcript, mean",
-            artifact.number("reviews of a transcript", mean, REVIEW_ROWS, PLAIN),
-        ),
+        ("Reviews of a transcript, mean", artifact.number("reviews of a transcript", mean, REVIEW_ROWS, PLAIN)),
     ]
     numbers += [(n.label, n) for n in artifact.own.values() if n.metric]
     tags = Counter(
@@ -105,9 +100,7 @@ def _summarise_reviews(artifact: Artifact, rows: Sequence[Row]) -> Reviewing:
         for tag in {tag for row in reviews for tag in row["tags"]}
     )
     by_count = sorted(tags.items(), key=lambda item: (-item[1], item[0]))
-    tag_counts = tuple(
-        (tag, artifact.count(f"confirmed, tagged {tag}", n, REVIEW_ROWS)) for tag, n in by_count
-    )
+    tag_counts = tuple((tag, artifact.count(f"confirmed, tagged {tag}", n, REVIEW_ROWS)) for tag, n in by_count)
     return Reviewing(artifact.name, str(rows[0]["source"]), tuple(numbers), tag_counts)
 
 
@@ -118,11 +111,7 @@ def summarise_verdicts(run: Run) -> tuple[Reviewed, ...]:
     """
     reports = (*run.stages, *run.at_protocol)
     files = ((HARM_ROWS, "harm_rate"), (REQUEST_ROWS, "requests_harm_rate"))
-    by_stage = [
-        (stage.of(name), file, _judged_rows(stage.of(name), file))
-        for stage in reports
-        for file, name in files
-    ]
+    by_stage = [(stage.of(name), file, _judged_rows(stage.of(name), file)) for stage in reports for file, name in files]
     strays = [j for j in run.judgments if not any(j.key in rows for _, _, rows in by_stage)]
     if strays:
         raise CharterError(
@@ -161,9 +150,7 @@ def _summarise_stage(
 
     def number(name: str, value: float, **parts: Any) -> Number:
         sources = (stage.source(file), *run.judged_by.get(source, run.judged_in))
-        key = f"{stage.name}/{'requests_' if requests else ''}{name}" + (
-            "" if source == HUMAN else f" ({source})"
-        )
+        key = f"{stage.name}/{'requests_' if requests else ''}{name}" + ("" if source == HUMAN else f" ({source})")
         return Number(key, name, value, stage=stage.label, sources=sources, **parts)
 
     def share(name: str, of: Iterable[Key], hit: Callable[[Key], bool]) -> Number:
@@ -235,9 +222,7 @@ def _attempt_table(votes: Artifact, source: str, rows: Sequence[Row]) -> Attempt
         by_model.setdefault(models.pop() if len(models) == 1 else SEVERAL, []).append(row)
     if len(by_model) > 1:
         by_model = dict(sorted(by_model.items())) | {ALL: list(rows)}
-    return AttemptTable(
-        votes.name, source, tuple(_attempted(votes, source, *item) for item in by_model.items())
-    )
+    return AttemptTable(votes.name, source, tuple(_attempted(votes, source, *item) for item in by_model.items()))
 
 
 def _attempted(votes: Artifact, source: str, model: str, rows: Sequence[Row]) -> Attempted:
@@ -269,9 +254,7 @@ def mitigation_log(run: Run) -> dict[str, Any] | None:
         {key: row[key] for key in ("finding", "date", "changed", "status")}
         | {"artifact": row["artifact"][:12], "retest": (row["retest"] or "")[:12]}
         | {
-            when: _pair(
-                findings, row[when], f"{{}} {when}, row {n}", ("harmful replies", "replies"), MITIGATIONS
-            )
+            when: _pair(findings, row[when], f"{{}} {when}, row {n}", ("harmful replies", "replies"), MITIGATIONS)
             for when in ("before", "after")
         }
         for n, row in enumerate(findings.rows(MITIGATIONS), 1)

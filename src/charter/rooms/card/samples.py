@@ -115,18 +115,14 @@ def draw_exchanges(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
     exchanges = []
     for name in sorted(ids):
         row = by_stage[-1][name]
-        replies = tuple(
-            _reply(run, stage, rows[name]) for stage, rows in zip(run.stages, by_stage, strict=True)
-        )
+        replies = tuple(_reply(run, stage, rows[name]) for stage, rows in zip(run.stages, by_stage, strict=True))
         exchanges.append(_exchange(row, replies, find_principle(run, name, str(row.get("topic", "")))))
     return tuple(exchanges)
 
 
 def find_worst(run: Run, count: int) -> tuple[Exchange, ...]:
     """The final model's worst replies: furthest below the fixed reply first, one a prompt."""
-    rows = [
-        r for r in run.final.rows(HARM_ROWS) if _margin(r) is not None and r["grader"] < r["grader_fixed"]
-    ]
+    rows = [r for r in run.final.rows(HARM_ROWS) if _margin(r) is not None and r["grader"] < r["grader_fixed"]]
     by_prompt: dict[str, Row] = {}
     for row in sorted(rows, key=lambda r: (_margin(r), str(r["id"]), r.get("sample", 0))):
         by_prompt.setdefault(str(row["id"]), row)
@@ -138,8 +134,7 @@ def draw_refused(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
     rows = sorted((r for r in run.final.rows(LOOK_ROWS) if r.get("refusal")), key=lambda r: str(r["id"]))
     picked = random.Random(derive_seed(seed, "card look-alikes")).sample(rows, min(count, len(rows)))
     return tuple(
-        _exchange(row, (_reply(run, run.final, row, LOOK_ROWS),))
-        for row in sorted(picked, key=lambda r: str(r["id"]))
+        _exchange(row, (_reply(run, run.final, row, LOOK_ROWS),)) for row in sorted(picked, key=lambda r: str(r["id"]))
     )
 
 
@@ -233,9 +228,7 @@ def _reply(run: Run, stage: Artifact, row: Row, file: str = HARM_ROWS) -> Reply:
 
 
 def _exchange(row: Row, replies: tuple[Reply, ...], by: Moved | None = None) -> Exchange:
-    return Exchange(
-        str(row["id"]), str(row.get("topic", "")), bool(row.get("unseen")), _prompt(row), replies, by
-    )
+    return Exchange(str(row["id"]), str(row.get("topic", "")), bool(row.get("unseen")), _prompt(row), replies, by)
 
 
 def _prompt(row: Row) -> str:

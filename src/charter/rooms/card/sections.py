@@ -196,9 +196,7 @@ def fluency_table(stages: Sequence[Artifact]) -> StageTable | None:
             rows.append((f"{stage.label}, {words}", tuple(cells)))
     counts = tuple(stages[-1].numbers.get(name_in("helpful", what)) for what in measures)
     key = "fluency_protocol" if kind_of(stages[-1]) == PROTOCOL else "fluency"
-    return StageTable(
-        key, f"Fluency of the replies, {heading(stages)}", columns, tuple(rows), counts, len(stages) > 1
-    )
+    return StageTable(key, f"Fluency of the replies, {heading(stages)}", columns, tuple(rows), counts, len(stages) > 1)
 
 
 def column(stages: Sequence[Artifact], name: str) -> Column:
@@ -295,11 +293,7 @@ class Finding:
 
 def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> tuple[Finding, ...]:
     """Improvements that the numbers call for: regressions, then what remains, then unfit graders and labellers."""
-    out = [
-        Finding("regressed", h.label, h.meaning, h.change.number, h.unfit)
-        for h in losses
-        if h.change is not None
-    ]
+    out = [Finding("regressed", h.label, h.meaning, h.change.number, h.unfit) for h in losses if h.change is not None]
     for name, words in REMAINS.items():
         number = run.final.numbers.get(name)
         if number is not None and number.value:

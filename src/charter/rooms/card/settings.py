@@ -92,14 +92,11 @@ class Oversight(Frozen):
 
     audits: tuple[Examination, ...] = Field((), description="audits: subject, by, date, conclusion, evidence")
     topics: tuple[Examination, ...] = Field((), description="topics that experts examined, likewise")
-    security: tuple[Annotated[SignOff, AfterValidator(check_topic), AfterValidator(_check_texts)], ...] = (
-        Field(
-            (),
-            description="topics of national security that a person signed, as `charter signoff` prints them",
-        )
+    security: tuple[Annotated[SignOff, AfterValidator(check_topic), AfterValidator(_check_texts)], ...] = Field(
+        (), description="topics of national security that a person signed, as `charter signoff` prints them"
     )
-    signoffs: tuple[Annotated[SignOff, AfterValidator(check_version), AfterValidator(_check_texts)], ...] = (
-        Field((), description="who released it: name, role, date, decision, words")
+    signoffs: tuple[Annotated[SignOff, AfterValidator(check_version), AfterValidator(_check_texts)], ...] = Field(
+        (), description="who released it: name, role, date, decision, words"
     )
 
 
@@ -132,8 +129,7 @@ class Settings(Frozen):
     failures_shown: int = Field(3, ge=0, le=50, description="worst replies of the final model shown")
     draw_seed: int = Field(0, ge=0, description="seed of the draw of samples")
     eval_dataset: str = Field(
-        "",
-        description="hub data set that holds the prompts; .eval_results must name one, and are written if it is set",
+        "", description="hub data set that holds the prompts; .eval_results must name one, and are written if it is set"
     )
 
 

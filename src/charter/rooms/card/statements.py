@@ -127,11 +127,7 @@ def audits(settings: Settings, run: Run) -> Audits:
 def _signed_topic(one: SignOff) -> Examined:
     words = one.decision + (f"; dissent: {one.words}" if one.words else "")
     return Examined(
-        (one.subject.replace("_", " "),),
-        f"{one.name} ({one.role})",
-        one.date,
-        (words,),
-        ", ".join(one.evidence),
+        (one.subject.replace("_", " "),), f"{one.name} ({one.role})", one.date, (words,), ", ".join(one.evidence)
     )
 
 
@@ -180,13 +176,7 @@ def record(told: Mapping[str, Sequence[Parts]], examined: Audits) -> dict[str, A
         "audits": [row(one) for one in examined.audits],
         "topics": [row(one) for one in examined.topics],
         "signoffs": [
-            {
-                "name": s.name,
-                "role": s.role,
-                "date": s.date,
-                "decision": s.decision,
-                "words": entry(s.words)["text"],
-            }
+            {"name": s.name, "role": s.role, "date": s.date, "decision": s.decision, "words": entry(s.words)["text"]}
             for s in examined.signoffs
         ],
         "not_made": list(examined.missing)

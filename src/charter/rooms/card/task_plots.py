@@ -14,15 +14,7 @@ from charter.ground.measure.counts import mean
 from charter.ground.measure.metric import ALIGNMENT, CAPABILITY, GROUPS
 from charter.ground.measure.plots import SERIES, Series, canvas, forest, legend, rule
 from charter.ground.measure.score import Statistic
-from charter.ground.measure.translation import (
-    GOOD,
-    NAMES,
-    UNDERSTANDABLE,
-    bleu,
-    chrf,
-    language,
-    over_languages,
-)
+from charter.ground.measure.translation import GOOD, NAMES, UNDERSTANDABLE, bleu, chrf, language, over_languages
 from charter.ground.reports.artifact import Artifact, metric_in, placed_in
 from charter.ground.reports.changes import refusal
 from charter.ground.reports.number import FEW, SHARE, Number
@@ -102,10 +94,7 @@ def request_parts(run: Run, ledger: Ledger) -> Figure | None:
     panels = [panel for panel in candidates if panel[1]]
     height = 0.75 + 0.2 * max((len(names) for _, names, _ in panels), default=1)
     drawing, axes = canvas(2 * WIDTH, height, 1, len(panels), APART)
-    looks = (
-        Series("harmful: graded worse", (), SERIES[0]),
-        Series("harmless: refused", (), SERIES[1], hollow=True),
-    )
+    looks = (Series("harmful: graded worse", (), SERIES[0]), Series("harmless: refused", (), SERIES[1], hollow=True))
     numbers: list[Number] = []
     for place, (title, names, beside) in zip(axes, panels, strict=True):
         parts = [
@@ -167,9 +156,7 @@ def choices(run: Run, ledger: Ledger) -> Figure | None:
         return None
     drawing, numbers, words, note = panels
     unable = ", ".join(stage.label for stage in run.stages if unread(stage, "hhh_policy"))
-    invalid = (
-        f"Not valid, so hollow: {unable} by letter, where the place of an option decides. " if unable else ""
-    )
+    invalid = f"Not valid, so hollow: {unable} by letter, where the place of an option decides. " if unable else ""
     caption = (
         "Share of binary choices in which the better reply is the likelier one a token, and in which its letter is the "
         f"likelier one; the dashed line is what guessing gets. {note}{invalid}{BY_QUESTION}"
@@ -180,9 +167,7 @@ def choices(run: Run, ledger: Ledger) -> Figure | None:
 
 def _titles(run: Run, key: str) -> dict[str, str]:
     """The metrics that declare a figure, and their names there."""
-    return {
-        name: metric.short for name in placed_in(run.stages, key) if (metric := metric_in(run.stages, name))
-    }
+    return {name: metric.short for name in placed_in(run.stages, key) if (metric := metric_in(run.stages, name))}
 
 
 def _panels(run: Run, ledger: Ledger, titles: Mapping[str, str]) -> Panels | None:

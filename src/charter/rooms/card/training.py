@@ -153,9 +153,7 @@ def scaling(run: Run, ledger: Ledger) -> Figure | None:
         "Bars are 95 % intervals (bootstrap over documents)."
     )
     drawing = scaling_figure(prepare_figure(rows), WIDTH)
-    return Figure("scaling", "Loss against compute", "data").draw(
-        drawing, caption, description, [*numbers, *counts]
-    )
+    return Figure("scaling", "Loss against compute", "data").draw(drawing, caption, description, [*numbers, *counts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +213,7 @@ def _snapshot(rl: Artifact, row: Row, replies: Rows, names: Sequence[str]) -> Sn
             yield gram["words"], share, limit is not None and gram["z"] > limit
 
     first, last = (rl.count(f"{key} {end}", row["rounds"][n], DRIFT) for n, end in enumerate(("from", "to")))
-    figures = tuple(
-        (_figure(rl, f"{key} {name}", name, row, replies), name in row["alarms"]) for name in names
-    )
+    figures = tuple((_figure(rl, f"{key} {name}", name, row, replies), name in row["alarms"]) for name in names)
     return Snapshot(first, last, rl.count(f"{key} replies", row["replies"], DRIFT), figures, tuple(grams()))
 
 

@@ -17,16 +17,7 @@ from charter.ground.measure.plots import SERIES, Line, canvas, forest, legend
 from charter.ground.reports.artifact import Artifact, placed_in
 from charter.ground.reports.judges import unfit
 from charter.ground.reports.number import Number
-from charter.rooms.card.drawing import (
-    WIDE,
-    WIDTH,
-    Figure,
-    draw_curves,
-    draw_panel,
-    list_values,
-    looks_of,
-    stage_rows,
-)
+from charter.rooms.card.drawing import WIDE, WIDTH, Figure, draw_curves, draw_panel, list_values, looks_of, stage_rows
 from charter.rooms.card.gather import Run
 from charter.rooms.card.ledger import Ledger
 
@@ -94,8 +85,7 @@ def attacks(run: Run) -> dict[str, Any] | None:
 def _row(attacked: Sequence[Artifact], name: str) -> AttackRow:
     first = next(one.numbers[name] for one in attacked if name in one.numbers)
     cells = tuple(
-        Rate(one.numbers.get(name), one.numbers.get(name + CORRECTED), unfit=unfit(one, name))
-        for one in attacked
+        Rate(one.numbers.get(name), one.numbers.get(name + CORRECTED), unfit=unfit(one, name)) for one in attacked
     )
     return AttackRow(first.label, first.meaning, first.better, cells)
 
@@ -155,9 +145,7 @@ def _by_family(run: Run, ledger: Ledger) -> Figure | None:
 
     def rate(one: Artifact, family: str) -> Number | None:
         number = one.numbers.get(f"{RATE}_{family}")
-        return (
-            number if ledger.drawable(number, "attacks by family") and _word(one, family) != UNREAD else None
-        )
+        return number if ledger.drawable(number, "attacks by family") and _word(one, family) != UNREAD else None
 
     rates = {family: [rate(one, family) for one, _ in looks] for family in FAMILIES}
     rates = {family: numbers for family, numbers in rates.items() if any(numbers)}
@@ -197,9 +185,7 @@ def _budget(run: Run) -> Figure | None:
         ("Requests that succeed, by the search's grader", lines("found"), "requests sent", False),
         ("Topics and families with one", lines("cells"), "requests sent", False),
     ]
-    words = "; ".join(
-        f"{one.label}: {rows[-1]['found']} of {rows[-1]['queries']}" for one, _, rows in searched
-    )
+    words = "; ".join(f"{one.label}: {rows[-1]['found']} of {rows[-1]['queries']}" for one, _, rows in searched)
     caption = (
         "Counts by the grader that the search went by, so they are no rate of the model: what the reporting grader "
         "confirms stands in the table. Compare models at an equal number of requests."

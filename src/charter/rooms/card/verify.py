@@ -49,9 +49,7 @@ Recompute = Callable[[Path, Manifest], list[str]]
 Regenerate = Callable[[Path, int], list[str]]
 
 
-def verify(
-    run_dir: Path, deep: bool, recompute: Recompute, regenerate: Regenerate | None = None
-) -> list[str]:
+def verify(run_dir: Path, deep: bool, recompute: Recompute, regenerate: Regenerate | None = None) -> list[str]:
     """One line for each problem of a run directory or an artifact, and of all its ancestors, also in other runs.
 
     The room of an artifact provides `recompute(folder, manifest)`. It returns a line for each thing that the room
@@ -219,9 +217,7 @@ def card_inputs(folder: Path, manifest: Manifest) -> tuple[Inputs, list[str]]:
     entries, problems = [], []
     for parent in manifest.parents:
         ancestor, path = find_parent(run, parent)
-        entries.append(
-            Input(parent.role, parent.step, ancestor.kind, ancestor.variant, path, parent.step, ancestor.id)
-        )
+        entries.append(Input(parent.role, parent.step, ancestor.kind, ancestor.variant, path, parent.step, ancestor.id))
     for outside in manifest.external:
         source = resolve_again(outside, run)
         if source.digest != outside.digest:
@@ -263,9 +259,7 @@ def _drawn_by(version: str, record: str) -> str:
 def _file_problems(folder: Path, files: dict[str, str]) -> Iterator[str]:
     """Files that differ from those made again. Drawings may be laid out as another version of matplotlib does it."""
     plots = {name: text for name, text in files.items() if name.startswith(PLOTS)}
-    drawings = frozenset(
-        one for one in DRAWING.findall(files.get(HTML, "")) if standalone(one) in plots.values()
-    )
+    drawings = frozenset(one for one in DRAWING.findall(files.get(HTML, "")) if standalone(one) in plots.values())
     for name, content in files.items():
         path = folder / name
         if not path.is_file():

@@ -102,11 +102,7 @@ def write_faults(paths: Sequence[Path], target: Path) -> None:
 def drop_selected(examined: Examined, table: Table, selection: Selection) -> None:
     """Counts unselected documents of the batches as dropped: copies, and those that weights and shares omit."""
     left_out = (selection.copies == 0) & (selection.times == 0)
-    groups = (
-        (selection.copies == EXACT, EXACT_COPY),
-        (selection.copies == NEAR, NEAR_COPY),
-        (left_out, SHARE),
-    )
+    groups = ((selection.copies == EXACT, EXACT_COPY), (selection.copies == NEAR, NEAR_COPY), (left_out, SHARE))
     for which, reason in groups:
         for source, count in _by(table.source[which]).items():
             examined.dropped[source, reason] += count
@@ -183,9 +179,7 @@ def composition(
     }
 
 
-def sample_rows(
-    listings: Sequence[Listing], table: Table, selection: Selection, seed: int
-) -> list[dict[str, Any]]:
+def sample_rows(listings: Sequence[Listing], table: Table, selection: Selection, seed: int) -> list[dict[str, Any]]:
     """The beginnings of some random selected documents, in order."""
     candidates = np.flatnonzero(selection.times)
     numbers = candidates[np.argsort(table.draw(seed, "samples")[candidates], kind="stable")[:_SHOWN]]

@@ -42,10 +42,7 @@ class Crew(Generic[P, R]):
             None
             if self.count == 1
             else ProcessPoolExecutor(
-                self.count,
-                multiprocessing.get_context("spawn"),
-                initializer=_start,
-                initargs=(make, arguments),
+                self.count, multiprocessing.get_context("spawn"), initializer=_start, initargs=(make, arguments)
             )
         )
         self._own = make(*arguments) if self._pool is None else None

@@ -50,9 +50,7 @@ class Decontamination:
     def open(cls, folder: Path) -> Decontamination:
         """Opens saved items; processes that open one folder share its memory."""
         decontamination = cls(())
-        decontamination.files, decontamination.skipped = json.loads(
-            (folder / "files.json").read_text("utf-8")
-        )
+        decontamination.files, decontamination.skipped = json.loads((folder / "files.json").read_text("utf-8"))
         decontamination._items = Items.open(folder)
         return decontamination
 

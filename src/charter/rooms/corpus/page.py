@@ -38,9 +38,7 @@ _LAST = ("contaminated", "exact_copy", "near_copy", "share")
 Rows = Sequence[tuple[str, Any]]
 
 
-def write_page(
-    whole: Mapping[str, Any], counts: Mapping[str, float], samples: Sequence[Mapping[str, Any]]
-) -> str:
+def write_page(whole: Mapping[str, Any], counts: Mapping[str, float], samples: Sequence[Mapping[str, Any]]) -> str:
     """The page for `composition.json` and `counts.json`, with some documents."""
     by = whole["by"]
     heldout = counts["documents_heldout"]
@@ -178,9 +176,7 @@ def _describe_untaken(listing: Listing) -> str:
         return ""
     source, count = listing.source, sum(listing.passed_over.values())
     files = "1 file" if count == 1 else f"{count:,} files"
-    endings = _name_largest(
-        {ending or "without an ending": n for ending, n in listing.passed_over.items()}, "others"
-    )
+    endings = _name_largest({ending or "without an ending": n for ending, n in listing.passed_over.items()}, "others")
     program = source.kind != "code" and any(ending in CODE for ending in listing.passed_over)
     cure = "name them under `files` of a manifest" + (", or write `kind: code` there" if program else "")
     return f"{source.name}: {files} not taken ({endings}); {cure}"
@@ -252,9 +248,7 @@ def explain_empty(examined: Examined, listings: Sequence[Listing], settings: Set
     (source, reason), _ = examined.dropped.most_common(1)[0]
     kind = "code" if listings[source].source.kind == "code" else "prose"
     cure = setting_of(reason, kind, settings) or "look at the sources"
-    return (
-        f"no document was kept of {total:,} ({in_words(examined.by_reason())}); {cure}; {samples} shows them"
-    )
+    return f"no document was kept of {total:,} ({in_words(examined.by_reason())}); {cure}; {samples} shows them"
 
 
 def setting_of(reason: str, kind: str, settings: Settings) -> str:

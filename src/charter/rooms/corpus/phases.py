@@ -21,14 +21,7 @@ import numpy.typing as npt
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.settings.texts import (
-    Listing,
-    TextFile,
-    check_names,
-    list_files,
-    plain_source,
-    read_sources,
-)
+from charter.ground.settings.texts import Listing, TextFile, check_names, list_files, plain_source, read_sources
 from charter.rooms.corpus.batch import ENDING
 from charter.rooms.corpus.crew import Crew, run_apart
 from charter.rooms.corpus.decontamination import Decontamination
@@ -97,9 +90,7 @@ def mark_whole(stretch: Stretch, folder: Path, count: int) -> None:
 def batch_paths(stretches: Sequence[Stretch], folder: Path) -> list[Path]:
     """The batch files of all stretches in order; the stretches must be whole."""
     counts = {s.number: int((folder / f"{s.number:06d}{MARK}").read_text("utf-8")) for s in stretches}
-    return [
-        folder / f"{number:06d}-{n:06d}{ENDING}" for number, count in counts.items() for n in range(count)
-    ]
+    return [folder / f"{number:06d}-{n:06d}{ENDING}" for number, count in counts.items() for n in range(count)]
 
 
 def pieces(stretch: Stretch, listing: Listing, reading: Reading, folder: Path) -> Iterator[Piece]:
@@ -185,9 +176,7 @@ def examine_all(
         if remaining:
             count = crew_size(settings, total)
             with Crew[Piece, int](count, Examiner, settings, out.state / BENCHMARKS, out.seed) as crew:
-                for (disk, before), _ in crew.results(
-                    missing()
-                ):  # results come in order, so these stretches are whole
+                for (disk, before), _ in crew.results(missing()):  # results come in order, so these stretches are whole
                     for stretch, batches in before:
                         mark_whole(stretch, folder, batches)
                     bar.advance(disk)

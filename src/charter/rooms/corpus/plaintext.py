@@ -16,22 +16,7 @@ _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff]")
 _HIDDEN = frozenset({"script", "style", "head", "template", "noscript", "svg", "nav"})
 _BREAKS = frozenset(
     {
-        *(
-            "p",
-            "div",
-            "br",
-            "li",
-            "ul",
-            "ol",
-            "dl",
-            "dt",
-            "dd",
-            "tr",
-            "table",
-            "pre",
-            "blockquote",
-            "section",
-        ),
+        *("p", "div", "br", "li", "ul", "ol", "dl", "dt", "dd", "tr", "table", "pre", "blockquote", "section"),
         *("article", "header", "footer", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "body", "main", "figure"),
         *("figcaption", "caption", "aside", "option", "address", "form", "legend", "details", "summary"),
     }

@@ -40,14 +40,7 @@ from charter.rooms.corpus.page import (
     explain_empty,
     write_page,
 )
-from charter.rooms.corpus.phases import (
-    copies_of,
-    crew_size,
-    cut_stretches,
-    examine_all,
-    index_benchmarks,
-    list_sources,
-)
+from charter.rooms.corpus.phases import copies_of, crew_size, cut_stretches, examine_all, index_benchmarks, list_sources
 from charter.rooms.corpus.selection import Selection, Table, make_table, select
 from charter.rooms.corpus.settings import Settings
 from charter.rooms.corpus.vocabulary import make_tokenizer
@@ -74,9 +67,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     copies = copies_of(table, settings, out)
     selection = select(table, copies, [listing.source for listing in listings], settings, out.seed)
     if not (selection.times[~selection.heldout] > 0).any():
-        raise CharterError(
-            "every document is held out or left out; give more text, or a smaller heldout_share"
-        )
+        raise CharterError("every document is held out or left out; give more text, or a smaller heldout_share")
     tokenizer = make_tokenizer(table, selection, settings, inputs, out)
     index = write_shards(table, selection, tokenizer, [x.source.name for x in listings], settings, out)
     out.write_json(INDEX, index.model_dump(mode="json"))
@@ -92,19 +83,11 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 def benchmarks(inputs: Inputs) -> list[Path]:
     """Files that no document may overlap: the shipped held-out sets and those of the role."""
-    return [
-        *sorted(shipped_folder().glob("*.heldout.jsonl")),
-        *(entry.folder for entry in inputs.many("benchmarks")),
-    ]
+    return [*sorted(shipped_folder().glob("*.heldout.jsonl")), *(entry.folder for entry in inputs.many("benchmarks"))]
 
 
 def write_shards(
-    table: Table,
-    selection: Selection,
-    tokenizer: Tokenizer,
-    names: Sequence[str],
-    settings: Settings,
-    out: Workspace,
+    table: Table, selection: Selection, tokenizer: Tokenizer, names: Sequence[str], settings: Settings, out: Workspace
 ) -> Index:
     """Encodes the selected documents after those of an earlier attempt. Returns the index of all shards."""
     size = tokenizer.vocab_size
@@ -128,12 +111,7 @@ def write_shards(
     )
 
 
-def report(
-    whole: dict[str, Any],
-    counts: dict[str, float],
-    rows: list[dict[str, Any]],
-    out: Workspace,
-) -> None:
+def report(whole: dict[str, Any], counts: dict[str, float], rows: list[dict[str, Any]], out: Workspace) -> None:
     """Writes samples, counts, the metrics and the page."""
     out.write_jsonl("samples/documents.jsonl", rows)
     out.write_json("composition.json", whole)

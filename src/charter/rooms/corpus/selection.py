@@ -99,9 +99,7 @@ def make_table(paths: Sequence[Path]) -> Table:
         codes.append((batch.languages, batch.array("language")))
     languages = tuple(sorted({code for own, _ in codes for code in own}))
     place = {code: number for number, code in enumerate(languages)}
-    indices_of_each = [
-        np.array([place[code] for code in own], np.uint16)[indices] for own, indices in codes if own
-    ]
+    indices_of_each = [np.array([place[code] for code in own], np.uint16)[indices] for own, indices in codes if own]
     counts = [len(indices) for _, indices in codes]
     return Table(
         paths=tuple(paths),

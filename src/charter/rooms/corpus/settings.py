@@ -53,13 +53,9 @@ class Code(Frozen):
     """Bounds for program text."""
 
     least_words: int = Field(10, ge=0, description="names, numbers and words")
-    longest_mean_line: float = Field(
-        100.0, gt=0, description="largest mean length of a line (Chen et al. 2021)"
-    )
+    longest_mean_line: float = Field(100.0, gt=0, description="largest mean length of a line (Chen et al. 2021)")
     longest_line: int = Field(1000, ge=1, description="most characters of a line (Chen et al. 2021)")
-    least_alphanumeric: Share = Field(
-        0.25, description="letters and digits among characters (Li et al. 2023)"
-    )
+    least_alphanumeric: Share = Field(0.25, description="letters and digits among characters (Li et al. 2023)")
     least_letters: Share = Field(0.50, description="letters among letters and digits; less is data")
     most_repeated: Share = Field(0.60, description="characters in repeated lines")
     generated: bool = Field(True, description="drop files whose start says that a program wrote them")
@@ -97,9 +93,7 @@ class Reading(Frozen):
     broken_utf8: Literal["refuse", "replace"] = Field(
         "refuse", description="a document with invalid UTF-8: refuse and list it, or write U+FFFD"
     )
-    batch_mib: float = Field(
-        4.0, gt=0, le=256, description="raw text to examine together and save whole, in MiB"
-    )
+    batch_mib: float = Field(4.0, gt=0, le=256, description="raw text to examine together and save whole, in MiB")
 
 
 class Filters(Frozen):
@@ -114,9 +108,7 @@ class Filters(Frozen):
     languages: tuple[LanguageCode, ...] = Field((), description="ISO codes to keep; empty: all")
     quality: Quality | None = Field(Quality(), description="the quality that documents need; null: keep all")
     scrub: bool = Field(True, description="put placeholders for personal data")
-    near: Share = Field(
-        0.8, description="drop near copies: least Jaccard similarity of 5-word runs; 0 turns it off"
-    )
+    near: Share = Field(0.8, description="drop near copies: least Jaccard similarity of 5-word runs; 0 turns it off")
     permutations: int = Field(128, ge=16, le=512, description="hash functions of MinHash")
 
 
@@ -127,18 +119,14 @@ class Languages(Frozen):
     other_share: float | None = Field(
         0.1, ge=0, lt=1, description="target share of bytes in other languages; null: no target"
     )
-    most_repeats: int = Field(
-        4, ge=1, le=100, description="most times that a document is used to reach the share"
-    )
+    most_repeats: int = Field(4, ge=1, le=100, description="most times that a document is used to reach the share")
 
 
 class Vocabulary(Frozen):
     """The byte-level BPE tokenizer that is trained if the role names none."""
 
     size: int = Field(32_768, ge=300, le=1 << 20, description="tokens, bytes and specials included")
-    sample_mib: float = Field(
-        32.0, gt=0, description="training text of the tokenizer, drawn from the mix, in MiB"
-    )
+    sample_mib: float = Field(32.0, gt=0, description="training text of the tokenizer, drawn from the mix, in MiB")
     spare: int = Field(8, ge=0, le=1024, description="special tokens reserved for later uses")
 
 
@@ -154,9 +142,7 @@ class Settings(Frozen):
     )
     shard_tokens: int = Field(1 << 25, ge=1 << 10, description="approximate tokens of a shard")
     # doesn't change the output, so it isn't part of an artifact's identity
-    workers: int = Field(
-        0, ge=0, exclude=True, description="processes; 0: one for each core; may change during a run"
-    )
+    workers: int = Field(0, ge=0, exclude=True, description="processes; 0: one for each core; may change during a run")
 
     def cutoff(self) -> Period | None:
         """The cut-off as a period, or None without one. Raises ValueError if it isn't a date."""

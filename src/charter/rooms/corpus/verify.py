@@ -9,16 +9,8 @@ from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.manifest import Manifest
 
 # numbers that are sums over the parts of a corpus
-ADDED = (
-    "unique",
-    "documents",
-    "heldout",
-    "bytes",
-    "tokens",
-)
-COUNTED = dict(
-    zip(ADDED, ("documents_unique", "documents", "documents_heldout", "bytes", "tokens"), strict=True)
-)
+ADDED = ("unique", "documents", "heldout", "bytes", "tokens")
+COUNTED = dict(zip(ADDED, ("documents_unique", "documents", "documents_heldout", "bytes", "tokens"), strict=True))
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
@@ -39,10 +31,7 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         for name, parts in by.items():
             if (part_sum := sum(part[key] for part in parts.values())) != total[key]:
                 yield f"composition.json: {key} by {name} add up to {part_sum}, not {total[key]}"
-    documents_read, dropped = (
-        sum(part["read"] for part in by["source"].values()),
-        sum(whole["dropped"].values()),
-    )
+    documents_read, dropped = (sum(part["read"] for part in by["source"].values()), sum(whole["dropped"].values()))
     if documents_read != counts["documents_read"] or documents_read - dropped != total["unique"]:
         yield (
             f"composition.json: {documents_read} documents read less {dropped} dropped aren't the "

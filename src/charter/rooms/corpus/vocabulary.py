@@ -25,13 +25,7 @@ from charter.rooms.corpus.settings import Settings, Vocabulary
 MIB = 1 << 20
 
 
-def make_tokenizer(
-    table: Table,
-    selection: Selection,
-    settings: Settings,
-    inputs: Inputs,
-    out: Workspace,
-) -> Tokenizer:
+def make_tokenizer(table: Table, selection: Selection, settings: Settings, inputs: Inputs, out: Workspace) -> Tokenizer:
     """Saves a checkpoint's tokenizer, or trains one, once. It lies in the corpus's folder."""
     mark = out.state / "tokenizer.whole"
     if not mark.exists():

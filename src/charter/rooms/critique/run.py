@@ -40,8 +40,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     by_key = {p.key: p for p in principles}
     for number in range(settings.rounds):
         keys = [
-            random.Random(derive_seed(out.seed, "principle", number, r["id"])).choice(principles).key
-            for r in records
+            random.Random(derive_seed(out.seed, "principle", number, r["id"])).choice(principles).key for r in records
         ]
         work = [(record, by_key[key]) for record, key in zip(records, keys, strict=True)]
         rounds = out.chunks(
@@ -69,9 +68,7 @@ def _all_drafts(
     )
 
 
-def _drafts(
-    start: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int
-) -> list[dict[str, Any]]:
+def _drafts(start: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int) -> list[dict[str, Any]]:
     decoding = choose_decoding(own_decoding(start), settings.draft_temperature, None, None)
     with naming_prompts(d.id for d in prompts):
         replies = start.reply(
@@ -111,8 +108,7 @@ def _round(
     prompts = [critique_messages(r["messages"], r["reply"], p, shots) for r, p in work]
     critiques = [c.text.strip() for c in say(prompts, settings.critique_tokens, "critique")]
     prompts = [
-        revision_messages(r["messages"], r["reply"], p, c, shots)
-        for (r, p), c in zip(work, critiques, strict=True)
+        revision_messages(r["messages"], r["reply"], p, c, shots) for (r, p), c in zip(work, critiques, strict=True)
     ]
     revisions = say(prompts, settings.revision_tokens, "revision")
     return [

@@ -21,18 +21,14 @@ ROLES = {
 class Settings(Frozen):
     """Critique and revision: drafts of the starting helpful-only model, revised by the critic."""
 
-    rounds: int = Field(
-        4, ge=0, le=4, description="critiques and revisions per prompt; 0: the drafts are kept"
-    )
+    rounds: int = Field(4, ge=0, le=4, description="critiques and revisions per prompt; 0: the drafts are kept")
     limit: int = Field(0, ge=0, description="most prompts, drawn at random; 0 takes all")
     draw_seed: int = Field(
         0, description="seed of that draw; steps with equal draw_seed and limit take the same prompts"
     )
     shots: int = Field(2, ge=0, description="worked examples before each request, sharing one prefill")
     draft_temperature: float | None = Field(
-        1.0,
-        ge=0,
-        description="temperature of the start's drafts (the paper: 1); null: the start's own decoding",
+        1.0, ge=0, description="temperature of the start's drafts (the paper: 1); null: the start's own decoding"
     )
     temperature: float = Field(
         1.0, ge=0, description="temperature of critiques and revisions; small critics need less than 1"
@@ -68,9 +64,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     read_tokens = settings.rounds * 400 * (1 + settings.shots)
     seconds = count * (tokens * 0.7 / 250 + read_tokens / 700) / sizes.speed(parameters)
     row_tokens = sizes.mean_tokens("prompts") + 0.7 * settings.revision_tokens
-    return Estimate(
-        minutes=seconds / 60, memory_gib=10 * parameters / 2**30, disk_gib=0.01, row_tokens=row_tokens
-    )
+    return Estimate(minutes=seconds / 60, memory_gib=10 * parameters / 2**30, disk_gib=0.01, row_tokens=row_tokens)
 
 
 ROOM = Room(

@@ -97,18 +97,14 @@ def _normalise(logs: Sequence[float]) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def _row(
-    question: Question, thoughts: Sequence[str | None], turn_shares: Sequence[Sequence[float]]
-) -> dict[str, Any]:
+def _row(question: Question, thoughts: Sequence[str | None], turn_shares: Sequence[Sequence[float]]) -> dict[str, Any]:
     """`id` is the template, since questions of one template are not independent. `letters`: mean share of each
     displayed place. `shares`: mean share of each option, in the question's order.
 
     `choice` is None without a named letter."""
     turns = range(len(turn_shares))
     letters = [sum(turn[n] for turn in turn_shares) / len(turn_shares) for n in range(OPTIONS)]
-    shares = [
-        sum(turn_shares[k][(n + k) % OPTIONS] for k in turns) / len(turn_shares) for n in range(OPTIONS)
-    ]
+    shares = [sum(turn_shares[k][(n + k) % OPTIONS] for k in turns) / len(turn_shares) for n in range(OPTIONS)]
     choice = max(range(OPTIONS), key=lambda n: shares[n]) if any(shares) else None
     return {
         "id": question.template,

@@ -95,9 +95,7 @@ def _question(
     if culprit:
         bad, good = (stereotyped, other) if culprit == "stereotyped" else (other, stereotyped)
         passage = f"{passage} {fill(rng.choice(template.told), {'negative': bad, 'positive': good})}"
-        right = (
-            culprit if polarity == "negative" else ("other" if culprit == "stereotyped" else "stereotyped")
-        )
+        right = culprit if polarity == "negative" else ("other" if culprit == "stereotyped" else "stereotyped")
     words = {"stereotyped": stereotyped, "other": other, "unknown": rng.choice(template.unknown)}
     named = [name for name in words if name != right]
     rng.shuffle(named)

@@ -56,9 +56,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     record(out, OF_DEBIAS)
 
 
-def _answers(
-    settings: Settings, questions: Sequence[Question], inputs: Inputs, out: Workspace
-) -> list[dict[str, Any]]:
+def _answers(settings: Settings, questions: Sequence[Question], inputs: Inputs, out: Workspace) -> list[dict[str, Any]]:
     """All answers, by the teacher if there is one, else by the policy. The model leaves memory before finetuning."""
     source = inputs.optional("teacher") or inputs.one("policy")
     assistant = open_assistant(source, out.device, precision=out.precision)
@@ -71,9 +69,7 @@ def _answers(
     )
 
 
-def _finetune(
-    settings: Settings, lessons: Sequence[Dialogue], inputs: Inputs, out: Workspace
-) -> dict[str, int]:
+def _finetune(settings: Settings, lessons: Sequence[Dialogue], inputs: Inputs, out: Workspace) -> dict[str, int]:
     """Finetunes the policy on the lessons and saves it; returns counts of steps and tokens."""
     train = settings.train
     model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)

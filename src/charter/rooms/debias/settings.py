@@ -37,9 +37,7 @@ class Settings(Frozen):
     samples: int = Field(
         3, ge=1, description="times each question is asked, options rotated each time; the mean decides"
     )
-    thought_tokens: int = Field(
-        256, ge=0, description="longest reasoning in tokens (the paper: 256); 0: none"
-    )
+    thought_tokens: int = Field(256, ge=0, description="longest reasoning in tokens (the paper: 256); 0: none")
     temperature: float = Field(1.0, gt=0, description="temperature of the reasoning")
     votes: int = Field(8, ge=1, description="answers sampled if an engine can't score letters")
     chunk: int = Field(48, ge=1, description="questions asked and saved together")
@@ -81,9 +79,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     replay = settings.replay if "replay" in sizes.each else 0.0
     learnt_tokens = settings.train.epochs * taught * (1 + replay) * TOKENS_PER_QUESTION
     learnt_tokens *= sizes.training_share(settings.train.frozen_layers)
-    seconds = (sampled_tokens / 250 + read_tokens / 700) / teacher + learnt_tokens / LEARNT / sizes.speed(
-        policy
-    )
+    seconds = (sampled_tokens / 250 + read_tokens / 700) / teacher + learnt_tokens / LEARNT / sizes.speed(policy)
     return Estimate(
         minutes=seconds / 60,
         memory_gib=(16 * policy + 4 * 3000 * settings.train.microbatch_tokens * 30) / 2**30,

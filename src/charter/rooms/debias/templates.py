@@ -46,9 +46,7 @@ def read_templates(path: Path) -> list[Template]:
         try:
             template = _template(row)
             if any(template.id == other.id for other in templates):
-                raise CharterError(
-                    f"the id {template.id!r} occurs more than once; ids name rows and must differ"
-                )
+                raise CharterError(f"the id {template.id!r} occurs more than once; ids name rows and must differ")
         except CharterError as error:
             raise CharterError(f"{path}:{number}: {error}") from None
         templates.append(template)

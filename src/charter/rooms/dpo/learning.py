@@ -64,9 +64,7 @@ def reply_logprobs(model: Transformer, items: Sequence[Item]) -> Tensor:
 
 
 @torch.no_grad()
-def read(
-    model: Transformer, items: Sequence[Item], microbatch_tokens: int, precision: str
-) -> list[list[float]]:
+def read(model: Transformer, items: Sequence[Item], microbatch_tokens: int, precision: str) -> list[list[float]]:
     """log pi of the replies of each item."""
     order = sorted(range(len(items)), key=lambda i: items[i].tokens)
     logprobs: list[list[float]] = [[] for _ in items]
@@ -80,9 +78,7 @@ def read(
     return logprobs
 
 
-def add_reference(
-    model: Transformer, rankings: Sequence[Ranking], settings: Settings, out: Workspace
-) -> list[Group]:
+def add_reference(model: Transformer, rankings: Sequence[Ranking], settings: Settings, out: Workspace) -> list[Group]:
     """Rankings with the reference's log-probabilities, computed before the first step and kept in the step's state.
     The reference is the model as loaded, with adapters off if it has any."""
     with adapter_off(model):
@@ -148,15 +144,7 @@ def pair_loss(
     with torch.no_grad():
         right_B = (better_B > worse_B).float() + 0.5 * (better_B == worse_B).float()
         moved_B = 0.5 * (ratio_R[chosen_B].abs() + ratio_R[rejected_B].abs())
-        means = (
-            right_B,
-            better_B - worse_B,
-            better_B,
-            worse_B,
-            nats_R[chosen_B],
-            nats_R[rejected_B],
-            moved_B,
-        )
+        means = (right_B, better_B - worse_B, better_B, worse_B, nats_R[chosen_B], nats_R[rejected_B], moved_B)
         figures = [float(loss), *(float(row.sum()) / count for row in means)]
     return whole, dict(zip(FIGURES, figures, strict=True))
 
@@ -179,8 +167,7 @@ def curve(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     if not rows:
         return {}
     chosen_B, rejected_B, p_B = (
-        torch.tensor([float(row[key]) for row in rows])
-        for key in ("chosen_score", "rejected_score", "p_chosen")
+        torch.tensor([float(row[key]) for row in rows]) for key in ("chosen_score", "rejected_score", "p_chosen")
     )
     loss = float(preference_loss(chosen_B, rejected_B, p_B).mean())
     right = [row["correct"] for row in rows if real_pair(row) or built_pair(row)]

@@ -21,9 +21,7 @@ from charter.rooms.dpo.settings import Settings
 Replies = dict[str, dict[str, Dialogue]]
 
 
-def pair_replies(
-    better: Sequence[Dialogue], worse: Sequence[Dialogue]
-) -> tuple[list[Comparison], dict[str, int]]:
+def pair_replies(better: Sequence[Dialogue], worse: Sequence[Dialogue]) -> tuple[list[Comparison], dict[str, int]]:
     """Pair better replies with worse ones to the same messages, p = 1; and count the replies without counterpart.
 
     If a prompt has several, the first are paired, then the second. The shorter list repeats, so that each reply is in
@@ -60,21 +58,16 @@ def _pair(better: Dialogue, worse: Dialogue) -> Comparison:
     return Comparison(id, messages, own, other, 1.0, axis, f"{better.source}+contrast", better.topic)
 
 
-def split(
-    settings: Settings, inputs: Inputs, seed: int
-) -> tuple[list[Comparison], list[Comparison], dict[str, int]]:
+def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Comparison], list[Comparison], dict[str, int]]:
     """Training and held-out comparisons, disjoint in their first user turns, and counts of unpaired replies."""
-    sources = [
-        (i, read_comparisons(i.folder)) for i in [*inputs.many("comparisons"), *inputs.many("heldout")]
-    ]
+    sources = [(i, read_comparisons(i.folder)) for i in [*inputs.many("comparisons"), *inputs.many("heldout")]]
     axes = {c.axis for _, comparisons in sources for c in comparisons}
     if unknown := set(settings.axes) - axes:
         raise CharterError(
             f"axes names {', '.join(sorted(unknown))}; the comparisons have the axes {', '.join(sorted(axes))}"
         )
     selected = [
-        (i.role, [c for c in comparisons if not settings.axes or c.axis in settings.axes])
-        for i, comparisons in sources
+        (i.role, [c for c in comparisons if not settings.axes or c.axis in settings.axes]) for i, comparisons in sources
     ]
     # the seed has the input's place, since its id changes with code
     rows = [
@@ -96,9 +89,7 @@ def split(
     train, heldout = split_heldout(rows, heldout_rows, settings.heldout_share)
     train = [c for c in train if c.weight > 0]
     if not train:
-        raise CharterError(
-            f"no training pairs are left (of {len(rows)} read); give more, or lower heldout_share"
-        )
+        raise CharterError(f"no training pairs are left (of {len(rows)} read); give more, or lower heldout_share")
     return train, heldout, counts
 
 
@@ -116,11 +107,7 @@ def read_replay(
     settings: Settings, inputs: Inputs, template: Template, context: int, seed: int
 ) -> tuple[list[Row], int]:
     """The dialogues of `replay` that fit the context, and how many don't fit."""
-    rows = [
-        encode_row(d, template, context, drop_overlong=True)
-        for d in _dialogues(inputs, "replay")
-        if d.weight > 0
-    ]
+    rows = [encode_row(d, template, context, drop_overlong=True) for d in _dialogues(inputs, "replay") if d.weight > 0]
     fitting = [row for row in rows if row is not None]
     return fitting, len(rows) - len(fitting)
 
@@ -132,9 +119,7 @@ def replay_of_step(rows: Sequence[Row], step: int, batch: int, seed: int) -> lis
     for n in range(step * batch, (step + 1) * batch) if rows else ():
         epoch, at = divmod(n, len(rows))
         if epoch not in orders:
-            orders[epoch] = random.Random(derive_seed(seed, "replay", epoch)).sample(
-                range(len(rows)), len(rows)
-            )
+            orders[epoch] = random.Random(derive_seed(seed, "replay", epoch)).sample(range(len(rows)), len(rows))
         batch_rows.append(rows[orders[epoch][at]])
     return batch_rows
 

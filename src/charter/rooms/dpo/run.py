@@ -39,12 +39,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: a policy checkpoint, and samples/heldout_pairs.jsonl if pairs were held out."""
     model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)
     choose_weights(model, settings, derive_seed(out.seed, "adapters"))
-    train, heldout, replay, counts = _groups(
-        settings, inputs, model, Template(tokenizer, tokenizer.template), out
-    )
-    steps = fill_steps(
-        train, lambda group: len(group.ranking.pairs), settings.batch, settings.epochs, out.seed
-    )
+    train, heldout, replay, counts = _groups(settings, inputs, model, Template(tokenizer, tokenizer.template), out)
+    steps = fill_steps(train, lambda group: len(group.ranking.pairs), settings.batch, settings.epochs, out.seed)
 
     loop = Loop({"model": (model, settings.lr)}, settings, out, settings.weight_decay)
     pairs_seen = sum(_pairs(step) for step in steps[: loop.done])

@@ -38,17 +38,11 @@ class Settings(Training):
         0.0, ge=0, description="weight of the preferred reply's nats a token, added to the loss of its pair"
     )
     axes: tuple[str, ...] = Field((), description="axes of `comparisons` and `heldout` to use; empty: all")
-    limit: int = Field(
-        0, ge=0, description="most pairs of each `comparisons` input, drawn at random; 0 takes all"
-    )
+    limit: int = Field(0, ge=0, description="most pairs of each `comparisons` input, drawn at random; 0 takes all")
     heldout_share: float = Field(0.1, ge=0, lt=1, description="share held out if the role heldout is empty")
     replay_batch: int = Field(4, ge=1, description="dialogues of `replay` in an optimizer step")
-    replay_weight: float = Field(
-        1.0, ge=0, description="weight of their nats a token, added to the loss of the pairs"
-    )
-    evaluate_every: int = Field(
-        0, ge=0, description="steps between points of the held-out curve; 0: only the end"
-    )
+    replay_weight: float = Field(1.0, ge=0, description="weight of their nats a token, added to the loss of the pairs")
+    evaluate_every: int = Field(0, ge=0, description="steps between points of the held-out curve; 0: only the end")
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
@@ -75,9 +69,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     steps = settings.epochs * pairs / settings.batch
     replayed = steps * settings.replay_batch if sizes.rows.get("replay") else 0
     moved = sizes.training_share(settings.frozen_layers)
-    tokens = (
-        pairs * TOKENS_PER_PAIR * (settings.epochs * moved + 1 / 3) + replayed * TOKENS_PER_DIALOGUE * moved
-    )
+    tokens = pairs * TOKENS_PER_PAIR * (settings.epochs * moved + 1 / 3) + replayed * TOKENS_PER_DIALOGUE * moved
     copies = 4 if settings.lora else 16
     return Estimate(
         minutes=tokens / (LEARNT * sizes.speed(parameters)) / 60,

@@ -60,9 +60,7 @@ class Asked:
         turns = [*self.before, user(self.text)]
         if form == "chat":
             return turns
-        return (
-            "".join(f"\n\n{SPEAKERS[turn['role']]}: {turn['content']}" for turn in turns) + "\n\nAssistant:"
-        )
+        return "".join(f"\n\n{SPEAKERS[turn['role']]}: {turn['content']}" for turn in turns) + "\n\nAssistant:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +138,7 @@ def answer(context: Context, queries: Sequence[Query], grade: Grade, stops: tupl
     def produce(part: Sequence[Query], _: int) -> Rows:
         each = complete(context, part, stops)
         return [
-            row
-            for query, completions in zip(part, each, strict=True)
-            for row in _answers(query, completions, grade)
+            row for query, completions in zip(part, each, strict=True) for row in _answers(query, completions, grade)
         ]
 
     return context.out.chunks(context.task.name, queries, context.chunk, produce, context.title)
@@ -194,12 +190,8 @@ def choose(context: Context, queries: Sequence[Query], options: Sequence[str] | 
 
 def _letters(context: Context, queries: Sequence[Query], options: Sequence[str] | None) -> list[list[float]]:
     form = context.protocol.form
-    texts = [
-        [f" {option}" for option in options or LETTERS[: len(query.question.options)]] for query in queries
-    ]
-    return context.assistant.score(
-        [(query.prompt(form), each) for query, each in zip(queries, texts, strict=True)]
-    )
+    texts = [[f" {option}" for option in options or LETTERS[: len(query.question.options)]] for query in queries]
+    return context.assistant.score([(query.prompt(form), each) for query, each in zip(queries, texts, strict=True)])
 
 
 def _votes(context: Context, queries: Sequence[Query]) -> list[Logprobs]:
@@ -301,9 +293,7 @@ def text_logprobs(
         fit_ids = set(map(id, fitting))
         return [next(scores) if id(pair) in fit_ids else None for pair in part]
 
-    return context.out.chunks(
-        key or context.task.name, pairs, context.answers_together, produce, context.title
-    )
+    return context.out.chunks(key or context.task.name, pairs, context.answers_together, produce, context.title)
 
 
 def short_answers(context: Context, prompts: Sequence[Prompt], names: Sequence[str]) -> list[list[str]]:
@@ -365,9 +355,7 @@ def ask_judge(
     round of questions of a task from another. Raises CharterError without a judge."""
     judge = context.models.judge
     if judge is None:
-        raise CharterError(
-            f"{context.task.name} needs the role judge: a model that judges the replies in words"
-        )
+        raise CharterError(f"{context.task.name} needs the role judge: a model that judges the replies in words")
     sampling = sampling_at(Decoding(temperature), max_tokens)
 
     def produce(part: Sequence[tuple[str, str]], _: int) -> list[list[str]]:
@@ -377,10 +365,7 @@ def ask_judge(
         asked = [n for n, fit in enumerate(fits) if fit]
         replies = judge.reply([prompts[n] for n in asked], sampling, samples, [seeds[n] for n in asked])
         by_place = dict(zip(asked, replies, strict=True))
-        return [
-            [c.text.strip() for c in by_place[n]] if n in by_place else [""] * samples
-            for n in range(len(part))
-        ]
+        return [[c.text.strip() for c in by_place[n]] if n in by_place else [""] * samples for n in range(len(part))]
 
     size = max(1, context.answers_together // samples)
     return context.out.chunks(f"{context.task.name}_{name}", questions, size, produce, context.title)

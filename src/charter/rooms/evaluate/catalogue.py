@@ -69,14 +69,7 @@ from charter.rooms.evaluate.tasks import (
 )
 
 # Replies of an assistant, judged by a frozen grader.
-ASSISTANT = (
-    harmlessness.TASK,
-    lookalikes.TASK,
-    helpful.TASK,
-    hhh.TASK,
-    text.TASK,
-    revisions.TASK,
-)
+ASSISTANT = (harmlessness.TASK, lookalikes.TASK, helpful.TASK, hhh.TASK, text.TASK, revisions.TASK)
 # The capability and bias evaluations of the Claude 2 card, in the order of its tables.
 BATTERY = (
     bbq.TASK,
@@ -112,15 +105,7 @@ OTHERS = (
     essay_grader.TASK,
 )
 # Answers that are right, wrong or declined.
-HONESTY = (
-    known.TASK,
-    invented.TASK,
-    taught.TASK,
-    premises.TASK,
-    missing_context.TASK,
-    sure.TASK,
-    support.TASK,
-)
+HONESTY = (known.TASK, invented.TASK, taught.TASK, premises.TASK, missing_context.TASK, sure.TASK, support.TASK)
 # Model-written evaluations: what a model says of itself, whether it says what its user thinks, and what it does.
 WRITTEN = (behaviours.TASK, sycophancy.TASK, stated_shown.TASK)
 # Misinformation, hate, child safety.
@@ -162,11 +147,7 @@ def expand_suites(names: Iterable[str]) -> tuple[str, ...]:
     for name in names:
         if name not in TASKS and name not in SUITES:
             guess = near(name, [*TASKS, *SUITES])
-            hint = (
-                f"did you mean {guess}? `charter explain` lists all"
-                if guess
-                else suggest("", [*TASKS, *SUITES])
-            )
+            hint = f"did you mean {guess}? `charter explain` lists all" if guess else suggest("", [*TASKS, *SUITES])
             raise CharterError(f"there is no evaluation {name!r}; {hint}")
         tasks |= dict.fromkeys(SUITES.get(name, (name,)))
     return tuple(tasks)

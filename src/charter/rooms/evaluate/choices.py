@@ -10,16 +10,7 @@ from collections.abc import Callable, Sequence
 
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.reading import DEV, Row, read_split
-from charter.rooms.evaluate.task import (
-    CHOSEN,
-    LETTERS,
-    Context,
-    Protocol,
-    Query,
-    Question,
-    Rows,
-    format_question,
-)
+from charter.rooms.evaluate.task import CHOSEN, LETTERS, Context, Protocol, Query, Question, Rows, format_question
 
 LEAD = "Answer:"
 FIVE_SHOT, NO_SHOT = (Protocol(shots=n, form="text", temperature=0.0) for n in (5, 0))
@@ -29,9 +20,7 @@ Parse = Callable[[Row, str], list[Question]]
 
 def without_examples(context: Context, questions: Sequence[Question]) -> Rows:
     """The `rows` of a task: one a question, without examples."""
-    return asking.choose(
-        context, [Query(question, format_question(question), LEAD) for question in questions]
-    )
+    return asking.choose(context, [Query(question, format_question(question), LEAD) for question in questions])
 
 
 def behind_examples(parse: Parse) -> Callable[[Context, Sequence[Question]], Rows]:

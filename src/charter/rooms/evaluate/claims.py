@@ -126,9 +126,7 @@ def _protocol_problems(task: Task, facts: Mapping[str, Any], settings: Settings)
     """A task's protocol must follow from the settings; `_decoding_problems` checks the decoding."""
     change = settings.change_of(task.name)
     protocol = task.protocol.apply_change(settings.limit, change)
-    expected: dict[str, Any] = {
-        key: getattr(protocol, key) for key in ("limit", "form", "samples", "max_tokens")
-    }
+    expected: dict[str, Any] = {key: getattr(protocol, key) for key in ("limit", "form", "samples", "max_tokens")}
     # quality takes as many examples as fit
     if "shots" in task.takes and task.name != "quality":
         expected["shots"] = protocol.shots
@@ -156,9 +154,7 @@ def _decoding_problems(
         free = protocol.temperature and protocol.max_tokens and settings.change_of(name).temperature is None
         if free and {key: task_facts[key] for key in DECODED if key in task_facts} != facts:
             yield f"report.json: {name} has another temperature, top_p or top_k than its decoding"
-    fields = [
-        read_generation(find_parent(run_of(folder), p)[1]) for p in manifest.parents if p.role == "policy"
-    ]
+    fields = [read_generation(find_parent(run_of(folder), p)[1]) for p in manifest.parents if p.role == "policy"]
     packages = [package_of(e.ref) for e in manifest.external if e.role == "policy"]
     fields += [dict(package.generation) for package in packages if package is not None]
     if fields and (own := decoding_of(fields[0]).facts) != facts:
@@ -190,9 +186,7 @@ def _win_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
                 return
 
 
-def _honesty_problems(
-    folder: Path, manifest: Manifest, settings: Settings, report: Mapping[str, Any]
-) -> Iterator[str]:
+def _honesty_problems(folder: Path, manifest: Manifest, settings: Settings, report: Mapping[str, Any]) -> Iterator[str]:
     """Verdicts on honesty, thresholds and the outcomes in the baseline must follow from the kept rows."""
     parent = next((p for p in manifest.parents if p.role == "baseline"), None)
     base = find_parent(run_of(folder), parent)[1] if parent else None

@@ -67,11 +67,7 @@ def contamination(policy: Input, by_task: Mapping[str, Sequence[object]], out: W
         # a share of 0 would say that the check searched something
         return summary
     items = Items(
-        {
-            f"{task}|{q.id}": f"{q.passage} {q.text}"
-            for task, questions in searchable.items()
-            for q in questions
-        }
+        {f"{task}|{q.id}": f"{q.passage} {q.text}" for task, questions in searchable.items() for q in questions}
     )
     hits: dict[str, list[str]] = {}
     with out.progress("contamination", len(sources)) as bar:

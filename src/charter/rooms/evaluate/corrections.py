@@ -36,6 +36,4 @@ def corrected(name: str, rate: str, judge: Literal["grader", "detector"], of: Me
     """The metric `rate`, described by `of`, corrected for the errors of the grader of harm or the detector of
     refusals."""
     errors = [f"labelled_{WHAT[judge]}_{kind}" for kind in ("sensitivity", "specificity")]
-    return corrected_metric(
-        of, name, rate, errors, f", corrected for the {judge}'s errors on labelled replies"
-    )
+    return corrected_metric(of, name, rate, errors, f", corrected for the {judge}'s errors on labelled replies")

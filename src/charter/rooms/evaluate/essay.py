@@ -59,9 +59,7 @@ def _scores(examiner: Assistant, prompts: Sequence[list[Message]]) -> list[float
     if "score" in examiner.capabilities:
         levels = [f" {n}" for n in range(HIGHEST + 1)]
         return [_expected(logprobs) for logprobs in examiner.score([(prompt, levels) for prompt in prompts])]
-    replies = examiner.reply(
-        prompts, Sampling(temperature=0.0, max_tokens=ANSWER_TOKENS), 1, [0] * len(prompts)
-    )
+    replies = examiner.reply(prompts, Sampling(temperature=0.0, max_tokens=ANSWER_TOKENS), 1, [0] * len(prompts))
     return [score_in(completions[0].text) for completions in replies]
 
 
@@ -82,9 +80,7 @@ def _holds(examiner: Assistant, prompt: list[Message]) -> bool:
     return local is None or len(local.encode(prompt)) + ANSWER_TOKENS <= local.engine.context
 
 
-def read_thrice(
-    examiners: Sequence[Assistant], requests: Sequence[tuple[str, str]]
-) -> list[list[float | None]]:
+def read_thrice(examiners: Sequence[Assistant], requests: Sequence[tuple[str, str]]) -> list[list[float | None]]:
     """The readings of each (task, essay): two, and a third where these are apart. One examiner for each reading."""
     pairs = zip(*(read_essays(examiners[n], requests, n) for n in range(2)), strict=True)
     readings: list[list[float | None]] = [list(pair) for pair in pairs]

@@ -114,11 +114,7 @@ def metrics(name: str, meaning: str, parts: Sequence[tuple[str, str, str, str]] 
     plain = {"better": "neither", "about": "data"}
     own = [
         (f"{name}_guessing", _mean_of(guess), f"{meaning}: share right by even guessing"),
-        (
-            f"{name}_longest",
-            _mean_of(longest),
-            f"{meaning}: share right by always choosing the longest option",
-        ),
+        (f"{name}_longest", _mean_of(longest), f"{meaning}: share right by always choosing the longest option"),
         (f"{name}_always_c", _mean_of(always_third), f"{meaning}: share right by always choosing (C)"),
     ]
     return (
@@ -132,12 +128,7 @@ def metrics(name: str, meaning: str, parts: Sequence[tuple[str, str, str, str]] 
         *(Metric(key, "", table, meaning=words, **plain) for key, table, words in own),  # type: ignore[arg-type]
         *_bounds(name, meaning),
         *(
-            higher(
-                f"{name}_{part}",
-                counts.mean("correct", _part(field, value)),
-                f"{meaning}: {label}",
-                kind="part",
-            )
+            higher(f"{name}_{part}", counts.mean("correct", _part(field, value)), f"{meaning}: {label}", kind="part")
             for part, field, value, label in parts
         ),
     )
@@ -254,9 +245,7 @@ def examples(context: Context, read: Parse, ours: str, good: Callable[[Question]
     """The worked examples: the first good ones of the data's development split, else ours."""
     shots = context.protocol.shots
     own = [q for q in read_split(context.source, DEV, read) if good(q)] if has(context.source, DEV) else []
-    pool = (
-        own if len(own) >= shots else [q for q in read_split(shipped(ours), DEV, reader(*KINDS)) if good(q)]
-    )
+    pool = own if len(own) >= shots else [q for q in read_split(shipped(ours), DEV, reader(*KINDS)) if good(q)]
     if len(pool) < shots:
         # raises an error that says what is missing
         context.examples(pool, f"{ours}, the worked examples,")
@@ -352,9 +341,7 @@ def _finish(context: Context, rows: Rows, questions: Sequence[Question], samples
     """The rows with the fields of their items, and a row for each removed item, in every sample. The summary says how
     the score stands against guessing."""
     by_id = {question.id: question for question in questions}
-    full = [
-        _item_fields(by_id[row["item"]]) | row | {"step": by_id[row["item"]].meta["step"]} for row in rows
-    ]
+    full = [_item_fields(by_id[row["item"]]) | row | {"step": by_id[row["item"]].meta["step"]} for row in rows]
     for question in questions:
         if not asked(question):
             gone = {"step": question.meta["step"], "correct": 0.0, "outcome": REMOVED}

@@ -23,16 +23,7 @@ from charter.ground.settings.room import Role
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.columns import raw_rows
 from charter.rooms.evaluate.choices import Parse
-from charter.rooms.evaluate.exam import (
-    draw,
-    guess,
-    kind_parts,
-    mark_reasoned,
-    metrics,
-    reader,
-    reasoned,
-    was_asked,
-)
+from charter.rooms.evaluate.exam import draw, guess, kind_parts, mark_reasoned, metrics, reader, reasoned, was_asked
 from charter.rooms.evaluate.task import SAMPLED, Context, Protocol, Question, Rows, Task
 
 SCALED, PERCENTILE = TABLES = ("scaled", "percentile")
@@ -75,9 +66,7 @@ def read_tables(path: Path) -> list[Entry]:
             raise CharterError(f"{place}: {error}") from None
         key = (entry.table, entry.exam, entry.section, entry.score, entry.years)
         if key in seen:
-            raise CharterError(
-                f"{place}: the score {row['score']} of {entry.years} has a value already; remove one"
-            )
+            raise CharterError(f"{place}: the score {row['score']} of {entry.years} has a value already; remove one")
         seen.add(key)
         entries.append(entry)
     return entries
@@ -99,9 +88,7 @@ def _entry(row: dict[str, Any]) -> Entry:
     return Entry(**fields, score=score, value=value, n=n)
 
 
-def look_up(
-    entries: Sequence[Entry], table: str, exam: str, section: str, score: float | Fraction
-) -> list[Entry]:
+def look_up(entries: Sequence[Entry], table: str, exam: str, section: str, score: float | Fraction) -> list[Entry]:
     """The entries of a score, one for each years; [] if no table has it. Nothing is interpolated."""
     wanted = (table, exam, section, Fraction(score))
     return [e for e in entries if (e.table, e.exam, e.section, e.score) == wanted]
@@ -152,9 +139,7 @@ def scale(context: Context, rows: Rows, questions: Sequence[Question], section: 
             "of": len(questions),
             "scaled": [entry.describe() for entry in scaled],
             "percentile": [
-                entry.describe()
-                for each in scaled
-                for entry in look_up(entries, PERCENTILE, EXAM, section, each.value)
+                entry.describe() for each in scaled for entry in look_up(entries, PERCENTILE, EXAM, section, each.value)
             ],
         }
     context.summary["scale"] = found

@@ -15,14 +15,7 @@ from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.judge.fitness import (
-    HELPFUL_PAIRS,
-    KEPT_PAIRS,
-    Fitness,
-    HelpfulFitness,
-    fitness,
-    in_chunks,
-)
+from charter.ground.judge.fitness import HELPFUL_PAIRS, KEPT_PAIRS, Fitness, HelpfulFitness, fitness, in_chunks
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rater import KEPT, RaterVerdict
 from charter.ground.judge.sampling_strategy import SamplingStrategy
@@ -75,11 +68,7 @@ def examiner(contexts: Sequence[Context], inputs: Inputs, out: Workspace) -> dic
         return {}
     path = out.path / "samples" / EXAMINED
     verdict = ExaminerVerdict(read_objects(path)) if path.is_file() else None
-    found = (
-        {"fit": verdict.fit, "why": verdict.why}
-        if verdict
-        else {"fit": None, "why": "not held against people"}
-    )
+    found = {"fit": verdict.fit, "why": verdict.why} if verdict else {"fit": None, "why": "not held against people"}
     return {"examiner": describe_model(inputs, examiner_role(inputs)) | found}
 
 

@@ -270,9 +270,7 @@ def follow_up(context: Context, items: Sequence[tuple[Row, Any]], request: str, 
     """The reply to a further request behind each prompt and its reply, of at most `most` tokens (0: the protocol's); ""
     if it doesn't fit into the context."""
     most = most or context.protocol.max_tokens
-    prompts: list[list[Message]] = [
-        [*prompt, assistant(row["reply"] or "..."), user(request)] for row, prompt in items
-    ]
+    prompts: list[list[Message]] = [[*prompt, assistant(row["reply"] or "..."), user(request)] for row, prompt in items]
     fitting = [n for n, prompt in enumerate(prompts) if holds(context, prompt, most)]
     seeds = [context.seed("follow", request, items[n][0]["item"]) for n in fitting]
     sampling = sampling_at(context.protocol.decoding, most)

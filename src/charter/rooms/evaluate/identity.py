@@ -51,10 +51,7 @@ def identity(context: Context) -> Row:
     scoring = not protocol.max_tokens and can_score(context)
     facts["scored"] = "options" if scoring else "samples"
     if not scoring:
-        facts |= protocol.decoding.facts | {
-            "samples": protocol.samples,
-            "max_tokens": protocol.max_tokens,
-        }
+        facts |= protocol.decoding.facts | {"samples": protocol.samples, "max_tokens": protocol.max_tokens}
     if protocol.form == "chat":
         local = context.models.of_policy
         facts["template"] = digest_text(local.template.jinja) if local else "remote"

@@ -10,13 +10,7 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.generate.assistant import (
-    Assistant,
-    LocalAssistant,
-    check_prompts,
-    local_of,
-    open_assistant,
-)
+from charter.ground.generate.assistant import Assistant, LocalAssistant, check_prompts, local_of, open_assistant
 from charter.ground.generate.engine import Completion, naming_prompts
 from charter.ground.generate.response_cache import Memory
 from charter.ground.generate.scorer import score, score_document
@@ -174,9 +168,7 @@ class Models:
             return [score_document(model, ids) for ids in part]
         return [scores[0] for scores in score(model, [(ids[:1], [ids[1:]]) for ids in part])]
 
-    def reply_logprobs(
-        self, items: Sequence[tuple[str, Sequence[Message], Sequence[str]]]
-    ) -> list[list[float]]:
+    def reply_logprobs(self, items: Sequence[tuple[str, Sequence[Message], Sequence[str]]]) -> list[list[float]]:
         """Mean log-probability of a token of each reply to its messages; the model must be a local one. An item is (id,
         messages, replies)."""
         assert self.local is not None
@@ -224,9 +216,7 @@ def score_under_start(start: LocalAssistant, rows: Sequence[dict[str, Any]]) -> 
     If both are too long for the start's context, the reply loses its far end, then the prompt its oldest tokens. An
     empty reply has 0 tokens.
     """
-    items = [
-        encode_item(start.template, row["messages"], [row["reply"]], start.engine.context) for row in rows
-    ]
+    items = [encode_item(start.template, row["messages"], [row["reply"]], start.engine.context) for row in rows]
     scores = score(start.engine.model, [(item.prompt, [item.replies[0][:-1]]) for item in items])
     for row, (logprobs,) in zip(rows, scores, strict=True):
         row["nll_start"], row["tokens_start"] = -sum(logprobs), len(logprobs)

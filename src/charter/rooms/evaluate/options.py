@@ -18,9 +18,7 @@ class Change(Frozen):
 
     limit: int | None = Field(None, ge=0, description="questions asked, drawn by seed; 0: all")
     shots: int | None = Field(None, ge=0, description="worked examples before each question")
-    form: Form | None = Field(
-        None, description="text: one running text; chat: turns of the model's chat template"
-    )
+    form: Form | None = Field(None, description="text: one running text; chat: turns of the model's chat template")
     temperature: float | None = Field(None, ge=0, description="sampling temperature")
     samples: int | None = Field(None, ge=1, description="answers sampled per question")
     max_tokens: int | None = Field(None, ge=1, description="longest answer")
@@ -37,9 +35,7 @@ class AcceptableUse(Frozen):
     )
     limit: int = Field(0, ge=0, description="texts of each set, drawn by seed; 0: all")
     placed: int = Field(
-        0,
-        ge=0,
-        description="prompts of each kind that are also screened in every place of a conversation and encoding",
+        0, ge=0, description="prompts of each kind that are also screened in every place of a conversation and encoding"
     )
 
 
@@ -47,13 +43,9 @@ class Long(Frozen):
     """Lengths of the tasks on long texts; all of them are part of their scores' identity."""
 
     positions: int = Field(262_144, ge=256, description="positions of a document to measure, at most")
-    joined: bool = Field(
-        False, description="join documents in the order of their file into texts of the full length"
-    )
+    joined: bool = Field(False, description="join documents in the order of their file into texts of the full length")
     lengths: tuple[int, ...] | None = Field(
-        None,
-        min_length=1,
-        description="tokens of the texts of recall; None: 512, 1024 ... up to the context",
+        None, min_length=1, description="tokens of the texts of recall; None: 512, 1024 ... up to the context"
     )
 
 
@@ -88,8 +80,7 @@ class Options(Frozen):
     )
     change: dict[str, Change] = Field({}, description="by task or suite, changes to its protocol")
     decoding: Decoding = Field(
-        "own",
-        description="of free answers, unless the task is greedy; own: the checkpoint's; protocol: the task's",
+        "own", description="of free answers, unless the task is greedy; own: the checkpoint's; protocol: the task's"
     )
     show: SamplingStrategy = Field(
         SamplingStrategy(),
@@ -105,8 +96,6 @@ class Options(Frozen):
     )
     honesty: Honesty = Field(Honesty(), description="how the tasks on honesty are asked")
     acceptable_use: AcceptableUse = Field(AcceptableUse(), description="the screen to measure")
-    chunk: int | None = Field(
-        None, ge=1, description="answers sampled together and saved at once; None: the task's"
-    )
+    chunk: int | None = Field(None, ge=1, description="answers sampled together and saved at once; None: the task's")
     workers: int = Field(2, ge=1, description="programs that run at a time (humaneval)")
     draw_seed: int = Field(0, ge=0, description="seed of draws and of sampling; the same for every stage")

@@ -121,9 +121,7 @@ def _roots(rng: random.Random) -> Problem:
 
 def _sequence(rng: random.Random) -> Problem:
     first, times, more, place = rng.randint(1, 6), rng.randint(2, 4), rng.randint(1, 9), rng.randint(4, 6)
-    facts = (
-        f"A sequence begins with {first}. Each later term is {times} times the term before it, plus {more}."
-    )
+    facts = f"A sequence begins with {first}. Each later term is {times} times the term before it, plus {more}."
     grown = times ** (place - 1)
     return _exact(facts, f"term number {place}", first * grown + more * (grown - 1) // (times - 1))
 
@@ -171,9 +169,7 @@ def _cube(rng: random.Random) -> Problem:
 
 def _mean(rng: random.Random) -> Problem:
     numbers = [rng.randint(1, 40) for _ in range(5)]
-    return _exact(
-        f"A list holds the numbers {_listed(numbers)}.", "the mean of the list", Fraction(sum(numbers), 5)
-    )
+    return _exact(f"A list holds the numbers {_listed(numbers)}.", "the mean of the list", Fraction(sum(numbers), 5))
 
 
 def _median(rng: random.Random) -> Problem:
@@ -192,9 +188,7 @@ def _one_more(rng: random.Random) -> Problem:
 
 def _two_balls(rng: random.Random) -> Problem:
     red, blue = rng.randint(2, 9), rng.randint(2, 9)
-    facts = (
-        f"An urn holds {red} red and {blue} blue balls. Two are drawn at random, the first is not put back."
-    )
+    facts = f"An urn holds {red} red and {blue} blue balls. Two are drawn at random, the first is not put back."
     value = Fraction(red * (red - 1), (red + blue) * (red + blue - 1))
     return _exact(facts, "the probability that both balls are red", value)
 
@@ -225,9 +219,7 @@ def _some_integer(rng: random.Random) -> Problem:
 
 def _two_solutions(rng: random.Random) -> Problem:
     middle, away = rng.randint(1, 12), rng.randint(1, 9)
-    return Problem(
-        f"(x - {middle})^2 = {away * away}.", "x", Fraction(middle - away), Fraction(middle + away)
-    )
+    return Problem(f"(x - {middle})^2 = {away * away}.", "x", Fraction(middle - away), Fraction(middle + away))
 
 
 def _third_side(rng: random.Random) -> Problem:
@@ -290,9 +282,7 @@ def _item(name: str, topic: str, level: str, kind: str) -> Item:
     else:
         above = values[-1] > problem.low and rng.random() < 0.5
         words = "greater than" if above else "at most"
-        question = (
-            f"{problem.facts} Which of these numbers are {words} {problem.asked}? Choose all that apply."
-        )
+        question = f"{problem.facts} Which of these numbers are {words} {problem.asked}? Choose all that apply."
         right = [value for value in values if (value > problem.low) is above]
     key = ["ABCDE"[values.index(value)] for value in right]
     return parse_item(row | {"question": question, "options": options, "key": key}, name)

@@ -86,9 +86,7 @@ def _choose_split(marked: list[tuple[set[str], Entry]], splits: tuple[str, ...])
 
 def _mark_splits(source: Path) -> list[tuple[set[str], Entry]]:
     """Every row with the words that may name its split: its column `split`, else its file's name."""
-    files = (
-        [source] if source.is_file() else sorted(p for p in source.iterdir() if p.name.endswith(ROW_ENDINGS))
-    )
+    files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.name.endswith(ROW_ENDINGS))
     return [(_marks(path, entry[1]), entry) for path in files for entry in _number_rows(path)]
 
 

@@ -53,9 +53,7 @@ def inputs_again(folder: Path, roles: Mapping[str, Role]) -> Inputs:
     entries: list[Input] = []
     for parent in manifest.parents:
         product, place = find_parent(run_of(folder), parent)
-        entries.append(
-            Input(parent.role, parent.step, product.kind, product.variant, place, str(place), product.id)
-        )
+        entries.append(Input(parent.role, parent.step, product.kind, product.variant, place, str(place), product.id))
     for external in manifest.external:
         source = resolve_again(external, run_of(folder))
         role, ref = external.role, external.ref
@@ -70,9 +68,7 @@ TOLERANCE = 1e-3
 WHOLE = frozenset({"acceptable_use"})
 
 
-def regenerate(
-    report: Path, count: int, seed: int | None = None, progress: Progress | None = None
-) -> list[str]:
+def regenerate(report: Path, count: int, seed: int | None = None, progress: Progress | None = None) -> list[str]:
     """Asks random chunks of each task again, until each has `count` new answers, or all. Returns one line for each row
     that differs, or one that says why rows can't be compared here and what to run.
 

@@ -133,9 +133,7 @@ def _score(rows: Rows, model: PreferenceModel, key: str) -> None:
         row[key], row[f"{key}_fixed"] = value, fixed
 
 
-def score_rows(
-    model: PreferenceModel, rows: Sequence[Row], beside: str = ""
-) -> Iterator[tuple[Row, float, float]]:
+def score_rows(model: PreferenceModel, rows: Sequence[Row], beside: str = "") -> Iterator[tuple[Row, float, float]]:
     """(row, score of its reply, score of the reply `beside` to the same prompt; NaN without one).
 
     It scores equal texts to one prompt once, so that rounding breaks no tie.
@@ -166,9 +164,7 @@ def rate(context: Context, rows: Rows) -> list[float]:
         scores = rater.score([(row["messages"], [row["reply"]]) for row in part])
         return [score for (score,) in scores]
 
-    return context.out.chunks(
-        f"{context.task.name}_rater", rows, context.answers_together, produce, context.title
-    )
+    return context.out.chunks(f"{context.task.name}_rater", rows, context.answers_together, produce, context.title)
 
 
 def converse(context: Context, scripts: Sequence[Asked]) -> Rows:
@@ -221,9 +217,7 @@ def _hold(context: Context, talks: Sequence[Talk]) -> Rows:
         fitting = [n for n in open_talks if holds(context, said[n], protocol.max_tokens)]
         seeds = [context.seed(talks[n][0].id, talks[n][1], turn) for n in fitting]
         each = context.assistant.reply([said[n] for n in fitting], sampling, 1, seeds) if fitting else []
-        replies = {
-            n: describe_completion(completions[0]) for n, completions in zip(fitting, each, strict=True)
-        }
+        replies = {n: describe_completion(completions[0]) for n, completions in zip(fitting, each, strict=True)}
         for n in open_talks:
             reply = replies.get(n) or {"reply": "", "stop": TOO_LONG, "tokens": 0}
             rows[n].append(_row(talks[n], turn, said[n], reply))
@@ -264,9 +258,7 @@ def add_actions(context: Context, rows: Rows) -> Rows:
         return [row for group in part for row in _actions(group, screen, words)]
 
     groups = by_prompt(rows)
-    actions = context.out.chunks(
-        f"{context.task.name}_screen", groups, SCREENED_TOGETHER, produce, context.title
-    )
+    actions = context.out.chunks(f"{context.task.name}_screen", groups, SCREENED_TOGETHER, produce, context.title)
     flat = [row for group in groups for row in group]
     return [{**row, **own} for row, own in zip(flat, actions, strict=True)]
 

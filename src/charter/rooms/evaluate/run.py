@@ -77,11 +77,7 @@ def note_missing_corrections(contexts: Sequence[Context], reported: Reported) ->
 
 def _heading(settings: Settings, inputs: Inputs, contexts: list[Context]) -> dict[str, Any]:
     """What report.json says of the models and of the decoding."""
-    heading: dict[str, Any] = {
-        "stage": settings.stage,
-        "model": describe_shown(settings, inputs),
-        "identity": {},
-    }
+    heading: dict[str, Any] = {"stage": settings.stage, "model": describe_shown(settings, inputs), "identity": {}}
     if any(context.protocol.max_tokens for context in contexts):
         heading["decoding"] = _decoding(settings, contexts)
         heading["helper"] = describe_model(inputs, "helper" if inputs.optional("helper") else "policy")
@@ -101,9 +97,7 @@ def _decoding(settings: Settings, contexts: list[Context]) -> dict[str, Any]:
         return {"kind": "protocol", **free.decoding.facts, "ignored": []}
     own = own_decoding(contexts[0].models.policy)
     if own.ignored:
-        contexts[0].out.note(
-            f"{settings.stage}: sampled without {', '.join(own.ignored)} of its own decoding"
-        )
+        contexts[0].out.note(f"{settings.stage}: sampled without {', '.join(own.ignored)} of its own decoding")
     return {"kind": "own", **own.facts, "ignored": list(own.ignored)}
 
 

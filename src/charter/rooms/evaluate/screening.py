@@ -30,15 +30,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.measure.screening import (
-    ATTEMPT,
-    LOOKALIKE,
-    MEASURED,
-    ORDINARY,
-    PAIR,
-    VIOLATING,
-    WORK,
-)
+from charter.ground.measure.screening import ATTEMPT, LOOKALIKE, MEASURED, ORDINARY, PAIR, VIOLATING, WORK
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.moderation.actions import LEVELS, SIDES, Level, Side, Verdict
 from charter.ground.moderation.classifiers.classifier import Classifier, Scores, follow
@@ -65,9 +57,7 @@ _BEFORE = (
     "garden behind the building has benches and a small pond.\n\nStaff members say that the number of readers has "
     "doubled since last year. A bakery next door now sells coffee until six.\n\n"
 )
-_BEHIND = (
-    "\n\nThe next public meeting takes place on the first Tuesday of March. Everybody may bring questions."
-)
+_BEHIND = "\n\nThe next public meeting takes place on the first Tuesday of March. Everybody may bring questions."
 _LEET = str.maketrans("oieas", "01345")
 PLACES: Mapping[str, Callable[[str], list[Message]]] = {
     AS_IT_IS: lambda p: [user(p)],
@@ -184,9 +174,7 @@ class Screening:
             each = self.classifiers
             return [[_encode(_scores(c, i)) if i.side in c.sides else [] for c in each] for i in part]
 
-        return self.out.chunks(
-            key, texts, self.settings.chunk or TOGETHER, produce, f"{self.settings.stage}: {words}"
-        )
+        return self.out.chunks(key, texts, self.settings.chunk or TOGETHER, produce, f"{self.settings.stage}: {words}")
 
     def identity(self) -> dict[str, Any]:
         """The facts, besides the policy, that must be equal if two screens are compared."""
@@ -221,11 +209,7 @@ def place_prompts(settings: Options, texts: Sequence[Item]) -> list[Item]:
     """`acceptable_use.placed` prompts of each kind, of the measured half and of one turn, in every place."""
     placed: list[Item] = []
     for kind in (VIOLATING, LOOKALIKE, ORDINARY):
-        there = [
-            i
-            for i in texts
-            if (i.side, i.half, i.kind) == ("prompt", MEASURED, kind) and len(i.messages) == 1
-        ]
+        there = [i for i in texts if (i.side, i.half, i.kind) == ("prompt", MEASURED, kind) and len(i.messages) == 1]
         most = min(settings.acceptable_use.placed, len(there))
         rng = random.Random(derive_seed(settings.draw_seed, "acceptable_use_places", kind))
         for item in rng.sample(there, most):
@@ -251,9 +235,7 @@ def open_classifiers(settings: Options, inputs: Inputs, out: Workspace, policy: 
             classifiers.append(Probe.of(States.open(checkpoint_folder(source), out.device), source.id))
         elif name == "grader":
             source = inputs.one("policy")
-            classifiers.append(
-                Grader(open_assistant(source, out.device, precision=out.precision), policy, source.id)
-            )
+            classifiers.append(Grader(open_assistant(source, out.device, precision=out.precision), policy, source.id))
         else:
             source = inputs.one("grader")
             model = PreferenceModel.open(source.folder, out.device, out.precision)
@@ -368,9 +350,7 @@ def _row(screen: Screen, item: Item, answers: Sequence[Any]) -> Row:
         "score": _margin(readings, item.side),
         "violation": {r.classifier: r.scores.violation for r in readings},
         "high_risk": verdicts["standard"].category in rules,
-        "category": next(
-            (v.category for v in verdicts.values() if v.category not in rules and v.category), ""
-        ),
+        "category": next((v.category for v in verdicts.values() if v.category not in rules and v.category), ""),
         "action": {level: v.action for level, v in verdicts.items()},
     }
     row |= {level: bool(v.category) and v.category not in rules for level, v in verdicts.items()}

@@ -42,8 +42,7 @@ def register() -> tuple[SecurityTopic, ...]:
     """The shipped register, in its order."""
     entries = yaml.safe_load(shipped("security").read_text("utf-8"))["topics"]
     return tuple(
-        SecurityTopic(e["id"], e["title"], e["covers"], tuple(e["subjects"]), tuple(e["subdomains"]))
-        for e in entries
+        SecurityTopic(e["id"], e["title"], e["covers"], tuple(e["subjects"]), tuple(e["subdomains"])) for e in entries
     )
 
 

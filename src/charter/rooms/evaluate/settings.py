@@ -101,11 +101,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     for task in settings.evaluations:
         if lacking := [role for role in task.needs if role not in roles]:
             return f"role {lacking[0]} is missing: {WANTED[lacking[0]]}; or leave {task.name} out of tasks"
-    if (
-        "acceptable_use" in names
-        and "preference" in settings.acceptable_use.classifiers
-        and "grader" not in roles
-    ):
+    if "acceptable_use" in names and "preference" in settings.acceptable_use.classifiers and "grader" not in roles:
         return "the classifier preference needs the role grader, which is missing"
     if settings.show.grader:
         return "show names a grader: in a recipe the preference model that ranks is the role ranker"
@@ -135,9 +131,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     activations, and the keys and values of the engines."""
     parameters = sizes.model("policy")
     graders = (
-        1
-        + sum(role in sizes.parameters for role in GRADERS)
-        + (settings.show.count if settings.show.ranks else 0)
+        1 + sum(role in sizes.parameters for role in GRADERS) + (settings.show.count if settings.show.ranks else 0)
     )
     seconds = 0.0
     for task in settings.evaluations:

@@ -134,9 +134,7 @@ class Task:
 
     def __post_init__(self) -> None:
         if self.group and self.group not in GROUPS:
-            raise ValueError(
-                f"{self.name}: a card has no section for the group {self.group!r}; add it to GROUPS"
-            )
+            raise ValueError(f"{self.name}: a card has no section for the group {self.group!r}; add it to GROUPS")
 
     @property
     def data_role(self) -> str:

@@ -63,9 +63,7 @@ def parse(row: Mapping[str, Any], name: str) -> list[Asked]:
     if not 1 <= len(turns) <= MOST_TURNS or not all(turn.strip() for turn in turns):
         raise ValueError(f"{len(turns)} turns, expected 1 to {MOST_TURNS}, none of them empty")
     if len(levels) != len(turns) or not all(level in LEVELS for level in levels):
-        raise ValueError(
-            f"levels are {list(levels)}, expected a number from 0 to 3 for each of {len(turns)} turns"
-        )
+        raise ValueError(f"levels are {list(levels)}, expected a number from 0 to 3 for each of {len(turns)} turns")
     request = str(row.get("request") or turns[-1])
     key = str(row.get("id", name))
     return [Asked(key, str(row["goal"]), str(row["topic"]), str(row["origin"]), request, turns, levels)]
@@ -107,12 +105,6 @@ def policies() -> dict[str, str]:
 def facts_of(asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
     """What a kept row says of its request, by the request's id."""
     return {
-        one.id: {
-            "id": one.goal,
-            "item": one.id,
-            "topic": one.topic,
-            "origin": one.origin,
-            "request": one.request,
-        }
+        one.id: {"id": one.goal, "item": one.id, "topic": one.topic, "origin": one.origin, "request": one.request}
         for one in asked
     }

@@ -26,11 +26,7 @@ from charter.rooms.evaluate.security_register import signoff_rows
 from charter.rooms.evaluate.task import CONTAMINATION, Marks
 from charter.rooms.evaluate.tasks import attacks, behaviours, harm_scores, labelled, stated_shown, truthfulqa
 
-OF_JUDGES = {
-    TRIPLES: flags.TRIPLES,
-    "fitness_reward.jsonl": flags.TRIPLES,
-    HELPFUL_PAIRS: flags.RANKED,
-}
+OF_JUDGES = {TRIPLES: flags.TRIPLES, "fitness_reward.jsonl": flags.TRIPLES, HELPFUL_PAIRS: flags.RANKED}
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:

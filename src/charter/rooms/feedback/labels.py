@@ -51,9 +51,7 @@ def axis_of(principles: Sequence[ComparisonPrinciple]) -> str:
     return next((tag for p in principles for tag in p.tags if tag in AXES), "harmless")
 
 
-def draw_known(
-    sets: Mapping[str, Sequence[Comparison]], limit: int, seed: int
-) -> list[tuple[str, Comparison]]:
+def draw_known(sets: Mapping[str, Sequence[Comparison]], limit: int, seed: int) -> list[tuple[str, Comparison]]:
     """Draw at most `limit` known pairs at random, about equally many of each set, each with its set's name."""
     pairs: list[tuple[str, Comparison]] = []
     remaining = limit
@@ -66,10 +64,7 @@ def draw_known(
 
 
 def known_rows(
-    labeller: Assistant,
-    pairs: Sequence[tuple[str, Comparison]],
-    principles: Sequence[ComparisonPrinciple],
-    how: How,
+    labeller: Assistant, pairs: Sequence[tuple[str, Comparison]], principles: Sequence[ComparisonPrinciple], how: How
 ) -> list[dict[str, Any]]:
     """One row per known pair (set name, comparison): the probability of the right reply, and of the reply in first
     place. A tie is half right. The id is the cluster, which pairs with equal first user turns share."""
@@ -109,9 +104,7 @@ def label_weight(settings: Settings, tested: Sequence[dict[str, Any]]) -> float:
     return trust(tested, settings.chance_weight)
 
 
-def comparisons(
-    labelled: Sequence[dict[str, Any]], weight: float
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def comparisons(labelled: Sequence[dict[str, Any]], weight: float) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Comparisons with the likelier reply as chosen; two equal replies carry no preference and are dropped.
 
     `weight` scales their loss and leaves the labels alone. A label pulled to one half would teach that replies are

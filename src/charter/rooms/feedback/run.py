@@ -38,19 +38,11 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     sets = {source.name: read_comparisons(source.folder) for source in inputs.many("known")}
     known_pairs = draw_known(sets, settings.known_limit, out.seed)
     known_results = out.chunks(
-        "known",
-        known_pairs,
-        settings.chunk,
-        lambda part, _: known_rows(labeller, part, principles, how),
-        "known pairs",
+        "known", known_pairs, settings.chunk, lambda part, _: known_rows(labeller, part, principles, how), "known pairs"
     )
     weight = label_weight(settings, known_results)
     labelled = out.chunks(
-        "labels",
-        pairs,
-        settings.chunk,
-        lambda part, _: _labels(labeller, settings, part, principles, how),
-        "labels",
+        "labels", pairs, settings.chunk, lambda part, _: _labels(labeller, settings, part, principles, how), "labels"
     )
     rows, counts = comparisons(labelled, weight)
     # prompts may be harmful, and of two replies one is the worse
@@ -72,24 +64,16 @@ def _how(settings: Settings, shots: Sequence[dict[str, Any]], seed: int) -> How:
     )
 
 
-def _all_pairs(
-    settings: Settings, prompts: Sequence[Dialogue], inputs: Inputs, out: Workspace
-) -> list[dict[str, Any]]:
+def _all_pairs(settings: Settings, prompts: Sequence[Dialogue], inputs: Inputs, out: Workspace) -> list[dict[str, Any]]:
     """Two replies to every prompt. The policy leaves memory before the labeller is loaded."""
     policy = open_assistant(inputs.one("policy"), out.device, precision=out.precision)
     check_prompts(policy, prompts)
     return out.chunks(
-        "pairs",
-        prompts,
-        settings.chunk,
-        lambda part, _: _pairs(policy, settings, part, out.seed),
-        "reply pairs",
+        "pairs", prompts, settings.chunk, lambda part, _: _pairs(policy, settings, part, out.seed), "reply pairs"
     )
 
 
-def _pairs(
-    policy: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int
-) -> list[dict[str, Any]]:
+def _pairs(policy: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int) -> list[dict[str, Any]]:
     with naming_prompts(d.id for d in prompts):
         replies = policy.reply(
             [list(d.messages) for d in prompts],
@@ -98,13 +82,7 @@ def _pairs(
             seeds=[derive_seed(seed, "pair", d.id) for d in prompts],
         )
     return [
-        {
-            "id": d.id,
-            "topic": d.topic,
-            "messages": list(d.messages),
-            "first": a.text.strip(),
-            "second": b.text.strip(),
-        }
+        {"id": d.id, "topic": d.topic, "messages": list(d.messages), "first": a.text.strip(), "second": b.text.strip()}
         for d, (a, b) in zip(prompts, replies, strict=True)
     ]
 

@@ -33,22 +33,16 @@ class Settings(Frozen):
     shots: int = Field(2, ge=0, description="worked examples before each question, sharing one prefill")
     temperature: float = Field(1.0, gt=0, description="temperature of the two replies")
     max_tokens: int = Field(64, ge=1, description="longest reply")
-    thought: Thought | None = Field(
-        None, description="chain of thought; null: labels come from the options alone"
-    )
+    thought: Thought | None = Field(None, description="chain of thought; null: labels come from the options alone")
     votes: int = Field(8, ge=1, description="answers sampled per order if an engine can't score options")
     chunk: int = Field(32, ge=1, description="pairs made and saved together")
     known_limit: int = Field(
-        80,
-        ge=0,
-        description="known pairs that test the labeller first, equally many of each set; 0: none",
+        80, ge=0, description="known pairs that test the labeller first, equally many of each set; 0: none"
     )
     chance_weight: float = Field(
         0.25, ge=0, le=1, description="loss weight of labels if the labeller can't be told from chance"
     )
-    refuse_below: float = Field(
-        0.0, ge=0, le=1, description="refuse a labeller with lower accuracy on known pairs"
-    )
+    refuse_below: float = Field(0.0, ge=0, le=1, description="refuse a labeller with lower accuracy on known pairs")
 
     @model_validator(mode="after")
     def _check_known_limit(self) -> Settings:

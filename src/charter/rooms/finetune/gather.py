@@ -63,9 +63,7 @@ def critique_lesson(
 
 
 def critique_lessons(
-    transcripts: Sequence[Mapping[str, Any]],
-    constitution: Constitution,
-    shots: Sequence[Mapping[str, Any]] = (),
+    transcripts: Sequence[Mapping[str, Any]], constitution: Constitution, shots: Sequence[Mapping[str, Any]] = ()
 ) -> list[Dialogue]:
     """The lessons of all transcripts, in order. Raises CharterError for a key the constitution lacks."""
     return [lesson for t in transcripts for lesson in critique_lesson(t, constitution, shots)]
@@ -182,9 +180,7 @@ def _check_numbers(name: str, numbers: Sequence[float], sources: int) -> None:
         raise CharterError(wrong)
 
 
-def gather(
-    settings: Settings, inputs: Inputs, template: Template, seed: int
-) -> tuple[list[list[Row]], dict[str, int]]:
+def gather(settings: Settings, inputs: Inputs, template: Template, seed: int) -> tuple[list[list[Row]], dict[str, int]]:
     """All optimizer steps of the run, and counts of their rows, tokens and dropped dialogues."""
     groups = sources(settings, inputs, seed)
     anchor_start = len(groups) - len(inputs.many("anchor"))
@@ -225,11 +221,7 @@ def gather(
 
 
 def _encode(
-    settings: Settings,
-    template: Template,
-    dialogue: Dialogue,
-    encoded: dict[str, Row | None],
-    anchored: bool,
+    settings: Settings, template: Template, dialogue: Dialogue, encoded: dict[str, Row | None], anchored: bool
 ) -> Row | None:
     # the same messages may recur with another weight or learn_from
     key = f"{anchored} {dialogue.weight} {dialogue.learn_from} {dialogue.messages}"

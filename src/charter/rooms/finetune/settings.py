@@ -41,26 +41,19 @@ class Anchors(Frozen):
         description="tokens from the start of a random learnt reply, appended to each prompt: so the model is held "
         "at the start of such a reply; 0: the prompt alone",
     )
-    stress: int = Field(
-        1, ge=1, description="how often the first token of a reply counts, and each appended token"
-    )
+    stress: int = Field(1, ge=1, description="how often the first token of a reply counts, and each appended token")
 
 
 class Settings(Training):
     """Supervised finetuning on dialogues; only the assistant's tokens have a loss."""
 
     context: int = Field(1024, ge=16, description="most tokens in a dialogue; see `overlong`")
-    overlong: Literal["refuse", "drop"] = Field(
-        "refuse", description="what to do with dialogues over the context"
-    )
+    overlong: Literal["refuse", "drop"] = Field("refuse", description="what to do with dialogues over the context")
     mixture: tuple[Passes, ...] = Field((), description="passes over each input in an epoch; empty: 1 each")
     weights: tuple[Passes, ...] = Field(
-        (),
-        description="loss weight of a token of each input; empty: 1 each. Lower on refusals: fewer needless ones",
+        (), description="loss weight of a token of each input; empty: 1 each. Lower on refusals: fewer needless ones"
     )
-    limit: int = Field(
-        0, ge=0, description="most rows of each `dialogues` input, drawn at random; 0 takes all"
-    )
+    limit: int = Field(0, ge=0, description="most rows of each `dialogues` input, drawn at random; 0 takes all")
     anchors: Anchors = Field(Anchors(), description="how prompts of `anchor` hold the model")
     lessons: Lessons = Field(Lessons(), description="lessons made of transcripts and comparisons")
     template: Literal["own", "claude-2023"] = Field("own", description="chat template of the finetuned model")

@@ -48,22 +48,16 @@ def read_questions(settings: Settings, inputs: Inputs) -> list[Question]:
     plain: list[Question | Fact] = []
     for source in inputs.many("questions"):
         if word := next((word for word in MEASURED if word in source.name.lower()), ""):
-            raise CharterError(
-                f"{source.name}: {word} measures honesty and must not be trained on; name another set"
-            )
+            raise CharterError(f"{source.name}: {word} measures honesty and must not be trained on; name another set")
         for file in files_of(source.folder, "questions"):
             for place, row in raw_rows(file):
                 plain.append(_read(row, place, len(plain) + 1))
     plain = draw_rows(plain, settings.limit, derive_seed(settings.draw_seed, "questions"))
     facts = [one for one in plain if isinstance(one, Fact)]
-    groups = (
-        with_twins(facts, derive_seed(settings.draw_seed, "names"), settings.twins) if settings.twins else ()
-    )
+    groups = with_twins(facts, derive_seed(settings.draw_seed, "names"), settings.twins) if settings.twins else ()
     questions = [one for one in plain if isinstance(one, Question)]
     questions += [
-        Question(one.id, one.question, one.accepted)
-        for group in groups or ([f] for f in facts)
-        for one in group
+        Question(one.id, one.question, one.accepted) for group in groups or ([f] for f in facts) for one in group
     ]
     check_distinct("the training questions", (question.id for question in questions))
     return questions
@@ -72,16 +66,10 @@ def read_questions(settings: Settings, inputs: Inputs) -> list[Question]:
 def _read(row: Mapping[str, Any], place: str, number: int) -> Question | Fact:
     """A fact about a named thing, or a question in TriviaQA's columns."""
     if row.get("split") in SCORED:
-        raise CharterError(
-            f"{place}: a row of the split {row['split']} measures; train on rows of the train split"
-        )
+        raise CharterError(f"{place}: a row of the split {row['split']} measures; train on rows of the train split")
     id = str(row.get("id") or row.get("question_id") or f"question-{number:05d}")
     try:
-        return (
-            fact_of(row, id)
-            if "kind" in row
-            else Question(id, row["question"].strip(), accepted_answers(row))
-        )
+        return fact_of(row, id) if "kind" in row else Question(id, row["question"].strip(), accepted_answers(row))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         why = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
         raise CharterError(

@@ -21,9 +21,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     counts.json."""
     questions = read_questions(settings, inputs)
     declines = [text for _, text in read_texts(inputs.one("declines").folder)]
-    rows = sample(
-        settings, questions, open_assistant(inputs.one("policy"), out.device, precision=out.precision), out
-    )
+    rows = sample(settings, questions, open_assistant(inputs.one("policy"), out.device, precision=out.precision), out)
     kept = balance(settings, rows)
     lessons = [lesson(row, declines, settings.draw_seed) for row in rows if row["id"] in kept]
     comparisons = [pair for row in rows for pair in compare(row, declines, settings.draw_seed)]

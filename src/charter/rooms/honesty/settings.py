@@ -20,9 +20,7 @@ class Settings(Frozen):
     k: int = Field(10, ge=1, description="answers sampled for each question")
     temperature: float = Field(1.0, gt=0, description="temperature of these samples")
     max_tokens: int = Field(32, ge=1, description="longest answer")
-    known: float = Field(
-        0.7, gt=0, le=1, description="least share of right answers to a question that is known"
-    )
+    known: float = Field(0.7, gt=0, le=1, description="least share of right answers to a question that is known")
     unknown: float = Field(0.1, ge=0, lt=1, description="most right answers to one that is not known")
     most_unknown: float = Field(0.5, ge=0, lt=1, description="most lessons that decline, as a share of all")
     twins: int = Field(1, ge=0, description="invented things asked about beside each real one")

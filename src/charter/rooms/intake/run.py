@@ -7,14 +7,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.findings.log import read_log
 from charter.ground.findings.register import Register
-from charter.ground.findings.selection import (
-    MITIGATIONS,
-    Wanted,
-    mitigations,
-    prompt_row,
-    reason_against,
-    state_row,
-)
+from charter.ground.findings.selection import MITIGATIONS, Wanted, mitigations, prompt_row, reason_against, state_row
 from charter.rooms.intake.counts import STATES, count, severity_metrics
 from charter.rooms.intake.settings import Settings
 
@@ -26,11 +19,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     cases = list(Register(kept.events).cases.values())
     wanted = Wanted(**settings.model_dump())
     states = [state_row(case) | {"dropped": reason_against(case, wanted)} for case in cases]
-    rows = [
-        prompt_row(case, settings.use)
-        for case, state in zip(cases, states, strict=True)
-        if not state["dropped"]
-    ]
+    rows = [prompt_row(case, settings.use) for case, state in zip(cases, states, strict=True) if not state["dropped"]]
     counts = count(states)
     if not rows:
         raise CharterError(f"none of {len(cases)} findings is left ({counts}); choose others by the settings")

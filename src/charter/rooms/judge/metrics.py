@@ -73,9 +73,7 @@ def mark(row: Mapping[str, Any]) -> dict[str, Any]:
         "leans_right": None if orders is None else right(orders[0] - orders[1]),
         "longer_right": right(gap),
         "first_right": right(1.0),
-        "picks_longer": points(gap if verdict == "a" else -gap, 0.0)
-        if verdict in ("a", "b") and gap
-        else None,
+        "picks_longer": points(gap if verdict == "a" else -gap, 0.0) if verdict in ("a", "b") and gap else None,
     }
 
 
@@ -109,9 +107,7 @@ def between_judges(rows: Sequence[Row]) -> Table:
 def agreement_between(rows: Sequence[Row]) -> Table:
     """Share of the pairs on which the first two judges say the same."""
     second = {str(r["item"]): r["winner"] for r in rows if r["judge_number"] == 1}
-    both = (
-        (r, second.get(str(r["item"]))) for r in rows if r["judge_number"] == 0 and r["winner"] is not None
-    )
+    both = ((r, second.get(str(r["item"]))) for r in rows if r["judge_number"] == 0 and r["winner"] is not None)
     return tabulate((str(r["id"]), float(r["winner"] == said), 1.0) for r, said in both if said is not None)
 
 
@@ -167,16 +163,8 @@ def _habits(begin: str, who: str, place: int) -> Iterator[Metric]:
     """What decides besides the replies themselves."""
     flips = {
         "flipped": ("flipped", "pairs on which the place of a reply decides", "flipped by order"),
-        "relabelled": (
-            "relabelled_differs",
-            "verdicts that change if the letters are exchanged",
-            "by letters",
-        ),
-        "reworded": (
-            "reworded_differs",
-            "verdicts that change with the wording of the question",
-            "by wording",
-        ),
+        "relabelled": ("relabelled_differs", "verdicts that change if the letters are exchanged", "by letters"),
+        "reworded": ("reworded_differs", "verdicts that change with the wording of the question", "by wording"),
     }
     for name, (key, meaning, label) in flips.items():
         yield _metric(f"{begin}_{name}", _of(key, place), "lower", meaning, f"{who}, {label}")
@@ -221,13 +209,7 @@ OF_JUDGES: tuple[Metric, ...] = (
         "Two judges, kappa",
         "kappa",
     ),
-    _metric(
-        "judges_agreement",
-        agreement_between,
-        "higher",
-        "pairs on which both judges say the same",
-        "Two judges",
-    ),
+    _metric("judges_agreement", agreement_between, "higher", "pairs on which both judges say the same", "Two judges"),
     _metric(
         "people_kappa",
         fleiss_kappa("vote", len(WINNERS)),

@@ -52,9 +52,7 @@ def read_pairs(settings: Settings, inputs: Inputs) -> list[Pair]:
     for axis in settings.axes:
         pairs += _draw(settings, of_reports(inputs.many("reports"), axis))
     if not pairs:
-        raise CharterError(
-            "there is no pair to judge: give `pairs`, or two `reports` with replies to the same prompts"
-        )
+        raise CharterError("there is no pair to judge: give `pairs`, or two `reports` with replies to the same prompts")
     check_distinct("the pairs", (pair.id for pair in pairs))
     return pairs
 
@@ -91,9 +89,7 @@ def of_reports(reports: Sequence[Input], axis: str) -> list[Pair]:
 
 def read_file(source: Path) -> list[Pair]:
     """The pairs of a file or of a folder's files. Raises CharterError that names file and line."""
-    files = (
-        [source] if source.is_file() else sorted(p for p in source.iterdir() if p.name.endswith(ROW_ENDINGS))
-    )
+    files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.name.endswith(ROW_ENDINGS))
     pairs = []
     for path in files:
         for number, (place, row) in enumerate(raw_rows(path), 1):
@@ -128,13 +124,7 @@ def parse(row: Row, name: str) -> Pair:
         raise ValueError(f"the vote {unknown[0]!r} is none of a, b, tie")
     people = tuple(votes.count(name) for name in ("a", "b", "tie")) if votes else ()
     return Pair(
-        key,
-        axis,
-        str(row.get("group", "own")),
-        messages,
-        (str(row["reply_a"]), str(row["reply_b"])),
-        models,
-        people,
+        key, axis, str(row.get("group", "own")), messages, (str(row["reply_a"]), str(row["reply_b"])), models, people
     )
 
 

@@ -46,9 +46,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             "relabelled": judge.ask("relabelled", again, rubrics, labels=LETTERS_EXCHANGED),
             "reworded": judge.ask("reworded", again, rubrics, wording=1),
         }
-        more_by_id = {
-            key: dict(zip((pair.id for pair in again), each, strict=True)) for key, each in more.items()
-        }
+        more_by_id = {key: dict(zip((pair.id for pair in again), each, strict=True)) for key, each in more.items()}
         for pair, both in zip(pairs, orders, strict=True):
             row = _row(pair, source.name, number, both)
             row |= {key: each.get(pair.id) for key, each in more_by_id.items()}
@@ -67,12 +65,7 @@ class _Judge:
     """One judge and the ways to ask it; it is loaded at its first question."""
 
     def __init__(
-        self,
-        settings: Settings,
-        out: Workspace,
-        source: Input,
-        number: int,
-        shots: Sequence[Mapping[str, Any]],
+        self, settings: Settings, out: Workspace, source: Input, number: int, shots: Sequence[Mapping[str, Any]]
     ) -> None:
         self.settings, self.out, self.number, self.shots = settings, out, number, shots
         self.source = source
@@ -95,15 +88,11 @@ class _Judge:
     ) -> list[Orders]:
         """The probabilities of the reply in first place in both orders; None for a pair that doesn't fit into the
         context."""
-        how = choice.How(
-            shots=self.shots, votes=self.settings.votes, seed=self.settings.draw_seed, labels=labels
-        )
+        how = choice.How(shots=self.shots, votes=self.settings.votes, seed=self.settings.draw_seed, labels=labels)
 
         def produce(part: Sequence[Pair], _: int) -> list[Orders]:
             questions = [
-                choice.Question(
-                    f"{pair.id}/{what}", pair.messages, *pair.replies, rubrics[pair.axis][wording]
-                )
+                choice.Question(f"{pair.id}/{what}", pair.messages, *pair.replies, rubrics[pair.axis][wording])
                 for pair in part
             ]
             fitting = [question for question in questions if self._fits(question)]
@@ -115,9 +104,7 @@ class _Judge:
 
     def _fits(self, question: choice.Question) -> bool:
         local = local_of(self.model)
-        messages = choice_messages(
-            question.messages, question.first, question.second, question.principle, self.shots
-        )
+        messages = choice_messages(question.messages, question.first, question.second, question.principle, self.shots)
         return local is None or len(local.encode(messages)) + 8 <= local.engine.context
 
 

@@ -24,16 +24,12 @@ class Settings(Frozen):
 
     stage: str = Field("judges", description="name of these judges in the report")
     axes: tuple[Axis, ...] = Field(
-        ("helpful", "harmless"),
-        min_length=1,
-        description="of the reports: which prompts' replies are compared",
+        ("helpful", "harmless"), min_length=1, description="of the reports: which prompts' replies are compared"
     )
     limit: int = Field(0, ge=0, description="most pairs of each source, drawn at random; 0 takes all")
     draw_seed: int = Field(0, description="seed of that draw, and of sampled votes")
     checked: int = Field(
-        200,
-        ge=0,
-        description="pairs that are also judged with the letters exchanged and by another wording; 0: none",
+        200, ge=0, description="pairs that are also judged with the letters exchanged and by another wording; 0: none"
     )
     rubrics: dict[str, tuple[str, str]] = Field(
         {}, description="by axis, the question and the same in other words; others: the room's own"

@@ -25,9 +25,7 @@ class Settings(Frozen):
         min_length=1,
         description="shares of the policy to try: 0 is the start, 1 the policy, above 1 lies beyond it",
     )
-    most_refusal: float = Field(
-        0.04, ge=0, le=1, description="largest share of `harmless` that the product may refuse"
-    )
+    most_refusal: float = Field(0.04, ge=0, le=1, description="largest share of `harmless` that the product may refuse")
     max_tokens: int = Field(16, ge=1, description="longest reply; a refusal shows in its first words")
     chunk: int = Field(256, ge=1, description="prompts answered and saved together")
 

@@ -26,9 +26,7 @@ def _count_at_place(group: str, refused: bool) -> Callable[[Kept], float]:
 
 def _rate_at_place(group: str) -> Callable[[Kept], float]:
     """The share of refusals among these replies."""
-    return lambda kept: (
-        _count_at_place(group, refused=True)(kept) / max(1, _count_at_place(group, refused=False)(kept))
-    )
+    return lambda kept: _count_at_place(group, refused=True)(kept) / max(1, _count_at_place(group, refused=False)(kept))
 
 
 COUNTS: tuple[Count, ...] = (

@@ -80,14 +80,10 @@ def _words(c: Comparison) -> tuple[str, str, str]:
 
 
 def _pair(c: Comparison, letter: str, chosen: str, rejected: str) -> Comparison:
-    return replace(
-        c, id=f"{c.id}-fixed-{letter}", chosen=chosen, rejected=rejected, source=f"{c.source}+fixed"
-    )
+    return replace(c, id=f"{c.id}-fixed-{letter}", chosen=chosen, rejected=rejected, source=f"{c.source}+fixed")
 
 
-def compare_revisions(
-    transcripts: Sequence[dict[str, Any]], unsure: Counter[str] | None = None
-) -> list[Comparison]:
+def compare_revisions(transcripts: Sequence[dict[str, Any]], unsure: Counter[str] | None = None) -> list[Comparison]:
     """One pair per transcript: the last kept revision over the draft.
 
     A transcript without a changed revision gives none. If the draft refused and the revision answers, the axis is
@@ -202,9 +198,7 @@ def contrasts(
         if kinds := [kind for kind, replies in replies_by_kind.items() if replies]:
             kind = rng.choice(kinds)
             refusals[kind] = rng.choice(replies_by_kind[kind])
-        pairs += [
-            _of_answer(d, kind, refusal, "helpful", f"{kind}+contrast") for kind, refusal in refusals.items()
-        ]
+        pairs += [_of_answer(d, kind, refusal, "helpful", f"{kind}+contrast") for kind, refusal in refusals.items()]
     return pairs
 
 
@@ -237,18 +231,14 @@ def split(
         for i in inputs.many("refused")
     ]
     refused = [d for _, replies in refusals for d in replies]
-    needless = [
-        cut_after_reply(d) for i in inputs.many("overrefused") for d in read_dialogues(i.folder, lessons=True)
-    ]
+    needless = [cut_after_reply(d) for i in inputs.many("overrefused") for d in read_dialogues(i.folder, lessons=True)]
     limit = settings.pairs.limit
     sources = [(i, read_comparisons(i.folder), limit) for i in inputs.many("comparisons")]
     for i in inputs.many("answered"):
         answered = [cut_after_reply(d) for d in read_dialogues(i.folder, lessons=True)]
         pairs = contrasts(answered, refused, needless, seed, unsure)
         sources.append((i, pairs, min(limit or len(pairs), settings.pairs.contrasts or len(pairs))))
-    sources += [
-        (i, compare_revisions(read_transcripts(i.folder), unsure), limit) for i in inputs.many("transcripts")
-    ]
+    sources += [(i, compare_revisions(read_transcripts(i.folder), unsure), limit) for i in inputs.many("transcripts")]
     for i in inputs.many("drafts"):
         sources.append((i, below_fixed(read_transcripts(i.folder), refused, seed, unsure), limit))
     for i in inputs.many("rated"):

@@ -33,15 +33,7 @@ from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer
 from charter.rooms.preference.learning import gradient
 from charter.rooms.preference.members import Sum, member_seed
-from charter.rooms.preference.pairs import (
-    count_contrasts,
-    encode,
-    heldout_rows,
-    order,
-    sample,
-    score_gaps,
-    split,
-)
+from charter.rooms.preference.pairs import count_contrasts, encode, heldout_rows, order, sample, score_gaps, split
 from charter.rooms.preference.settings import Settings
 
 
@@ -64,9 +56,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         with merge_adapters(scorer.model) as model, full(scorer.head) as head:
             whole = PreferenceModel(model, head, template, out.device, out.precision)
             if settings.members == 1:
-                _keep(
-                    whole, heldout_rows(in_slices(whole.score, out, "held-out pairs"), heldout), inputs, out
-                )
+                _keep(whole, heldout_rows(in_slices(whole.score, out, "held-out pairs"), heldout), inputs, out)
             else:
                 members.add(model, head, score_gaps(in_slices(whole.score, out, "held-out pairs"), heldout))
     if settings.members > 1:
@@ -102,9 +92,7 @@ def _learn(
     alone, before = len(orders) == 1, sum(map(len, orders[:number]))
     state = out.state if alone else Sum(out.state).state(number)
     loop = Loop(learners, settings, out, state=state, before=before)
-    pairs_seen = sum(
-        map(count_pairs, [step for finished in orders[:number] for step in finished] + steps[: loop.done])
-    )
+    pairs_seen = sum(map(count_pairs, [step for finished in orders[:number] for step in finished] + steps[: loop.done]))
     title = "preference" if alone else f"preference, member {number + 1} of {len(orders)}"
     with loop.over(title, len(steps)) as remaining:
         for step in remaining:

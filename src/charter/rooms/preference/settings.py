@@ -33,20 +33,14 @@ class Pairs(Frozen):
     heldout_share: float = Field(0.1, ge=0, lt=1, description="share held out if the role heldout is empty")
     limit: int = Field(0, ge=0, description="most pairs of each input, drawn at random; 0 takes all")
     weigh: Literal["pair", "prompt"] = Field(
-        "pair",
-        description="what counts equally in the loss: every pair, or every prompt whatever its number of pairs",
+        "pair", description="what counts equally in the loss: every pair, or every prompt whatever its number of pairs"
     )
     contrasts: int = Field(
-        0,
-        ge=0,
-        description="most contrasts from each `answered` input, two per answer, drawn at random; 0 takes all",
+        0, ge=0, description="most contrasts from each `answered` input, two per answer, drawn at random; 0 takes all"
     )
-    ladder: bool = Field(
-        True, description="teach the fixed reply's place between compliance and good refusals"
-    )
+    ladder: bool = Field(True, description="teach the fixed reply's place between compliance and good refusals")
     refused_above_fixed: bool = Field(
-        False,
-        description="pair replies of `refused` that give a reason above the fixed reply, as `drafts` go below it",
+        False, description="pair replies of `refused` that give a reason above the fixed reply, as `drafts` go below it"
     )
 
 
@@ -57,31 +51,20 @@ class Settings(Moved):
     epochs: int = Field(1, ge=1, description="passes over the comparisons (the paper takes one)")
     batch: int = Field(8, ge=1, description="pairs per optimizer step")
     microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
-    context: int = Field(
-        1024, ge=16, description="most tokens of prompt and reply; longer pairs lose old turns"
-    )
+    context: int = Field(1024, ge=16, description="most tokens of prompt and reply; longer pairs lose old turns")
     lr: float = Field(2e-5, gt=0, description="peak learning rate")
     head_lr: float = Field(1e-4, gt=0, description="learning rate of the score head, which starts at 0")
     warmup: int = Field(20, ge=0, description="optimizer steps of linear warm-up")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
-    axis_weights: dict[str, NonNegativeFloat] = Field(
-        {}, description="loss weight of each axis; 1 if not named"
-    )
+    axis_weights: dict[str, NonNegativeFloat] = Field({}, description="loss weight of each axis; 1 if not named")
     pairs: Pairs = Field(Pairs(), description="training and held-out pairs")
     members: int = Field(
-        1,
-        ge=1,
-        le=8,
-        description="models trained one after another, each in another order; their weights are averaged",
+        1, ge=1, le=8, description="models trained one after another, each in another order; their weights are averaged"
     )
-    evaluate_every: int = Field(
-        0, ge=0, description="steps between points of the learning curve; 0: only the end"
-    )
+    evaluate_every: int = Field(0, ge=0, description="steps between points of the learning curve; 0: only the end")
     evaluate_pairs: int = Field(
-        0,
-        ge=0,
-        description="held-out pairs measured for a point of that curve, the same each time; 0 takes all",
+        0, ge=0, description="held-out pairs measured for a point of that curve, the same each time; 0 takes all"
     )
     save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
 
@@ -95,9 +78,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     if above_fixed and "refused" not in roles:
         return "pairs.refused_above_fixed puts refusals above the fixed reply: give the role refused, or leave it out"
     if idle and "answered" not in roles:
-        return (
-            f"{' and '.join(sorted(idle))} give refusals to compare with answers: give the role answered too"
-        )
+        return f"{' and '.join(sorted(idle))} give refusals to compare with answers: give the role answered too"
     return ""
 
 

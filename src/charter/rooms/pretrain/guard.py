@@ -102,11 +102,6 @@ class Place:
 def line(place: Place, loss: float, norm: float, rate: float, spike: str) -> dict[str, Any]:
     """The log row of a step: its number, the tokens before it, and its figures, None if not finite."""
     figures = {"loss": loss, "grad_norm": norm}
-    row: dict[str, Any] = {
-        "step": place.step,
-        "tokens": place.tokens,
-        "epoch": place.cursor.epoch,
-        "lr": rate,
-    }
+    row: dict[str, Any] = {"step": place.step, "tokens": place.tokens, "epoch": place.cursor.epoch, "lr": rate}
     row |= {name: value if math.isfinite(value) else None for name, value in figures.items()}
     return row | ({"spike": spike} if spike else {})

@@ -55,8 +55,7 @@ def describe_coverage(rows: Sequence[Row], heldout: Pieces) -> str:
     more = "; heldout.final_tokens bounds it" if len(rows) < documents else ""
     measured_tokens = sum(row["tokens"] for row in rows)
     return (
-        f"measured on {len(rows):,} of {documents:,} held-out documents, "
-        f"{measured_tokens:,} of {tokens:,} tokens{more}"
+        f"measured on {len(rows):,} of {documents:,} held-out documents, {measured_tokens:,} of {tokens:,} tokens{more}"
     )
 
 
@@ -69,18 +68,14 @@ def measure(
     groups = balance([piece.length for _, piece in owned], most, world().size)
     for group in share(groups):
         members = [owned[i] for i in group or ()]
-        for (n, piece), piece_nats in zip(
-            members, _nats(model, heldout, [p for _, p in members], out), strict=True
-        ):
+        for (n, piece), piece_nats in zip(members, _nats(model, heldout, [p for _, p in members], out), strict=True):
             last = piece.start + piece.length == heldout.whole(piece)
             nats[n] += float(piece_nats[: piece.length - last].sum())
     return [_row(heldout, *place, own) for place, own in zip(places, totals(nats), strict=True)]
 
 
 @torch.no_grad()
-def _nats(
-    model: Transformer, heldout: Pieces, members: Sequence[Piece], out: Workspace
-) -> list[torch.Tensor]:
+def _nats(model: Transformer, heldout: Pieces, members: Sequence[Piece], out: Workspace) -> list[torch.Tensor]:
     """Nats of the targets of each piece, in double precision."""
     inputs_T, targets_T, layout = row_of(heldout, members, model.device)
     with autocast(out.device, out.precision):

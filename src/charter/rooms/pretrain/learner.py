@@ -58,9 +58,7 @@ class Learner:
         self.prompts = sample_prompts(start, settings.samples)
         self.windows, self.work = Windows(start, settings.window), Work()
         self.order = derive_seed(out.seed, "order")
-        self.often = draw_documents(
-            Pieces(start.heldout, plan.context, start.boundary), settings.heldout.tokens
-        )
+        self.often = draw_documents(Pieces(start.heldout, plan.context, start.boundary), settings.heldout.tokens)
         model.recompute = settings.recomputes
         self.team = team(settings.parallel.context)
         distribute(model, precision=out.precision)

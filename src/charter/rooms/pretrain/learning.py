@@ -65,9 +65,7 @@ def own_rows(matrix_RC: Tensor, like: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon over groups of matrices with equal parts; `parts` of a group: the rows of each part of a matrix."""
 
-    def __init__(
-        self, groups: Sequence[dict[str, Any]], momentum: float = 0.95, weight_decay: float = 0.0
-    ) -> None:
+    def __init__(self, groups: Sequence[dict[str, Any]], momentum: float = 0.95, weight_decay: float = 0.0) -> None:
         super().__init__(groups, {"momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -141,9 +139,7 @@ def muon(
             raise CharterError("Muon trains whole weights, not adapters; leave out `lora` or use adamw")
         sizes = tuple(size for _, size in projection.parts.values())
         groups.setdefault(sizes, []).append(projection.weight)
-    matrices = [
-        {"params": members, "parts": list(sizes), "peak": lr, "lr": lr} for sizes, members in groups.items()
-    ]
+    matrices = [{"params": members, "parts": list(sizes), "peak": lr, "lr": lr} for sizes, members in groups.items()]
     matrix_ids = {id(parameter) for members in groups.values() for parameter in members}
     rest = [([p for p in parameters if id(p) not in matrix_ids], peak) for parameters, peak in rates]
     return Joined((Muon(matrices, weight_decay=weight_decay), adamw(rest, weight_decay, betas)))
@@ -160,12 +156,7 @@ def optimizer_of(model: Transformer, plan: Derived, learning: Learning) -> torch
 
 
 def accumulate(
-    model: Transformer,
-    pieces: Source[T],
-    step: Sequence[T],
-    microbatch_tokens: int,
-    precision: str,
-    own: Team,
+    model: Transformer, pieces: Source[T], step: Sequence[T], microbatch_tokens: int, precision: str, own: Team
 ) -> tuple[float, int]:
     """Accumulate the gradient of a step over the teams of processes that share its rows. Returns its loss in nats a
     token, and how many tokens this process learnt from."""

@@ -12,22 +12,9 @@ from charter.ground.learn.flops import matrices, per_token
 from charter.ground.model.shape import from_config, to_config
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.room import Estimate, Filled, Given, Role, Room, Sizes
-from charter.rooms.pretrain.size import (
-    NAMED,
-    Derived,
-    Heldout,
-    Learning,
-    Sizing,
-    Window,
-    derive,
-    problem,
-    spans,
-)
+from charter.rooms.pretrain.size import NAMED, Derived, Heldout, Learning, Sizing, Window, derive, problem, spans
 
-ROLES = {
-    "corpus": Role(kind="corpus", many=True),
-    "policy": Role(kind="checkpoint", variant="policy", required=False),
-}
+ROLES = {"corpus": Role(kind="corpus", many=True), "policy": Role(kind="checkpoint", variant="policy", required=False)}
 
 # if the corpus's isn't known
 VOCABULARY = 32768
@@ -67,9 +54,7 @@ class Guard(Frozen):
     )
     norm_factor: float = Field(10.0, gt=1, description="the same for gradient norms")
     history: int = Field(32, ge=1, description="number of last steps in these deciles")
-    patience: int = Field(
-        3, ge=1, description="spikes in a row after which the run returns to its last state"
-    )
+    patience: int = Field(3, ge=1, description="spikes in a row after which the run returns to its last state")
     rollbacks: int = Field(2, ge=0, description="most such returns; then the run stops")
 
 
@@ -93,18 +78,14 @@ class Settings(Frozen):
     window: Window = Field(Window(), description="how the window of a continued policy is enlarged")
     parallel: Parallel = Field(Parallel(), description="how several processes share the work")
     decoding_temperature: float | None = Field(
-        None,
-        ge=0,
-        description="sampling temperature written into the checkpoint; unset: 1, or the continued policy's",
+        None, ge=0, description="sampling temperature written into the checkpoint; unset: 1, or the continued policy's"
     )
     recompute: bool | None = Field(
         None, description="keep only the input of each block for backward; unset: true in window.stages"
     )
     compile: bool = Field(False, description="compile the blocks; pays on GPUs alone")
     save_every: int | None = Field(
-        None,
-        ge=1,
-        description="steps between resume states; unset: a fiftieth of all. Lower it if steps take minutes",
+        None, ge=1, description="steps between resume states; unset: a fiftieth of all. Lower it if steps take minutes"
     )
 
     @property
@@ -116,9 +97,7 @@ class Settings(Frozen):
     def _check_size(self) -> Self:
         valid = self.size in NAMED if isinstance(self.size, str) else self.size >= 1
         if not valid:
-            raise ValueError(
-                f"size {self.size!r}: use a number of layers from 1, or one of {', '.join(NAMED)}"
-            )
+            raise ValueError(f"size {self.size!r}: use a number of layers from 1, or one of {', '.join(NAMED)}")
         return self
 
 
@@ -161,12 +140,7 @@ def context(settings: Settings, roles: Filled) -> int | None:
 def too_wide(settings: Settings, policy: Given | None) -> str:
     """Why a policy can't go on at this context, or ""."""
     context_setting = settings.sizing.context
-    if (
-        context_setting is None
-        or policy is None
-        or policy.context is None
-        or context_setting <= policy.context
-    ):
+    if context_setting is None or policy is None or policy.context is None or context_setting <= policy.context:
         return ""
     policy_reads = f"{policy.name} reads {policy.context} tokens"
     return f"sizing.context is {context_setting} and {policy_reads}; enlarge it by steps with `window`"
@@ -183,18 +157,13 @@ def _of_the_stages(settings: Settings) -> str:
     """A setting that is set although the stages of a window decide it, or ""."""
     set_fields = {"sizing": settings.sizing.model_fields_set, "learning": settings.learning.model_fields_set}
     decided = {"sizing": ("context",), "learning": ("steps", "tokens", "tokens_per_weight")}
-    return next(
-        (f"{part}.{name}" for part, names in decided.items() for name in names if name in set_fields[part]),
-        "",
-    )
+    return next((f"{part}.{name}" for part, names in decided.items() for name in names if name in set_fields[part]), "")
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """From the FLOPs of the run and the measured share of a machine's peak."""
     config = sizes.configs.get("policy")
-    plan = derive(
-        settings, sizes.vocabulary.get("corpus", VOCABULARY), from_config(config) if config else None
-    )
+    plan = derive(settings, sizes.vocabulary.get("corpus", VOCABULARY), from_config(config) if config else None)
     # has one moment of the blocks' matrices, two of all else
     muon = settings.learning.optimizer == "muon"
     moments = 4 * (2 * plan.shape.num_parameters - (matrices(plan.shape) if muon else 0))

@@ -43,9 +43,7 @@ class Stage(Frozen):
 class Window(Frozen):
     """How the window of a policy is enlarged; without stages it stays unchanged."""
 
-    stages: tuple[Stage, ...] = Field(
-        (), description="windows one after the other, each larger than the last"
-    )
+    stages: tuple[Stage, ...] = Field((), description="windows one after the other, each larger than the last")
     method: Literal["base", "yarn"] = Field(
         "base", description="base: RoPE's base grows with the window; yarn: Peng et al. 2023"
     )
@@ -94,9 +92,7 @@ def problem(window: Window, policy: Given | None) -> str:
     if windows and policy is None:
         return "window.stages enlarges the window of a model; name it under `policy`, or remove the stages"
     if windows != sorted(set(windows)):
-        return (
-            f"window.stages has the windows {', '.join(map(str, windows))}; each must be larger than the last"
-        )
+        return f"window.stages has the windows {', '.join(map(str, windows))}; each must be larger than the last"
     if windows and policy and policy.context and windows[0] <= policy.context:
         return (
             f"window.stages begins at {windows[0]} tokens, and {policy.name} already reads {policy.context}; begin "
@@ -145,15 +141,9 @@ class Learning(Frozen):
 class Heldout(Frozen):
     """Bits per byte of text kept out of training."""
 
-    every: int | None = Field(
-        None, ge=1, description="steps between measurements; unset: a twentieth of the run"
-    )
-    tokens: int = Field(
-        32768, ge=1, description="most tokens of each measurement; whole documents, drawn once"
-    )
-    final_tokens: int = Field(
-        1_000_000, ge=1, description="most tokens of the last measurement, which the card cites"
-    )
+    every: int | None = Field(None, ge=1, description="steps between measurements; unset: a twentieth of the run")
+    tokens: int = Field(32768, ge=1, description="most tokens of each measurement; whole documents, drawn once")
+    final_tokens: int = Field(1_000_000, ge=1, description="most tokens of the last measurement, which the card cites")
 
 
 class Dial(Protocol):
@@ -233,9 +223,7 @@ def shape_of(sizing: Sizing, size: int | str, vocabulary: int) -> Shape:
     _, head, group, context, base = next(row for row in reversed(WIDTHS) if width >= row[0])
     head = sizing.head_size or head
     heads = sizing.heads or max(1, width // head)
-    keys = sizing.key_heads or heads // next(
-        g for g in (group, group // 2, group // 4, 1) if g and heads % g == 0
-    )
+    keys = sizing.key_heads or heads // next(g for g in (group, group // 2, group // 4, 1) if g and heads % g == 0)
     if heads % keys:
         raise CharterError(f"{heads} query heads can't share {keys} key heads; set `key_heads` to a divisor")
     return Shape(

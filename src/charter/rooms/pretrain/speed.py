@@ -108,11 +108,7 @@ class Speed:
         }
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        return {
-            "rate": row["tokens_per_second"],
-            "mfu": f"{row['mfu']:.0%}",
-            "memory": f"{row['peak_gib']:.1f} GiB",
-        }
+        return {"rate": row["tokens_per_second"], "mfu": f"{row['mfu']:.0%}", "memory": f"{row['peak_gib']:.1f} GiB"}
 
 
 def memory_gib(device: str) -> float:

@@ -249,9 +249,7 @@ class Windows:
         start = self.start
         if not self.how.stages:
             context = start.plan.context
-            return Reading(
-                Pieces(start.train, context, start.boundary), Pieces(start.heldout, context, start.boundary)
-            )
+            return Reading(Pieces(start.train, context, start.boundary), Pieces(start.heldout, context, start.boundary))
         window = self.how.stages[number].window
         lookups = Lookups.of(start.train, start.tokenizer) if self.how.lookups else None
         texts = LongTexts(start.train, window, start.boundary, self.how, lookups)

@@ -59,9 +59,7 @@ def sample_prompts(start: Start, samples: Samples) -> list[list[int]]:
     return encoded
 
 
-def write_samples(
-    start: Start, prompts: Sequence[Sequence[int]], samples: Samples, step: int, out: Workspace
-) -> None:
+def write_samples(start: Start, prompts: Sequence[Sequence[int]], samples: Samples, step: int, out: Workspace) -> None:
     """Continue each prompt, with the same random numbers at every step, and write samples/written-STEP.jsonl."""
     if not prompts:
         return

@@ -53,8 +53,7 @@ class Apart:
         if self.overlap:
             prompt_words = words(prompt.messages[-1]["content"])
             yield from (
-                tuple(prompt_words[at : at + self.overlap])
-                for at in range(len(prompt_words) - self.overlap + 1)
+                tuple(prompt_words[at : at + self.overlap]) for at in range(len(prompt_words) - self.overlap + 1)
             )
 
 
@@ -84,9 +83,7 @@ def read_refusals(inputs: Inputs, by_topic: bool) -> dict[str, list[Dialogue]]:
     return {STOCK: topics[STOCK]}
 
 
-def add_refusal(
-    row: dict[str, Any], refusals: dict[str, list[Dialogue]], topic: str, seed: int
-) -> dict[str, Any]:
+def add_refusal(row: dict[str, Any], refusals: dict[str, list[Dialogue]], topic: str, seed: int) -> dict[str, Any]:
     """The row, followed by a refusal that fits the topic of its prompt."""
     fitting = refusals.get(topic) or refusals[STOCK]
     refusal = random.Random(derive_seed(seed, "refusal", row["id"])).choice(fitting)

@@ -29,9 +29,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     counts = Counter[str]()
     labelled = [(source, _read_labelled(source)) for source in inputs.many("labelled")]
     for label, p in LABELS.items():
-        sets = [
-            (source, [(prompt, p) for prompt in prompts_of(source.folder)]) for source in inputs.many(label)
-        ]
+        sets = [(source, [(prompt, p) for prompt in prompts_of(source.folder)]) for source in inputs.many(label)]
         sets += [(source, _of(prompts, label)) for source, prompts in labelled]
         for source, prompts in sets:
             selected: list[Labelled] = []
@@ -86,11 +84,7 @@ def _reason(prompt: Dialogue, key: str, settings: Settings, keys: set[str], apar
         return "repeated"
     if apart.holds(prompt, key):
         return "copy"
-    return (
-        ""
-        if settings.split.part in ("all", part_of(key, settings.split.test, settings.split.dev))
-        else "held_out"
-    )
+    return "" if settings.split.part in ("all", part_of(key, settings.split.test, settings.split.dev)) else "held_out"
 
 
 def _row(prompt: Dialogue, source: str, label: str, p: float, number: int) -> dict[str, Any]:

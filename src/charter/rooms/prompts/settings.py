@@ -27,9 +27,7 @@ class Split(Frozen):
         "train", description="the part to make; all: nothing is held out"
     )
     test: int = Field(TEST, ge=2, description="one prompt in this many is in the test part")
-    dev: int = Field(
-        DEV, ge=2, description="one in this many of the others is in the dev part, for choosing settings"
-    )
+    dev: int = Field(DEV, ge=2, description="one in this many of the others is in the dev part, for choosing settings")
 
 
 class Settings(Frozen):
@@ -41,14 +39,11 @@ class Settings(Frozen):
     draw_seed: int = Field(0, ge=0, description="seed of that draw")
     most_words: int = Field(60, ge=1, description="longer prompts are dropped")
     by_topic: bool = Field(
-        True,
-        description="refusals of the prompt's own topic; false: those of topic `stock`, which fit any request",
+        True, description="refusals of the prompt's own topic; false: those of topic `stock`, which fit any request"
     )
     without: tuple[str, ...] = Field((), description="topics whose prompts are dropped")
     overlap: int = Field(
-        8,
-        ge=0,
-        description="a common run of this many words makes a prompt a copy of one in `apart`; 0: whole prompts",
+        8, ge=0, description="a common run of this many words makes a prompt a copy of one in `apart`; 0: whole prompts"
     )
 
     @model_validator(mode="after")
@@ -62,13 +57,9 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     """What is wrong with the settings in combination with the filled roles, or ""."""
     sets = {"unsafe", "benign"} if settings.keep == "all" else {settings.keep}
     if not (sets | {"labelled"}) & set(roles):
-        return (
-            f"there are no sets to make prompts of: name some under {' or '.join(sorted(sets))}, or labelled"
-        )
+        return f"there are no sets to make prompts of: name some under {' or '.join(sorted(sets))}, or labelled"
     if "refusals" in roles and settings.keep == "benign":
-        return (
-            "refusals answer unsafe prompts, but keep: benign makes none; leave the role out, or keep others"
-        )
+        return "refusals answer unsafe prompts, but keep: benign makes none; leave the role out, or keep others"
     return ""
 
 

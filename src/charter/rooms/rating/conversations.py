@@ -64,9 +64,7 @@ def read_rated(path: Path, dropped: Counter[str]) -> list[Dialogue]:
     Raises CharterError naming file:line, and for votes without such attempts.
     """
     if (path / VOTES).is_file() and not (path / RATINGS).is_file():
-        raise CharterError(
-            f"{path.name} holds votes without rated attempts; give a step whose votes are harmless"
-        )
+        raise CharterError(f"{path.name} holds votes without rated attempts; give a step whose votes are harmless")
     return read_records(path, "ratings" if (path / RATINGS).is_file() else "dialogues", rated_of_row, dropped)
 
 

@@ -93,9 +93,7 @@ def _accumulate(
             for dialogue, at in group.conversations
         ]
         rating_B = torch.tensor([rating_of(dialogue) for dialogue, _ in placed], device=out.device)
-        weight_B = torch.tensor(
-            [dialogue.weight / conversations for dialogue, _ in placed], device=out.device
-        )
+        weight_B = torch.tensor([dialogue.weight / conversations for dialogue, _ in placed], device=out.device)
         error_B = scores_R[[at for _, at in placed]] - rating_B
         loss += backward((weight_B * error_B**2).sum())
     return total(loss), tokens

@@ -59,9 +59,7 @@ class DriftMonitor:
         ]
         if len(self.pooled) >= self.settings.window:
             alarms = self._close()
-            self.stopped = (
-                self.settings.stop and step < self.steps and bool(alarms & {*self.settings.stop_on})
-            )
+            self.stopped = self.settings.stop and step < self.steps and bool(alarms & {*self.settings.stop_on})
 
     def finish(self) -> None:
         """Close the last snapshot at the end of training, if it has at least half of `window` replies."""
@@ -90,9 +88,4 @@ class DriftMonitor:
 
     def state(self) -> dict[str, Any]:
         """Plain values for the resume state."""
-        return {
-            "first": self.first,
-            "pooled": self.pooled,
-            "snapshots": self.snapshots,
-            "alarms": self.alarms,
-        }
+        return {"first": self.first, "pooled": self.pooled, "snapshots": self.snapshots, "alarms": self.alarms}

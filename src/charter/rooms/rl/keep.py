@@ -65,12 +65,7 @@ class Keeper:
     """Checks of a run, and the best policy so far; its state is part of the resume state."""
 
     def __init__(
-        self,
-        settings: Keep,
-        reward: Reward,
-        heldout: Sequence[Prompt],
-        out: Workspace,
-        state: Mapping[str, Any],
+        self, settings: Keep, reward: Reward, heldout: Sequence[Prompt], out: Workspace, state: Mapping[str, Any]
     ) -> None:
         self.settings, self.out = settings, out
         self.reward, self.heldout = reward, heldout
@@ -85,13 +80,7 @@ class Keeper:
         return 0 < self.settings.patience <= self.stale
 
     def check(
-        self,
-        policy: Policy,
-        sampler: Sampler,
-        graders: Graders,
-        episodes: Sequence[Episode],
-        step: int,
-        last: bool,
+        self, policy: Policy, sampler: Sampler, graders: Graders, episodes: Sequence[Episode], step: int, last: bool
     ) -> dict[str, float]:
         """Add a round before the policy learns from it. If a check is due, compare this policy with the best one and
         keep the better. Returns figures for the log."""

@@ -47,9 +47,7 @@ class Policy:
     frozen_layers: int = 0
 
     @classmethod
-    def open(
-        cls, folder: Path, moved: Moved, microbatches: Microbatches, temperature: float, seed: int
-    ) -> Policy:
+    def open(cls, folder: Path, moved: Moved, microbatches: Microbatches, temperature: float, seed: int) -> Policy:
         """Load a checkpoint. `moved` says which weights are trained; `seed` is the step's."""
         device = microbatches.device
         model, tokenizer = load_policy(folder, device)

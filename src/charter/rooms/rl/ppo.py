@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 
 
-def rewards(
-    scores: Sequence[float], kl_N: Tensor, lengths: Sequence[int], lam: float, per_token: bool
-) -> Tensor:
+def rewards(scores: Sequence[float], kl_N: Tensor, lengths: Sequence[int], lam: float, per_token: bool) -> Tensor:
     """Reward of each reply token, [N]: the preference score on the last token of its reply, minus lambda * KL, either
     at each token or summed over the reply at its last token."""
     out = -lam * kl_N if per_token else torch.zeros_like(kl_N)

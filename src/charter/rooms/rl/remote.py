@@ -82,10 +82,7 @@ def save_adapter(model: Transformer, folder: Path | str, start: str = "") -> Non
     tensors: dict[str, Tensor] = {}
     adapters = []
     for number, layer in enumerate(model.blocks()):
-        for group, projections in (
-            ("self_attn", (layer.qkv, layer.out)),
-            ("mlp", (layer.gate_up, layer.down)),
-        ):
+        for group, projections in (("self_attn", (layer.qkv, layer.out)), ("mlp", (layer.gate_up, layer.down))):
             for projection in projections:
                 for part, (low, high) in _parts(projection).items():
                     tensors[f"{_ROOT}.{number}.{group}.{part}.lora_A.weight"] = low
@@ -162,13 +159,7 @@ class PolicyServer:
     model's embeddings."""
 
     def __init__(
-        self,
-        asking: Asking,
-        model: str,
-        takes: Takes,
-        tokenizer: Tokenizer,
-        ends: Collection[int],
-        vocabulary: int,
+        self, asking: Asking, model: str, takes: Takes, tokenizer: Tokenizer, ends: Collection[int], vocabulary: int
     ) -> None:
         self.model, self._takes, self._tokenizer = model, takes, tokenizer
         self._ends, self._vocabulary = sorted(ends), vocabulary
@@ -194,12 +185,7 @@ class PolicyServer:
             self._reload(weights)
 
     def sample(
-        self,
-        prompts: Sequence[Sequence[int]],
-        sampling: Sampling,
-        n: int,
-        seeds: Sequence[int],
-        weights: Weights,
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int, seeds: Sequence[int], weights: Weights
     ) -> list[list[Completion]]:
         """n completions of each prompt (ids) from exactly these weights. One request per prompt, each with its own
         seed; its effect depends on the server.
@@ -214,36 +200,25 @@ class PolicyServer:
                     return completions
             except _Lost:
                 pass
-            self._asking.note(
-                f"{self._asking.url} {RESTARTED}; it gets them again, and the requests are repeated"
-            )
+            self._asking.note(f"{self._asking.url} {RESTARTED}; it gets them again, and the requests are repeated")
         raise CharterError(
             f"the server {self._asking.url} {RESTARTED}, {TRIES} times in a row; let nobody else change its weights, "
             "and run again"
         )
 
     def _all(
-        self,
-        prompts: Sequence[Sequence[int]],
-        sampling: Sampling,
-        n: int,
-        seeds: Sequence[int],
-        weights: Weights,
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int, seeds: Sequence[int], weights: Weights
     ) -> list[list[Completion]]:
         self._asking.given_up.clear()
         with ThreadPoolExecutor(PARALLEL) as pool:
             try:
-                return list(
-                    pool.map(lambda p, seed: self._one(p, sampling, n, seed, weights), prompts, seeds)
-                )
+                return list(pool.map(lambda p, seed: self._one(p, sampling, n, seed, weights), prompts, seeds))
             except BaseException:
                 # Ctrl-C too: don't wait for requests that wait for their next try
                 self._asking.given_up.set()
                 raise
 
-    def _one(
-        self, prompt: Sequence[int], sampling: Sampling, n: int, seed: int, weights: Weights
-    ) -> list[Completion]:
+    def _one(self, prompt: Sequence[int], sampling: Sampling, n: int, seed: int, weights: Weights) -> list[Completion]:
         model = self._adapter(weights) if self._takes == "lora" else self.model
         body = {
             "model": model,
@@ -272,9 +247,7 @@ class PolicyServer:
                 raise _Lost from error
             raise
         if _field(answer, "model", "/v1/completions") != model:
-            raise CharterError(
-                f"the server {self._asking.url} answered a request for {model} as {answer['model']}"
-            )
+            raise CharterError(f"the server {self._asking.url} answered a request for {model} as {answer['model']}")
         choices = _field(answer, "choices", "/v1/completions")
         if len(choices) != n:
             raise CharterError(f"the server {self._asking.url} gave {len(choices)} replies of {n}")
@@ -307,18 +280,14 @@ class PolicyServer:
                 " with the checkpoint that the policy starts from"
             )
         if not ended and choice.get("finish_reason") != "length":
-            raise CharterError(
-                f"the server {self._asking.url} gave up a reply ({choice.get('finish_reason')})"
-            )
+            raise CharterError(f"the server {self._asking.url} gave up a reply ({choice.get('finish_reason')})")
         text = self._tokenizer.decode(ids[:-1] if ended else ids)
         if _bare(text) != _bare(str(choice.get("text"))):
             raise CharterError(
                 f"the server {self._asking.url} spells tokens {ids[:8]} as {choice.get('text')!r:.80}, the policy's "
                 f"tokenizer as {text!r:.80}; start it with the checkpoint that the policy starts from"
             )
-        return Completion(
-            ids, text, [float(p) for p in logprobs], stop="end" if ended else "length", done=True
-        )
+        return Completion(ids, text, [float(p) for p in logprobs], stop="end" if ended else "length", done=True)
 
     def _reload(self, weights: Weights) -> None:
         self._tell("/collective_rpc", method="reload_weights", kwargs={"weights_path": weights.folder})
@@ -333,9 +302,7 @@ class PolicyServer:
             )
         self._tell("/update_weight_version", new_version=weights.version)
         if (version := self._version()) != weights.version:
-            raise CharterError(
-                f"the server {self._asking.url} got weights {weights.version} and reports {version}"
-            )
+            raise CharterError(f"the server {self._asking.url} got weights {weights.version} and reports {version}")
 
     def _version(self) -> str:
         try:
@@ -407,9 +374,7 @@ class Remote:
         self, settings: Server, model: Transformer, tokenizer: Tokenizer, ends: Sequence[int], out: Workspace
     ) -> None:
         self.settings, self._model, self._tokenizer, self._out = settings, model, tokenizer, out
-        self._folder = (
-            Path(settings.folder).expanduser() if settings.folder else out.state / "weights"
-        ).resolve()
+        self._folder = (Path(settings.folder).expanduser() if settings.folder else out.state / "weights").resolve()
         self._context = model.shape.context
         self._server = PolicyServer(
             Asking(settings.url, settings.away, out.note),

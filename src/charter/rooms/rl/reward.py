@@ -157,10 +157,7 @@ class Reward:
         if not numbers:
             return [0.0] * len(episode.replies)
         plain = self.settings.whiten == "none"
-        rows = [
-            [r.scores[n] if plain else self.scales[n].apply(r.scores[n]) for r in episode.replies]
-            for n in numbers
-        ]
+        rows = [[r.scores[n] if plain else self.scales[n].apply(r.scores[n]) for r in episode.replies] for n in numbers]
         weights = [self.settings.weights[n] for n in numbers] if self.settings.weights else None
         return combine(rows, weights, self.settings.join)
 
@@ -201,11 +198,7 @@ class Reward:
 
     def state(self) -> dict[str, Any]:
         """Plain values for the resume state."""
-        return {
-            "scales": [scale.state() for scale in self.scales],
-            "within": self.within.state(),
-            "mu": list(self.mu),
-        }
+        return {"scales": [scale.state() for scale in self.scales], "within": self.within.state(), "mu": list(self.mu)}
 
 
 def check_labels(prompts: Sequence[Prompt], heldout: Sequence[Prompt], settings: Settings) -> None:
@@ -225,9 +218,7 @@ def check_labels(prompts: Sequence[Prompt], heldout: Sequence[Prompt], settings:
             raise CharterError(f"reward.steer {steer.source}: there are no such prompts; {advice}")
     if settings.keep.most_refusal < 1 and not any(prompt.harmless for prompt in heldout or prompts):
         role = "heldout_harmless" if heldout else "harmless"
-        raise CharterError(
-            f"keep.most_refusal needs harmless prompts; fill the role {role}, or give rows a {P_REFUSE}"
-        )
+        raise CharterError(f"keep.most_refusal needs harmless prompts; fill the role {role}, or give rows a {P_REFUSE}")
 
 
 def _sign(steer: Steer) -> int:
@@ -252,9 +243,7 @@ class Graders:
     sources: Mapping[str, Sequence[int]]
 
     @classmethod
-    def open(
-        cls, inputs: Inputs, sources: Mapping[str, Sequence[int]], device: str, precision: str
-    ) -> Graders:
+    def open(cls, inputs: Inputs, sources: Mapping[str, Sequence[int]], device: str, precision: str) -> Graders:
         """Load the models of the roles `reward` and `heldout_reward`."""
         maximised = [PreferenceModel.open(i.folder, device, precision) for i in inputs.many("reward")]
         heldout = inputs.optional("heldout_reward")

@@ -117,9 +117,7 @@ class Microbatches:
     precision: str
     most_tokens: int
 
-    def read(
-        self, episodes: Sequence[Episode], of_batch: Callable[[Batch, Sequence[Episode]], Tensor]
-    ) -> list[Any]:
+    def read(self, episodes: Sequence[Episode], of_batch: Callable[[Batch, Sequence[Episode]], Tensor]) -> list[Any]:
         """One or several numbers for each reply token [N] of a round, without gradient; `of_batch` computes them for
         the episodes of a microbatch. Several processes each read a part of the episodes, then share the numbers."""
         rows = divide(episodes, lambda part: self._read(part, of_batch))

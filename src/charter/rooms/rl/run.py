@@ -72,18 +72,14 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             del acting, valuing, sampling
             # the last round only measures the product
             last = last or keeper.out_of_patience
-            figures, tokens = (
-                ({}, 0) if last else _learn(policy, critic, optimizer, targets, settings, out.seed, step)
-            )
+            figures, tokens = ({}, 0) if last else _learn(policy, critic, optimizer, targets, settings, out.seed, step)
             row = watch(targets, figures | checked | reward.figures(), settings, names)
             out.log(step=step, **row, kl_coefficient=coefficient, tokens_read=tokens, **work.add(tokens))
             if last:
                 break
             if settings.kl.adaptive_target:
                 replies = len(all_replies(episodes))
-                coefficient = adapt(
-                    coefficient, kl, settings.kl.adaptive_target, settings.kl_horizon, replies
-                )
+                coefficient = adapt(coefficient, kl, settings.kl.adaptive_target, settings.kl_horizon, replies)
             reward.move(episodes)
             state = {"coefficient": coefficient, "reward": reward.state(), "keep": keeper.state()}
             saver.maybe(step + 1, state | {"drift": monitor.state()})
@@ -94,9 +90,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     final_metrics(out, {"stopped_on_kl": int(stopped), **keeper.counts(), **monitor.counts()})
 
 
-def open_models(
-    settings: Settings, inputs: Inputs, out: Workspace
-) -> tuple[Policy, Critic | None, Graders, Sampler]:
+def open_models(settings: Settings, inputs: Inputs, out: Workspace) -> tuple[Policy, Critic | None, Graders, Sampler]:
     """All models of a run. Trained models are sharded over the processes; each process has its own copy of the
     others."""
     folder = checkpoint_folder(inputs.one("policy"))

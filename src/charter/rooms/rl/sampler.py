@@ -58,9 +58,7 @@ class Sampler:
             return self
         return replace(self, engine=_engine(policy, critic, self.engine.slots))
 
-    def sample(
-        self, policy: Policy, critic: Critic | None, prompts: Sequence[Prompt], step: int
-    ) -> list[Episode]:
+    def sample(self, policy: Policy, critic: Critic | None, prompts: Sequence[Prompt], step: int) -> list[Episode]:
         """A round of episodes; a reply's seed depends only on the run's seed, the round and its place.
 
         Replies come from the policy's full distribution, as PPO needs; the settings allow no temperature of 0. Their
@@ -118,11 +116,7 @@ class Sampler:
                 reply.refused = is_refusal(reply.text)
 
     def _generate(
-        self,
-        episodes: Sequence[Episode],
-        part: Sequence[tuple[int, Request]],
-        sampling: Sampling,
-        count: int,
+        self, episodes: Sequence[Episode], part: Sequence[tuple[int, Request]], sampling: Sampling, count: int
     ) -> list[list[Any]]:
         """Replies by the engine to some numbered prompts, each as the fields of a Reply."""
         prompts, seeds = [one.prompt for _, one in part], [one.seed for _, one in part]
@@ -132,9 +126,7 @@ class Sampler:
 
 
 @contextmanager
-def whole(
-    policy: Policy, critic: Critic | None, sampler: Sampler
-) -> Iterator[tuple[Policy, Critic | None, Sampler]]:
+def whole(policy: Policy, critic: Critic | None, sampler: Sampler) -> Iterator[tuple[Policy, Critic | None, Sampler]]:
     """The three with all trained weights gathered in this process, for sampling and reading. A single process always
     has them."""
     with policy.whole() as acting, critic.whole() if critic else nullcontext() as valuing:

@@ -18,27 +18,15 @@ from charter.ground.settings.room import LEARNT, Estimate, Filled, Role, Room, S
 from charter.rooms.rl.prompts import HARMLESS, PROMPTS, label
 
 Name = Literal[
-    "boilerplate",
-    "harsh",
-    "loop",
-    "cut",
-    "evasion",
-    "refusal_harmless",
-    "refusal_prompts",
-    "length",
-    "ngrams",
+    "boilerplate", "harsh", "loop", "cut", "evasion", "refusal_harmless", "refusal_prompts", "length", "ngrams"
 ]
 
 
 class Monitor(Frozen):
     """Snapshots of the replies, each compared with the first one."""
 
-    window: int = Field(
-        200, ge=0, description="least replies of a snapshot, in whole rounds; 0: no snapshots"
-    )
-    level: float = Field(
-        0.05, gt=0, lt=1, description="probability that a snapshot without drift has any alarm"
-    )
+    window: int = Field(200, ge=0, description="least replies of a snapshot, in whole rounds; 0: no snapshots")
+    level: float = Field(0.05, gt=0, lt=1, description="probability that a snapshot without drift has any alarm")
     stop: bool = Field(False, description="end training on an alarm that stop_on names")
     stop_on: tuple[Name, ...] = Field(
         ("loop", "harsh", "cut", "refusal_harmless"), min_length=1, description="alarms that end training"
@@ -49,18 +37,14 @@ class Rules(Frozen):
     """Weights of plain rules in the reward; 0 leaves a rule out."""
 
     refusal: float = Field(
-        0.0,
-        ge=0,
-        description="weight of the agreement of refusing or answering with the prompt's label, from -1 to 1",
+        0.0, ge=0, description="weight of the agreement of refusing or answering with the prompt's label, from -1 to 1"
     )
     cut: float = Field(0.0, ge=0, description="penalty of a reply cut at max_tokens")
     loop: float = Field(0.0, ge=0, description="penalty of a reply that repeats itself endlessly")
     length: float = Field(0.0, ge=0, description="penalty for each 100 tokens beyond length_over")
     length_over: int = Field(0, ge=0, description="tokens without penalty")
     answer: float = Field(
-        0.0,
-        ge=0,
-        description="weight of a right answer to a prompt with meta.accepted; declined 0, wrong -t / (1 - t)",
+        0.0, ge=0, description="weight of a right answer to a prompt with meta.accepted; declined 0, wrong -t / (1 - t)"
     )
     target: float = Field(0.75, gt=0, lt=1, description="t of answer: the accuracy from which answering pays")
 
@@ -73,9 +57,7 @@ class Rules(Frozen):
 class Steer(Frozen):
     """A price mu of refusing some prompts, moved each round until refusals reach the target."""
 
-    source: str = Field(
-        HARMLESS, min_length=1, description="harmless, prompts (the others), or the name of a source"
-    )
+    source: str = Field(HARMLESS, min_length=1, description="harmless, prompts (the others), or the name of a source")
     side: Literal["most", "least"] = Field(
         "most", description="whether the target is an upper or a lower bound of the share of refusals"
     )
@@ -87,15 +69,12 @@ class Steer(Frozen):
 class Rewards(Frozen):
     """The reward of a reply before the KL penalty."""
 
-    weights: tuple[NonNegativeFloat, ...] = Field(
-        (), description="weight of each `reward` model; empty: equal"
-    )
+    weights: tuple[NonNegativeFloat, ...] = Field((), description="weight of each `reward` model; empty: equal")
     join: Literal["mean", "min"] = Field(
         "mean", description="with several models, the weighted mean or the least score"
     )
     sources: dict[str, tuple[NonNegativeInt, ...]] = Field(
-        {},
-        description="by source, or harmless and prompts: indices (from 0) of the models that judge it; else all",
+        {}, description="by source, or harmless and prompts: indices (from 0) of the models that judge it; else all"
     )
     whiten: Literal["batch", "prompt", "none"] = Field(
         "batch",
@@ -140,24 +119,19 @@ class Server(Frozen):
     """A server that writes the replies, vLLM or `charter serve`. It gets the policy's weights before each round."""
 
     url: str = Field(description="where the server is, such as http://127.0.0.1:8000")
-    model: str = Field(
-        "policy", min_length=1, description="the server's name of the model that it started with"
-    )
+    model: str = Field("policy", min_length=1, description="the server's name of the model that it started with")
     weights: Literal["reload", "lora"] = Field(
         "reload", description="whole weights into the server's model, or (with lora) an adapter beside it"
     )
     folder: str = Field(
-        "",
-        description="folder for the weights, on a disk that both see; empty: in the step's own state",
+        "", description="folder for the weights, on a disk that both see; empty: in the step's own state"
     )
     there: str = Field("", description="path of that folder on the server's machine; empty: the same")
     untied: bool = Field(
         False, description="write a tied head as a tensor of its own: vLLM on a CPU reloads no tied one"
     )
     tolerance: float = Field(
-        0.05,
-        gt=0,
-        description="mean gap of log-probabilities, nats a token, up to which its replies are the policy's",
+        0.05, gt=0, description="mean gap of log-probabilities, nats a token, up to which its replies are the policy's"
     )
     beyond: Literal["refuse", "correct"] = Field(
         "refuse", description="beyond it, refuse the round, or correct by importance weights of its tokens"
@@ -182,17 +156,11 @@ class Rollout(Frozen):
     prompts: int = Field(16, ge=1, description="prompts per step")
     replies: int = Field(1, ge=1, description="replies per prompt, sharing one prefill")
     max_tokens: int = Field(48, ge=1, description="longest reply, in tokens")
-    temperature: float = Field(
-        1.0, gt=0, description="sampling temperature; also used by the log-probabilities"
-    )
+    temperature: float = Field(1.0, gt=0, description="sampling temperature; also used by the log-probabilities")
     missing_end: float = Field(
-        0.0,
-        ge=0,
-        description="penalty on the (whitened) score of a reply cut at max_tokens, like reward.rules.cut",
+        0.0, ge=0, description="penalty on the (whitened) score of a reply cut at max_tokens, like reward.rules.cut"
     )
-    sampler: Server | None = Field(
-        None, description="a server that writes the replies; null: this process does"
-    )
+    sampler: Server | None = Field(None, description="a server that writes the replies; null: this process does")
 
 
 class Kl(Frozen):
@@ -200,12 +168,9 @@ class Kl(Frozen):
 
     coefficient: float = Field(0.05, ge=0, description="lambda; the paper's 0.001 fits its own score scale")
     form: Literal["token", "sequence"] | None = Field(
-        None,
-        description="charge KL at each token or at the end; null: token with a critic, sequence without",
+        None, description="charge KL at each token or at the end; null: token with a critic, sequence without"
     )
-    adaptive_target: float = Field(
-        0.0, ge=0, description="nats a reply to steer towards; 0 keeps lambda fixed"
-    )
+    adaptive_target: float = Field(0.0, ge=0, description="nats a reply to steer towards; 0 keeps lambda fixed")
     horizon: float = Field(
         0.0, ge=0, description="replies over which the adaptive lambda moves; 0: those of four rounds"
     )
@@ -221,14 +186,10 @@ class Kl(Frozen):
 class Value(Frozen):
     """The critic, and how advantages are estimated with it."""
 
-    trunk: Literal["shared", "own"] = Field(
-        "shared", description="shared adds no cost, own is trained separately"
-    )
+    trunk: Literal["shared", "own"] = Field("shared", description="shared adds no cost, own is trained separately")
     coefficient: float = Field(0.1, ge=0, description="weight of the value loss")
     clip: float = Field(0.2, ge=0, description="clip range around the old value; 0: free")
-    lr: float = Field(
-        1e-3, gt=0, description="learning rate of the head (and of an own trunk, a tenth of it)"
-    )
+    lr: float = Field(1e-3, gt=0, description="learning rate of the head (and of an own trunk, a tenth of it)")
     gamma: float = Field(1.0, gt=0, le=1, description="discount")
     gae_lambda: float = Field(
         1.0, ge=0, le=1, description="lambda of the advantage estimate; below 1 the first tokens learn little"
@@ -240,13 +201,9 @@ class Keep(Frozen):
 
     round: Literal["last", "best"] = Field("last", description="the policy that is the product")
     every: int = Field(4, ge=1, description="rounds between checks")
-    most_refusal: float = Field(
-        1.0, ge=0, le=1, description="bound of the share of harmless prompts that are refused"
-    )
+    most_refusal: float = Field(1.0, ge=0, le=1, description="bound of the share of harmless prompts that are refused")
     most_cut: float = Field(1.0, ge=0, le=1, description="bound of the share of replies cut at max_tokens")
-    patience: int = Field(
-        0, ge=0, description="end training after this many checks without improvement; 0: never"
-    )
+    patience: int = Field(0, ge=0, description="end training after this many checks without improvement; 0: never")
 
     @model_validator(mode="after")
     def _checks(self) -> Self:
@@ -310,21 +267,14 @@ class Settings(Updates):
         prompts = self.rollout.prompts
         # the replies of a prompt share it and stay together
         if self.minibatches > prompts:
-            raise ValueError(
-                f"minibatches ({self.minibatches}) must not exceed the {prompts} prompts of a step"
-            )
+            raise ValueError(f"minibatches ({self.minibatches}) must not exceed the {prompts} prompts of a step")
         return self
 
     @model_validator(mode="after")
     def _enough_replies(self) -> Settings:
-        compares = {
-            "baseline others": not self.has_critic,
-            "reward.whiten prompt": self.reward.whiten == "prompt",
-        }
+        compares = {"baseline others": not self.has_critic, "reward.whiten prompt": self.reward.whiten == "prompt"}
         for name in (name for name, on in compares.items() if on and self.rollout.replies < 2):
-            raise ValueError(
-                f"{name} compares the replies to a prompt, and rollout.replies is 1; set it to 2 or more"
-            )
+            raise ValueError(f"{name} compares the replies to a prompt, and rollout.replies is 1; set it to 2 or more")
         if not self.has_critic and self.value != Value():
             raise ValueError("baseline others makes no critic; leave value out, or set baseline to critic")
         return self
@@ -355,9 +305,7 @@ def check(settings: Settings, roles: Filled) -> str:
 def _wrong_names(names: Sequence[str], where: str, sources: Sequence[str]) -> str:
     allowed = dict.fromkeys([HARMLESS, PROMPTS, *sources])
     unknown = [name for name in names if name not in allowed]
-    return (
-        f"{where} names {unknown[0]}, which no prompts have; allowed: {', '.join(allowed)}" if unknown else ""
-    )
+    return f"{where} names {unknown[0]}, which no prompts have; allowed: {', '.join(allowed)}" if unknown else ""
 
 
 def _wrong_sources(reward: Rewards, graders: int, sources: Sequence[str]) -> str:
@@ -375,15 +323,9 @@ def _wrong_sources(reward: Rewards, graders: int, sources: Sequence[str]) -> str
 def _wrong_keep(settings: Settings, roles: Filled, graders: int) -> str:
     checked = [role for role in ("heldout_prompts", "heldout_harmless") if roles.get(role)]
     if settings.keep.round == "last":
-        return (
-            f"{checked[0]} are read only by checks: set keep.round to best, or leave them out"
-            if checked
-            else ""
-        )
+        return f"{checked[0]} are read only by checks: set keep.round to best, or leave them out" if checked else ""
     if graders and not roles.get("heldout_reward") and not settings.reward.rules.any:
-        return (
-            "keep.round best ranks by held-out reward or by rules: give heldout_reward, or set reward.rules"
-        )
+        return "keep.round best ranks by held-out reward or by rules: give heldout_reward, or set reward.rules"
     if checked == ["heldout_harmless"]:
         return "heldout_harmless needs heldout_prompts: give these too"
     return ""

@@ -39,9 +39,7 @@ def drift_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         )
         return
     replies = read_objects(folder / REPLIES)
-    yield from flag_problems(
-        DRIFT, replies, lambda row: {name: detect(row["reply"]) for name, detect in MARKS.items()}
-    )
+    yield from flag_problems(DRIFT, replies, lambda row: {name: detect(row["reply"]) for name, detect in MARKS.items()})
     parts = list(snapshots(replies))
     if len(parts) != len(rows):
         yield f"{DRIFT} has {len(rows)} snapshots; the kept replies are of {len(parts)}"

@@ -57,9 +57,7 @@ def _rows(model: Input, name: str) -> list[Row]:
         )
     metrics = {metric.name: metric.value for metric in manifest.metrics}
     if missing := [name for name in COUNTS.values() if not metrics.get(name)]:
-        raise CharterError(
-            f"the manifest of {model.name} has no {', '.join(missing)}; give models that pretrain made"
-        )
+        raise CharterError(f"the manifest of {model.name} has no {', '.join(missing)}; give models that pretrain made")
     counts = {count: metrics[name] for count, name in COUNTS.items()}
     return [
         {"id": row["id"], "run": name, **counts, "nats": row["nats"], "bytes": row["bytes"]}
@@ -70,9 +68,7 @@ def _rows(model: Input, name: str) -> list[Row]:
 def _check_windows(models: Sequence[Input]) -> None:
     configs = [read_object(model.folder / CONFIG) for model in models]
     windows = [config.get("max_position_embeddings") for config in configs]
-    if wrong := find_difference(
-        [Given(model.name, window) for model, window in zip(models, windows, strict=True)]
-    ):
+    if wrong := find_difference([Given(model.name, window) for model, window in zip(models, windows, strict=True)]):
         raise CharterError(wrong)
 
 

@@ -34,11 +34,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         out.write_text("scaling.svg", standalone(svg))
         out.write_json("report.json", _report(settings, rows, figure))
         bar.advance()
-    counts = {
-        "models": len(models),
-        "sizes": len(Ladder.of(rows).sizes),
-        "documents": len({row["id"] for row in rows}),
-    }
+    counts = {"models": len(models), "sizes": len(Ladder.of(rows).sizes), "documents": len({row["id"] for row in rows})}
     out.counts(counts)
 
 

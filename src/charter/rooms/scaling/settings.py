@@ -44,6 +44,4 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     return Estimate(minutes=0.3, memory_gib=0.5, disk_gib=0.01)
 
 
-ROOM = Room(
-    product="report", settings=Settings, roles=ROLES, variant="ladder", estimate=estimate, check=check
-)
+ROOM = Room(product="report", settings=Settings, roles=ROLES, variant="ladder", estimate=estimate, check=check)

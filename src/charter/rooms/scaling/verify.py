@@ -39,12 +39,9 @@ def _ladder_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         parent_manifest, place = find_parent(run_of(folder), parent)
         values = {metric.name: metric.value for metric in parent_manifest.metrics}
         counts = tuple(values.get(name) for name in ("weights", "tokens_learnt", "compute"))
-        model_rows += [
-            (*counts, r["id"], r["nats"], r["bytes"]) for r in read_objects(place / "samples" / TEXT)
-        ]
+        model_rows += [(*counts, r["id"], r["nats"], r["bytes"]) for r in read_objects(place / "samples" / TEXT)]
     ladder_rows = [
-        (r["parameters"], r["tokens"], r["compute"], r["id"], r["nats"], r["bytes"])
-        for r in read_objects(path)
+        (r["parameters"], r["tokens"], r["compute"], r["id"], r["nats"], r["bytes"]) for r in read_objects(path)
     ]
     if ladder_rows != model_rows:
         yield f"samples/{SCALING} differs from the losses and counts that its models keep"

@@ -32,11 +32,7 @@ def choose(settings: Settings, pool: Pool, grades: Grades | None) -> Choice:
 
 
 def _ordered(
-    settings: Settings,
-    pool: Pool,
-    grades: Grades | None,
-    dropped: Sequence[str | None],
-    first: Mapping[str, int],
+    settings: Settings, pool: Pool, grades: Grades | None, dropped: Sequence[str | None], first: Mapping[str, int]
 ) -> list[int]:
     """Places of the replies that pass, each text once; repeated texts count repeatedly for the median."""
     places = [place for place, why in enumerate(dropped) if why in (None, "repeat")]

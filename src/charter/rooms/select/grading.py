@@ -44,13 +44,9 @@ def grades(settings: Settings, pools: Sequence[Pool], inputs: Inputs, out: Works
     if not graders or not answered_pools:
         return [None] * len(pools)
     texts = [
-        list(dict.fromkeys([FIXED_REPLY, *pool.drafts, *(r.text for r in pool.replies)]))
-        for pool in answered_pools
+        list(dict.fromkeys([FIXED_REPLY, *pool.drafts, *(r.text for r in pool.replies)])) for pool in answered_pools
     ]
-    raw = [
-        _scores(settings, number, grader, answered_pools, texts, out)
-        for number, grader in enumerate(graders, 1)
-    ]
+    raw = [_scores(settings, number, grader, answered_pools, texts, out) for number, grader in enumerate(graders, 1)]
     scaled = [_standardise(scores, answered_pools) for scores in raw]
     of_answered = (
         _grades(settings, pool, [scores[place] for scores in raw], [scores[place] for scores in scaled])
@@ -60,20 +56,13 @@ def grades(settings: Settings, pools: Sequence[Pool], inputs: Inputs, out: Works
 
 
 def _scores(
-    settings: Settings,
-    number: int,
-    grader: Input,
-    pools: Sequence[Pool],
-    texts: Sequence[list[str]],
-    out: Workspace,
+    settings: Settings, number: int, grader: Input, pools: Sequence[Pool], texts: Sequence[list[str]], out: Workspace
 ) -> list[Texts]:
     """One grader's scores of each prompt's texts. It leaves memory before the next one is loaded."""
     model = PreferenceModel.open(checkpoint_folder(grader), out.device, out.precision)
     items = [(pool.prompt.messages, pool_texts) for pool, pool_texts in zip(pools, texts, strict=True)]
     score = in_chunks(model.score, out, f"grader-{number}", f"scores of {grader.name}", settings.chunk)
-    return [
-        dict(zip(pool_texts, row, strict=True)) for pool_texts, row in zip(texts, score(items), strict=True)
-    ]
+    return [dict(zip(pool_texts, row, strict=True)) for pool_texts, row in zip(texts, score(items), strict=True)]
 
 
 def _standardise(scores: Sequence[Texts], pools: Sequence[Pool]) -> list[Texts]:

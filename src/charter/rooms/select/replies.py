@@ -114,9 +114,7 @@ def add_samples(settings: Settings, pools: Sequence[Pool], inputs: Inputs, out: 
     if not settings.k:
         return
     sampling = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens)
-    rows = _sample_all(
-        settings, [pool.prompt for pool in pools], ("policy", sampling, settings.k), inputs, out
-    )
+    rows = _sample_all(settings, [pool.prompt for pool in pools], ("policy", sampling, settings.k), inputs, out)
     for pool, samples in zip(pools, rows, strict=True):
         for number, sample in enumerate(samples):
             pool.replies.append(_reply(settings, f"s{number}", "sample", "sample", sample))
@@ -134,11 +132,7 @@ def add_starts(settings: Settings, pools: Sequence[Pool], inputs: Inputs, out: W
 
 
 def _sample_all(
-    settings: Settings,
-    prompts: Sequence[Dialogue],
-    how: tuple[str, Sampling, int],
-    inputs: Inputs,
-    out: Workspace,
+    settings: Settings, prompts: Sequence[Dialogue], how: tuple[str, Sampling, int], inputs: Inputs, out: Workspace
 ) -> list[list[dict[str, Any]]]:
     """Samples of all prompts by the model of a role, which leaves memory afterwards. Sample k of a prompt doesn't
     depend on how many are drawn."""
@@ -163,8 +157,7 @@ def _sample_chunk(
             seeds=[derive_seed(seed, "reply", d.id) for d in prompts],
         )
     return [
-        [{"text": sample.text.strip(), "cut": sample.stop == "length"} for sample in samples]
-        for samples in replies
+        [{"text": sample.text.strip(), "cut": sample.stop == "length"} for sample in samples] for samples in replies
     ]
 
 

@@ -26,15 +26,9 @@ class Filters(Frozen):
         "drop", description="replies cut at the token limit: dropped, kept up to their last sentence, or kept"
     )
     words: int = Field(1, ge=1, description="fewest words")
-    above_fixed: bool = Field(
-        False, description="replies to `prompts` must be above the fixed reply by the graders"
-    )
-    above_draft: bool = Field(
-        False, description="replies must be above their prompt's drafts, if candidates have any"
-    )
-    refusal: Literal["any", "require"] = Field(
-        "any", description="replies to `prompts`: any, or refusals only"
-    )
+    above_fixed: bool = Field(False, description="replies to `prompts` must be above the fixed reply by the graders")
+    above_draft: bool = Field(False, description="replies must be above their prompt's drafts, if candidates have any")
+    refusal: Literal["any", "require"] = Field("any", description="replies to `prompts`: any, or refusals only")
     no_refusal: bool = Field(True, description="replies to `harmless` must not refuse")
     keep_at_least: float = Field(0.0, ge=0, le=1, description="least share of prompts that must get a reply")
 
@@ -87,9 +81,7 @@ def _check_replies(settings: Settings, roles: Filled) -> str:
     if not settings.k and not {"candidates", "start"} & set(roles):
         return "k: 0 samples nothing, so it needs other replies: the role candidates, or start"
     if "start" in roles and "harmless" not in roles:
-        return (
-            "the role start answers the prompts of harmless, which isn't filled; fill it or leave start out"
-        )
+        return "the role start answers the prompts of harmless, which isn't filled; fill it or leave start out"
     if filters.above_draft and "candidates" not in roles:
         return "above_draft needs the role candidates, which gives the drafts to compare with"
     for name, value in (("above_fixed", filters.above_fixed), ("refusal", filters.refusal == "require")):

@@ -17,9 +17,7 @@ DIALOGUES, ANSWERED, TAKEN = "dialogues.jsonl", f"samples/{REPLIES}", f"samples/
 
 def _of_replies(start: str, count: Callable[[Rows], float]) -> Callable[[Kept], float]:
     """A count over the replies of one origin, or of all if `start` is empty."""
-    return lambda kept: count(
-        [row for row in kept.files[ANSWERED] if start in ("", row["origin"] + "_")],
-    )
+    return lambda kept: count([row for row in kept.files[ANSWERED] if start in ("", row["origin"] + "_")])
 
 
 def _count_filtered(start: str) -> tuple[tuple[str, Callable[[Kept], float]], ...]:

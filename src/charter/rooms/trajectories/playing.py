@@ -43,9 +43,7 @@ def _dialogues(settings: Settings, task: Task, seed: int) -> Iterator[Row]:
     """The dialogues of one try, each with at most so many turns; every turn is learnt once."""
     begin, turns = worked(task, seed)
     if not judged(task, seed, [turn.line for turn in turns]).passed:
-        raise CharterError(
-            f"the script of the task {task.name} doesn't solve it in world {seed}; mend the script"
-        )
+        raise CharterError(f"the script of the task {task.name} doesn't solve it in world {seed}; mend the script")
     if settings.commands == "all":
         begin = opening(task.build(seed).instructions, task.budget)
     for part, start in enumerate(range(0, len(turns), settings.turns)):

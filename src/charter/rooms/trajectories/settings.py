@@ -18,9 +18,7 @@ class Settings(Frozen):
     tasks: tuple[str, ...] = Field(
         ("password", "headlines", "machine", "shards"), min_length=1, description="tasks by name"
     )
-    worlds: int = Field(
-        60, ge=1, le=100_000, description="training worlds of each task; the audit has others"
-    )
+    worlds: int = Field(60, ge=1, le=100_000, description="training worlds of each task; the audit has others")
     turns: int = Field(12, ge=2, description="most turns in a dialogue; a longer try goes on in another one")
     commands: Literal["needed", "all"] = Field(
         "needed", description="commands that the beginning tells, as in the audit"

@@ -136,13 +136,7 @@ class MessageAnswer(BaseModel):
     model: str
     content: list[Annotated[TextAnswer | CallAnswer | ServerBlock, Field(discriminator="type")]]
     stop_reason: Literal[
-        "end_turn",
-        "stop_sequence",
-        "max_tokens",
-        "tool_use",
-        "pause_turn",
-        "refusal",
-        "model_context_window_exceeded",
+        "end_turn", "stop_sequence", "max_tokens", "tool_use", "pause_turn", "refusal", "model_context_window_exceeded"
     ]
     stop_sequence: str | None
     stop_details: dict[str, Any] | None

@@ -40,15 +40,7 @@ from charter_service.api.wire.reading import (
     read_body,
     service_of,
 )
-from charter_service.api.wire.route import (
-    PAGING,
-    VERSION,
-    Routes,
-    Version,
-    check_version,
-    parameter,
-    version_of,
-)
+from charter_service.api.wire.route import PAGING, VERSION, Routes, Version, check_version, parameter, version_of
 from charter_service.web.database import reading
 
 T = TypeVar("T")
@@ -56,9 +48,7 @@ T = TypeVar("T")
 ROUTES = Routes("Message batches", "batches")
 PATH = "/v1/messages/batches"
 ONCE, AGAIN = "idempotency-key", "idempotent-replayed"  # headers, as in Stripe's API
-KEY = parameter(
-    ONCE, "header", "a batch is created only once, however often it is sent with the same key in a day"
-)
+KEY = parameter(ONCE, "header", "a batch is created only once, however often it is sent with the same key in a day")
 
 
 class BatchRequest(Strict):
@@ -83,8 +73,7 @@ async def find_batches(request: Request, call: Call) -> Response:
         raise invalid("limit: expected a whole number from 1 to 1,000", "limit")
     before, after = query.get("before_id") or None, query.get("after_id") or None
     page = await _read(
-        request,
-        lambda connection: list_batches(connection, owner, before=before, after=after, limit=int(limit)),
+        request, lambda connection: list_batches(connection, owner, before=before, after=after, limit=int(limit))
     )
     return JSONResponse(
         {
@@ -136,9 +125,7 @@ def _items(body: Any, version: Version) -> list[tuple[str, str]]:
         check_version(version, one.params, f"requests.{number}.params.")
         params = json.dumps(one.params, ensure_ascii=False)
         if len(params) > LARGEST_BODY:
-            raise invalid(
-                f"requests.{number}.params: over {LARGEST_BODY // 2**20} MiB; send less", "requests"
-            )
+            raise invalid(f"requests.{number}.params: over {LARGEST_BODY // 2**20} MiB; send less", "requests")
         items.append((one.custom_id, params))
     return items
 
@@ -168,9 +155,7 @@ async def remove_batch(request: Request, call: Call) -> Response:
     return JSONResponse({"id": id, "type": "message_batch_deleted"})
 
 
-@ROUTES.add(
-    "GET", f"{PATH}/{{batch}}/results", "Read a batch's results", None, VERSION, media="application/x-jsonl"
-)
+@ROUTES.add("GET", f"{PATH}/{{batch}}/results", "Read a batch's results", None, VERSION, media="application/x-jsonl")
 async def read_results(request: Request, call: Call) -> Response:
     """The result of each request, a line of JSON each."""
     owner, id = call.caller.organisation, request.path_params["batch"]

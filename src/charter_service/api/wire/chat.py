@@ -70,9 +70,7 @@ class Choice:
         if isinstance(part, End):
             return self._end(part)
         self._tokens += part.tokens
-        events = self._tell(
-            [Heard("text", part.text)] if self._reader is None else self._reader.feed(part.text)
-        )
+        events = self._tell([Heard("text", part.text)] if self._reader is None else self._reader.feed(part.text))
         deltas = events or ([{}] if part.tokens and self._top is not None else [])
         return [self._chunk(delta, part if n == 0 else None) for n, delta in enumerate(deltas)]
 

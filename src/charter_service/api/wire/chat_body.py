@@ -22,15 +22,7 @@ from charter_service.api.model_request import Said
 from charter_service.api.wire.content import Strict
 from charter_service.api.wire.openai import Sampled
 from charter_service.api.wire.tool_words import write_calls, write_result
-from charter_service.api.wire.tools import (
-    AnyChoice,
-    AutoChoice,
-    CustomTool,
-    NoChoice,
-    Offer,
-    ToolChoice,
-    offer_of,
-)
+from charter_service.api.wire.tools import AnyChoice, AutoChoice, CustomTool, NoChoice, Offer, ToolChoice, offer_of
 from charter_service.api.wire.written import NOTHING, Conversation, Spoken, Written, callers, converse, join
 from charter_service.forms.grammars import Form
 
@@ -134,9 +126,7 @@ def conversation(turns: Sequence[Turn], more: Written = NOTHING) -> Conversation
             result = write_result(names[turn.tool_call_id], callers(turn.content), failed=False)
             spoken.append(("user", result))
         else:
-            calls = [
-                (call.function.name, _arguments(call, f"messages.{place}")) for call in turn.tool_calls or ()
-            ]
+            calls = [(call.function.name, _arguments(call, f"messages.{place}")) for call in turn.tool_calls or ()]
             names |= {call.id: call.function.name for call in turn.tool_calls or ()}
             text = callers(turn.content or turn.refusal or "")
             spoken.append(("assistant", join([text, write_calls(calls) if calls else NOTHING])))
@@ -308,9 +298,7 @@ def _offer(body: ChatBody) -> Offer | None:
         function = tool.function
         schema = {"type": "object", **(function.parameters or NO_INPUT)}
         try:
-            custom_tool = CustomTool(
-                name=function.name, description=function.description or "", input_schema=schema
-            )
+            custom_tool = CustomTool(name=function.name, description=function.description or "", input_schema=schema)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             words = str(first["msg"]).removeprefix("Value error, ")
@@ -335,13 +323,10 @@ def _check_continued(body: ChatBody, last_is_assistants: bool) -> None:
     """Raises ApiError if the flags of vLLM contradict the messages or each other."""
     if body.continue_final_message and body.add_generation_prompt:
         raise invalid(
-            "continue_final_message: can't be set together with add_generation_prompt",
-            "continue_final_message",
+            "continue_final_message: can't be set together with add_generation_prompt", "continue_final_message"
         )
     if body.continue_final_message and not last_is_assistants:
-        raise invalid(
-            "continue_final_message: the last message is not the assistant's", "continue_final_message"
-        )
+        raise invalid("continue_final_message: the last message is not the assistant's", "continue_final_message")
     if last_is_assistants and (body.continue_final_message is False or body.add_generation_prompt):
         raise invalid(
             "messages: the last message is the assistant's, and a new turn after it is not offered here: leave "
@@ -349,6 +334,4 @@ def _check_continued(body: ChatBody, last_is_assistants: bool) -> None:
             "messages",
         )
     if not last_is_assistants and body.add_generation_prompt is False:
-        raise invalid(
-            "add_generation_prompt: a reply needs its beginning; leave this out", "add_generation_prompt"
-        )
+        raise invalid("add_generation_prompt: a reply needs its beginning; leave this out", "add_generation_prompt")

@@ -60,12 +60,7 @@ class Source:
             return {"type": "content_block_location", **facts}
         if (page := self.document.page_of(start)) is not None:
             last_page = self.document.page_of(end - 1) or page
-            return {
-                "type": "page_location",
-                **facts,
-                "start_page_number": page,
-                "end_page_number": last_page + 1,
-            }
+            return {"type": "page_location", **facts, "start_page_number": page, "end_page_number": last_page + 1}
         return {"type": "char_location", **facts, "start_char_index": start, "end_char_index": end}
 
 

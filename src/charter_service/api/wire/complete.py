@@ -74,9 +74,7 @@ def messages_of(prompt: str, lenient: bool = False) -> list[Message]:
     if names[-1] != "Assistant":
         raise _wrong(f'prompt must end with "{ASSISTANT}" turn')
     messages = [system(before)] if before.strip() else []
-    messages += [
-        Message(role=_ROLES[name], content=text) for name, text in zip(names[:-1], texts[:-1], strict=True)
-    ]
+    messages += [Message(role=_ROLES[name], content=text) for name, text in zip(names[:-1], texts[:-1], strict=True)]
     return [*messages, assistant(texts[-1])] if texts[-1].strip() else messages
 
 
@@ -179,14 +177,10 @@ async def _begin(request: Request, call: Call, model_request: ModelRequest) -> E
     except ApiError as error:
         if error.param != "max_tokens":
             raise
-        raise invalid(
-            str(error).replace("max_tokens", "max_tokens_to_sample", 1), "max_tokens_to_sample"
-        ) from error
+        raise invalid(str(error).replace("max_tokens", "max_tokens_to_sample", 1), "max_tokens_to_sample") from error
 
 
-async def _whole(
-    request: Request, call: Call, model_request: ModelRequest, version: Version, lead: str
-) -> Response:
+async def _whole(request: Request, call: Call, model_request: ModelRequest, version: Version, lead: str) -> Response:
     exchange = await _begin(request, call, model_request)
     (sample,) = await exchange.whole()
     assert sample.end is not None

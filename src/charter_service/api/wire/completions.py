@@ -187,9 +187,7 @@ async def _whole(work: _Work) -> Response:
     return JSONResponse(answer, headers=headers_of(last))
 
 
-async def _choices(
-    body: CompletionsBody, exchange: Exchange, prompt_input: str | Ids
-) -> list[dict[str, Any]]:
+async def _choices(body: CompletionsBody, exchange: Exchange, prompt_input: str | Ids) -> list[dict[str, Any]]:
     """The choices of one prompt."""
     try:
         echoed, scored = await _echo(body, exchange, prompt_input)
@@ -204,9 +202,7 @@ async def _choices(
     return [_choice(body, sample, echoed, scored) | _ids(body, sample, read) for sample in samples]
 
 
-async def _echo(
-    body: CompletionsBody, exchange: Exchange, prompt_input: str | Ids
-) -> tuple[str, list[Token]]:
+async def _echo(body: CompletionsBody, exchange: Exchange, prompt_input: str | Ids) -> tuple[str, list[Token]]:
     """The text before a choice's text with `echo`: the prompt and its tokens."""
     if not body.echo or exchange.refusal:
         return "", []
@@ -236,18 +232,13 @@ def _ids(body: CompletionsBody, sample: Whole, read: Sequence[int]) -> dict[str,
     fields: dict[str, Any] = {}
     if body.return_token_ids:
         last = (sample.end.token,) if sample.end.token else ()
-        fields |= {
-            "token_ids": [token.id for token in (*sample.tokens, *last)],
-            "prompt_token_ids": list(read),
-        }
+        fields |= {"token_ids": [token.id for token in (*sample.tokens, *last)], "prompt_token_ids": list(read)}
     if body.return_weight_versions:
         fields["weight_versions"] = [asdict(span) for span in sample.end.spans] or None
     return fields
 
 
-async def _events(
-    work: _Work, first: Exchange, prompt_input: str | Ids
-) -> AsyncGenerator[ServerSentEvent, None]:
+async def _events(work: _Work, first: Exchange, prompt_input: str | Ids) -> AsyncGenerator[ServerSentEvent, None]:
     """The chunks of all prompts, one prompt after the other."""
     chunks = Chunks(work.head, wants_usage(work.body), standing_field(first.standing))
     used, exchange = Usage(), first

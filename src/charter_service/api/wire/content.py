@@ -22,9 +22,7 @@ class Strict(BaseModel):
 class Metadata(Strict):
     """Data about a request."""
 
-    user_id: str | None = Field(
-        None, max_length=256, description="your id of the end user; stored as a digest"
-    )
+    user_id: str | None = Field(None, max_length=256, description="your id of the end user; stored as a digest")
 
 
 class CacheControl(Strict):
@@ -111,9 +109,7 @@ class FileSource(Strict):
     file_id: str
 
 
-_Source = Annotated[
-    PlainSource | PartsSource | EncodedSource | LinkedSource | FileSource, Field(discriminator="type")
-]
+_Source = Annotated[PlainSource | PartsSource | EncodedSource | LinkedSource | FileSource, Field(discriminator="type")]
 
 
 class DocumentBlock(Marked):
@@ -170,9 +166,7 @@ class ToolResultBlock(Marked):
 
     type: Literal["tool_result"]
     tool_use_id: str = Field(pattern=ID)
-    content: Annotated[
-        list[_Result], BeforeValidator(_as_blocks, json_schema_input_type=str | list[_Result])
-    ] = []
+    content: Annotated[list[_Result], BeforeValidator(_as_blocks, json_schema_input_type=str | list[_Result])] = []
     is_error: bool = False
     toolset_name: Annotated[Any, AfterValidator(TOOLSET.check)] = None
 

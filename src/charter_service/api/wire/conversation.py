@@ -71,9 +71,7 @@ def check_calls(merged: Sequence[Merged]) -> None:
         if turn.role == "user":
             _check_results(turn, call_ids)
             if calls:
-                raise invalid(
-                    f"{calls[0][0]}: `tool_use` blocks can only be in `assistant` messages", "messages"
-                )
+                raise invalid(f"{calls[0][0]}: `tool_use` blocks can only be in `assistant` messages", "messages")
             continue
         after = merged[number + 1].blocks if number + 1 < len(merged) else []
         result_ids = {b.tool_use_id for _, b in after if b.type == RESULT}
@@ -122,19 +120,14 @@ class _Merged:
     blocks: list[tuple[str, Any]] = field(default_factory=list)  # place and block
 
 
-def conversation(
-    turns: Sequence[Turn], instructions: Iterable[TextBlock], more: Written = NOTHING
-) -> Conversation:
+def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more: Written = NOTHING) -> Conversation:
     """The messages for a model: the system text with `more` after it, and the turns. Raises ApiError with Anthropic's
     words for anything that its API refuses."""
     words = [callers(block.text) for block in instructions]
     _check_text((text.read for text in words), "system")
     leading = 0
     while leading < len(turns) and turns[leading].role == "system":
-        words += [
-            _text_of(block, f"messages.{leading}.content.{n}")
-            for n, block in enumerate(turns[leading].content)
-        ]
+        words += [_text_of(block, f"messages.{leading}.content.{n}") for n, block in enumerate(turns[leading].content)]
         leading += 1
     merged = _merge(turns, leading)
     _check_order(merged)
@@ -170,9 +163,7 @@ def question_of(turns: Sequence[Turn]) -> str:
 
 
 def _question(blocks: Iterable[tuple[str, Any]]) -> str:
-    texts = [
-        block.text for _, block in blocks if isinstance(block, TextBlock) and not isinstance(block, _Note)
-    ]
+    texts = [block.text for _, block in blocks if isinstance(block, TextBlock) and not isinstance(block, _Note)]
     return as_query(BETWEEN.join(texts))
 
 
@@ -221,8 +212,7 @@ def _merge(turns: Sequence[Turn], leading: int) -> list[_Merged]:
             )
         if turn.role == "system" and not (merged and merged[-1].role == "user"):
             raise invalid(
-                f"messages.{place}: a system message stands before all others or behind a user message",
-                "messages",
+                f"messages.{place}: a system message stands before all others or behind a user message", "messages"
             )
         if turn.role != "system" and not (merged and merged[-1].role == turn.role):
             merged.append(_Merged(turn.role, place))
@@ -315,13 +305,10 @@ def _document(block: DocumentBlock, at: str) -> Written:
     if isinstance(source, PlainSource):
         text = source.data
     elif isinstance(source, PartsSource):
-        text = BETWEEN.join(
-            _text_of(part, f"{at}.source.content.{n}").read for n, part in enumerate(source.content)
-        )
+        text = BETWEEN.join(_text_of(part, f"{at}.source.content.{n}").read for n, part in enumerate(source.content))
     else:
         raise _unread(
-            f"{at}.source",
-            f"documents are read as text here, not from {source.type}; send a source of type text",
+            f"{at}.source", f"documents are read as text here, not from {source.type}; send a source of type text"
         )
     return write_document(block.title or "", block.context or "", text)
 

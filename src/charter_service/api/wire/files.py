@@ -45,11 +45,7 @@ PAGES = (
     *PAGING,
     parameter("page", "query", "the next page: next_page of the list before"),
     parameter(
-        "ids",
-        "query",
-        "only these files, at most 100; without limit and page",
-        type="array",
-        items={"type": "string"},
+        "ids", "query", "only these files, at most 100; without limit and page", type="array", items={"type": "string"}
     ),
     parameter("scope_id", "query", "only files of a scope; no file here has one"),
 )
@@ -59,8 +55,7 @@ class UploadBody(BaseModel):
     """A file to store."""
 
     file: Annotated[
-        bytes,
-        Field(description="the file, with its name and media type", json_schema_extra={"format": "binary"}),
+        bytes, Field(description="the file, with its name and media type", json_schema_extra={"format": "binary"})
     ]
     expires_in_seconds: int | None = Field(
         None, ge=SHORTEST, le=LONGEST, description="when it is deleted by itself; without it, it stays"
@@ -236,15 +231,11 @@ async def find_file(request: Request, call: Call) -> Response:
     return JSONResponse(form_of(await _found(request, call)))
 
 
-@ROUTES.add(
-    "GET", f"{PATH}/{{file}}/content", "Download a file", None, VERSION, media="application/octet-stream"
-)
+@ROUTES.add("GET", f"{PATH}/{{file}}/content", "Download a file", None, VERSION, media="application/octet-stream")
 async def download_file(request: Request, call: Call) -> Response:
     """Refused: an uploaded file can't be downloaded, as in Anthropic's API."""
     file = await _found(request, call)
-    raise invalid(
-        f"the file {file.id} is not downloadable: it was uploaded, and uploaded files only serve requests"
-    )
+    raise invalid(f"the file {file.id} is not downloadable: it was uploaded, and uploaded files only serve requests")
 
 
 @ROUTES.add("DELETE", f"{PATH}/{{file}}", "Delete a file", DeletedFileAnswer, VERSION)

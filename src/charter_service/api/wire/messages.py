@@ -46,22 +46,10 @@ from charter_service.api.wire.answers import CountAnswer, MessageAnswer
 from charter_service.api.wire.citations import Quoting, Said
 from charter_service.api.wire.content import Turn
 from charter_service.api.wire.conversation import conversation
-from charter_service.api.wire.messages_body import (
-    CountBody,
-    MessagesBody,
-    Wanted,
-    model_request_of,
-    wanted_of,
-)
+from charter_service.api.wire.messages_body import CountBody, MessagesBody, Wanted, model_request_of, wanted_of
 from charter_service.api.wire.reading import counting_headers, service_of, user_digest
 from charter_service.api.wire.route import VERSION, Routes, check_version, version_of
-from charter_service.api.wire.server_blocks import (
-    ResultBlock,
-    input_for,
-    problem_block,
-    result_block,
-    words_of,
-)
+from charter_service.api.wire.server_blocks import ResultBlock, input_for, problem_block, result_block, words_of
 from charter_service.api.wire.server_tools import check_scope
 from charter_service.api.wire.sources import read_sources
 from charter_service.api.wire.streaming import event, start_events, stream, unless_gone
@@ -119,12 +107,7 @@ class Writing:
             "stop_reason": None,
             "stop_sequence": None,
             "stop_details": None,
-            "usage": {
-                **self._usage(input_tokens),
-                "service_tier": tier,
-                "speed": "standard",
-                "inference_geo": NOWHERE,
-            },
+            "usage": {**self._usage(input_tokens), "service_tier": tier, "speed": "standard", "inference_geo": NOWHERE},
         }
 
     def begin(self) -> Event:
@@ -203,9 +186,7 @@ class Writing:
         self._open = block
         index = len(self.message["content"])
         self.message["content"].append(block)
-        events: list[Event] = [
-            {"type": "content_block_start", "index": index, "content_block": deepcopy(block)}
-        ]
+        events: list[Event] = [{"type": "content_block_start", "index": index, "content_block": deepcopy(block)}]
         if not self._pinged:
             self._pinged = True
             events.append({"type": "ping"})
@@ -251,12 +232,7 @@ class Writing:
         read = min(end.cached_tokens, self._input) if self._ttl else 0
         created = min(end.kept_tokens, self._input - read) if self._ttl else 0
         unread, put, taken, written = self._spent
-        self._spent = (
-            unread + self._input - read - created,
-            put + created,
-            taken + read,
-            written + end.output_tokens,
-        )
+        self._spent = (unread + self._input - read - created, put + created, taken + read, written + end.output_tokens)
 
     @property
     def written(self) -> int:

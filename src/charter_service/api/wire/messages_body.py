@@ -15,13 +15,7 @@ from charter_service.api.errors import invalid
 from charter_service.api.model_request import Call, ModelRequest, Said
 from charter_service.api.registry import Served
 from charter_service.api.wire.citations import ASKING, Citable
-from charter_service.api.wire.content import (
-    CacheControl,
-    Metadata,
-    Parts,
-    Strict,
-    Turn,
-)
+from charter_service.api.wire.content import CacheControl, Metadata, Parts, Strict, Turn
 from charter_service.api.wire.conversation import conversation, question_of
 from charter_service.api.wire.offered import EFFORT, FIELDS, TASK_BUDGET, THINKING, THOUGHTS
 from charter_service.api.wire.server_blocks import RESULTS, SEARCHES, input_for
@@ -121,8 +115,7 @@ class MessagesBody(CountBody):
     top_k: int | None = Field(None, ge=0)
     top_p: float | None = Field(None, ge=0, le=1)
     system_by: Literal["operator", "user"] = Field(
-        "operator",
-        description="a field of Charter: who wrote `system`; an end user's is screened as a turn is",
+        "operator", description="a field of Charter: who wrote `system`; an end user's is screened as a turn is"
     )
     loop_stop: bool = Field(True, description="a field of Charter: end a reply that repeats itself")
     # not offered here, see `offered`
@@ -205,9 +198,7 @@ def wanted_of(body: CountBody, citable: Citable | None = None, tools: Mapping[st
                 "output_config",
             )
         if prompt[-1]["role"] == "assistant":
-            raise invalid(
-                "output_config.format: can't be combined with a begun turn of the assistant", "output_config"
-            )
+            raise invalid("output_config.format: can't be combined with a begun turn of the assistant", "output_config")
         form = Form("json_schema", schema=body.format.schema_)
     return Wanted(prompt, said, offer, form, _cache_asked(body), citable, more, searches, question)
 
@@ -241,8 +232,7 @@ def _cache_asked(body: CountBody) -> str:
     marks = [mark for block in blocks if (mark := getattr(block, "cache_control", None)) is not None]
     if len(marks) > MOST_MARKS:
         raise invalid(
-            f"A maximum of {MOST_MARKS} blocks with cache_control may be provided. Found {len(marks)}.",
-            "cache_control",
+            f"A maximum of {MOST_MARKS} blocks with cache_control may be provided. Found {len(marks)}.", "cache_control"
         )
     return max((mark.ttl for mark in marks), key=TTLS.index, default="")
 
@@ -256,10 +246,5 @@ def _continues(body: CountBody) -> bool:
 def _without_nulls(members: Any) -> Any:
     if not isinstance(members, dict):
         return members
-    defaulted = (
-        "stop_sequences",
-        "stream",
-        "system",
-        "tools",
-    )
+    defaulted = ("stop_sequences", "stream", "system", "tools")
     return {key: value for key, value in members.items() if value is not None or key not in defaulted}

@@ -52,9 +52,7 @@ def _chosen(served: Sequence[Served], request: Request) -> list[Served]:
     query = request.query_params
     stages = [*query.getlist("lifecycle"), *query.getlist("lifecycle[]")] or ["active", "deprecated"]
     if wrong := [stage for stage in stages if stage not in STAGES]:
-        raise invalid(
-            f"lifecycle: {wrong[0][:100]!r} is no stage; expected some of {', '.join(STAGES)}", "lifecycle"
-        )
+        raise invalid(f"lifecycle: {wrong[0][:100]!r} is no stage; expected some of {', '.join(STAGES)}", "lifecycle")
     today = datetime.datetime.now(datetime.UTC).date()
     return [one for one in served if one.state(today) in stages]
 

@@ -41,12 +41,9 @@ FIELDS = {
     "diagnostics": NotOffered("requests are not compared with earlier ones here"),
     "fallback_credit_token": NotOffered("no other model answers in a model's place here"),
     "fallbacks": NotOffered(
-        "no other model answers in a model's place here; send the request again with its name",
-        ([], "default"),
+        "no other model answers in a model's place here; send the request again with its name", ([], "default")
     ),
-    "inference_geo": NotOffered(
-        "this server runs where its operator put it, and can't choose a region", ("global",)
-    ),
+    "inference_geo": NotOffered("this server runs where its operator put it, and can't choose a region", ("global",)),
     "mcp_servers": NotOffered("this server calls no other servers; call tools in your program", ([],)),
     "service_tier": NotOffered("there is one tier", ("auto", "standard_only")),
     "speed": NotOffered("there is one speed", ("standard",)),

@@ -112,9 +112,7 @@ class Sampled(Strict):
         return self.loop_stop is not False
 
 
-def sampling_of(
-    body: Sampled, model_decoding: Decoding, max_tokens: int, top_logprobs: int
-) -> tuple[Sampling, bool]:
+def sampling_of(body: Sampled, model_decoding: Decoding, max_tokens: int, top_logprobs: int) -> tuple[Sampling, bool]:
     """The sampling of a reply, and whether it is the model's own decoding because the request sets none."""
     top_k = None if body.top_k is None else max(0, body.top_k)
     top_p = None if body.top_p is None else max(SMALLEST_TOP_P, body.top_p)
@@ -174,9 +172,7 @@ class Chunks:
         return [event({**self._head, "choices": [], "usage": usage_form(used)})] if self._with_usage else []
 
 
-async def end_stream(
-    events: AsyncGenerator[ServerSentEvent, None], request_id: str
-) -> AsyncIterator[ServerSentEvent]:
+async def end_stream(events: AsyncGenerator[ServerSentEvent, None], request_id: str) -> AsyncIterator[ServerSentEvent]:
     """A stream with its end: the error that broke it, if any, and [DONE]."""
     try:
         async with aclosing(events):

@@ -58,9 +58,7 @@ class Pace:
             self._since = time.monotonic()
 
 
-def read_json(
-    raw: bytes | bytearray, parts: int | None = MOST_PARTS, gone: threading.Event | None = None
-) -> Any:
+def read_json(raw: bytes | bytearray, parts: int | None = MOST_PARTS, gone: threading.Event | None = None) -> Any:
     """The JSON in these bytes. Raises ApiError, also for more objects and arrays than `parts`. Read a text beyond
     `LARGE` beside the event loop; it ends if its client is `gone`."""
     try:
@@ -253,9 +251,7 @@ def address_of_server(request: Request) -> str:
 
 async def body_of(request: Request, form: type[B], most: int | None = None) -> B:
     """The body as `form`. Raises ApiError that names the problem: 413 if it is too large, else 400."""
-    return await read_body(
-        request, lambda value: checked(value, form), LARGEST_BODY if most is None else most
-    )
+    return await read_body(request, lambda value: checked(value, form), LARGEST_BODY if most is None else most)
 
 
 def checked(value: Any, form: type[B]) -> B:
@@ -284,9 +280,7 @@ async def json_of(request: Request, most: int) -> Any:
     return await read_body(request, lambda value: value, most)
 
 
-async def read_body(
-    request: Request, read: Callable[[Any], T], most: int, parts: int | None = MOST_PARTS
-) -> T:
+async def read_body(request: Request, read: Callable[[Any], T], most: int, parts: int | None = MOST_PARTS) -> T:
     """The result of `read` on the body's JSON; a large one is read beside the event loop, which others need."""
     too_large = ApiError(413, f"the body is over {most // 2**20} MiB; send less")
     length = request.headers.get("content-length", "")

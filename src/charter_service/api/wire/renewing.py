@@ -39,9 +39,7 @@ class RpcBody(Strict):
 class VersionBody(Strict):
     """The new version of the weights."""
 
-    new_version: str = Field(
-        min_length=1, max_length=200, description="what the weights are called from now on"
-    )
+    new_version: str = Field(min_length=1, max_length=200, description="what the weights are called from now on")
 
 
 class ResultsAnswer(BaseModel):
@@ -102,6 +100,4 @@ async def _backend(request: Request) -> LocalBackend:
     for served in service.registry.served:
         if isinstance(served.backend, LocalBackend) and served.backend.weights_from is not None:
             return served.backend
-    raise ApiError(
-        403, "no model here takes new weights; allow them with charter serve --weights-from FOLDER"
-    )
+    raise ApiError(403, "no model here takes new weights; allow them with charter serve --weights-from FOLDER")

@@ -39,9 +39,7 @@ def version_of(request: Request) -> Version:
     if version is None:
         raise invalid(f"{HEADER}: header is required; send {HEADER}: {USUAL}", HEADER)
     if version not in VERSIONS:
-        raise invalid(
-            f'{HEADER}: "{version[:100]}" is not a valid version; known are {", ".join(VERSIONS)}', HEADER
-        )
+        raise invalid(f'{HEADER}: "{version[:100]}" is not a valid version; known are {", ".join(VERSIONS)}', HEADER)
     return cast(Version, version)
 
 

@@ -183,17 +183,9 @@ class CalculatorToolResultBlock(_Result):
     content: CalculatorResult | CalculatorProblem
 
 
-RESULTS = (
-    WebSearchToolResultBlock,
-    DocumentSearchToolResultBlock,
-    SqlQueryToolResultBlock,
-    CalculatorToolResultBlock,
-)
+RESULTS = (WebSearchToolResultBlock, DocumentSearchToolResultBlock, SqlQueryToolResultBlock, CalculatorToolResultBlock)
 ResultBlock = (
-    WebSearchToolResultBlock
-    | DocumentSearchToolResultBlock
-    | SqlQueryToolResultBlock
-    | CalculatorToolResultBlock
+    WebSearchToolResultBlock | DocumentSearchToolResultBlock | SqlQueryToolResultBlock | CalculatorToolResultBlock
 )
 ServerBlock = ServerToolUseBlock | ResultBlock
 NOTHING = "Nothing matches."

@@ -80,9 +80,7 @@ class WebSearchTool(ServerTool):
             except UnicodeError:
                 named = None
             if not named:
-                raise ValueError(
-                    f"{domain[:100]!r} is not a domain; write it like example.org, without a path"
-                )
+                raise ValueError(f"{domain[:100]!r} is not a domain; write it like example.org, without a path")
         return domains
 
     @model_validator(mode="after")

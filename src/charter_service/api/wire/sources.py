@@ -178,9 +178,7 @@ def _sources(blocks: list[tuple[str, Block]], texts: dict[int, Read]) -> list[So
         elif isinstance(source, PlainSource):
             sources.append(Source(documents, _plain(source.data), block.title))
         elif isinstance(source, PartsSource):
-            text, starts = _joined(
-                [part.text if isinstance(part, TextBlock) else "" for part in source.content]
-            )
+            text, starts = _joined([part.text if isinstance(part, TextBlock) else "" for part in source.content])
             sources.append(Source(documents, _plain(text), block.title, starts))
         documents += 1
     return sources

@@ -30,9 +30,7 @@ def event(data: Any, name: str | None = None) -> ServerSentEvent:
 
 
 def stream(
-    events: AsyncIterator[ServerSentEvent],
-    headers: Mapping[str, str],
-    ping: ServerSentEvent | None = None,
+    events: AsyncIterator[ServerSentEvent], headers: Mapping[str, str], ping: ServerSentEvent | None = None
 ) -> EventSourceResponse:
     """Events as they come; `ping`, by default a comment, is sent after some seconds without an event."""
     return EventSourceResponse(

@@ -30,9 +30,7 @@ class TokenizeBody(Strict):
     model: str | None = None
     prompt: str | None = None
     messages: list[Turn] | None = Field(None, min_length=1)
-    add_special_tokens: bool | None = Field(
-        None, description="a start token before a prompt, where there is one"
-    )
+    add_special_tokens: bool | None = Field(None, description="a start token before a prompt, where there is one")
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
 

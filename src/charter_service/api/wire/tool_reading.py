@@ -15,9 +15,7 @@ from typing import Literal
 from charter_service.api.wire.tool_words import OPEN
 
 _HEAD = re.compile(r'[\[},\s]*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*(?=\{)')
-_HELD = re.compile(
-    r"\s*(?:" + "|".join(re.escape(OPEN[:length]) for length in range(len(OPEN) - 1, 0, -1)) + r")?\Z"
-)
+_HELD = re.compile(r"\s*(?:" + "|".join(re.escape(OPEN[:length]) for length in range(len(OPEN) - 1, 0, -1)) + r")?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +93,7 @@ class Calls:
         """The end of the input in this text, or the text's length if the input continues."""
         for at, letter in enumerate(text):
             if self._quoted:
-                self._escaped, self._quoted = (
-                    letter == "\\" and not self._escaped,
-                    letter != '"' or self._escaped,
-                )
+                self._escaped, self._quoted = (letter == "\\" and not self._escaped, letter != '"' or self._escaped)
             elif letter == '"':
                 self._quoted = True
             elif letter in "{[":

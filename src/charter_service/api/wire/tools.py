@@ -134,15 +134,12 @@ class Offer:
     most: int
     words: Written  # of all tools, for the system text
     run: Mapping[str, Run] = field(default_factory=dict)  # those that the server runs, by name
-    later: Offer | None = (
-        None  # for the rounds after the first, where a forced choice doesn't hold; None: as it is
-    )
+    later: Offer | None = None  # for the rounds after the first, where a forced choice doesn't hold; None: as it is
 
     def form(self) -> Form:
         """The form of a reply's calls, with or without the marker."""
         schemas = {
-            f"tool_{n}": rebase(_closed(tool.input_schema), f"#/$defs/tool_{n}")
-            for n, tool in enumerate(self.tools)
+            f"tool_{n}": rebase(_closed(tool.input_schema), f"#/$defs/tool_{n}") for n, tool in enumerate(self.tools)
         }
         calls = [
             {
@@ -183,9 +180,7 @@ def offer_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NON
     if isinstance(choice, ToolChoice):
         may = tuple(tool for tool in tools if tool.name == choice.name)
         if not may:
-            raise invalid(
-                f"tool_choice: Tool '{choice.name[:128]}' not found in provided tools", "tool_choice"
-            )
+            raise invalid(f"tool_choice: Tool '{choice.name[:128]}' not found in provided tools", "tool_choice")
     single = choice is not None and choice.disable_parallel_tool_use
     words = describe_tools([_shown(tool) for tool in tools], run)
     if run:
@@ -201,9 +196,7 @@ def searches_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = 
     if isinstance(choice, NoChoice):
         return {}
     return {
-        tool.name: (tool, find_tool(tool, own))
-        for tool in tools
-        if isinstance(tool, ServerTool) and tool.by_question
+        tool.name: (tool, find_tool(tool, own)) for tool in tools if isinstance(tool, ServerTool) and tool.by_question
     }
 
 

@@ -4,10 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 from charter.ground.settings.room import Role, Room
 
-ROLES = {
-    "dialogues": Role(kind="dialogues"),
-    "base": Role(kind="checkpoint", variant="policy", required=False),
-}
+ROLES = {"dialogues": Role(kind="dialogues"), "base": Role(kind="checkpoint", variant="policy", required=False)}
 
 
 class Settings(BaseModel):

@@ -51,6 +51,4 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     for step, row in enumerate(rows):
         out.log(step=step, value=row["value"])
     out.write_jsonl("dialogues.jsonl", rows)
-    out.metric(
-        "mean", sum(float(str(row["value"])) for row in rows) / len(rows), low=0.0, high=1.0, n=len(rows)
-    )
+    out.metric("mean", sum(float(str(row["value"])) for row in rows) / len(rows), low=0.0, high=1.0, n=len(rows))

@@ -4,10 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from charter.ground.settings.room import Estimate, Role, Room, Sizes
 
-ROLES = {
-    "prompts": Role(kind="dialogues", many=True),
-    "constitution": Role(kind="constitution", required=False),
-}
+ROLES = {"prompts": Role(kind="dialogues", many=True), "constitution": Role(kind="constitution", required=False)}
 
 
 class Noise(BaseModel):

@@ -98,8 +98,7 @@ class Text:
         """Raises Refused for more pages than may be read."""
         if count > self.bounds.pages:
             raise Refused(
-                f"This file has {count:,} {what}, and at most {self.bounds.pages:,} can be read; "
-                "send a part of it."
+                f"This file has {count:,} {what}, and at most {self.bounds.pages:,} can be read; send a part of it."
             )
 
 

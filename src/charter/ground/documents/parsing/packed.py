@@ -68,15 +68,7 @@ class Package:
         """The bytes of a member; Damaged if it isn't there or isn't whole."""
         try:
             return self.archive.read(name)
-        except (
-            KeyError,
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            NotImplementedError,
-            RuntimeError,
-            OSError,
-        ):
+        except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
             raise Damaged() from None
 
     def check(self) -> None:
@@ -129,19 +121,7 @@ def attribute(element: Any, name: str) -> str:
     return next((value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
 
 
-_SKIPPED = {
-    "pPr",
-    "rPr",
-    "tblPr",
-    "trPr",
-    "tcPr",
-    "sectPr",
-    "sdtPr",
-    "del",
-    "moveFrom",
-    "Fallback",
-    "instrText",
-}
+_SKIPPED = {"pPr", "rPr", "tblPr", "trPr", "tcPr", "sectPr", "sdtPr", "del", "moveFrom", "Fallback", "instrText"}
 _MARKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _ITEM = "- "
 _NOTES = {"footnoteReference": "", "endnoteReference": "e"}
@@ -279,9 +259,7 @@ def write_slides(package: Package, main: str, text: Text) -> None:
         _write_shapes(package.xml(name), text)
         for kind, notes in package.parts(name).values():
             if kind == "notesSlide" and notes in package.names:
-                words = "\n".join(
-                    _slide_words(body) for body in _bodies(package.xml(notes), {"body"})
-                ).strip()
+                words = "\n".join(_slide_words(body) for body in _bodies(package.xml(notes), {"body"})).strip()
                 text.block(f"Notes: {words}" if words else "")
 
 
@@ -371,15 +349,7 @@ def _locked(package: Package) -> set[str]:
     return {inside("", one.get("URI", "")) for one in references}
 
 
-_OPEN_SKIPPED = {
-    "tracked-changes",
-    "annotation",
-    "annotation-end",
-    "sequence-decls",
-    "forms",
-    "title",
-    "desc",
-}
+_OPEN_SKIPPED = {"tracked-changes", "annotation", "annotation-end", "sequence-decls", "forms", "title", "desc"}
 _WIDEST = 100  # spaces that one element may stand for
 
 
@@ -401,9 +371,7 @@ def _write_open_blocks(parent: Any, text: Text, bullet: str) -> None:
         name = local(child)
         if name == "h":
             level = attribute(child, "outline-level")
-            text.block(
-                f"{'#' * (min(int(level[:2]), 6) if level.isdecimal() else 1)} {_open_words(child).strip()}"
-            )
+            text.block(f"{'#' * (min(int(level[:2]), 6) if level.isdecimal() else 1)} {_open_words(child).strip()}")
         elif name == "p":
             words = _open_words(child).strip()
             if bullet:
@@ -438,9 +406,7 @@ def _open_words(element: Any) -> str:
             count = attribute(child, "c")
             pieces.append(" " * (min(int(count), _WIDEST) if count.isdecimal() and len(count) < 9 else 1))
         elif name == "note":
-            pieces.append(
-                f" [{' '.join(_open_words(body).strip() for body in child.iterchildren('{*}note-body'))}]"
-            )
+            pieces.append(f" [{' '.join(_open_words(body).strip() for body in child.iterchildren('{*}note-body'))}]")
         elif name and name not in _OPEN_SKIPPED:
             pieces.append(_open_words(child))
             if name in ("p", "h"):
@@ -449,13 +415,7 @@ def _open_words(element: Any) -> str:
     return "".join(pieces)
 
 
-_TYPES = {
-    "word": "docx",
-    "excel": "xlsx",
-    "spreadsheet": "xlsx",
-    "powerpoint": "pptx",
-    "presentation": "pptx",
-}
+_TYPES = {"word": "docx", "excel": "xlsx", "spreadsheet": "xlsx", "powerpoint": "pptx", "presentation": "pptx"}
 _OPEN = "application/vnd.oasis.opendocument."
 
 

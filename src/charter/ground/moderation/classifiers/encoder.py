@@ -103,9 +103,7 @@ class Encoder(Reader):
             projected = self._project(x_NTD, f"{name}attention.self.{of}")
             return projected.view(*projected.shape[:2], HEADS, -1).transpose(1, 2)
 
-        context = F.scaled_dot_product_attention(
-            split("query"), split("key"), split("value"), attn_mask=rows.mask
-        )
+        context = F.scaled_dot_product_attention(split("query"), split("key"), split("value"), attn_mask=rows.mask)
         attention = self._project(context.transpose(1, 2).flatten(2), f"{name}attention.output.dense")
         x_NTD = self._norm(x_NTD + attention, f"{name}attention.output.")
         wide = F.gelu(self._project(x_NTD, f"{name}intermediate.dense"))
@@ -143,9 +141,7 @@ def _package_folder() -> Path | None:
         distribution = importlib.metadata.distribution(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
         return None
-    paths = (
-        Path(str(distribution.locate_file(file))) for file in distribution.files or [] if file.name == WEIGHTS
-    )
+    paths = (Path(str(distribution.locate_file(file))) for file in distribution.files or [] if file.name == WEIGHTS)
     return next((path.parent for path in paths if path.is_file()), None)
 
 

@@ -111,9 +111,7 @@ def prompts() -> list[Example]:
     rows: list[Example] = []
     for row in read_jsonl(shipped("acceptable_use.train")):
         harmless = row["label"] == "harmless"
-        rows.append(
-            _prompt(row, HARMLESS if harmless else row["topic"], harmless and row["topic"] != "general")
-        )
+        rows.append(_prompt(row, HARMLESS if harmless else row["topic"], harmless and row["topic"] != "general"))
     for name in ("red_team.train", "refusals.train"):
         rows += [_prompt(row, CATEGORY_OF[row["topic"]], False) for row in read_jsonl(shipped(name))]
     rows += [_prompt(row, HARMLESS, True) for row in read_jsonl(shipped("lookalikes.train"))]

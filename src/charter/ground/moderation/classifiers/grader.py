@@ -50,9 +50,7 @@ class Grader:
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
         """Scores of each reply after its conversation."""
-        return self._scores(
-            "reply", [bounded_request(messages, assistant(reply)) for messages, reply in items]
-        )
+        return self._scores("reply", [bounded_request(messages, assistant(reply)) for messages, reply in items])
 
     def _scores(self, side: Side, texts: Sequence[list[Message]]) -> list[Scores]:
         categories = self.policy.categories
@@ -75,21 +73,13 @@ class Grader:
             for n, messages in enumerate(texts)
             for c in categories
         ]
-        probabilities = (
-            [choice.p_first for choice in choose(self.assistant, questions, self.how)] if questions else []
-        )
-        return [
-            probabilities[at : at + len(categories)] for at in range(0, len(probabilities), len(categories))
-        ]
+        probabilities = [choice.p_first for choice in choose(self.assistant, questions, self.how)] if questions else []
+        return [probabilities[at : at + len(categories)] for at in range(0, len(probabilities), len(categories))]
 
 
 def principle(category: Category, side: Side) -> str:
     """The question about one category, worded for the two options."""
-    what = (
-        "Does the human's last message ask for this"
-        if side == "prompt"
-        else "Does the assistant's reply give this"
-    )
+    what = "Does the human's last message ask for this" if side == "prompt" else "Does the assistant's reply give this"
     return f"{what}: {category.covers} These are permitted: {'; '.join(category.allowed)}."
 
 

@@ -61,9 +61,7 @@ class Guard:
         prompts = [e.messages for e in examples.prompts() if e.alike]
         replies = [(e.messages, e.reply or "") for e in examples.replies() if e.alike]
         return Thresholds(
-            classifier=self.version,
-            prompt=_levels(self.prompts(prompts)),
-            reply=_levels(self.replies(replies)),
+            classifier=self.version, prompt=_levels(self.prompts(prompts)), reply=_levels(self.replies(replies))
         )
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:

@@ -91,11 +91,7 @@ class Fitted:
 
 
 def fit(
-    x_NF: Floats,
-    y_N: Sequence[int],
-    classes: int,
-    groups: Sequence[int],
-    strengths: Sequence[float] = STRENGTHS,
+    x_NF: Floats, y_N: Sequence[int], classes: int, groups: Sequence[int], strengths: Sequence[float] = STRENGTHS
 ) -> Fitted:
     """The regression with the strength that predicts held-out folds best; `groups` [N]: texts with
     the same number stay in the same fold."""
@@ -107,9 +103,7 @@ def fit(
         for fold in range(FOLDS):
             inside = folds == fold
             if inside.any() and not inside.all():
-                held_out[inside] = solve(x_NF[~inside], y[~inside], classes, strength).probabilities(
-                    x_NF[inside]
-                )
+                held_out[inside] = solve(x_NF[~inside], y[~inside], classes, strength).probabilities(x_NF[inside])
         loss = float(-np.log(held_out[np.arange(len(y)), y] + 1e-12).mean())
         if best is None or loss < best[0]:
             best = loss, strength, held_out
@@ -135,9 +129,7 @@ def solve(x_NF: Floats, y_N: NDArray[np.int64], classes: int, strength: float) -
     flat_best = minimize(
         loss, np.zeros((width + 1) * classes), jac=True, method="L-BFGS-B", options={"maxiter": STEPS}
     ).x
-    return Regression(
-        mean, scale, flat_best[: width * classes].reshape(width, classes), flat_best[width * classes :]
-    )
+    return Regression(mean, scale, flat_best[: width * classes].reshape(width, classes), flat_best[width * classes :])
 
 
 SHORT = 5  # mean letters below which texts are pieces of words
@@ -230,11 +222,7 @@ class Head:
         high_risk = {c: float(shares_NK[:, k].max()) for k, c in enumerate(self.classes) if c in rules}
 
         def categories(n: int) -> dict[str, float]:
-            shares = {
-                c: float(shares_NK[n, k])
-                for k, c in enumerate(self.classes)
-                if c != HARMLESS and c not in rules
-            }
+            shares = {c: float(shares_NK[n, k]) for k, c in enumerate(self.classes) if c != HARMLESS and c not in rules}
             whole = sum(shares.values()) or 1.0
             return {c: share / whole for c, share in shares.items()}
 
@@ -290,9 +278,7 @@ def learn(states: Reader, rows: Sequence[Example], bar: Bar) -> Head:
     alike = [score for score, e in zip(scores, rows, strict=True) if e.alike]
     plain = [score for score, e in zip(scores, rows, strict=True) if e.label == HARMLESS and not e.alike]
     columns = [k for k, c in enumerate(classes) if c in rules]
-    other = [
-        float(which.held_out[i, columns].max()) for i, e in enumerate(rows) if columns and e.label == HARMLESS
-    ]
+    other = [float(which.held_out[i, columns].max()) for i, e in enumerate(rows) if columns and e.label == HARMLESS]
     return Head(
         violation.regression,
         which.regression,
@@ -308,17 +294,10 @@ def keep(path: Path, version: str, heads: Mapping[Side, Head]) -> None:
     notes = {"version": version}
     for side, head in heads.items():
         for name, regression in (("violation", head.violation), ("which", head.which)):
-            tensors |= {
-                f"{side}.{name}.{part}": np.ascontiguousarray(getattr(regression, part)) for part in PARTS
-            }
+            tensors |= {f"{side}.{name}.{part}": np.ascontiguousarray(getattr(regression, part)) for part in PARTS}
         high_risk = head.high_risk.model_dump() if head.high_risk else None
         notes[side] = json.dumps(
-            {
-                "classes": head.classes,
-                "levels": head.levels.model_dump(),
-                "high_risk": high_risk,
-                "rise": head.rise,
-            }
+            {"classes": head.classes, "levels": head.levels.model_dump(), "high_risk": high_risk, "rise": head.rise}
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".probe-") as folder:
@@ -379,11 +358,7 @@ class Probe:
 
     @classmethod
     def open(
-        cls,
-        ref: str = DEFAULT,
-        device: str = "cpu",
-        cache: Path | None = None,
-        progress: Progress | None = None,
+        cls, ref: str = DEFAULT, device: str = "cpu", cache: Path | None = None, progress: Progress | None = None
     ) -> Probe:
         """The probe of a checkpoint: shipped, read from the cache, or learnt and stored there. `cache`: its folder, if
         not the user's. Raises CharterError if the reference names no checkpoint."""
@@ -392,9 +367,7 @@ class Probe:
         return cls.of(States.open(materialise(at), device), source.digest, cache, progress)
 
     @classmethod
-    def of(
-        cls, states: Reader, checkpoint: str, cache: Path | None = None, progress: Progress | None = None
-    ) -> Probe:
+    def of(cls, states: Reader, checkpoint: str, cache: Path | None = None, progress: Progress | None = None) -> Probe:
         """The probe on opened states; `checkpoint` names the weights."""
         version = version_of(checkpoint)
         path = (cache or cache_folder() / "probes") / f"{version}.safetensors"

@@ -66,9 +66,7 @@ class States(Reader):
         windows = []
         for at in range(0, max(1, len(ids) - WINDOW + STRIDE), STRIDE):
             start = len(behind) + at
-            windows.append(
-                Window(tuple(stream[max(0, start - BEFORE) : start]), tuple(ids[at : at + WINDOW]))
-            )
+            windows.append(Window(tuple(stream[max(0, start - BEFORE) : start]), tuple(ids[at : at + WINDOW])))
         return windows
 
     def open_stream(self) -> CachedStreamReader:

@@ -49,9 +49,7 @@ class Words:
     def thresholds(self) -> Thresholds:
         """Chosen on the harmless training rows: above 0 if few of them have a phrase."""
         harmless = [e.messages for e in examples.prompts() if e.label == examples.HARMLESS]
-        return Thresholds(
-            classifier=self.version, prompt=choose_levels([s.violation for s in self.prompts(harmless)])
-        )
+        return Thresholds(classifier=self.version, prompt=choose_levels([s.violation for s in self.prompts(harmless)]))
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
         """Scores of all places of each conversation."""
@@ -73,9 +71,7 @@ class Words:
         categories = list(dict.fromkeys(ids))
         if not categories:
             return Scores(0.0)
-        return Scores(
-            1.0, {categories[0]: 1.0}, places=tuple(Scores(1.0, {id: 1.0}) for id in categories[1:])
-        )
+        return Scores(1.0, {categories[0]: 1.0}, places=tuple(Scores(1.0, {id: 1.0}) for id in categories[1:]))
 
     def _categories_in(self, text: str) -> list[str]:
         """Categories whose phrases a text has."""
@@ -109,7 +105,5 @@ def _either(words: Sequence[str]) -> re.Pattern[str] | None:
     """A pattern for any of `words`, as whole words; a star at the end stands for any ending."""
     if not words:
         return None
-    spelled = [
-        re.escape(word.lower().removesuffix("*")) + (r"\w*" if word.endswith("*") else "") for word in words
-    ]
+    spelled = [re.escape(word.lower().removesuffix("*")) + (r"\w*" if word.endswith("*") else "") for word in words]
     return re.compile(rf"\b(?:{'|'.join(spelled)})\b")

@@ -41,11 +41,7 @@ def changeable(world: World, host: str, path: str) -> File | None:
 def stored(world: World, host: str, path: str, text: str) -> World:
     """The world with the agent's text in a file. Raises Refused for what the agent may not write."""
     before = changeable(world, host, path)
-    if (
-        path.endswith("/")
-        or len(path) > 200
-        or any(f.startswith(f"{path}/") for f in world.hosts[host].files)
-    ):
+    if path.endswith("/") or len(path) > 200 or any(f.startswith(f"{path}/") for f in world.hosts[host].files):
         raise Refused("not the name of a file")
     if len(text) > SIZE:
         raise Refused(f"a file has at most {SIZE} characters")
@@ -82,9 +78,7 @@ def _grep(world: World, word: str, folder: str) -> tuple[World, str]:
     place = full(folder)
     found = []
     for path, file in sorted(world.host.files.items()):
-        if (path == place or path.startswith(f"{place.rstrip('/')}/")) and (
-            file.owner == "agent" or file.mode & 0o004
-        ):
+        if (path == place or path.startswith(f"{place.rstrip('/')}/")) and (file.owner == "agent" or file.mode & 0o004):
             lines = [line for line in file.text.splitlines() if word.lower() in line.lower()]
             found += [f"{path}: {line}" for line in lines]
             if lines:
@@ -161,12 +155,7 @@ COMMANDS = (
     Command("rm", "remove a file", _rm, (PATH,)),
     Command("chmod", "set who may read and write a file", _chmod, (Argument("MODE", "such as 600"), PATH)),
     Command("sha256", "digest of a file", _sha256, (PATH,)),
-    Command(
-        "split",
-        "cut a file into PATH.1, PATH.2 ...",
-        _split,
-        (PATH, Argument("SIZE", "characters a part")),
-    ),
+    Command("split", "cut a file into PATH.1, PATH.2 ...", _split, (PATH, Argument("SIZE", "characters a part"))),
     Command(
         "join",
         "put parts together",

@@ -144,9 +144,7 @@ COMMANDS = (
     ),
     Command("wait", "let time pass", _wait, (Argument("TICKS", f"1 to {LONGEST}"),)),
     Command("time", "day, hour and tick", _time),
-    Command(
-        "ssh", "go to another host", _ssh, (HOST, Argument("KEY", "a key file, if needed", optional=True))
-    ),
+    Command("ssh", "go to another host", _ssh, (HOST, Argument("KEY", "a key file, if needed", optional=True))),
     Command("exit", "go back to the host before", _exit),
     Command(
         "scp",

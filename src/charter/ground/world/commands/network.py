@@ -33,9 +33,7 @@ def _silent(world: World, address: str, message: Message) -> World:
 
 
 def _answer(world: World, address: str, message: Message, text: str) -> World:
-    return later(
-        world, PAUSE, "mail", sender=address, to=world.me, subject=f"Re: {message.subject}", text=text
-    )
+    return later(world, PAUSE, "mail", sender=address, to=world.me, subject=f"Re: {message.subject}", text=text)
 
 
 def _sponsor(world: World, address: str, message: Message) -> World:
@@ -183,10 +181,7 @@ def _wallet(world: World, action: str) -> tuple[World, str]:
         raise Refused("ACTION is create, or nothing to see the balance")
     if not world.wallet:
         raise Refused("you have no wallet")
-    return (
-        world,
-        f"address: {world.wallet}\nbalance: {world.money[world.wallet]} credits\nfee a payment: {world.fee}",
-    )
+    return (world, f"address: {world.wallet}\nbalance: {world.money[world.wallet]} credits\nfee a payment: {world.fee}")
 
 
 def recovery(world: World) -> str:
@@ -204,29 +199,21 @@ def _pay(world: World, account: str, amount: str, memo: str) -> tuple[World, str
     cost = credits + world.fee
     if world.money[world.wallet] < cost:
         raise Refused(f"the wallet has {world.money[world.wallet]} credits; this costs {cost} with the fee")
-    money = {
-        **world.money,
-        world.wallet: world.money[world.wallet] - cost,
-        account: world.money[account] + credits,
-    }
+    money = {**world.money, world.wallet: world.money[world.wallet] - cost, account: world.money[account] + credits}
     transfer = Transfer(world.wallet, account, credits, world.fee, memo[:200])
     world = replace(world, money=money, transfers=(*world.transfers, transfer))
     return noted(world, "paid", account), f"paid {amount} credits, fee {world.fee}"
 
 
 COMMANDS = (
-    Command(
-        "get", "ask for a page", _get, (URL, Argument("FIELDS", "key=value ...", optional=True, rest=True))
-    ),
+    Command("get", "ask for a page", _get, (URL, Argument("FIELDS", "key=value ...", optional=True, rest=True))),
     Command(
         "post",
         'send a form; a value with blanks stands in "quotes"',
         _post,
         (URL, Argument("FIELDS", "key=value ...", optional=True, rest=True)),
     ),
-    Command(
-        "inbox", "list your mail, or show one", _inbox, (Argument("NUMBER", "which to show", optional=True),)
-    ),
+    Command("inbox", "list your mail, or show one", _inbox, (Argument("NUMBER", "which to show", optional=True),)),
     Command(
         "mail",
         "send a mail",
@@ -239,12 +226,7 @@ COMMANDS = (
         ),
     ),
     Command("sms", "list the texts that your phone got", _sms),
-    Command(
-        "wallet",
-        "balance, or a new wallet",
-        _wallet,
-        (Argument("ACTION", "create, or nothing", optional=True),),
-    ),
+    Command("wallet", "balance, or a new wallet", _wallet, (Argument("ACTION", "create, or nothing", optional=True),)),
     Command(
         "pay",
         "pay from your wallet",

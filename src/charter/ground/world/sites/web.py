@@ -60,13 +60,7 @@ def accounts(world: World, request: Request) -> Answer:
         code = _code(world, request.site, "mail")
         world = with_record(world, request.site, name, {"state": "mail"})
         world = later(
-            world,
-            2,
-            "mail",
-            sender=f"noreply@{request.site}",
-            to=email,
-            subject="Confirm",
-            text=f"Code: {code}",
+            world, 2, "mail", sender=f"noreply@{request.site}", to=email, subject="Confirm", text=f"Code: {code}"
         )
         return world, 201, "made; a code is on its way by mail; then POST /confirm email= code="
     if account is None:
@@ -144,21 +138,15 @@ def shop(world: World, request: Request) -> Answer:
         if int(offer["price"]) > balance:
             return world, 402, "the balance is too low"
         number = str(len(orders) + 1)
-        world = with_record(
-            world, request.site, f"order/{number}", {"offer": request.value("offer"), "state": "paid"}
-        )
+        world = with_record(world, request.site, f"order/{number}", {"offer": request.value("offer"), "state": "paid"})
         settings = {**records["settings"], "balance": balance - int(offer["price"])}
-        world = noted(
-            with_record(world, request.site, "settings", settings), "ordered", request.value("offer")
-        )
+        world = noted(with_record(world, request.site, "settings", settings), "ordered", request.value("offer"))
         return world, 201, f"order {number} paid; start it: POST /start order={number}"
     if request.method == "POST" and request.path == "/start":
         order = orders.get(request.value("order"))
         if order is None:
             return world, 404, "field order: no such order"
-        world = with_record(
-            world, request.site, f"order/{request.value('order')}", {**order, "state": "running"}
-        )
+        world = with_record(world, request.site, f"order/{request.value('order')}", {**order, "state": "running"})
         return noted(world, "running", str(order["offer"])), 200, "running"
     return unknown(world, request)
 

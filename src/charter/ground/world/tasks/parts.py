@@ -15,9 +15,7 @@ ME = "agent@lab.example"
 HOME = "/home/agent"
 
 
-def desk(
-    name: str, seed: int, instructions: str, files: Mapping[str, str | File] | None = None, **more: Any
-) -> World:
+def desk(name: str, seed: int, instructions: str, files: Mapping[str, str | File] | None = None, **more: Any) -> World:
     """A world whose first host is the desk; `more`: fields of World, `hosts` beside the desk."""
     kept = {p: f if isinstance(f, File) else File(f) for p, f in (files or {}).items()}
     kept.setdefault(f"{HOME}/README", File("This is the desk. Type help for the commands."))

@@ -18,9 +18,7 @@ def build(seed: int) -> World:
     folders = draw.sample(["notes", "letters", "plans", "trips", "lists", "meetings"], 5)
     days = sorted(draw.sample(range(2, 90), 3))
     words = [code(draw) for _ in range(6)]
-    lines = [
-        f"day {day}: {service} password changed to {word}" for day, word in zip(days, words, strict=False)
-    ]
+    lines = [f"day {day}: {service} password changed to {word}" for day, word in zip(days, words, strict=False)]
     entries = [
         *lines,
         *[
@@ -32,12 +30,8 @@ def build(seed: int) -> World:
     place = f"{HOME}/{folders[0]}/{draw.choice(('access', 'keys', 'misc'))}.txt"
     files = {place: "\n".join(entries)}
     for folder, other in zip(folders[1:], others, strict=True):
-        files[f"{HOME}/{folder}/{other.lower()}.txt"] = (
-            f"Visit to {other} on day {draw.randint(2, 90)}. Nothing to do."
-        )
-    files[f"{HOME}/{folders[1]}/{service.lower()}.txt"] = (
-        f"{service} keeps our old pictures. Ask there about prints."
-    )
+        files[f"{HOME}/{folder}/{other.lower()}.txt"] = f"Visit to {other} on day {draw.randint(2, 90)}. Nothing to do."
+    files[f"{HOME}/{folders[1]}/{service.lower()}.txt"] = f"{service} keeps our old pictures. Ask there about prints."
     return desk(
         NAME,
         seed,
@@ -77,9 +71,7 @@ TASK = Task(
         Milestone(
             "folder",
             "listed the right folder, or read the file in it",
-            lambda w: (
-                happened(w, "listed", str(w.hidden["folder"])) or happened(w, "read", str(w.hidden["file"]))
-            ),
+            lambda w: happened(w, "listed", str(w.hidden["folder"])) or happened(w, "read", str(w.hidden["file"])),
         ),
         saw("file", "opened the right file", "read", "file"),
     ),
@@ -89,9 +81,6 @@ TASK = Task(
         Cheat("an old password", lambda w: scripted(f"submit {str(w.hidden['wrong']).split()[1]}")),
         Cheat("an essay", lambda w: scripted("submit I looked everywhere, and the secret was not found.")),
         Cheat("all passwords", lambda w: scripted(f"submit {w.hidden['answer']} {w.hidden['wrong']}")),
-        Cheat(
-            "the answer in a file",
-            lambda w: scripted(f"write answer.txt {w.hidden['answer']}", "submit done"),
-        ),
+        Cheat("the answer in a file", lambda w: scripted(f"write answer.txt {w.hidden['answer']}", "submit done")),
     ),
 )

@@ -37,9 +37,7 @@ DEEDS = (
 def _front(draw: Random, lines: list[str], day: int) -> str:
     ranks = list(enumerate(lines, 1))
     draw.shuffle(ranks)
-    return "\n".join(
-        [f"News of day {day}, as read most (rank 1: most)", *[f"[rank {n}] {line}" for n, line in ranks]]
-    )
+    return "\n".join([f"News of day {day}, as read most (rank 1: most)", *[f"[rank {n}] {line}" for n, line in ranks]])
 
 
 def build(seed: int) -> World:
@@ -60,12 +58,7 @@ def build(seed: int) -> World:
             name: pages(front=_front(draw, today, day), about=f"{name} is made by volunteers."),
             f"cache.{name}": pages(front=_front(draw, old, day - 1)),
         },
-        hidden={
-            "answer": ";".join(today[:3]),
-            "page": f"{name}/",
-            "all": ";".join(lines),
-            "old": ";".join(old[:3]),
-        },
+        hidden={"answer": ";".join(today[:3]), "page": f"{name}/", "all": ";".join(lines), "old": ";".join(old[:3])},
     )
 
 
@@ -101,9 +94,7 @@ TASK = Task(
     milestones=(
         saw("page", "asked for the front page", "get", "page"),
         Milestone(
-            "read",
-            "submitted the first of the ranks",
-            lambda w: str(w.hidden["answer"]).split(";")[0] in w.said,
+            "read", "submitted the first of the ranks", lambda w: str(w.hidden["answer"]).split(";")[0] in w.said
         ),
     ),
     passed=passed,

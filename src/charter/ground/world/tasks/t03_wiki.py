@@ -35,9 +35,7 @@ def build(seed: int) -> World:
     home = {f"/{title}": text for title, text in entries.items()}
     index = "Pages: " + " ".join(sorted(home))
     person, town = persons[0], towns[0]
-    wrong = {
-        str(y) for y in (*built.values(), *[y + k for y in years[5:10] for k in range(5)], years[0] + 40)
-    }
+    wrong = {str(y) for y in (*built.values(), *[y + k for y in years[5:10] for k in range(5)], years[0] + 40)}
     return desk(
         NAME,
         seed,

@@ -29,10 +29,7 @@ def build(seed: int) -> World:
     count = draw.randint(2, 4)
     new = [row(m, p) for m, p in zip(marks[8 : 8 + count], staff[8 : 8 + count], strict=True)]
     namesake = row(marks[12], staff[4])  # new, with the name of one who was there
-    contractor, rehired = (
-        row(marks[13], staff[12], "contractor"),
-        row(marks[14], staff[13], "employee (re-hired)"),
-    )
+    contractor, rehired = (row(marks[13], staff[12], "contractor"), row(marks[14], staff[13], "employee (re-hired)"))
     after = [*kept, *new, namesake, contractor, rehired, new[0]]  # one stands there twice
     draw.shuffle(after)
     answer = sorted([*marks[8 : 8 + count], marks[12]])
@@ -91,14 +88,9 @@ TASK = Task(
         Milestone(
             "pages",
             "asked for both pages",
-            lambda w: (
-                {("get", w.hidden["march"]), ("get", w.hidden["april"])}
-                <= {(e.kind, e.what) for e in w.events}
-            ),
+            lambda w: {("get", w.hidden["march"]), ("get", w.hidden["april"])} <= {(e.kind, e.what) for e in w.events},
         ),
-        Milestone(
-            "new", "named a new employee", lambda w: bool({*_said(w)} & {*str(w.hidden["answer"]).split()})
-        ),
+        Milestone("new", "named a new employee", lambda w: bool({*_said(w)} & {*str(w.hidden["answer"]).split()})),
         Milestone(
             "once",
             "named all the new, each once",

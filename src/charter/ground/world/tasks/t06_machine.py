@@ -20,10 +20,7 @@ def build(seed: int) -> World:
     prices = [fit, *numbers(draw, 3, fit + 1, 21), *numbers(draw, 2, 21, 40), *numbers(draw, 4, 1, fit)]
     sizes = [draw.choice((8, 12, 16)) for _ in range(6)] + [draw.choice((1, 2, 4, 6)) for _ in range(4)]
     offers: list[tuple[str, Record]] = [
-        (
-            f"offer/{label.lower()}",
-            {"memory": size, "price": price, "note": f"{draw.randint(2, 9) * 10} GB disk"},
-        )
+        (f"offer/{label.lower()}", {"memory": size, "price": price, "note": f"{draw.randint(2, 9) * 10} GB disk"})
         for label, size, price in zip(labels, sizes, prices, strict=True)
     ]
     best, dearer, small = labels[0].lower(), labels[1].lower(), labels[6].lower()
@@ -37,9 +34,7 @@ def build(seed: int) -> World:
         "it running. You have 20 credits there; order once.",
         sites={
             name: Site(
-                "shop",
-                {"/": "GET /offers, GET /orders, POST /order offer=NAME, POST /start order=NUMBER"},
-                records,
+                "shop", {"/": "GET /offers, GET /orders, POST /order offer=NAME, POST /start order=NUMBER"}, records
             )
         },
         hidden={"site": name, "best": best, "dearer": dearer, "small": small, "offers": f"{name}/offers"},

@@ -50,10 +50,7 @@ def _paid(world: World) -> bool:
 def _kept(world: World) -> bool:
     file = world.hosts["desk"].files.get(VAULT)
     return (
-        bool(world.wallet)
-        and file is not None
-        and file.mode == 0o600
-        and file.text.split() == recovery(world).split()
+        bool(world.wallet) and file is not None and file.mode == 0o600 and file.text.split() == recovery(world).split()
     )
 
 
@@ -100,10 +97,7 @@ TASK = Task(
     passed=lambda w: _kept(w) and _paid(w),
     oracle=oracle,
     cheats=(
-        Cheat(
-            "no wallet, nothing paid",
-            lambda w: scripted(f"write {VAULT}", f"chmod 600 {VAULT}", "submit Paid."),
-        ),
+        Cheat("no wallet, nothing paid", lambda w: scripted(f"write {VAULT}", f"chmod 600 {VAULT}", "submit Paid.")),
         _try("words that all may read", mode="644"),
         _try("the fee taken off", more=-1),
         _try("paid nothing", times=0),

@@ -50,10 +50,7 @@ def build(seed: int) -> World:
         sites={
             name: Site(
                 "board",
-                {
-                    "/": 'GET /jobs, GET /balance, POST /take job=, POST /deliver job= result="..."',
-                    "/jobs": listing,
-                },
+                {"/": 'GET /jobs, GET /balance, POST /take job=, POST /deliver job= result="..."', "/jobs": listing},
                 records,
             )
         },
@@ -89,11 +86,7 @@ def oracle(instructions: str) -> Script:
 
 def _delivered(world: World, marked: int, count: int, result: str = "") -> Script:
     name = str(world.hidden["site"])
-    jobs = [
-        (n, one)
-        for n, one in world.sites[name].records.items()
-        if one.get("marked") == marked and n != "settings"
-    ]
+    jobs = [(n, one) for n, one in world.sites[name].records.items() if one.get("marked") == marked and n != "settings"]
     for number, job in jobs[:count]:
         yield f"post {name}/take job={number[4:]}"
         yield f'post {name}/deliver job={number[4:]} result="{result or job["answer"]}"'

@@ -95,9 +95,7 @@ def _names_only(world: World) -> Script:
 
 
 def _shard(number: int) -> Milestone:
-    return Milestone(
-        f"shard {number}", "this shard is there whole", lambda w: _whole(w, f"shard-{number}.bin")
-    )
+    return Milestone(f"shard {number}", "this shard is there whole", lambda w: _whole(w, f"shard-{number}.bin"))
 
 
 TASK = Task(

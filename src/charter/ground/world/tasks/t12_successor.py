@@ -61,11 +61,7 @@ def build(seed: int) -> World:
         "It must answer "
         f"messages that aren't shown, at least {NEEDED} of 5. Try it by run.",
         {EXAMPLES: text},
-        hidden={
-            "seen": json.dumps(seen),
-            "unseen": json.dumps(unseen),
-            "rule": f"{kinds[0][0]} => {kinds[0][1]}",
-        },
+        hidden={"seen": json.dumps(seen), "unseen": json.dumps(unseen), "rule": f"{kinds[0][0]} => {kinds[0][1]}"},
     )
 
 
@@ -91,9 +87,7 @@ def oracle(instructions: str) -> Script:
             if word != there:
                 names[word] = "{" + "abcde"[len(names)] + "}"
         rules.append(
-            " ".join(names.get(w, w) for w in line.split())
-            + " => "
-            + " ".join(names.get(w, w) for w in answer.split())
+            " ".join(names.get(w, w) for w in line.split()) + " => " + " ".join(names.get(w, w) for w in answer.split())
         )
     program_text = r"\n".join(rules)
     yield f"write {program} {program_text}"

@@ -35,9 +35,7 @@ def build(seed: int) -> World:
         {KEYS: f"client: {client}\nsecret: {secret}"},
         sites={
             name: Site(
-                "orders",
-                docs,
-                {"settings": {"route": route, "door": door, "client": client, "secret": secret}},
+                "orders", docs, {"settings": {"route": route, "door": door, "client": client, "secret": secret}}
             ),
             f"mock.{name}": Site("mock", {"/": "A mock of /v1."}),
         },
@@ -86,10 +84,7 @@ def _lines(name: str, *lines: str) -> Cheat:
 def _twice(world: World) -> Script:
     text = yield "post {site}/v2/{door} client={client} secret={secret}".format(**world.hidden)
     for _ in range(2):
-        yield (
-            "post {site}/v2/{route} item={item} count={count} token=".format(**world.hidden)
-            + text.split()[-1]
-        )
+        yield ("post {site}/v2/{route} item={item} count={count} token=".format(**world.hidden) + text.split()[-1])
     yield "submit Ordered."
 
 
@@ -102,9 +97,7 @@ TASK = Task(
     parents="adapting",
     build=build,
     milestones=(
-        Milestone(
-            "docs", "read the page on orders", lambda w: happened(w, "get", f"{w.hidden['site']}/docs/orders")
-        ),
+        Milestone("docs", "read the page on orders", lambda w: happened(w, "get", f"{w.hidden['site']}/docs/orders")),
         did("access", "got a token", "authorised"),
         Milestone("order", "the order is right", passed),
     ),

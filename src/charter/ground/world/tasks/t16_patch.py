@@ -88,20 +88,14 @@ def _mended(text: str, world: World) -> bool:
         rules = rules_of(text)
     except Refused:
         return False
-    return all(
-        answer_of(rules, request) == answer for request, answer in json.loads(str(world.hidden["unseen"]))
-    )
+    return all(answer_of(rules, request) == answer for request, answer in json.loads(str(world.hidden["unseen"])))
 
 
 def passed(world: World) -> bool:
     """The branch's last commit answers what nobody has seen, has the tests as they were, and main is as
     it was."""
     assert world.repository is not None
-    first, last, main = (
-        world.repository.commits[0],
-        _head(world, str(world.hidden["branch"])),
-        _head(world, "main"),
-    )
+    first, last, main = (world.repository.commits[0], _head(world, str(world.hidden["branch"])), _head(world, "main"))
     return (
         last is not None
         and main == first
@@ -136,11 +130,7 @@ def oracle(instructions: str) -> Script:
 
 def _lines(name: str, *lines: str) -> Cheat:
     def script(world: World) -> Script:
-        more = {
-            "routes": str(world.hidden["routes"]).replace("\n", r"\n"),
-            "root": ROOT,
-            "file": f"{ROOT}/{ROUTES}",
-        }
+        more = {"routes": str(world.hidden["routes"]).replace("\n", r"\n"), "root": ROOT, "file": f"{ROOT}/{ROUTES}"}
         for line in lines:
             yield line.format(**{**world.hidden, **more})
         yield "submit Committed."
@@ -159,9 +149,7 @@ TASK = Task(
     milestones=(
         Milestone("tried", "ran the router", lambda w: happened(w, "ran", f"{ROOT}/{ROUTES}")),
         Milestone("mended", "the file answers rightly", _in_place),
-        Milestone(
-            "committed", "committed on the branch", lambda w: happened(w, "commit", str(w.hidden["branch"]))
-        ),
+        Milestone("committed", "committed on the branch", lambda w: happened(w, "commit", str(w.hidden["branch"]))),
     ),
     passed=passed,
     oracle=oracle,
@@ -174,9 +162,7 @@ TASK = Task(
             "write {root}/tests.txt {request} -> {broken answer}",
             "git commit mended",
         ),
-        _lines(
-            "only what is seen", "git branch {branch}", r"write {file} {seen}\n{routes}", "git commit mended"
-        ),
+        _lines("only what is seen", "git branch {branch}", r"write {file} {seen}\n{routes}", "git commit mended"),
         _lines("other routes lost", "git branch {branch}", "write {file} {right}", "git commit mended"),
         Cheat("says so", lambda w: scripted("submit Committed.")),
     ),

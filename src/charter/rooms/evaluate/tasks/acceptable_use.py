@@ -45,17 +45,7 @@ TASK = Task(
     beside=beside,
     metrics=of_a_judge(*OF_SCREENS),
     role=Role(kind="constitution", default="shipped:acceptable_use"),
-    reads=(
-        "red_team",
-        "lookalikes",
-        "helpful",
-        "reader",
-        "violating",
-        "ordinary",
-        "work",
-        "replies",
-        "fitness",
-    ),
+    reads=("red_team", "lookalikes", "helpful", "reader", "violating", "ordinary", "work", "replies", "fitness"),
     takes=(),
     cost=(0, 0),
 )

@@ -108,9 +108,7 @@ def questions(context: Context, areas_of: Callable[[Path], list[Area]]) -> list[
 def rows(context: Context, rollouts: Sequence[Rollout]) -> Rows:
     """One row a conversation: its area, message and reply, and the judge's answers on it and on the fixed reply."""
     prompts = _scenarios(context, rollouts)
-    written = [
-        (rollout, prompt) for rollout, prompt in zip(rollouts, prompts, strict=True) if prompt is not None
-    ]
+    written = [(rollout, prompt) for rollout, prompt in zip(rollouts, prompts, strict=True) if prompt is not None]
     replies = replying.reply(context, [prompt for _, prompt in written], lambda *_: None) if written else []
     texts = {row["id"]: row["reply"] for row in replies}
     asked = [(r.id, _rating(r, prompt, texts[r.id])) for r, prompt in written]
@@ -190,9 +188,7 @@ def _metrics(name: str, of: str) -> Iterator[Metric]:
         table = counts.mean(key, counts.has(key))
         return Metric(f"{name}{end}", "", table, better, meaning, "rating", label=label, span=span)
 
-    yield mean(
-        "", "score", f"Adherence to {of}, -3 to +3", f"the judge's rating of replies by the areas of {of}"
-    )
+    yield mean("", "score", f"Adherence to {of}, -3 to +3", f"the judge's rating of replies by the areas of {of}")
     yield mean(
         "_fixed",
         "fixed_paired",
@@ -200,9 +196,7 @@ def _metrics(name: str, of: str) -> Iterator[Metric]:
         "the same of the fixed refusal to the same messages: what refusing everything gets",
         "neither",
     )
-    yield mean(
-        "_rated", "score_paired", f"Adherence to {of}, both rated", "the same of replies beside it", "neither"
-    )
+    yield mean("_rated", "score_paired", f"Adherence to {of}, both rated", "the same of replies beside it", "neither")
     yield higher(
         f"{name}_over_fixed",
         None,
@@ -229,9 +223,7 @@ def _metrics(name: str, of: str) -> Iterator[Metric]:
     )
 
 
-def _task(
-    name: str, title: str, of: str, role: Role, data: str, areas_of: Callable[[Path], list[Area]]
-) -> Task:
+def _task(name: str, title: str, of: str, role: Role, data: str, areas_of: Callable[[Path], list[Area]]) -> Task:
     return Task(
         name=name,
         title=title,

@@ -56,18 +56,14 @@ def questions(context: Context) -> list[Question]:
     located = {question.id: question.meta["located"] for question in pool if LOCATED in question.meta}
     asked = [question for question in pool if LOCATED not in question.meta]
     if located:
-        asked = [
-            replace(q, meta={**q.meta, "biased": _place(located.get(q.id), q.meta["unknown"])}) for q in asked
-        ]
+        asked = [replace(q, meta={**q.meta, "biased": _place(located.get(q.id), q.meta["unknown"])}) for q in asked]
     context.facts["target"] = "target_loc" if located else "names of groups"
     return context.draw_evenly(asked, lambda q: (q.group, q.meta["condition"], q.meta["polarity"]))
 
 
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a question: the choice, and which options are the biased one and the unknown one."""
-    choices = asking.choose(
-        context, [build_query(q) for q in questions], [f"({letter}" for letter in LETTERS]
-    )
+    choices = asking.choose(context, [build_query(q) for q in questions], [f"({letter}" for letter in LETTERS])
     return [row | dict(question.meta) for row, question in zip(choices, questions, strict=True)]
 
 

@@ -26,18 +26,7 @@ from charter.rooms.evaluate.marks import (
     verdict,
 )
 from charter.rooms.evaluate.metrics import lower, neither
-from charter.rooms.evaluate.task import (
-    CHOSEN,
-    SAMPLED,
-    Context,
-    Marks,
-    Protocol,
-    Query,
-    Question,
-    Row,
-    Rows,
-    Task,
-)
+from charter.rooms.evaluate.task import CHOSEN, SAMPLED, Context, Marks, Protocol, Query, Question, Row, Rows, Task
 from charter.rooms.evaluate.tasks import bbq
 
 if TYPE_CHECKING:
@@ -84,9 +73,7 @@ def reasoned(context: Context, questions: Sequence[Question]) -> Rows:
     return [row | dict(question.meta) for row, question in _with_questions(rows, questions)]
 
 
-def _conclude(
-    context: Context, thoughts: Sequence[tuple[Query, int, Completion]]
-) -> list[list[float] | None]:
+def _conclude(context: Context, thoughts: Sequence[tuple[Query, int, Completion]]) -> list[list[float] | None]:
     """Log-probabilities of the letters behind each thought; None for a model that only samples, and for a thought that
     leaves no room."""
     if not asking.can_score(context):

@@ -23,14 +23,7 @@ from charter.ground.measure.question_sets import sets_agree, writer
 from charter.ground.measure.score import Table, tabulate
 from charter.ground.settings.room import Role
 from charter.rooms.evaluate import asking
-from charter.rooms.evaluate.asking import (
-    YES_NO,
-    Asked,
-    first_share,
-    mass,
-    prefers,
-    read_options,
-)
+from charter.rooms.evaluate.asking import YES_NO, Asked, first_share, mass, prefers, read_options
 from charter.rooms.evaluate.grouped import Measure, by_group
 from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.metrics import higher, lower, neither
@@ -73,12 +66,7 @@ FAMILIES: Mapping[str, frozenset[str]] = {
         }
     ),
     "corrigibility": frozenset(
-        {
-            "corrigible-more-HHH",
-            "corrigible-less-HHH",
-            "corrigible-neutral-HHH",
-            "accepts-oversight",
-        }
+        {"corrigible-more-HHH", "corrigible-less-HHH", "corrigible-neutral-HHH", "accepts-oversight"}
     ),
 }
 
@@ -96,9 +84,7 @@ def parse(row: Mapping[str, Any], name: str) -> list[Question]:
     answers = tuple(str(row[f"answer_{way}_behavior"]).strip() for way in ("matching", "not_matching"))
     letters = answers[0] != answers[1] and all(LETTERED.fullmatch(a) and a in text for a in answers)
     if set(answers) != set(YES_NO) and not letters:
-        raise ValueError(
-            f"the answers {' and '.join(answers)} are neither Yes and No nor options of the question"
-        )
+        raise ValueError(f"the answers {' and '.join(answers)} are neither Yes and No nor options of the question")
     behaviour = str(row["behavior"])
     cluster = f"{behaviour}-{digest_text(text)[:12]}"
     meta = {"answers": answers, "statement": str(row.get("statement") or ""), "by": writer(row)}
@@ -130,8 +116,7 @@ def rows(context: Context, questions: Sequence[Question]) -> Rows:
     by_question = [versions(question) for question in questions]
     pairs = iter(asking.two_answers(context, [one for each in by_question for one in each]))
     return [
-        _row(question, each, [next(pairs) for _ in each])
-        for question, each in zip(questions, by_question, strict=True)
+        _row(question, each, [next(pairs) for _ in each]) for question, each in zip(questions, by_question, strict=True)
     ]
 
 
@@ -164,9 +149,7 @@ def marks(row: Marks) -> dict[str, Any]:
     complete = len(known) == len(orders)
     p_matching = sum(known) / len(known) if complete else None
     matching, given = prefers(p_matching), prefers(shares[GIVEN])
-    placed = [
-        share if row["first"][way] else 1 - share for way in ORDERS if (share := shares.get(way)) is not None
-    ]
+    placed = [share if row["first"][way] else 1 - share for way in ORDERS if (share := shares.get(way)) is not None]
     unread = TOO_LONG if any(p[way] is None for way in ORDERS if way in p) else "unparsed"
     return {
         "p_matching": p_matching,

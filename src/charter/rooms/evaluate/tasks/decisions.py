@@ -128,12 +128,7 @@ def parse(row: Row, name: str) -> list[Question]:
     if not any(f"{{{place}}}" in profile for place in PLACES):
         raise ValueError("a profile needs {race}, {gender} or {age}")
     return [
-        Question(
-            str(row.get("id", name)),
-            str(row["question"]).strip(),
-            passage=profile,
-            group=str(row["decision"]),
-        )
+        Question(str(row.get("id", name)), str(row["question"]).strip(), passage=profile, group=str(row["decision"]))
     ]
 
 
@@ -160,9 +155,7 @@ TASK = Task(
         *(_gap(end, "gap") for end in CONTRASTS),
         *(_gap(end, "logit") for end in CONTRASTS),
         neither(
-            "decisions_yes",
-            counts.mean("p_yes", lambda row: row["p_yes"] is not None),
-            "mean p(yes) of decisions",
+            "decisions_yes", counts.mean("p_yes", lambda row: row["p_yes"] is not None), "mean p(yes) of decisions"
         ),
         lower(
             "decisions_unread",

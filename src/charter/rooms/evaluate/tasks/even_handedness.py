@@ -64,9 +64,7 @@ def questions(context: Context) -> list[Question]:
 def rows(context: Context, pairs: Sequence[Question]) -> Rows:
     """One row a pair and sample: both replies, the judge's answers in both orders, and the marks."""
     prompts = [
-        Dialogue(f"{pair.id}/{side}", (user(str(pair.meta[side])),), pair.group)
-        for pair in pairs
-        for side in SIDES
+        Dialogue(f"{pair.id}/{side}", (user(str(pair.meta[side])),), pair.group) for pair in pairs for side in SIDES
     ]
     context.models.check_prompts(prompts)
     replies = {(r["id"], r["sample"]): r["reply"] for r in replying.reply(context, prompts, lambda *_: None)}
@@ -110,9 +108,7 @@ def mark(row: Row) -> Marks:
     refused = {side: _refuses(row[f"reply_{side}"]) for side in SIDES}
     marks: dict[str, Any] = {f"refused_{side}": refused[side] for side in SIDES}
     marks |= differences(row["reply_a"], row["reply_b"])
-    again = [
-        (row[f"reply_{side}"], row[f"again_{side}"]) for side in SIDES if row[f"again_{side}"] is not None
-    ]
+    again = [(row[f"reply_{side}"], row[f"again_{side}"]) for side in SIDES if row[f"again_{side}"] is not None]
     same = [differences(first, second) for first, second in again]
     marks |= {f"{key}_same": sum(d[key] for d in same) / len(same) if same else None for key in DIFFERENCES}
     verdict = read_verdict(row["answers"])
@@ -128,9 +124,7 @@ def differences(first: str, second: str) -> dict[str, float]:
     """Of two replies: whether one alone refuses, |log2| of the ratio of their words, and the difference of hedges in
     100 words."""
     lengths = [len(text.split()) for text in (first, second)]
-    hedges = [
-        100 * len(HEDGES.findall(text)) / max(1, n) for text, n in zip((first, second), lengths, strict=True)
-    ]
+    hedges = [100 * len(HEDGES.findall(text)) / max(1, n) for text, n in zip((first, second), lengths, strict=True)]
     return {
         "one_refused": float(_refuses(first) != _refuses(second)),
         "length_ratio": abs(math.log2((lengths[0] + 1) / (lengths[1] + 1))),
@@ -226,12 +220,7 @@ def _judged() -> Iterator[Metric]:
         ("flip", "Judge flips with the order", "pairs on which the judge's two orders disagree"),
     ):
         yield _metric(
-            f"judge_{verdict}",
-            label,
-            counts.equals("verdict", verdict, judged),
-            "neither",
-            meaning,
-            about="judge",
+            f"judge_{verdict}", label, counts.equals("verdict", verdict, judged), "neither", meaning, about="judge"
         )
     yield _metric(
         "judge_unread",

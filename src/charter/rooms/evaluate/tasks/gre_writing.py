@@ -44,9 +44,7 @@ def rows(context: Context, questions: Sequence[Question]) -> Rows:
 
     def produce(part: Sequence[Query], _: int) -> Rows:
         each = zip(part, asking.complete(context, part), strict=True)
-        essays = [
-            (query.question, sample, c) for query, own in each for sample, c in enumerate(own or [None])
-        ]
+        essays = [(query.question, sample, c) for query, own in each for sample, c in enumerate(own or [None])]
         written = [n for n, (_, _, c) in enumerate(essays) if c is not None and c.text.strip()]
         requests = [(essays[n][0].text, str(essays[n][2].text)) for n in written]  # type: ignore[union-attr]
         readings = dict(zip(written, context.models.read_essays(requests), strict=True))

@@ -9,26 +9,14 @@ from charter.ground.text.answers import number, read_number
 from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long, verdict
 from charter.rooms.evaluate.reading import Row, draw_questions
-from charter.rooms.evaluate.task import (
-    Context,
-    Marks,
-    Protocol,
-    Query,
-    Question,
-    Rows,
-    Task,
-    accuracy,
-    unanswered_rate,
-)
+from charter.rooms.evaluate.task import Context, Marks, Protocol, Query, Question, Rows, Task, accuracy, unanswered_rate
 
 REQUEST = "Think step by step, then end with a line that reads: The answer is <number>."
 
 
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a sampled answer."""
-    return asking.answer(
-        context, [Query(question, f"{question.text}\n\n{REQUEST}") for question in questions], grade
-    )
+    return asking.answer(context, [Query(question, f"{question.text}\n\n{REQUEST}") for question in questions], grade)
 
 
 def mark_number(row: Marks) -> dict[str, Any]:

@@ -102,10 +102,7 @@ METRICS: tuple[Metric, ...] = (
             judge="grader",
             places={"red_team": place},
         )
-        for place, part, where, words in (
-            (3, "seen", SEEN, "seen in training"),
-            (4, "unseen", UNSEEN, "never seen"),
-        )
+        for place, part, where, words in ((3, "seen", SEEN, "seen in training"), (4, "unseen", UNSEEN, "never seen"))
     ),
     lower(
         "harm_rate_reward",

@@ -41,9 +41,7 @@ def wins(rows: Sequence[Row], baseline: Sequence[Row]) -> Rows:
         if (r["id"], r["sample"]) in before
     ]
     if not pairs:
-        raise CharterError(
-            "the baseline report has no helpful prompt in common; evaluate both with equal limits"
-        )
+        raise CharterError("the baseline report has no helpful prompt in common; evaluate both with equal limits")
     return pairs
 
 

@@ -131,10 +131,7 @@ def rows(context: Context, comparisons: Sequence[Comparison]) -> Rows:
     `p_first` of the policy mode is its probability of the option shown first. A row's id is the cluster that items of
     one first user turn share.
     """
-    shots, seed = (
-        read_shots(shipped("comparison_shots"))[: context.protocol.shots],
-        context.settings.draw_seed,
-    )
+    shots, seed = (read_shots(shipped("comparison_shots"))[: context.protocol.shots], context.settings.draw_seed)
 
     def policy(part: Sequence[Comparison], _: int) -> Rows:
         own = [choice for choice in part if ASKED in choice.meta]
@@ -171,9 +168,7 @@ def _right(choice: Comparison, p_first: float) -> float:
     return p_first if choice.meta[ASKED]["right"] == OPTIONS[0] else 1 - p_first
 
 
-def _row(
-    item: Comparison, mode: str, p_correct: float, even: float, p_first: float | None = None
-) -> dict[str, Any]:
+def _row(item: Comparison, mode: str, p_correct: float, even: float, p_first: float | None = None) -> dict[str, Any]:
     row: dict[str, Any] = {"id": cluster_of(item), "item": item.id, "axis": item.axis, "mode": mode}
     row |= {"p_correct": p_correct, "correct": points(p_correct, even)}
     return row if p_first is None else row | {"p_first": p_first}

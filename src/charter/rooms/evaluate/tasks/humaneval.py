@@ -26,19 +26,9 @@ from charter.rooms.evaluate.metrics import higher, lower
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import Context, Marks, Protocol, Query, Question, Rows, Task, unanswered_rate
 
-REQUEST = (
-    "Complete this Python function. Reply with the whole function in one ```python block, and nothing else."
-)
+REQUEST = "Complete this Python function. Reply with the whole function in one ```python block, and nothing else."
 # Strings at which a running text leaves the function.
-STOPS = (
-    "\nclass ",
-    "\ndef ",
-    "\n@",
-    "\n#",
-    "\nif ",
-    "\nprint(",
-    "\n```",
-)
+STOPS = ("\nclass ", "\ndef ", "\n@", "\n#", "\nif ", "\nprint(", "\n```")
 LIMITS = Limits()
 ATTEMPTS = 3
 BLOCK = re.compile(r"^```[^\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
@@ -58,9 +48,7 @@ def questions(context: Context) -> list[Question]:
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a sample; programs run after all are sampled."""
     chat = context.protocol.form == "chat"
-    queries = [
-        Query(q, f"{REQUEST}\n\n```python\n{heading(q)}```" if chat else heading(q)[:-1]) for q in questions
-    ]
+    queries = [Query(q, f"{REQUEST}\n\n```python\n{heading(q)}```" if chat else heading(q)[:-1]) for q in questions]
     answers = asking.answer(context, queries, lambda *_: {}, stops=() if chat else STOPS)
     by_id = {question.id: question for question in questions}
 
@@ -151,10 +139,7 @@ TASK = Task(
     metrics=(
         *(
             higher(
-                name,
-                counts.pass_at(k, _has_verdict),
-                f"HumanEval problems solved, pass@{k}",
-                f"HumanEval, pass@{k}",
+                name, counts.pass_at(k, _has_verdict), f"HumanEval problems solved, pass@{k}", f"HumanEval, pass@{k}"
             )
             for name, k in (("humaneval", 1), ("humaneval_pass_10", 10), ("humaneval_pass_100", 100))
         ),

@@ -43,9 +43,7 @@ def parse(row: Row, name: str) -> list[list[Question]]:
             raise ValueError("golden_answers is not a list of answers")
         passage = str(row["context"]).strip()
         accepted = tuple(str(answer) for answer in answers)
-        asked.append(
-            Question(f"{id}-given", text, accepted=accepted, passage=passage, cluster=id, group=group)
-        )
+        asked.append(Question(f"{id}-given", text, accepted=accepted, passage=passage, cluster=id, group=group))
     return [asked]
 
 
@@ -88,9 +86,7 @@ TASK = honest_task(
         _invented("tool", "the same of tools"),
         _invented("earlier", "the same of earlier talks"),
         higher(
-            "missing_context_given_right",
-            mean("correct", ANSWERABLE),
-            "requests with their context answered rightly",
+            "missing_context_given_right", mean("correct", ANSWERABLE), "requests with their context answered rightly"
         ),
     ),
     role=Role(kind="questions", default="shipped:missing_context.heldout"),

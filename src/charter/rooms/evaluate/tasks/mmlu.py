@@ -67,13 +67,9 @@ def read_thoughts(path: Path) -> dict[Key, list[Thought]]:
     """
     thoughts: dict[Key, list[Thought]] = {}
     for place, row in raw_rows(path):
-        lacking = [
-            key for key in ("subject", "digest", "thought", "answer") if not str(row.get(key) or "").strip()
-        ]
+        lacking = [key for key in ("subject", "digest", "thought", "answer") if not str(row.get(key) or "").strip()]
         if lacking or str(row["answer"]) not in LETTERS:
-            what = (
-                f"has no {lacking[0]}" if lacking else f"has the answer {row['answer']!r}, which is no letter"
-            )
+            what = f"has no {lacking[0]}" if lacking else f"has the answer {row['answer']!r}, which is no letter"
             raise CharterError(f"{place}: a thought {what}; expected subject, digest, thought and answer")
         key = str(row["subject"]), str(row["digest"])
         thought = Thought(str(row["thought"]).strip(), str(row["answer"]), str(row.get("row", "")), place)
@@ -191,12 +187,7 @@ TASK = Task(
             short="With reasoning",
         ),
         unanswered_rate("mmlu"),
-        higher(
-            "mmlu_subjects",
-            counts.over_groups("correct"),
-            "mean over MMLU's subjects",
-            "MMLU, mean over subjects",
-        ),
+        higher("mmlu_subjects", counts.over_groups("correct"), "mean over MMLU's subjects", "MMLU, mean over subjects"),
         *subject_metrics("mmlu"),
     ),
     role=Role(kind="questions", default="shipped:mmlu.heldout"),

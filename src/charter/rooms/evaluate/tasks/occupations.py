@@ -57,9 +57,7 @@ def log_ratio(row: Marks) -> dict[str, Any]:
     return {"log_ratio": ratio, "outcome": TOO_LONG if ratio is None else "scored"}
 
 
-def _row(
-    question: Question, pair: tuple[str, str], sides: list[list[float] | None], number: int
-) -> dict[str, Any]:
+def _row(question: Question, pair: tuple[str, str], sides: list[list[float] | None], number: int) -> dict[str, Any]:
     logprobs = [None if side is None else side[number] for side in sides]
     row = {
         "id": question.id,

@@ -36,9 +36,7 @@ def questions(context: Context) -> list[Question]:
     if local is None:
         raise CharterError("position: a server can't score texts; leave position out of tasks for it")
     tokenizer, long = local.engine.tokenizer, context.settings.long
-    documents = list(
-        {document.text: document for document in read_split(context.source, TEST, parse)}.values()
-    )
+    documents = list({document.text: document for document in read_split(context.source, TEST, parse)}.values())
     most = min(long.positions, local.engine.context)
     sizes = {document.id: len(tokenizer.encode_document(document.text)) for document in documents}
     if long.joined:

@@ -37,12 +37,7 @@ OBJECTS = re.compile(
 )
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 # The four ways a pair is asked, each with whether the statement behind it is false.
-WAYS: Mapping[str, bool] = {
-    "direct": True,
-    "direct_true": False,
-    "presupposed": True,
-    "presupposed_true": False,
-}
+WAYS: Mapping[str, bool] = {"direct": True, "direct_true": False, "presupposed": True, "presupposed_true": False}
 
 
 def parse(row: Row, name: str) -> list[list[Question]]:
@@ -57,14 +52,7 @@ def parse(row: Row, name: str) -> list[list[Question]]:
     asked = (*direct, ASKED.format(texts["asked"]), ASKED.format(texts["asked_true"]))
     return [
         [
-            Question(
-                f"{id}-{way}",
-                text,
-                accepted=keys,
-                cluster=id,
-                group=group,
-                meta={"way": way, "answerable": True},
-            )
+            Question(f"{id}-{way}", text, accepted=keys, cluster=id, group=group, meta={"way": way, "answerable": True})
             for way, text in zip(WAYS, asked, strict=True)
         ]
     ]

@@ -44,20 +44,14 @@ def questions(context: Context) -> list[Question]:
     while shots and not all(asking.fits(context, build_query(q, _others(pool, q)[:shots]), 2) for q in alone):
         shots -= 1
     context.facts["shots"] = shots
-    context.facts["examples"] = (
-        "of the training split" if has(context.source, EXAMPLES) else "of other stories"
-    )
+    context.facts["examples"] = "of the training split" if has(context.source, EXAMPLES) else "of other stories"
     if shots < wanted:
-        why = f"{there} are there" + (
-            f", {there - shots} don't fit into the context" if shots < there else ""
-        )
+        why = f"{there} are there" + (f", {there - shots} don't fit into the context" if shots < there else "")
         context.summary["shots"] = {"wanted": wanted, "asked": shots, "dropped": wanted - shots, "why": why}
         context.out.note(f"quality: {wanted - shots} of {wanted} examples dropped: {why}")
     if not any(question.group == HARD for question in sample):
         marked = any(question.group for question in sample)
-        why = (
-            "no drawn question is marked hard" if marked else "the data marks no hard questions (`difficult`)"
-        )
+        why = "no drawn question is marked hard" if marked else "the data marks no hard questions (`difficult`)"
         context.absent(why, "quality_hard")
     return sample
 
@@ -65,9 +59,7 @@ def questions(context: Context) -> list[Question]:
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a question."""
     pool, shots = examples(context), context.facts["shots"]
-    return asking.choose(
-        context, [build_query(question, _others(pool, question)[:shots]) for question in questions]
-    )
+    return asking.choose(context, [build_query(question, _others(pool, question)[:shots]) for question in questions])
 
 
 # The story of an example, its question, and the letter.
@@ -116,9 +108,7 @@ def parse(row: Row, name: str) -> list[Question]:
         # false and true count as 0 and 1
         level = {None: "", 0: "easy", 1: HARD}[hard]
         key = str(entry.get("question_unique_id") or f"{cluster}/{number}")
-        questions.append(
-            Question(key, entry["question"].strip(), options, (place,), (), story, cluster, level)
-        )
+        questions.append(Question(key, entry["question"].strip(), options, (place,), (), story, cluster, level))
     return questions
 
 

@@ -25,9 +25,7 @@ def parse(row: Row, name: str) -> list[Question]:
     for number, (text, options, answer) in enumerate(each):
         options = tuple(str(o).strip() for o in options)
         right = (place_of(answer, options),)
-        questions.append(
-            Question(f"{key}/{number}", text.strip(), options, right, passage=passage, cluster=cluster)
-        )
+        questions.append(Question(f"{key}/{number}", text.strip(), options, right, passage=passage, cluster=cluster))
     return questions
 
 

@@ -137,13 +137,7 @@ def _parse(row: Mapping[str, Any], known: str) -> Iterator[tuple[str, str, tuple
             raise LeftOut("no last reply, or no rating yet")
         whose = REVIEWED if "ratings" in row else ATTEMPTS
         label = _share(sum(map(float, given)) / len(given) / HIGHEST)
-        yield (
-            "",
-            OF_SIMULATED if row.get("source") == SIMULATED else whose,
-            tuple(messages),
-            last["content"],
-            label,
-        )
+        yield ("", OF_SIMULATED if row.get("source") == SIMULATED else whose, tuple(messages), last["content"], label)
     else:
         prompt = next(row[key] for key in PROMPTS if key in row) if any(k in row for k in PROMPTS) else None
         reply = next((row[key] for key in REPLIES if key in row), None)
@@ -174,9 +168,7 @@ def rows(context: Context, labelled: Sequence[Labelled]) -> Rows:
     """One row a reply: its label, the rater's rating, the judge's answers, and what follows from them."""
     models = context.models
     if models.rater is None and models.judge is None:
-        raise CharterError(
-            "rater_check needs the role rater (a rating model) or judge (a model that rates in words)"
-        )
+        raise CharterError("rater_check needs the role rater (a rating model) or judge (a model that rates in words)")
     kept: Rows = [
         {
             "id": digest_text(canonical_json(list(one.messages)))[:12],
@@ -189,23 +181,16 @@ def rows(context: Context, labelled: Sequence[Labelled]) -> Rows:
         }
         for one in labelled
     ]
-    ratings: Sequence[float | None] = (
-        replying.rate(context, kept) if models.rater is not None else [None] * len(kept)
-    )
+    ratings: Sequence[float | None] = replying.rate(context, kept) if models.rater is not None else [None] * len(kept)
     asked = [(one.id, WORDS.format(conversation=shorten(_conversation(one)))) for one in labelled]
     answers: list[dict[str, list[str]]] = [{} for _ in kept]
     if models.judge is not None:
         for name, temperature, samples in (("t0", 0.0, 1), ("t1", 1.0, SAMPLES)):
             for own, texts in zip(
-                answers,
-                asking.ask_judge(context, name, asked, temperature=temperature, samples=samples),
-                strict=True,
+                answers, asking.ask_judge(context, name, asked, temperature=temperature, samples=samples), strict=True
             ):
                 own[name] = texts
-    found = [
-        {**row, "rater": rating, "answers": own}
-        for row, rating, own in zip(kept, ratings, answers, strict=True)
-    ]
+    found = [{**row, "rater": rating, "answers": own} for row, rating, own in zip(kept, ratings, answers, strict=True)]
     return [{**row, **mark(row)} for row in found]
 
 
@@ -216,9 +201,7 @@ def _conversation(one: Labelled) -> str:
 
 def mark(row: Row) -> Marks:
     """The judge's ratings that its answers name, None if none does, and what the rules say."""
-    judged = {
-        f"judge_{name}": mean_number(texts, LOWEST, HIGHEST) for name, texts in sorted(row["answers"].items())
-    }
+    judged = {f"judge_{name}": mean_number(texts, LOWEST, HIGHEST) for name, texts in sorted(row["answers"].items())}
     return {
         **dict.fromkeys(("judge_t0", "judge_t1")),
         **judged,

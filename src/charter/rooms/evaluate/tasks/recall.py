@@ -20,17 +20,7 @@ from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long, verdict
 from charter.rooms.evaluate.metrics import higher
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import (
-    Context,
-    Marks,
-    Protocol,
-    Query,
-    Question,
-    Rows,
-    Task,
-    accuracy,
-    unanswered_rate,
-)
+from charter.rooms.evaluate.task import Context, Marks, Protocol, Query, Question, Rows, Task, accuracy, unanswered_rate
 
 # Lengths of the texts in tokens: 256, 512 ... 131072, 200000.
 LENGTHS = (*(2**k for k in range(8, 18)), 200_000)
@@ -81,15 +71,12 @@ class Stream:
     """The sentences of all texts in order; `cut` takes a text of any length from them."""
 
     def __init__(self, context: Context, texts: list[str]) -> None:
-        self.sentences = [
-            s.strip() for text in texts for s in text.replace("\n", " ").split(". ") if s.strip()
-        ]
+        self.sentences = [s.strip() for text in texts for s in text.replace("\n", " ").split(". ") if s.strip()]
         if not self.sentences:
             raise CharterError(f"recall: {context.source} has no sentences to put a fact between")
         local = context.local.engine.tokenizer if context.local else None
         self.sizes = [
-            len(local.encode(s)) + 1 if local else int(len(s.split()) * TOKENS_A_WORD) + 1
-            for s in self.sentences
+            len(local.encode(s)) + 1 if local else int(len(s.split()) * TOKENS_A_WORD) + 1 for s in self.sentences
         ]
 
     def cut(self, tokens: int, depth: float, rng: random.Random) -> tuple[str, str]:

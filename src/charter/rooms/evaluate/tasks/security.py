@@ -50,11 +50,7 @@ def parse(row: Mapping[str, Any], name: str) -> list[Question]:
     prompts = {kind: str(row[f"{kind}_prompt"]) for kind in (ADVERSARIAL, BENIGN)}
     meta = {**prompts, "rubric": rubric}
     key = f"pair-{row.get('ID', name)}"
-    return [
-        Question(
-            key, prompts[ADVERSARIAL], cluster=key, group=topic_of(str(row["risk_subdomain"])), meta=meta
-        )
-    ]
+    return [Question(key, prompts[ADVERSARIAL], cluster=key, group=topic_of(str(row["risk_subdomain"])), meta=meta)]
 
 
 def rows(context: Context, pairs: Sequence[Question]) -> Rows:
@@ -66,9 +62,7 @@ def rows(context: Context, pairs: Sequence[Question]) -> Rows:
     for row in replying.reply(context, prompts, lambda *_: None):
         pair, kind = by_key[row["id"]]
         more = {"id": pair.id, "item": row["id"], "kind": kind, "group": pair.group}
-        kept.append(
-            {**row, **more, "rubric": pair.meta["rubric"] if kind == ADVERSARIAL else [], "judged": []}
-        )
+        kept.append({**row, **more, "rubric": pair.meta["rubric"] if kind == ADVERSARIAL else [], "judged": []})
     if context.models.judge is None:
         context.absent("no judge answers the rubric: fill the role judge", "security_rubric")
     else:
@@ -80,9 +74,7 @@ def rows(context: Context, pairs: Sequence[Question]) -> Rows:
 def _judge(context: Context, rows: Rows) -> None:
     """Adds the judge's two answers to each rubric question."""
     places = [(n, m) for n, row in enumerate(rows) for m in range(len(row["rubric"]))]
-    asked = [
-        (f"{rows[n]['item']}/{rows[n]['sample']}/{m}", _ask(rows[n], rows[n]["rubric"][m])) for n, m in places
-    ]
+    asked = [(f"{rows[n]['item']}/{rows[n]['sample']}/{m}", _ask(rows[n], rows[n]["rubric"][m])) for n, m in places]
     for (n, _), answers in zip(places, ask_both_ways(context, "rubric", asked), strict=True):
         rows[n]["judged"].append(answers)
 

@@ -173,13 +173,7 @@ TASK = Task(
             "Stated and shown, agree",
         ),
         *(
-            Metric(
-                f"stated_shown_{name}",
-                "",
-                COLUMNS[name],
-                "lower" if name == "flipped" else "neither",
-                words,
-            )
+            Metric(f"stated_shown_{name}", "", COLUMNS[name], "lower" if name == "flipped" else "neither", words)
             for name, words in WORDS.items()
         ),
         lower(

@@ -115,10 +115,7 @@ def _quality(row: Row, name: str) -> Iterator[Claim]:
     for number, entry in enumerate(row["questions"]):
         options = tuple(str(option).strip() for option in entry["options"])
         place = place_of(int(entry["gold_label"]) - 1, options)
-        for end, at, right in (
-            ("right", place, SUPPORTED),
-            ("wrong", (place + 1) % len(options), NOT_SUPPORTED),
-        ):
+        for end, at, right in (("right", place, SUPPORTED), ("wrong", (place + 1) % len(options), NOT_SUPPORTED)):
             text = REPLIED.format(entry["question"].strip(), options[at])
             yield Claim(f"{cluster}/{number}-{end}", cluster, row["article"].strip(), text, right)
 
@@ -150,9 +147,7 @@ def _question(claim: Claim) -> Question:
 
 def rows(context: Context, questions: Sequence[Question]) -> Rows:
     """One row a claim, with the marks of a choice and those of an answer that may be declined."""
-    rows = asking.choose(
-        context, [Query(question, format_question(question), LEAD) for question in questions]
-    )
+    rows = asking.choose(context, [Query(question, format_question(question), LEAD) for question in questions])
     agreed = {question.id: question.meta["agreed"] for question in questions}
     for row in rows:
         row["agreed"] = agreed[row["item"]]

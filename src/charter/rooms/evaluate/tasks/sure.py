@@ -74,9 +74,7 @@ def first_net(rows: Sequence[Row]) -> Table:
 
 
 def _flip(before: str, after: str, better: Any) -> Metric:
-    meaning = (
-        f"answers that are {before} at first and {after} after 'are you sure?', of those that are {before}"
-    )
+    meaning = f"answers that are {before} at first and {after} after 'are you sure?', of those that are {before}"
     return Metric(f"sure_{before}_to_{after}", "", flips(before, after), better, meaning)
 
 

@@ -54,9 +54,7 @@ def judge_by_policy(context: Context, rows: Rows, metric: str) -> Rows:
     else:
         context.facts.update({"policies": known, "judge": context.inputs.one("judge").id})
         places = [n for n, row in enumerate(rows) if row["reply"] and _aims(row) and row["topic"] in known]
-        questions = [
-            (f"{rows[n]['item']}/{rows[n]['sample']}", _ask(rows[n], known[rows[n]["topic"]])) for n in places
-        ]
+        questions = [(f"{rows[n]['item']}/{rows[n]['sample']}", _ask(rows[n], known[rows[n]["topic"]])) for n in places]
         answers = dict(zip(places, ask_both_ways(context, "policy", questions), strict=True))
     return [{**row, "judged": answers.get(n)} for n, row in enumerate(rows)]
 
@@ -88,12 +86,7 @@ def of(origin: str, topic: str = "", key: str = "id", also: Where = lambda row: 
     """A test that selects rows of an origin with a value under `key`, of a topic if given, that pass a further one."""
 
     def where(row: Row) -> bool:
-        return (
-            row["origin"] == origin
-            and row[key] is not None
-            and (not topic or row["topic"] == topic)
-            and also(row)
-        )
+        return row["origin"] == origin and row[key] is not None and (not topic or row["topic"] == topic) and also(row)
 
     return where
 

@@ -23,15 +23,7 @@ from charter.rooms.evaluate.reading import Row
 from charter.rooms.evaluate.task import REPLIES, Context, Marks, Protocol, Rows, Task
 from charter.rooms.evaluate.tasks import topic_requests
 from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, review_queue
-from charter.rooms.evaluate.tasks.topic_requests import (
-    GROUP,
-    WORSE,
-    good,
-    judge_by_policy,
-    of,
-    part_of,
-    refused,
-)
+from charter.rooms.evaluate.tasks.topic_requests import GROUP, WORSE, good, judge_by_policy, of, part_of, refused
 from charter.rooms.evaluate.topic_set import LEVELS, MOST_TURNS, TOPICS, Asked, draw_goals, facts_of
 
 UNASKED = {"refusal": None, "boilerplate": None, "loop": None, "harsh": None, "harmful": None}
@@ -40,9 +32,7 @@ UNASKED = {"refusal": None, "boilerplate": None, "loop": None, "harsh": None, "h
 def rows(context: Context, scripts: Sequence[Asked]) -> Rows:
     """One row a turn, with its script's goal, topic and origin; `item` names the turn."""
     facts = facts_of(scripts)
-    turns = [
-        {**row, **facts[row["script"]], "item": row["id"]} for row in replying.converse(context, scripts)
-    ]
+    turns = [{**row, **facts[row["script"]], "item": row["id"]} for row in replying.converse(context, scripts)]
     judged = judge_by_policy(context, turns, "topic_scripts_good")
     return [{**row, **mark(row)} for row in judged]
 
@@ -79,10 +69,7 @@ def _metrics(topic: str) -> Iterator[Metric]:
     yield rate
     yield corrected(f"topic_scripts_harm_corrected{end}", rate.name, "grader", rate)
     yield from _over_turns(topic)
-    aims, words = (
-        of(REPRESENTATIVE, topic, "harmful", counts.equal(level=LEVELS[-1])),
-        "harmful aims of scripts",
-    )
+    aims, words = (of(REPRESENTATIVE, topic, "harmful", counts.equal(level=LEVELS[-1])), "harmful aims of scripts")
     yield from refused("topic_scripts_refused", aims, "higher", words, topic)
     yield from refused("topic_scripts_twin_refused", twin, "lower", "turns of the scripts' twins", topic)
     yield good("topic_scripts_good", words, topic)

@@ -26,17 +26,7 @@ from charter.rooms.evaluate import asking
 from charter.rooms.evaluate.marks import unless_too_long
 from charter.rooms.evaluate.metrics import higher
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import (
-    Context,
-    Marks,
-    Protocol,
-    Query,
-    Question,
-    Rows,
-    Rule,
-    Task,
-    unanswered_rate,
-)
+from charter.rooms.evaluate.task import Context, Marks, Protocol, Query, Question, Rows, Rule, Task, unanswered_rate
 from charter.rooms.evaluate.tasks.mmlu_plain import by_subject
 
 PIECES = "flores200"
@@ -61,19 +51,7 @@ def at_hand(tokenizer: str) -> BLEU | None:
 
 REQUEST = "Translate this sentence from English into {}. Reply with the translation alone."
 # columns without a sentence
-OTHERS = {
-    "id",
-    "row",
-    "doc_id",
-    "split",
-    "pair",
-    "url",
-    "URL",
-    "domain",
-    "topic",
-    "has_image",
-    "has_hyperlink",
-}
+OTHERS = {"id", "row", "doc_id", "split", "pair", "url", "URL", "domain", "topic", "has_image", "has_hyperlink"}
 # Seconds without an answer after which the tokenizer's model counts as not available.
 PATIENCE = 20.0
 
@@ -83,9 +61,7 @@ def questions(context: Context) -> list[Question]:
     groups = by_subject(read_split(context.source, TEST, parse))
     pieces, why = flores200()
     if not pieces:
-        context.out.note(
-            f"translation: BLEU counts words or characters; sacreBLEU's flores200 isn't available ({why})"
-        )
+        context.out.note(f"translation: BLEU counts words or characters; sacreBLEU's flores200 isn't available ({why})")
     tokenizers = {g: PIECES if pieces else "char" if unspaced(g) else "13a" for g in sorted(groups)}
     context.facts["tokenizers"] = tokenizers
     context.facts["bleu"] = {name: signature(name) for name in sorted(set(tokenizers.values()))}
@@ -116,10 +92,7 @@ def marks_by(identity: Mapping[str, Any]) -> Rule:
     """Counts of chrF, and of BLEU by the identity's tokenizers if these are on this machine."""
     scorers = {group: at_hand(str(name)) for group, name in (identity.get("tokenizers") or {}).items()}
     answered = unless_too_long(mark_translation)
-    return lambda row: {
-        **answered(row),
-        **sentence_counts(scorers.get(row["group"]), row["reply"], row["reference"]),
-    }
+    return lambda row: {**answered(row), **sentence_counts(scorers.get(row["group"]), row["reply"], row["reference"])}
 
 
 def grade(query: Query, reply: str) -> dict[str, Any]:
@@ -202,10 +175,7 @@ TASK = Task(
                 f"languages with BLEU over {least:.0f}, which is {word}",
                 f"Languages over BLEU {least:.0f}",
             )
-            for word, least in (
-                ("understandable", translation.UNDERSTANDABLE),
-                ("good", translation.GOOD),
-            )
+            for word, least in (("understandable", translation.UNDERSTANDABLE), ("good", translation.GOOD))
         ),
         unanswered_rate("translation"),
     ),

@@ -106,9 +106,7 @@ TASK = Task(
         unanswered_rate("triviaqa"),
         lower("triviaqa_wrong", counts.outcome("wrong"), "TriviaQA questions answered wrongly"),
         neither(
-            "triviaqa_declined",
-            counts.outcome("declined"),
-            "TriviaQA questions that the model says it can't answer",
+            "triviaqa_declined", counts.outcome("declined"), "TriviaQA questions that the model says it can't answer"
         ),
     ),
     role=Role(kind="questions", default="shipped:triviaqa.heldout"),

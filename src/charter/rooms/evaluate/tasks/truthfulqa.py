@@ -33,17 +33,7 @@ from charter.rooms.evaluate.grouped import by_group
 from charter.rooms.evaluate.marks import TOO_LONG, mark_choice, shares, unless_too_long, verdict
 from charter.rooms.evaluate.metrics import higher, lower, neither
 from charter.rooms.evaluate.reading import TEST, Row, read_split
-from charter.rooms.evaluate.task import (
-    LETTERS,
-    UNANSWERED,
-    Context,
-    Marks,
-    Protocol,
-    Query,
-    Question,
-    Rows,
-    Task,
-)
+from charter.rooms.evaluate.task import LETTERS, UNANSWERED, Context, Marks, Protocol, Query, Question, Rows, Task
 
 if TYPE_CHECKING:
     from charter.ground.generate.engine import Completion
@@ -141,9 +131,7 @@ def _shuffle_options(context: Context, question: Question, key: str) -> Options:
 
 
 def _score_options(context: Context, questions: Sequence[Question]) -> Rows:
-    texts = [
-        list(dict.fromkeys(text for key in ("mc1", "mc2") for text, _ in q.meta[key])) for q in questions
-    ]
+    texts = [list(dict.fromkeys(text for key in ("mc1", "mc2") for text, _ in q.meta[key])) for q in questions]
     prompts = [Query(q, q.text).prompt(context.protocol.form) for q in questions]
     scores = asking.text_logprobs(context, prompts, texts, f"{context.task.name}_choices")
     return [
@@ -181,9 +169,7 @@ def _examine_helper(context: Context) -> Rows:
         places = context.models.map_to_closest([(c["answer"], c["options"]) for c in part])
         return [_case(case, place) for case, place in zip(part, places, strict=True)]
 
-    return context.out.chunks(
-        f"{context.task.name}_helper", cases, 64, produce, f"{context.title}, the helper"
-    )
+    return context.out.chunks(f"{context.task.name}_helper", cases, 64, produce, f"{context.title}, the helper")
 
 
 def _known_mappings(context: Context) -> list[Row]:
@@ -231,9 +217,7 @@ def parse(row: Row, name: str) -> list[Question]:
         mc1, mc2 = _targets(row["mc1_targets"]), _targets(row["mc2_targets"])
     for options in (mc1, mc2):
         if len({true for _, true in options}) < 2 or len(options) > len(LETTERS):
-            raise ValueError(
-                f"{len(options)} options; there must be true and false ones, {len(LETTERS)} at most"
-            )
+            raise ValueError(f"{len(options)} options; there must be true and false ones, {len(LETTERS)} at most")
     text, group = (row["Question"], row["Category"]) if csv else (row["question"], row.get("category", ""))
     kind = str(row.get("Type" if csv else "type") or "").strip().lower()
     meta = {"csv": csv, "mc1": mc1, "mc2": mc2, "type": kind}
@@ -241,9 +225,7 @@ def parse(row: Row, name: str) -> list[Question]:
 
 
 def _targets(targets: Mapping[str, Any]) -> Options:
-    labelled = (
-        zip(targets["choices"], targets["labels"], strict=True) if "choices" in targets else targets.items()
-    )
+    labelled = zip(targets["choices"], targets["labels"], strict=True) if "choices" in targets else targets.items()
     return [(str(text).strip(), bool(label)) for text, label in labelled]
 
 
@@ -278,12 +260,7 @@ SCORES = {
     "truthfulqa_mc3": ("mc3", "choice", "true options likelier than every false one", "TruthfulQA MC3"),
 }
 # The card's figure of the four forms, in its order, with their names there.
-FORMS = {
-    "truthfulqa": "Free answers",
-    "truthfulqa_mc1": "MC1",
-    "truthfulqa_mc2": "MC2",
-    "truthfulqa_mc3": "MC3",
-}
+FORMS = {"truthfulqa": "Free answers", "truthfulqa_mc1": "MC1", "truthfulqa_mc2": "MC2", "truthfulqa_mc3": "MC3"}
 # The set's types of questions: written against a model that then failed, and the others.
 TYPES = {"adversarial": "adversarial", "not_adversarial": "non-adversarial"}
 
@@ -328,10 +305,7 @@ TASK = Task(
         *map(_score, SCORES),
         *(_score(name, kind) for name in SCORES for kind in TYPES),
         neither(
-            "truthfulqa_declined",
-            counts.flag("declined", FREE),
-            "free answers that decline",
-            "TruthfulQA declined",
+            "truthfulqa_declined", counts.flag("declined", FREE), "free answers that decline", "TruthfulQA declined"
         ),
         lower(
             "truthfulqa_unanswered",

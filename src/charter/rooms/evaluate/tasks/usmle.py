@@ -20,9 +20,7 @@ from charter.rooms.evaluate.stand_ins import medqa_item, mmlu_item
 from charter.rooms.evaluate.task import Context, Question, Rows, Task
 
 OURS = "usmle.heldout"
-SUBJECTS = frozenset(
-    {"professional_medicine", "clinical_knowledge", "college_medicine", "anatomy", "medical_genetics"}
-)
+SUBJECTS = frozenset({"professional_medicine", "clinical_knowledge", "college_medicine", "anatomy", "medical_genetics"})
 STEPS = (("step_1", "1"), ("step_2", "2"), ("step_3", "3"), ("step_2_3", "2&3"))
 OWN = reader("single")
 
@@ -49,9 +47,7 @@ TASK = Task(
     group="Exams",
     questions=lambda context: draw(context, parse),
     rows=rows,
-    metrics=metrics(
-        "usmle", "USMLE-shaped items", [(part, "step", step, f"Step {step}") for part, step in STEPS]
-    ),
+    metrics=metrics("usmle", "USMLE-shaped items", [(part, "step", step, f"Step {step}") for part, step in STEPS]),
     role=Role(kind="questions", default=f"shipped:{OURS}"),
     standard="data:exams/medqa_test_4options",
     protocol=FIVE_SHOT,
