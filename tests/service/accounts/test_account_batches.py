@@ -386,7 +386,7 @@ def test_results_are_read_in_chunks_each_in_its_own_transaction(engine: Engine, 
 
 WORKER = """
 import random, sys
-from charter_service.api import batch_work
+from charter_service.api import batching as batch_work
 from charter_service.accounts.store import open_accounts
 from charter_service.web.database import reading, writing
 engine = open_accounts(sys.argv[1], new=False)
