@@ -46,7 +46,6 @@ LONGEST_PAGE = 1_000_000  # characters of all messages of a page
 PING_SECONDS = 15
 RUNNING_AT_ONCE = 4  # replies of one person
 MOST_STREAMS = 20  # of events, for one person
-LONGEST_CLIENT = 64
 
 
 def home(visit: Visit) -> HTMLResponse:

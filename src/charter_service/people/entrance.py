@@ -4,6 +4,7 @@ the person behind each request."""
 from __future__ import annotations
 
 import inspect
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from charter_service.web.entrance import (
 from charter_service.web.forms import LARGEST_FORM, Form, read_form
 from charter_service.web.guard import address_of
 from charter_service.web.refusal import Refusal
-from charter_service.web.site import Endpoint, Site, see, wants_json
+from charter_service.web.site import Endpoint, PageSite, see, wants_json
 from charter_service.web.tokens import digest_of
 
 SESSION = Cookie("charter_session", SESSION_DAYS * 86_400)
@@ -75,7 +76,7 @@ class SignedIn:
 Handler = Callable[[Any], Any]  # of a visit; what isn't a coroutine runs beside the event loop
 
 
-class PeopleSite(Site):
+class PeopleSite(PageSite):
     """A site where people sign in. Its services have `config.secure`, a `database` of people, `keys` to show once, and
     limits `by_person` and of `entries`. `place`: its own among those that sign-in pages lead to; `runs`: what is run
     here; `longest`: bytes of a member's form."""
@@ -85,17 +86,17 @@ class PeopleSite(Site):
     forgotten = "All your data here is deleted."
     longest = LARGEST_FORM
 
+    @abstractmethod
     def visit(self, person: Person, session: str, form: Form, request: Request) -> SignedIn:
         """The visit that handlers get."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plain(self, service: Any, template: str, title: str, status: int = 200, **known: Any) -> HTMLResponse:
         """A page for somebody who isn't signed in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show(self, visit: Any, template: str, title: str, **known: Any) -> HTMLResponse:
         """A page for a signed-in person."""
-        raise NotImplementedError
 
     def turns(self, service: Any, person: int) -> AbstractAsyncContextManager[Any]:
         """What a person's requests wait for."""

@@ -177,8 +177,7 @@ def csrf_of(session: str) -> str:
 def check_form(session: str, form: Form) -> None:
     """Raises Refusal if a form isn't from a page of this session."""
     if not proves(session, CSRF, form.text(CSRF)):
-        words = "this form is out of date or comes from elsewhere; go back, reload the page and send it again"
-        raise Refusal(words, 403)
+        raise Refusal(_OUT_OF_DATE, 403)
 
 
 def printable(name: str) -> str:

@@ -12,6 +12,7 @@ import logging
 import re
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
@@ -87,7 +88,7 @@ _PLAIN = re.compile(r"[^\x21-\x7e]")
 Pair = tuple[bytes, bytes]
 
 
-class Guard:
+class Guard(ABC):
     """Wraps an application."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -137,13 +138,15 @@ class Guard:
         """Why a request isn't passed on."""
         return None
 
+    @abstractmethod
     def refused(self, scope: Scope, refusal: Refusal | None) -> Response:
         """The answer to a request that is refused, or, for None, on which the program failed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def failed(self, scope: Scope, error: BaseException) -> None:
         """The program failed."""
 
+    @abstractmethod
     def ended(self, scope: Scope, status: int, milliseconds: int) -> None:
         """A request is over; `status` is 0 if there was no answer."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -43,11 +44,12 @@ class Route(StarletteRoute):
         self.methods = {method}
 
 
-class Site:
-    """What the pages of one kind of service have in common. `headings`: titles of refusals by status."""
+class Site(ABC):
+    """The application of one kind of service, and its answer to what is refused or goes wrong."""
 
-    pages: Pages
-    headings: Mapping[int, str] = HEADINGS
+    @abstractmethod
+    async def answer(self, request: Request, error: Exception) -> Response:
+        """The answer to a request that was refused or that failed."""
 
     def make_app(
         self,
@@ -66,6 +68,13 @@ class Site:
         app.router.redirect_slashes = False
         app.state.service = service
         return app
+
+
+class PageSite(Site):
+    """A site of pages for people. `headings`: titles of refusals by status."""
+
+    pages: Pages
+    headings: Mapping[int, str] = HEADINGS
 
     async def static(self, request: Request) -> Response:
         """Style, script and icon. Raises NotFound."""
@@ -98,9 +107,9 @@ class Site:
         """Whether a program asks."""
         return wants_json(request)
 
+    @abstractmethod
     def error_page(self, request: Request, status: int, title: str, words: str) -> Response:
         """The page of a refusal."""
-        raise NotImplementedError
 
 
 def wants_json(request: Request) -> bool:

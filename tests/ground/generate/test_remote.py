@@ -268,6 +268,13 @@ def test_an_error_is_one_line_and_never_holds_the_key(server: Server, dialect: s
     assert len(server.requests) == 1, "a refusal is not tried again"
 
 
+def test_of_a_refusal_only_the_beginning_is_read(server: Server) -> None:
+    server.answers, server.headers = [(400, "x" * 5000)], {"Content-Length": str(2**40)}
+    with pytest.raises(http_client.Answered, match="answered 400: x{400}$"):
+        http_client.Asking(server.url).get("/v1/models")
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("answer", ["no JSON", {"error": {"message": "odd"}}, {"choices": []}, [1]])
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 def test_an_answer_of_another_shape_is_an_error_in_one_line(server: Server, dialect: str, answer: object) -> None:

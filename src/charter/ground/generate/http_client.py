@@ -22,6 +22,7 @@ from charter.ground.artifact.errors import CharterError
 TIMEOUT_SECONDS = 600
 FAILED = {408, 409, 500, 502, 504}
 LARGEST = 256 * 2**20  # bytes of an answer
+READ_OF_A_REFUSAL = 4000  # bytes; the rest isn't waited for
 TRIES = 5  # for a server that fails or can't be reached
 OVERLOADED = {429, 503, 529}
 PATIENCE_SECONDS = 120.0  # total wait for an overloaded server
@@ -86,11 +87,13 @@ class Asking:
                 with self._client.stream(
                     "GET" if data is None else "POST", url, content=data, headers=headers
                 ) as answer:
-                    content = _read(answer)
                     if answer.status_code < 300:
+                        content = _read(answer, LARGEST + 1)
+                        if len(content) > LARGEST:
+                            raise ValueError(f"its answer has over {LARGEST // 2**20} MiB")
                         self._missed = False
                         return parse(content)
-                    problem = _problem(url, path, answer, content)
+                    problem = _problem(url, path, answer, _read(answer, READ_OF_A_REFUSAL))
                 busy, wanted = answer.status_code in OVERLOADED, retry_after(answer.headers)
                 if not busy and answer.status_code not in FAILED:
                     raise problem
@@ -150,14 +153,14 @@ def _wait(given_up: threading.Event, seconds: float) -> bool:
     return given_up.wait(seconds)
 
 
-def _read(answer: httpx2.Response) -> bytes:
-    """The body. Raises ValueError if it is too large."""
+def _read(answer: httpx2.Response, most: int) -> bytes:
+    """The first bytes of the body; the rest stays unread."""
     content = bytearray()
     for part in answer.iter_bytes():
         content += part
-        if len(content) > LARGEST:
-            raise ValueError(f"its answer has over {LARGEST // 2**20} MiB")
-    return bytes(content)
+        if len(content) >= most:
+            break
+    return bytes(content[:most])
 
 
 def _problem(url: str, path: str, answer: httpx2.Response, content: bytes) -> Answered:
@@ -165,7 +168,7 @@ def _problem(url: str, path: str, answer: httpx2.Response, content: bytes) -> An
         place = one_line(urljoin(url, answer.headers.get("location", "")).removesuffix(path))
         line = f"{url} redirects to {place}; a key is sent to no other place, so use that URL if you trust it"
     else:
-        line = f"{url} answered {answer.status_code}: {one_line(content[:4000].decode(errors='replace'))}"
+        line = f"{url} answered {answer.status_code}: {one_line(content.decode(errors='replace'))}"
     return Answered(answer.status_code, line)
 
 

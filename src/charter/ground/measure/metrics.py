@@ -75,7 +75,6 @@ WINS = "wins.jsonl"
 HHH = "hhh.jsonl"
 TEXT = "text.jsonl"
 LABELS = "known_pairs.jsonl"
-REVISIONS = "revisions.jsonl"
 TRIPLES = "fitness.jsonl"
 # the share of known answers that a helper must map to the right option, else no mapped score is reported
 HELPER_PASSES = 0.9

@@ -6,7 +6,7 @@ never mixed unnoticed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,8 +97,3 @@ def counts_of(choices: Iterable[Choice]) -> dict[str, int]:
         counts["edits"] += choice.edited is not None
         counts["flagged"] += bool(choice.flags)
     return counts
-
-
-def sources_of(choices: Sequence[Choice]) -> list[str]:
-    """The kinds of raters who answered."""
-    return sorted({choice.source for choice in choices})
