@@ -270,7 +270,7 @@ def test_an_error_is_one_line_and_never_holds_the_key(server: Server, dialect: s
 
 def test_of_a_refusal_only_the_beginning_is_read(server: Server) -> None:
     server.answers, server.headers = [(400, "x" * 5000)], {"Content-Length": str(2**40)}
-    with pytest.raises(http_client.Answered, match="answered 400: x{400}$"):
+    with pytest.raises(http_client.Answered, match=r"answered 400: x{400}$"):
         http_client.Asking(server.url).get("/v1/models")
     assert len(server.requests) == 1
 
