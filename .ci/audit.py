@@ -41,9 +41,7 @@ def judged(said: str | None) -> tuple[int, list[str]]:
     ]
     vulnerable = len(lines)
     silent = len(packages) - len(asked)
-    lines.append(
-        f"audit: {vulnerable} known vulnerabilities in {len(asked)} packages, {silent} not asked about"
-    )
+    lines.append(f"audit: {vulnerable} known vulnerabilities in {len(asked)} packages, {silent} not asked about")
     return int(vulnerable > 0), lines
 
 
