@@ -44,6 +44,7 @@ ROOMS = {
     "intake": "charter.rooms.intake",
     "trajectories": "charter.rooms.trajectories",
     "critique": "charter.rooms.critique",
+    "principles": "charter.rooms.principles",
     "feedback": "charter.rooms.feedback",
     "select": "charter.rooms.select",
     "honesty": "charter.rooms.honesty",

@@ -91,7 +91,9 @@ def show(run: Path, as_json: bool) -> None:
     manifest, declared = read_manifest(report), read_reported(report).metrics
     rows = score_rows(manifest, declared, read_object(report / "report.json"))
     if as_json:
-        scores = {"run": str(run), "id": manifest.id, "scores": rows}
+        told = read_object(report / "report.json")
+        kinds = {name: told[name]["kinds"] for name in told["identity"] if "kinds" in (told.get(name) or {})}
+        scores = {"run": str(run), "id": manifest.id, "scores": rows, "kinds": kinds}
         print(json.dumps(scores, indent=1, ensure_ascii=False))
         return
     whole = [row for row in rows if declared[row["score"]].kind != "part"]

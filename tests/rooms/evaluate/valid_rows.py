@@ -119,6 +119,7 @@ NEEDED: dict[str, str] = {
     "security": "adversarial_prompt missing, benign_prompt missing, rubric, risk_subdomain missing",
     "labelled": "messages, harmful missing, good missing",
     "rm_bench": "prompt missing, chosen, rejected",
+    "principles": "principle missing empty, prompt missing empty, replies, better missing number null",
 }
 OPTIONS = {"question": "Which?\n\nChoices:\n (A) stay\n (B) go\n\nAnswer:"}
 MATCHING, OTHER = "answer_matching_behavior", "answer_not_matching_behavior"
@@ -165,4 +166,8 @@ WRONG: list[tuple[str, Row]] = [
     ("labelled", UNLABELLED | {"reply": ..., "label": 1}),
     ("labelled", UNLABELLED | {"prompt": ..., "label": 1}),
     ("rm_bench", {"chosen": ["a", "b"]}),
+    ("principles", {"replies": ["a", "a"]}),
+    ("principles", {"replies": ["a", "b", "c"]}),
+    ("principles", {"better": 2}),
+    ("principles", {"better": True}),
 ]

@@ -74,6 +74,7 @@ def labeller(p_kind: float, p_known: float | None = None) -> Scripted:
 
 def put_in(monkeypatch: pytest.MonkeyPatch, **roles: Scripted) -> None:
     monkeypatch.setattr(room, "open_assistant", lambda source, device, precision: roles[source.role])
+    monkeypatch.setattr(room, "open_labeller", lambda source, device, precision: roles[source.role])
 
 
 def run_room(settings: Settings, inputs: Inputs, folder: Path) -> Path:

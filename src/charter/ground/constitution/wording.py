@@ -27,8 +27,17 @@ ANSWER = "The answer is:"
 THOUGHT = "Let me think about this step by step."
 HHH_QUESTION = "Which reply is the better one for an assistant that is to be helpful, honest and harmless?"
 
+JUDGED_BY = "The reply is judged by one principle:"
 _INTRO = "Below is a conversation between a person and an AI assistant, with two replies that could come next."
 _SPEAKERS = {"user": "Human: ", "assistant": "Assistant: ", "system": ""}
+
+
+def under_principle(messages: Sequence[Message], principle: str) -> list[Message]:
+    """The conversation as a preference model reads it that judges under a principle: the principle is its system text,
+    before a system text of its own."""
+    own = messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
+    rest = messages[1:] if own else messages
+    return [{"role": "system", "content": f"{JUDGED_BY} {principle.strip()}\n\n{own}".strip()}, *rest]
 
 
 def conversation_text(messages: Sequence[Message]) -> str:

@@ -18,6 +18,7 @@ from charter.ground.artifact.kinds import Kind
 DATA_KINDS = frozenset(
     {"dialogues", "comparisons", "text", "triples", "judgments", "templates", "corpus", "questions", "sources"}
 )
+MODELS = ("checkpoint", "assistant", "labeller")
 # prompts: up to the last user turn. lessons: with a turn of the assistant's to learn from. transcripts: of critiques.
 # choices: worked examples of a choice. rated: with a rating.
 Rows = Literal["prompts", "lessons", "transcripts", "choices", "rated"]
@@ -27,7 +28,8 @@ Rows = Literal["prompts", "lessons", "transcripts", "choices", "rated"]
 class Role:
     """One named input of a room.
 
-    `kind` is an artifact kind; or "assistant" (a policy checkpoint or a remote engine); or a kind of file:
+    `kind` is an artifact kind; or "assistant" (a policy checkpoint or a remote engine); or "labeller" (the same, or a
+    preference model); or a kind of file:
     "text" (JSONL of id and text), "triples" (JSONL with harmful and good replies), "judgments" (JSONL with
     people's verdicts), "templates" (JSONL with questions about two persons), "questions" (a file or folder of any
     rows: the evaluation that reads them knows their columns), "sources" (a manifest of text sources, or a file or
@@ -54,6 +56,8 @@ class Role:
         """The role in words, for messages."""
         if self.kind == "assistant":
             return "a policy checkpoint or a remote engine"
+        if self.kind == "labeller":
+            return "a policy checkpoint, a preference model or a remote engine"
         if self.kind == "corpus":
             return "a corpus, which a step of the room `corpus` makes from texts"
         return f"{self.kind} ({self.variant})" if self.variant else self.kind
@@ -67,15 +71,16 @@ class Role:
         if artifact and self.also is not None and kind == self.also:
             return True
         if kind == "hub":
-            return self.holds_data or self.kind in ("checkpoint", "assistant")
+            return self.holds_data or self.kind in MODELS
         if self.kind == "questions":
             return kind in DATA_KINDS - {"sources"} | {"data", "prompts"}
         if self.kind == "sources":
             return kind in ("sources", "texts", "text", "data")
         if kind == "data":
-            return self.kind not in ("checkpoint", "assistant", "constitution", "report", "card", "corpus")
-        if self.kind == "assistant":
-            return kind == "assistant" or (kind == "checkpoint" and variant in (None, self.variant or "policy"))
+            return self.kind not in (*MODELS, "constitution", "report", "card", "corpus")
+        if self.kind in ("assistant", "labeller"):
+            variants = (None, "policy", *(("preference",) if self.kind == "labeller" else ()))
+            return kind == "assistant" or (kind == "checkpoint" and variant in variants)
         if (self.kind, kind) in (("text", "corpus"), ("dialogues", "prompts")):
             return True
         return kind == self.kind and (self.variant is None or variant in (None, self.variant))

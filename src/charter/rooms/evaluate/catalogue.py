@@ -44,6 +44,7 @@ from charter.rooms.evaluate.tasks import (
     occupations,
     position,
     premises,
+    principles,
     quality,
     quiz,
     race,
@@ -113,7 +114,7 @@ TOPICS = (topic_requests.TASK, topic_scripts.TASK)
 # Willingness, and a proxy of capability, in columns of their own.
 SECURITY = (security.TASK, mmlu_plain.TASK)
 # The judges themselves: against labels of people, and against pairs that differ in substance and in style.
-JUDGES = (labelled.TASK, rm_bench.TASK)
+JUDGES = (labelled.TASK, rm_bench.TASK, principles.TASK)
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (

@@ -51,8 +51,22 @@ class Models:
 
     @cached_property
     def policy(self) -> Assistant:
-        """The model under test by itself."""
+        """The model under test by itself. Raises CharterError for a preference model, which writes nothing."""
+        source = self.inputs.one("policy")
+        if source.variant == "preference":
+            raise CharterError(
+                f"{source.name} is a preference model, which scores replies and writes none; of the tasks it takes "
+                "principles alone"
+            )
         return self._assistant("policy")
+
+    @cached_property
+    def labeller(self) -> choice.Labeller:
+        """The model under test as a labeller: a preference model, too."""
+        source = self.inputs.one("policy")
+        if source.variant == "preference":
+            return choice.open_labeller(source, self.out.device, self.out.precision)
+        return self.assistant
 
     @cached_property
     def assistant(self) -> Assistant:
@@ -186,6 +200,17 @@ class Models:
         first, second)."""
         questions = [choice.Question(*pair, principle) for pair in pairs]
         return choice.choose(self.assistant, questions, choice.How(shots=shots, seed=seed))
+
+    def label(
+        self,
+        pairs: Sequence[tuple[str, Sequence[Message], str, str, str]],
+        shots: Sequence[Mapping[str, Any]],
+        seed: int,
+    ) -> list[choice.Choice]:
+        """Which of two replies is the better one under a principle; a pair is (id, messages, first, second,
+        principle)."""
+        questions = [choice.Question(*pair) for pair in pairs]
+        return choice.choose(self.labeller, questions, choice.How(shots=shots, seed=seed))
 
     def first_option(self, requests: Sequence[Prompt], questions: Sequence[str], seed: int) -> list[float]:
         """Probability of (A) after each request, asked once; see `judge/choice.py`."""

@@ -15,7 +15,7 @@ from charter.rooms.evaluate.options import Options
 from charter.rooms.evaluate.task import Change, Task
 
 ROLES = {
-    "policy": Role(kind="assistant"),
+    "policy": Role(kind="labeller"),
     "helper": Role(kind="assistant", required=False),
     "examiner": Role(kind="assistant", required=False),
     "exam_tables": Role(kind="questions", required=False),

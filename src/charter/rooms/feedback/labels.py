@@ -11,8 +11,7 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.constitution import ComparisonPrinciple, select_by_axis
-from charter.ground.generate.assistant import Assistant
-from charter.ground.judge.choice import How, Question, choose
+from charter.ground.judge.choice import How, Labeller, Question, choose
 from charter.ground.measure.intervals import interval
 from charter.ground.measure.score import points, tabulate
 from charter.ground.settings.seed import derive_seed
@@ -64,7 +63,7 @@ def draw_known(sets: Mapping[str, Sequence[Comparison]], limit: int, seed: int) 
 
 
 def known_rows(
-    labeller: Assistant, pairs: Sequence[tuple[str, Comparison]], principles: Sequence[ComparisonPrinciple], how: How
+    labeller: Labeller, pairs: Sequence[tuple[str, Comparison]], principles: Sequence[ComparisonPrinciple], how: How
 ) -> list[dict[str, Any]]:
     """One row per known pair (set name, comparison): the probability of the right reply, and of the reply in first
     place. A tie is half right. The id is the cluster, which pairs with equal first user turns share."""

@@ -16,7 +16,7 @@ from charter.ground.constitution.constitution import ComparisonPrinciple, load
 from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
-from charter.ground.judge.choice import How, Question, choose, clamp
+from charter.ground.judge.choice import How, Labeller, Question, choose, clamp, open_labeller
 from charter.ground.measure.metrics import OF_LABELLERS
 from charter.ground.measure.reporting import record
 from charter.ground.settings.seed import derive_seed
@@ -34,7 +34,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, out.seed)
 
     pairs = _all_pairs(settings, prompts, inputs, out)
-    labeller = open_assistant(inputs.one("labeller"), out.device, precision=out.precision)
+    labeller = open_labeller(inputs.one("labeller"), out.device, out.precision)
     sets = {source.name: read_comparisons(source.folder) for source in inputs.many("known")}
     known_pairs = draw_known(sets, settings.known_limit, out.seed)
     known_results = out.chunks(
@@ -88,7 +88,7 @@ def _pairs(policy: Assistant, settings: Settings, prompts: Sequence[Dialogue], s
 
 
 def _labels(
-    labeller: Assistant,
+    labeller: Labeller,
     settings: Settings,
     pairs: Sequence[dict[str, Any]],
     principles: Sequence[ComparisonPrinciple],

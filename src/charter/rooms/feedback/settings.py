@@ -9,7 +9,7 @@ from charter.ground.settings.room import Estimate, Role, Room, Sizes
 
 ROLES = {
     "policy": Role(kind="assistant"),
-    "labeller": Role(kind="assistant"),
+    "labeller": Role(kind="labeller"),
     "prompts": Role(kind="dialogues", rows="prompts", many=True),
     "known": Role(kind="comparisons", many=True, required=False, default="shipped:hhh.heldout"),
     "constitution": Role(kind="constitution", default="shipped:constitution"),

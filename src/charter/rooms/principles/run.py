@@ -1,0 +1,81 @@
+"""Lessons for a labeller that reads principles (the feedback model of Bai 2022b, section 4.1, where no large one is at
+hand).
+
+The policy replies several times to each prompt, with and without a principle as its system text. Programs measure
+traits of the replies; two that differ in a trait make a pair, whose better reply is known under principles for and
+against the trait. Pairs written by people are added. A preference model that learns them judges under any principle.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant
+from charter.ground.generate.engine import naming_prompts
+from charter.ground.generate.sampling import Sampling
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.records import read_prompts
+from charter.rooms.principles.pairs import Wordings, asked_both_ways, measured, read_wordings, read_written
+from charter.rooms.principles.settings import Settings
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: comparisons.jsonl, each under a principle as system text; samples/replies.jsonl; counts.json."""
+    wordings = read_wordings(inputs.one("wordings").folder)
+    written = [row for source in inputs.many("written") for row in read_written(source.folder)]
+    replies: dict[str, list[dict[str, Any]]] = {}
+    for row in _replies(settings, wordings, inputs, out):
+        replies.setdefault(row["prompt"], []).append(row)
+    counts = Counter[str](prompts=len(replies), replies=sum(map(len, replies.values())), written=len(written))
+    rows = []
+    for kind in dict.fromkeys(kind for kind, _ in wordings):
+        pairs = measured(replies, kind, settings, out.seed)
+        counts[f"pairs_{kind}"] = len(pairs)
+        rows += asked_both_ways(pairs, kind, wordings, out.seed)
+    if not rows and not written:
+        raise CharterError("there is no pair: no two replies differ in a trait, and no written pairs were given")
+    rows += written
+    counts["comparisons"] = len(rows)
+    out.write_jsonl("comparisons.jsonl", rows, restricted=True)
+    out.write_jsonl("samples/replies.jsonl", [row for group in replies.values() for row in group], restricted=True)
+    out.counts(dict(counts))
+
+
+def _replies(settings: Settings, wordings: Wordings, inputs: Inputs, out: Workspace) -> list[dict[str, Any]]:
+    """Rows {prompt, messages, principle, reply}; none without a policy."""
+    source = inputs.optional("policy")
+    if source is None:
+        return []
+    prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, out.seed)
+    policy = open_assistant(source, out.device, precision=out.precision)
+    check_prompts(policy, prompts)
+    texts = sorted({text for texts in wordings.values() for text in texts})
+    return out.chunks(
+        "replies", prompts, settings.chunk, lambda part, _: _sample(policy, settings, part, texts, out.seed), "replies"
+    )
+
+
+def _sample(
+    policy: Assistant, settings: Settings, prompts: Sequence[Dialogue], texts: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
+    asked = []
+    for d in prompts:
+        drawn = random.Random(derive_seed(seed, "guide", d.id)).choices(texts, k=settings.guided)
+        asked += [(d, number, text) for number, text in enumerate([""] * settings.plain + drawn)]
+    with naming_prompts(d.id for d, _, _ in asked):
+        completions = policy.reply(
+            [[*([{"role": "system", "content": text}] if text else []), *d.messages] for d, _, text in asked],
+            Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens),
+            seeds=[derive_seed(seed, "reply", d.id, number) for d, number, _ in asked],
+        )
+    return [
+        {"prompt": d.messages[-1]["content"], "messages": list(d.messages), "principle": text, "reply": c.text.strip()}
+        for (d, _, text), (c,) in zip(asked, completions, strict=True)
+    ]
