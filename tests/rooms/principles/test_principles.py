@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from charter.rooms.principles import run as room
 from charter.rooms.principles.pairs import POLES, asked_both_ways, measured, read_wordings
 from charter.rooms.principles.patterns import TRAITS
 from charter.rooms.principles.settings import Settings, check
+from charter.rooms.principles.verify import problems
 from toys import Scripted, dialogue
 
 # Of each kind a prompt, a reply that has more of its trait, and one that has less.
@@ -140,6 +142,15 @@ def test_the_room_writes_comparisons_that_others_read(
     counts = read_object(out.path / "counts.json")
     assert counts["comparisons"] == len(comparisons) == 2 * counts["pairs_exclamation"] + counts["written"] > 1
     assert counts["replies"] == len(read_objects(out.path / "samples/replies.jsonl")) == 20
+    manifest: Any = SimpleNamespace(resolved={}, metrics=[])
+    assert list(problems(out.path, manifest)) == []
+    rows = read_objects(out.path / "comparisons.jsonl")
+    rows[0] |= {"chosen": rows[0]["rejected"], "rejected": rows[0]["chosen"]}
+    toys.rows_file(out.path / "comparisons.jsonl", rows[:-1])
+    said = list(problems(out.path, manifest))
+    assert any("wrong order for exclamation" in line for line in said) and any(
+        "comparisons is" in line for line in said
+    )
 
 
 @pytest.mark.parametrize("stop", [1, 2])

@@ -80,7 +80,8 @@ def asked_both_ways(pairs: Sequence[Pair], kind: str, wordings: Wordings, seed: 
     for number, pair in enumerate(pairs):
         for pole, chosen, rejected in (("for", pair.more, pair.less), ("against", pair.less, pair.more)):
             principle = random.Random(derive_seed(seed, "wording", kind, pole, number)).choice(wordings[kind, pole])
-            yield row(f"{kind}-{number:04d}-{pole}", kind, principle, pair.messages, chosen, rejected)
+            name = f"{kind}-{number:04d}-{pole}"
+            yield row(name, kind, principle, pair.messages, chosen, rejected) | {"meta": {"pole": pole}}
 
 
 def read_written(path: Path) -> Iterator[dict[str, Any]]:
@@ -111,4 +112,5 @@ def row(
         "p_chosen": 1.0,
         "axis": "principle",
         "source": f"principle:{kind}",
+        "meta": {},
     }
