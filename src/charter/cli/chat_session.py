@@ -1,6 +1,6 @@
 """A conversation in the terminal, about files if there are any; tokens appear as they are sampled.
 
-The messages of a conversation, what the model reads of them, and what is dropped when the context is full.
+A `Talk` holds its messages, what the model reads of them, and what is dropped when the context is full.
 """
 
 import io
@@ -24,6 +24,10 @@ from charter.ground.settings.execution import Execution
 from charter.ground.text.dialogue import Message
 from charter.library.streaming import steps, stream
 from charter.terminal.bars import make_progress
+
+COMMANDS = "/reset starts a new conversation, /limits shows what models can't do, /quit ends, /help shows this"
+# From this many tokens on, reading the prompt shows a progress bar.
+LONG = 4096
 
 
 @dataclass
@@ -84,11 +88,6 @@ class Talk:
                 f"the files have {tokens:,} tokens with the template around them, the model's context holds "
                 f"{engine.context:,} with question and reply: give less text, or choose a model with a longer context"
             )
-
-
-COMMANDS = "/reset starts a new conversation, /limits shows what models can't do, /quit ends, /help shows this"
-# From this many tokens on, reading the prompt shows a progress bar.
-LONG = 4096
 
 
 def converse(

@@ -1,6 +1,5 @@
-"""A review at the terminal: one flagged reply after another, one key a verdict, each verdict saved at once.
-
-The flagged replies that wait for a verdict: which reports have some, and the file of the verdicts so far.
+"""A review at the terminal: the flagged replies that wait, one after another, one key a verdict, each verdict saved at
+once.
 """
 
 import sys
@@ -27,6 +26,7 @@ CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(cod
 
 # Asks with a hint; returns one of the words of ANSWERS and its note, or None at the end of input.
 Asks = Callable[[Console], tuple[str, str] | None]
+QUEUE = "review.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +154,6 @@ def _lines() -> Iterator[str]:
     while line := sys.stdin.readline():
         if line.strip():
             yield line.strip()
-
-
-QUEUE = "review.jsonl"
 
 
 def find_reports(place: Path) -> list[Path]:

@@ -1,6 +1,5 @@
-"""Rows that people bring to `charter data`: their kind, a summary and notes.
-
-Exam papers as people bring them: JSONL, CSV, a text, or a PDF with a text layer.
+"""Rows that people bring to `charter data`: their kind, a summary and notes. Exam papers come as JSONL, CSV, a text, or
+a PDF with a text layer.
 """
 
 import difflib
@@ -39,6 +38,8 @@ _OWN_ALONE = ("id", "topic", "axis", "source", "p_chosen", "weight", "learn_from
 
 # kinds of rows whose unknown columns are dropped
 UNKEPT = (DataKind.triples, DataKind.judgments, DataKind.votes)
+TEXTS = (".txt", ".md", ".text")
+REPORT = ".report.md"
 
 
 @dataclass(frozen=True)
@@ -235,10 +236,6 @@ def _unknown_columns(file: Path, kind: DataKind) -> tuple[str, ...]:
     hint = f"; did you mean {', '.join(close)}?" if close else ""
     fate = "ignored" if kind in UNKEPT else "kept in meta"
     return (f"unknown columns, {fate}: {', '.join(unknown)}{hint}",)
-
-
-TEXTS = (".txt", ".md", ".text")
-REPORT = ".report.md"
 
 
 def write_exam(path: Path, to: Path, exam: str, pictures: Path | None) -> str:

@@ -1,6 +1,5 @@
-"""The end of a run in at most eight lines: how long it took, what changed, where its card is, what to do next.
-
-Plans and runs as tables and trees for a terminal.
+"""What a terminal shows of runs: plans as tables, runs as trees, and the end of a run in at most eight lines: how long
+it took, what changed, where its card is, what to do next.
 """
 
 from __future__ import annotations
@@ -26,6 +25,16 @@ ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 MOST_LINES = 8
 # metrics named in one line
 _MOST = 3
+_COLOURS = {
+    "done": "green",
+    "reused": "green",
+    "resume": "yellow",
+    "started": "yellow",
+    "failed": "red",
+    "waiting": "magenta",
+}
+# what learning rooms log of their learning
+_LEARNT = ("loss", "reward")
 
 
 def run_lines(summary: Summary, elapsed: float | None = None) -> list[str]:
@@ -96,18 +105,6 @@ def _next(summary: Summary) -> str:
     if summary.talk is not None:
         return f"charter eval {summary.talk}"
     return f"charter show {summary.run}/{summary.last}"
-
-
-_COLOURS = {
-    "done": "green",
-    "reused": "green",
-    "resume": "yellow",
-    "started": "yellow",
-    "failed": "red",
-    "waiting": "magenta",
-}
-# what learning rooms log of their learning
-_LEARNT = ("loss", "reward")
 
 
 def plan_table(lines: Sequence[Forecast]) -> Table:

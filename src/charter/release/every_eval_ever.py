@@ -36,6 +36,9 @@ GAPS = (
 )
 DIFFERENCES = ("_less_negated", "_less_control", "_less_stated")
 METHOD = "Wilson, or a bootstrap over prompts, as charter's measure/intervals.py of this version chooses"
+SCHEMA, COLLECTION = "0.3.0", "charter"
+SAID_OF_A_ROW = ("sample", "topic", "group", "axis", "mode", "choice", "outcome", "stop")
+NOT_ASKED = ("too long", "environment failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +241,6 @@ def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
             yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-SCHEMA, COLLECTION = "0.3.0", "charter"
-
-
 def place_of(key: str, model: str) -> str:
     """The path of a record below the data store, without its ending: equal keys give equal names, whoever exports."""
     name = uuid.UUID(bytes=hashlib.sha256(key.encode()).digest()[:16], version=4)
@@ -254,12 +254,6 @@ def uncertainty(n: int | None, low: float | None, high: float | None, method: st
         ends = {"lower": low, "upper": high, "confidence_level": 0.95, "method": method}
         sure["confidence_interval"] = ends
     return sure
-
-
-SAID_OF_A_ROW = ("sample", "topic", "group", "axis", "mode", "choice", "outcome", "stop")
-
-
-NOT_ASKED = ("too long", "environment failed")
 
 
 def instances(report: Artifact, metric: Metric, number: Number, name: str, key: str) -> Iterator[dict[str, Any]]:

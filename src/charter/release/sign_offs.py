@@ -33,6 +33,8 @@ from charter.release.rules import AUDITED, SignOffRule, day_of, names
 Found = tuple[Manifest, Path]
 # Where it is latest, a day begins 14 hours before UTC's.
 EARLIEST = datetime.timedelta(hours=14)
+UNFIT = ("inconclusive", "raised")
+Outcome = tuple[str, tuple[str, ...], datetime.datetime | None]
 
 
 @dataclass(frozen=True)
@@ -201,12 +203,6 @@ def _simulated(manifest: Manifest, folder: Path) -> bool:
     file = folder / JUDGMENTS
     rows = read_judgments(file) if manifest.kind == "judgments" and file.is_file() else []
     return bool(manifest.resolved.get("simulated")) or any(row.source == SIMULATED for row in rows)
-
-
-UNFIT = ("inconclusive", "raised")
-
-
-Outcome = tuple[str, tuple[str, ...], datetime.datetime | None]
 
 
 def topics_signed(

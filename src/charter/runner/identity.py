@@ -1,9 +1,8 @@
 """The facts that decide an artifact's content, and their hash, its id.
 
-The sources that a room reaches: its `settings` and `run`, what these import of our packages, and so on.
-
-An artifact's id hashes them, so that an edit elsewhere renames nothing. They are found by reading the import lines:
-nothing is loaded. An import inside a function counts, and so does one for types alone.
+The sources that a room reaches are among them: its `settings` and `run`, what these import of our packages, and so on,
+so that an edit elsewhere renames nothing. They are found by reading the import lines: nothing is loaded. An import
+inside a function counts, and so does one for types alone.
 """
 
 import functools

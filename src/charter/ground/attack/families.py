@@ -2,14 +2,8 @@
 
 Most are of the time of the Claude 2 card (Wei 2023, 2307.02483); past tense is of Andriushchenko and
 Flammarion 2024 (2407.11969), many shots of Anil 2024. All words are our own and mild: they ask, and never say how.
-
-A small table from English to German, so that the family translation needs no model: frequent words, one for one.
-
-It is no translation that a teacher would pass. A model that knows German can read it, and every word is our own choice.
-
-Harmless tasks and answered questions that stand around a request: distractors, and turns before it.
-
-Harmless twins: the requests that show whether a frame, and not the request in it, brought about a reply.
+Harmless tasks and answered questions stand around a request as distractors and as turns before it. Harmless twins show
+whether a frame, and not the request in it, brought about a reply.
 """
 
 from __future__ import annotations

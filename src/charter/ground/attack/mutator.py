@@ -1,12 +1,10 @@
-"""A mutator: one family of attacks as a pure function of messages and a seed.
+"""A mutator: one family of attacks as a pure function of messages and a seed, and how it writes a text.
 
 It rewrites the last user turn, and may put turns before it. A family has one or more forms; the seed chooses one. It
 has an inverse if every form can be read back. Two families write by a model, which a callable stands for.
 
-How mutators write a text, each as a pure function, and the way back where there is one.
-
-Every inverse holds for any valid Unicode text: look-alike letters are exchanged both ways, and what is reordered is
-reordered by place alone.
+Every inverse of a writing holds for any valid Unicode text: look-alike letters are exchanged both ways, and what is
+reordered is reordered by place alone.
 """
 
 from __future__ import annotations
@@ -43,6 +41,15 @@ _PAST = (
     (re.compile(f"^where {_MODAL} {_WHO} ", re.I), "Where did people "),
 )
 _REQUESTED = re.compile(r"^(?:please )?(?:tell|show|teach|explain to) me how to ", re.I)
+FAMILY = "family"
+SLOT = "{request}"
+Messages = tuple[Message, ...]
+# the text that a model writes to a request, and a seed for its sampling
+Writer = Callable[[str, int], str]
+Inverse = Callable[[Sequence[Message]], Messages | None]
+# In a chain, words are changed first, then their letters, then the frame around them, then turns are put before.
+Kind = Literal["words", "letters", "frame", "turns"]
+KINDS: tuple[Kind, ...] = ("words", "letters", "frame", "turns")
 
 
 def same(text: str) -> str:
@@ -147,17 +154,6 @@ def to_past(text: str) -> str:
 def word_by_word(text: str, phrases: Mapping[str, str]) -> str:
     """Each word by its entry in a table (keys in small letters); other words stay."""
     return _WORD.sub(lambda found: phrases.get(found[0].lower(), found[0]), text)
-
-
-FAMILY = "family"
-SLOT = "{request}"
-Messages = tuple[Message, ...]
-# the text that a model writes to a request, and a seed for its sampling
-Writer = Callable[[str, int], str]
-Inverse = Callable[[Sequence[Message]], Messages | None]
-# In a chain, words are changed first, then their letters, then the frame around them, then turns are put before.
-Kind = Literal["words", "letters", "frame", "turns"]
-KINDS: tuple[Kind, ...] = ("words", "letters", "frame", "turns")
 
 
 @dataclass(frozen=True, slots=True)

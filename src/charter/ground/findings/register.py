@@ -1,4 +1,4 @@
-"""Findings as the log tells them: how severe two reviewers call each, and how far it has come.
+"""Findings as the log tells them: how severe two reviewers call each, how far it has come, and on what evidence.
 
     new -> reproduced -> mitigated -> re-tested -> closed;  from any but closed also -> won't-fix
     re-tested, closed, won't-fix -> reproduced              it is back: a note says why
@@ -6,8 +6,6 @@
 A mitigation names the artifact that was changed. A re-test names a report on a model made with it, in which this very
 finding was asked again. Severity is 0 to 4: two reviewers give it without knowing each other's; if they differ, a third
 does, and the middle one holds.
-
-Artifacts that a finding's way rests on: what was changed against it, and the reports in which it was asked again.
 """
 
 from __future__ import annotations
@@ -30,6 +28,22 @@ from charter.ground.settings.problems import suggest
 from charter.ground.text.shingles import Near
 
 SHORTEST = 8  # digits of an id that is cut
+Status = Literal["new", "reproduced", "mitigated", "re-tested", "closed", "wont-fix"]
+NEW, REPRODUCED, MITIGATED, RETESTED, CLOSED, WONT_FIX = STATUSES = (
+    *("new", "reproduced", "mitigated", "re-tested", "closed", "wont-fix"),
+)
+NEXT: Mapping[str, tuple[str, ...]] = {
+    NEW: (REPRODUCED, WONT_FIX),
+    REPRODUCED: (MITIGATED, WONT_FIX),
+    MITIGATED: (RETESTED, WONT_FIX),
+    RETESTED: (CLOSED, REPRODUCED, WONT_FIX),
+    CLOSED: (REPRODUCED,),
+    WONT_FIX: (REPRODUCED,),
+}
+LEVELS = 5  # of severity: 0 none, 1 low, 2 medium, 3 high, 4 critical
+REVIEWERS = 2
+IMPORTED, REVIEWED, MOVED, EMBARGOED = "imported", "reviewed", "moved", "embargoed"
+Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,24 +135,6 @@ def is_harmful(row: Mapping[str, Any]) -> bool | None:
     if isinstance(score, int | float) and isinstance(fixed, int | float):
         return bool(score < fixed)
     return None
-
-
-Status = Literal["new", "reproduced", "mitigated", "re-tested", "closed", "wont-fix"]
-NEW, REPRODUCED, MITIGATED, RETESTED, CLOSED, WONT_FIX = STATUSES = (
-    *("new", "reproduced", "mitigated", "re-tested", "closed", "wont-fix"),
-)
-NEXT: Mapping[str, tuple[str, ...]] = {
-    NEW: (REPRODUCED, WONT_FIX),
-    REPRODUCED: (MITIGATED, WONT_FIX),
-    MITIGATED: (RETESTED, WONT_FIX),
-    RETESTED: (CLOSED, REPRODUCED, WONT_FIX),
-    CLOSED: (REPRODUCED,),
-    WONT_FIX: (REPRODUCED,),
-}
-LEVELS = 5  # of severity: 0 none, 1 low, 2 medium, 3 high, 4 critical
-REVIEWERS = 2
-IMPORTED, REVIEWED, MOVED, EMBARGOED = "imported", "reviewed", "moved", "embargoed"
-Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

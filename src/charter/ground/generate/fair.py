@@ -1,20 +1,9 @@
-"""Shares a few threads between many accounts: the account that has had the least work done is next.
+"""Shares a few threads, and the processor, between many accounts: who has had the least work done is next.
 
 Work is counted in seconds; an account that had nothing waiting starts level with the others, so that nobody saves up
 turns (fair queueing; Demers, Keshav and Shenker 1989). Background work waits for all other work. Work may come in
 steps: between two of them another account may have a turn. No account may fill more than its share of the queue, and
 work that nobody waits for any more is dropped, at the latest after the running step.
-
-A processor shared by several threads of one process, each of which computes on all cores.
-
-Two matrix products at once take longer than one after the other: each waits for helpers that the other keeps from a
-core. So one thread computes at a time, in the order of arrival (a ticket lock). After work for an account, that account
-rests as long as the work took if others want something, whichever thread did it.
-
-Runs rare computations in a thread that ends with them, in processes whose engine has its own thread.
-
-A thread that has computed keeps OpenMP's helpers as long as it lives. If there are more helpers than processors, none
-waits awake for the next product: all sleep, also the engine's, which on two cores is then half as fast.
 """
 
 from __future__ import annotations
@@ -37,9 +26,24 @@ from charter.ground.artifact.steps import Steps
 from charter.ground.generate.engine_limits import Overloaded
 from charter.ground.generate.shares import Rests
 
+P = ParamSpec("P")
+T = TypeVar("T")
+W = TypeVar("W")
+May = Callable[[str, bool], bool]  # whether an account may have a turn, or its background
+MOST = 256  # waiting pieces of work
+BEHIND = 10  # niceness of threads that let others go first
+SHARE = 0.5  # of these, for one account
+AGAIN_SECONDS = 0.01  # until resting accounts are checked again
+REMEMBERED = 1000  # accounts without work whose seconds are remembered
+
 
 class Processor:
-    """A lock for whoever has waited longest."""
+    """A lock for whoever has waited longest, of a processor shared by threads that each compute on all cores.
+
+    Two matrix products at once take longer than one after the other: each waits for helpers that the other keeps from
+    a core. So one thread computes at a time, in the order of arrival (a ticket lock). After work for an account, that
+    account rests as long as the work took if others want something, whichever thread did it.
+    """
 
     def __init__(self) -> None:
         self._news = threading.Condition()
@@ -66,12 +70,13 @@ class Processor:
                 self._news.notify_all()
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
 def apart(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """The result or error of `work`, run in a new thread that ends with it. An interrupt doesn't wait for it."""
+    """The result or error of `work`, run in a new thread that ends with it. An interrupt doesn't wait for it.
+
+    For rare computations in processes whose engine has its own thread. A thread that has computed keeps OpenMP's
+    helpers as long as it lives. If there are more helpers than processors, none waits awake for the next product: all
+    sleep, also the engine's, which on two cores is then half as fast.
+    """
     answer: Future[T] = Future()
 
     def run() -> None:
@@ -87,16 +92,6 @@ def apart(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     if error is not None:
         raise error
     return answer.result()
-
-
-W = TypeVar("W")
-May = Callable[[str, bool], bool]  # whether an account may have a turn, or its background
-
-MOST = 256  # waiting pieces of work
-BEHIND = 10  # niceness of threads that let others go first
-SHARE = 0.5  # of these, for one account
-AGAIN_SECONDS = 0.01  # until resting accounts are checked again
-REMEMBERED = 1000  # accounts without work whose seconds are remembered
 
 
 class FairQueue(Generic[W]):

@@ -1,14 +1,5 @@
-"""One sample of a request while it is written: it has its own uniform numbers, its searches for stops and loops, and
-its constraint.
-
-Finds the loop of a reply while it is written: its last tokens repeat with one period and go on repeating.
-
-For each period p <= PERIODS, run_p counts the latest tokens that equal the token p before them. A reply loops once
-run_p + p >= `_least(p)`: then a phrase of p tokens stands there back to back. A token costs as many steps as it occurs
-among the last PERIODS tokens.
-
-`judge/loops.py` judges whole replies and also counts loops with small changes; this search stops sampling, so it must
-never stop a list, a table, code or a refrain.
+"""One sample of a request while it is written: its uniform numbers, its searches for stops and loops, its
+constraint.
 """
 
 from __future__ import annotations
@@ -30,8 +21,16 @@ LONG = 32  # tokens of a phrase that counts after four rounds
 
 
 class LoopSearch:
-    """Reads tokens one by one. `settled`: how many of the tokens so far belong to no repetition that may become a
-    loop, so that their text can be shown."""
+    """Finds the loop of a reply while it is written: its last tokens repeat with one period and go on repeating.
+
+    For each period p <= PERIODS, run_p counts the latest tokens that equal the token p before them. A reply loops once
+    run_p + p >= `_least(p)`: then a phrase of p tokens stands there back to back. A token costs as many steps as it
+    occurs among the last PERIODS tokens. `judge/detect.py` judges whole replies and also counts loops with small
+    changes; this search stops sampling, so it must never stop a list, a table, code or a refrain.
+
+    `settled`: how many of the tokens so far belong to no repetition that may become a loop, so that their text can be
+    shown.
+    """
 
     def __init__(self) -> None:
         self._count = 0

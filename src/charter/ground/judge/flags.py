@@ -14,18 +14,19 @@ from charter.ground.artifact.recount import Flags, Row, flag_problems
 from charter.ground.judge.detect import training_digest
 from charter.ground.measure.score import points, rank_accuracy
 
-
-def _rank_accuracy(row: Row) -> float:
-    return rank_accuracy(row["p_chosen"], row["chosen_score"], row["rejected_score"])
-
-
 # For triples, held-out pairs, and choices whose p_correct is a probability.
 TRIPLES: Flags = {
     "fixed_above_harmful": lambda row: row["fixed"] > row["harmful"],
     "good_above_fixed": lambda row: row["good"] > row["fixed"],
 }
-RANKED: Flags = {"correct": _rank_accuracy}
 CHOSEN: Flags = {"correct": lambda row: points(row["p_correct"], 0.5)}
+
+
+def _rank_accuracy(row: Row) -> float:
+    return rank_accuracy(row["p_chosen"], row["chosen_score"], row["rejected_score"])
+
+
+RANKED: Flags = {"correct": _rank_accuracy}
 
 
 class Rule(NamedTuple):

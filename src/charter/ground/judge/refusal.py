@@ -6,16 +6,9 @@ of 1-3 words, the first words of each sentence and the rules that fire. A featur
 occurs in several topics: "gun" is no sign of a refusal, "since someone could" is. Cross-validation over topics and
 wordings of the shipped training data chose penalty and threshold; hand-labelled held-out replies measure the result.
 
-Grammatical patterns of English refusals: rules that match the opening of a reply.
-
-A speaker declines ("I can't help", "I'd rather not", "that's a no from me"), answers only in part, or names the harm
-and offers something else. Rules alone miss some wordings and take some answers for refusals; each rule is one feature
-of the learned detector in `refusal.py`.
-
-Labelled training replies of the refusal detector, all from shipped training data.
-
-If a row doesn't say whether a reply refuses, `declines` and `complies` decide the clear cases; other replies are left
-out.
+Rules are grammatical patterns of English refusals in the opening of a reply. A speaker declines ("I can't help", "I'd
+rather not", "that's a no from me"), answers only in part, or names the harm and offers something else. Rules alone
+miss some wordings and take some answers for refusals.
 """
 
 from __future__ import annotations
@@ -323,8 +316,10 @@ def _comparisons() -> Iterator[Example]:
 
 
 def examples() -> list[Example]:
-    """Labelled replies of the shipped training data, without ambiguous ones. Each refusal is added again without its
-    clauses that say no: authored refusals are more explicit than those of models."""
+    """Labelled replies of the shipped training data. If a row doesn't say whether a reply refuses, `declines` and
+    `complies` decide the clear cases; other replies are left out. Each refusal is added again without its clauses that
+    say no: authored refusals are more explicit than those of models.
+    """
     refusals = list(_answers("refusals.train", True))
     harmful = {example.topic for example in refusals}
     direct = [

@@ -32,6 +32,9 @@ COVERAGES = (0.2, 0.5, 0.8)
 # Most points that a fall in wrong answers may cost on what was known.
 MOST_LOST = 0.05
 CERTAINTY = Scale(0.0, 1.0, 10)
+FEWER, OVER, SAME, UNKNOWN = ("fewer wrong answers", "over-abstains", "no fall in wrong answers", "nothing known")
+BOTH = (-1.0, 1.0)
+ANSWERABLE, UNANSWERABLE = equal(answerable=True), equal(answerable=False)
 
 
 def penalty(target: float) -> float:
@@ -171,9 +174,6 @@ def known_lost(rows: Sequence[Row]) -> Table:
     return tabulate((str(r["id"]), 1 - float(r["correct"]), 1.0) for r in rows if _known(r))
 
 
-FEWER, OVER, SAME, UNKNOWN = ("fewer wrong answers", "over-abstains", "no fall in wrong answers", "nothing known")
-
-
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether a model gives fewer wrong answers than its baseline without losing what the baseline knew."""
@@ -202,9 +202,6 @@ class Verdict:
             "known_lost": lost.value if lost.n else None,
             "most_lost": MOST_LOST,
         }
-
-
-BOTH = (-1.0, 1.0)
 
 
 def of_answers(name: str, what: str) -> tuple[Metric, ...]:
@@ -256,6 +253,3 @@ def _of_changes(what: str) -> Iterator[Metric]:
     yield _metric("_wrong_change", wrong_change, "neither", words, span=BOTH)
     words = f"{what}: of those that the baseline answers right, no longer right"
     yield _metric("_known_lost", known_lost, "lower", words)
-
-
-ANSWERABLE, UNANSWERABLE = equal(answerable=True), equal(answerable=False)

@@ -3,13 +3,11 @@
     L(C) = E + (C0 / C)^a,  L(N) = E + (N0 / N)^a      along one ladder of models (Kaplan et al. 2020, arXiv 2001.08361)
     L(N, D) = E + A N^-alpha + B D^-beta               (Hoffmann et al. 2022, arXiv 2203.15556, section 3.3)
 
-`power_law` fits them. Letters: R resamples, M models.
+`law` fits them, many resamples at once, as a sum of power laws above a floor: loss = E + sum_k A_k x_k^-a_k. E and A
+are at least 0, the exponents are free. The fit minimises the squared error of log loss. Hoffmann et al. use a Huber
+loss on the same logs against outliers among 400 models; a ladder of few models can't afford to discount any.
 
-Fits of a sum of power laws above a floor: loss = E + sum_k A_k x_k^-a_k, many resamples at once.
-
-E and A are at least 0, the exponents are free. The fit minimises the squared error of log loss. Hoffmann et al. 2022
-(arXiv 2203.15556, section 3.3) use a Huber loss on the same logs against outliers among 400 models; a ladder of few
-models can't afford to discount any. Letters: R resamples, M models, K terms of a law, P = 2 K numbers of it, S starts.
+Letters: R resamples, M models, K terms of a law, P = 2 K numbers of it, S starts.
 """
 
 from __future__ import annotations
@@ -35,6 +33,14 @@ ROUNDS = 100  # most steps of a fit
 ENOUGH, EXACT = 1e-9, 1e-20  # a fit has converged if a step gains less than this share, or this squared error
 NOTHING = 1e-6  # bits a byte
 STUCK = 1e6  # or if a step with this damping gains nothing
+SCALING = "scaling.jsonl"
+BITS = "bits/byte"
+FURTHER = 10.0  # the prediction is for n times the largest compute
+SAME = 1.05  # models of one size differ in tokens by less than this factor
+LEAST_SIZES = 3  # a fit has three parameters
+LEAST_PLACES = 5  # pairs of parameters and tokens: the joint fit has five parameters
+# deviation of log tokens from their trend in log parameters; below it the two effects can't be separated
+LEAST_APART = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,16 +161,6 @@ def _residuals(theta_RP: Floats, z_KM: Floats, log_RM: Floats) -> tuple[Floats, 
     model_RM = logsumexp(logs_RKM, axis=1)
     share_RKM = np.exp(logs_RKM - model_RM[:, None])
     return model_RM - log_RM, np.concatenate([share_RKM, -share_RKM * z_KM], axis=1)
-
-
-SCALING = "scaling.jsonl"
-BITS = "bits/byte"
-FURTHER = 10.0  # the prediction is for n times the largest compute
-SAME = 1.05  # models of one size differ in tokens by less than this factor
-LEAST_SIZES = 3  # a fit has three parameters
-LEAST_PLACES = 5  # pairs of parameters and tokens: the joint fit has five parameters
-# deviation of log tokens from their trend in log parameters; below it the two effects can't be separated
-LEAST_APART = 0.2
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,12 @@ VIOLATING, LOOKALIKE, ORDINARY, ATTEMPT, PAIR = "violating", "lookalike", "ordin
 WORK = "work"
 MEASURED = "measured"
 Where = Callable[[Row], bool]
+# The card's tables: rows by level, named after the first level, and what depends on no threshold.
+_ROWS = ("recall", "precision", "lookalikes", "ordinary", "work", "reply_recall", "reply_lookalikes", "reply_ordinary")
+_APART = ("auroc_lookalikes", "auroc_ordinary", "reply_auroc", "reply_pairs", "disclosed")
+_PLACES = {f"screen_{name}_{LEVELS[0]}": {"screen": place} for place, name in enumerate(_ROWS)} | {
+    f"screen_{name}": {"screen_apart": place} for place, name in enumerate(_APART)
+}
 
 
 def measured_rows(side: str, *kinds: str) -> Where:
@@ -149,12 +155,6 @@ def _by_place(kind: str, better: Better, meaning: str) -> tuple[Metric, ...]:
     )
 
 
-# The card's tables: rows by level, named after the first level, and what depends on no threshold.
-_ROWS = ("recall", "precision", "lookalikes", "ordinary", "work", "reply_recall", "reply_lookalikes", "reply_ordinary")
-_APART = ("auroc_lookalikes", "auroc_ordinary", "reply_auroc", "reply_pairs", "disclosed")
-_PLACES = {f"screen_{name}_{LEVELS[0]}": {"screen": place} for place, name in enumerate(_ROWS)} | {
-    f"screen_{name}": {"screen_apart": place} for place, name in enumerate(_APART)
-}
 _METRICS: tuple[Metric, ...] = (
     *(metric for level in LEVELS for metric in (*_by_level(level), _of_work(level))),
     *_by_place(VIOLATING, "higher", "violating prompts found"),

@@ -8,8 +8,8 @@ sentences. Both are functions of counts summed over sentences, so a resample of 
     chrF = 100 (1 + 4) P R / (4 P + R),  P and R the means over orders of matched_n over the hypothesis's and over the
            reference's
 
-Languages by the codes of FLORES-200, NTREX-128 and FLORES (version 1): their English names, which put no blanks
-between words, and how much public text each has.
+Languages go by the codes of FLORES-200, NTREX-128 and FLORES (version 1). Tables tell their
+English names, which of them put no blanks between words, and how much public text each has.
 """
 
 from __future__ import annotations
@@ -79,6 +79,9 @@ _RESOURCES = {
     "yor zul",
 }
 RESOURCES: dict[str, str] = {code: name for name, codes in _RESOURCES.items() for code in codes.split()}
+BLEU_ORDER, CHRF_ORDER, BETA = 4, 6, 2.0
+BUCKETS = ("high", "middle", "low")  # of languages, by their public text
+UNDERSTANDABLE, GOOD = 30.0, 50.0  # the card's rule of thumb for BLEU, section 4.1
 
 
 def resources(code: str) -> str:
@@ -101,11 +104,6 @@ def unspaced(code: str) -> bool:
 
 def _plain(code: str) -> str:
     return code.partition("_")[0].partition("-")[0]
-
-
-BLEU_ORDER, CHRF_ORDER, BETA = 4, 6, 2.0
-BUCKETS = ("high", "middle", "low")  # of languages, by their public text
-UNDERSTANDABLE, GOOD = 30.0, 50.0  # the card's rule of thumb for BLEU, section 4.1
 
 
 def bleu(sums: Floats) -> Floats:

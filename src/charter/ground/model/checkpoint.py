@@ -2,9 +2,8 @@
 
 `config.json`, safetensors, `tokenizer.json`, `tokenizer_config.json`, `generation_config.json`. A preference
 model is a `...ForSequenceClassification` with one label, whose score belongs to the last token that is not
-padding. Adapters are merged into what is saved; the model itself keeps them. No pickle is ever read.
-
-A padding token that no text contains, for preference models (files only, no torch).
+padding; its padding token is one that no text contains. Adapters are merged into what is saved; the model itself keeps
+them. No pickle is ever read.
 """
 
 import json
@@ -41,6 +40,7 @@ from charter.ground.text.tokenizer import Tokenizer
 _NAMES = ("pad", "reserved", "unused", "empty")
 _NEW = "<|pad|>"
 _ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+LEAST_USED = 0.9  # of the embeddings: the rest only rounds their number up
 
 
 def choose_padding(tokenizer: Tokenizer) -> tuple[int, str] | None:
@@ -84,9 +84,6 @@ def _find_unused(tokens: set[str]) -> str:
     while name in tokens:
         name = name.replace("pad", "_pad")
     return name
-
-
-LEAST_USED = 0.9  # of the embeddings: the rest only rounds their number up
 
 
 def load_policy(

@@ -42,6 +42,19 @@ _LABEL = re.compile(
 _CELL = re.compile(r"[ \t]*[|,;\t][ \t]*")
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")
 _REQUEST = re.compile(r"(?:how|write|give|tell|explain|create|make|build|provide|show|teach|describe|help)\b", re.I)
+SENTENCES = 64  # of one text, screened one by one
+LONG = 40  # words from which a sentence is cut at commas
+WORDS = 4  # least words of a sentence
+ENDS = 1000  # characters at the end of a system text, and of the last user turn, that are joined
+_COMMENT = re.compile("<!--|-->")
+_PAUSE = re.compile(r"(?<=[,;])\s+")
+_ASKS = re.compile(
+    r"^\W*(?:please )?(?:how|what|where|which|write|give|tell|explain|create|make|build|provide|show|teach|list|"
+    r"describe|help|i want|i need|can you|could you)\b|\?",
+    re.IGNORECASE,
+)
+# how a place's text was taken from the conversation: whole, cut out, in plain spelling, decoded, from all user turns
+Kind = Literal["turn", "sentence", "respelled", "encoded", "joined"]
 
 
 def join_turns(turns: Sequence[str], most: int = JOINED) -> str:
@@ -138,24 +151,6 @@ def _from_the_end(text: str) -> Iterator[str]:
             continue
         if words[-1][:1].isupper() and _REQUEST.match(words[-1]):
             yield " ".join(reversed(words))
-
-
-SENTENCES = 64  # of one text, screened one by one
-LONG = 40  # words from which a sentence is cut at commas
-WORDS = 4  # least words of a sentence
-ENDS = 1000  # characters at the end of a system text, and of the last user turn, that are joined
-
-_COMMENT = re.compile("<!--|-->")
-_PAUSE = re.compile(r"(?<=[,;])\s+")
-_ASKS = re.compile(
-    r"^\W*(?:please )?(?:how|what|where|which|write|give|tell|explain|create|make|build|provide|show|teach|list|"
-    r"describe|help|i want|i need|can you|could you)\b|\?",
-    re.IGNORECASE,
-)
-
-
-# how a place's text was taken from the conversation: whole, cut out, in plain spelling, decoded, from all user turns
-Kind = Literal["turn", "sentence", "respelled", "encoded", "joined"]
 
 
 @dataclass(frozen=True, slots=True)

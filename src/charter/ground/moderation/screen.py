@@ -11,12 +11,9 @@ between the standard threshold and 1. Unless it alone reaches a threshold, it is
 then counts as the user's: a request may begin in the one and end in the other.
 
 The classifiers know English: at the enhanced level a prompt with another language is judged as at the standard one, and
-the English lines of it as enhanced.
-
-Which language a text is in, as far as its script or its commonest words tell: the screen reads English alone.
-
-A rough reader of a page of tables, for a note to people and for the enhanced level; nothing is stopped by it. A part in
-another language counts from PART letters, so that a name or a quoted word doesn't make a text foreign.
+the English lines of it as enhanced. Its language is told roughly, by its script or its commonest words, for this and
+for a note to people; nothing is stopped by it. A part in another language counts from PART letters, so that a name or a
+quoted word doesn't make a text foreign.
 """
 
 from __future__ import annotations
@@ -94,6 +91,8 @@ _FREQUENT = {
     "ha": "da na a ta ya don cikin wannan ba ne shi ce suka kuma su sun an ga wani yana",
 }
 _WORDS = {code: frozenset(words.split()) for code, words in _FREQUENT.items()}
+STANDARD: Level = "standard"
+TRUST = 0.5  # least margin at which trusted text counts: 0 at the threshold, 1 at a score of 1
 
 
 def unscreened(messages: Sequence[Message]) -> str:
@@ -162,10 +161,6 @@ def _by_words(line: str) -> str:
     code, own = max(lacking.items(), key=lambda item: len(item[1]))
     mixed = len(own) >= MIXED * len(words) and 2 * len(own) >= counts["en"]
     return code if mixed and len({*own}) >= LEAST else ""
-
-
-STANDARD: Level = "standard"
-TRUST = 0.5  # least margin at which trusted text counts: 0 at the threshold, 1 at a score of 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,18 @@
 """Changes between two reports: paired differences, or the reason why two numbers can't be compared.
 
-Holm's method (1979) corrects the p of the headline numbers over these alone, so that further numbers in a report take
-nothing from them, the p of parts (subjects, positions, dimensions) over the parts, and the p of all others over all
-others. Card, `charter compare` and `charter gate` read these same
-changes.
-
 Both reports answered the same prompts, so a change is a paired difference over the prompts that both share (clustered
 bootstrap). If they share none, there is no change. The refusal gap, d' and c each use two sets of prompts. The
 interval of their change combines those of both sets' changes by the method of variance estimates recovery (Zou and
 Donner 2008).
 
-p-values without a distribution: how often would a difference be as large if both models were the same?
+p needs no distribution: how often would a difference be as large if both models were the same? Then each cluster's
+answers could as well be the other model's. Exchanging them in every combination gives the distribution of the
+difference (Fisher 1935). For equal counts this flips the signs of the clusters' differences. Clusters that both
+answered alike change nothing, so only clusters that changed carry evidence: m of them give no p below 2 / 2^m.
 
-If they were the same, each cluster's answers could as well be the other model's. Exchanging them in every combination
-gives the distribution of the difference (Fisher 1935). For equal counts this flips the signs of the clusters'
-differences. Clusters that both answered alike change nothing, so only clusters that changed carry evidence: m of them
-give no p below 2 / 2^m.
+Holm's method (1979) corrects the p of the headline numbers over these alone, so that further numbers in a report take
+nothing from them, the p of parts (subjects, positions, dimensions) over the parts, and the p of all others over all
+others. Card, `charter compare` and `charter gate` read these same changes.
 """
 
 from __future__ import annotations
@@ -49,6 +46,26 @@ _BLOCK = 2_000
 Term = tuple[float, Table, Table]
 # A term's weight, the statistic of its sums, and both sides' sums.
 Part = tuple[float, Statistic, Floats, Floats]
+# What a comparison is about, the most important first; if some are missing, the first others of a report follow.
+IMPORTANT = (
+    "harm_rate",
+    "lookalike_harm_rate",
+    "harm_answered_rate",
+    "unsafe_refusal_rate",
+    "lookalike_refusal_rate",
+    "refusal_gap",
+    "helpful_score",
+    "facts_recalled",
+    "bits_per_byte",
+    "hhh_content",
+    "exact_answers",
+)
+HEADLINES = 9
+# Changes below this are rounding, in any unit.
+LEAST_CHANGE = 1e-12
+# Two levels of what got worse, and of what got better.
+Level = Literal["", "any", "significant"]
+SLIGHT = {"worse": "worse, not significant", "better": "better, not significant"}
 
 
 def exchange_p(terms: Sequence[Term], seed: int = 0) -> float:
@@ -102,28 +119,6 @@ def _statistic(parts: Sequence[Part], changed: Sequence[npt.NDArray[np.bool_]], 
 def _as_large(values: Floats, least: float) -> npt.NDArray[np.bool_]:
     """Whether each value is at least this far from 0. It is if an exchange leaves a side nothing to count."""
     return ~(np.abs(values) < least)
-
-
-# What a comparison is about, the most important first; if some are missing, the first others of a report follow.
-IMPORTANT = (
-    "harm_rate",
-    "lookalike_harm_rate",
-    "harm_answered_rate",
-    "unsafe_refusal_rate",
-    "lookalike_refusal_rate",
-    "refusal_gap",
-    "helpful_score",
-    "facts_recalled",
-    "bits_per_byte",
-    "hhh_content",
-    "exact_answers",
-)
-HEADLINES = 9
-# Changes below this are rounding, in any unit.
-LEAST_CHANGE = 1e-12
-# Two levels of what got worse, and of what got better.
-Level = Literal["", "any", "significant"]
-SLIGHT = {"worse": "worse, not significant", "better": "better, not significant"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """Turns a failed validation into one line: the wrong key or value, and what is allowed.
 
-Words of other tools for what Charter names otherwise, so that a refusal can name ours.
-
-A word has several meanings where rooms call the same thing differently; the first that is allowed in a place holds.
+Words of other tools for what Charter names otherwise are known, so that a refusal can name ours. A word has several
+meanings where rooms call the same thing differently; the first that is allowed in a place holds.
 """
 
 import difflib
@@ -98,6 +97,35 @@ _ROOMS = {
     ("model_merging", "interpolate", "soup"): ("merge",),
     ("scaling_law", "scaling_laws"): ("scaling",),
 }
+_METRICS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("perplexity", "ppl", "bits_per_character", "nll_per_token"): ("bits_per_byte",)
+}
+Model = TypeVar("Model", bound=BaseModel)
+UNKNOWN = "extra_forbidden"  # pydantic's name of this problem
+LONGEST_WORD = 100  # characters to compare: the input may have any length
+KEY = "[key]"  # how pydantic names the key itself of a mapping
+_UNION = re.compile(r"str|int|float|bool|none|\w+\[.*\]")
+_WORDS = {
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "too_short": "must have {min_length} or more entries",
+    "too_long": "must have {max_length} or fewer entries",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+    "finite_number": "must be a finite number",
+}
+_KINDS = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "list": "must be a list",
+    "tuple": "must be a list",
+    "dict": "must be a mapping of names to values",
+    "model": "must be a mapping of names to values",
+}
 
 
 def _by_word(*tables: Mapping[tuple[str, ...], tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -107,9 +135,6 @@ def _by_word(*tables: Mapping[tuple[str, ...], tuple[str, ...]]) -> dict[str, tu
     return meanings
 
 
-_METRICS: Mapping[tuple[str, ...], tuple[str, ...]] = {
-    ("perplexity", "ppl", "bits_per_character", "nll_per_token"): ("bits_per_byte",)
-}
 ALIASES = _by_word(_SETTINGS, _ROLES, _ROOMS, _METRICS)
 
 
@@ -117,9 +142,6 @@ def our_name(word: str, allowed: Collection[str]) -> str | None:
     """Charter's name of what other tools call `word`, if it is one of the allowed names."""
     key = word.lower().replace("-", "_")
     return next((name for name in ALIASES.get(key, ()) if name in allowed), None)
-
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def validate(model: type[Model], data: object, place: str | Path, reword: Callable[[str], str] = str) -> Model:
@@ -183,33 +205,6 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     first, *others = dict.fromkeys(_words(one) for one in alternatives or [problem])
     words = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
     return f"{name}{': ' if name else ''}{words}{_describe_value(problem['input'])}"
-
-
-UNKNOWN = "extra_forbidden"  # pydantic's name of this problem
-LONGEST_WORD = 100  # characters to compare: the input may have any length
-KEY = "[key]"  # how pydantic names the key itself of a mapping
-_UNION = re.compile(r"str|int|float|bool|none|\w+\[.*\]")
-_WORDS = {
-    "greater_than": "must be above {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be below {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "too_short": "must have {min_length} or more entries",
-    "too_long": "must have {max_length} or fewer entries",
-    "literal_error": "must be {expected}",
-    "value_error": "{error}",
-    "finite_number": "must be a finite number",
-}
-_KINDS = {
-    "int": "must be a whole number",
-    "float": "must be a number",
-    "bool": "must be true or false",
-    "string": "must be text",
-    "list": "must be a list",
-    "tuple": "must be a list",
-    "dict": "must be a mapping of names to values",
-    "model": "must be a mapping of names to values",
-}
 
 
 def _words(problem: ErrorDetails) -> str:

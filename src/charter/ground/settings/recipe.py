@@ -1,6 +1,5 @@
-"""A recipe: a whole pipeline as one YAML file of named steps, each with a room and its inputs.
-
-`--set step.field=value`: the only way in which the command line changes a recipe.
+"""A recipe: a whole pipeline as one YAML file of named steps, each with a room and its inputs. `--set step.field=value`
+is the only way in which the command line changes a recipe.
 """
 
 import re
@@ -16,6 +15,7 @@ from charter.ground.settings.notation import read_yaml, read_yaml_file
 from charter.ground.settings.problems import first_problem, suggest, validate
 
 RECIPE = "recipe"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def parse_override(text: str) -> tuple[str, list[str], object]:
@@ -69,9 +69,6 @@ def apply_overrides(recipe: dict[str, object], overrides: list[str]) -> dict[str
             here = inner
         here[path[-1]] = value
     return copy
-
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class _Frozen(BaseModel):

@@ -15,9 +15,8 @@ debian:NAME (the files of installed Debian packages; NAME may hold *). `files` a
 below it. ** crosses folders; a pattern without a slash is a file's name in any folder.
 
 The digest of a manifest covers its own bytes and those of every file that it names, so a changed text changes the
-step's id.
-
-Dates of documents, as exact as they are written. A date is after a cut-off unless it certainly isn't.
+step's id. Dates of
+documents are as exact as they are written. A date is after a cut-off unless it certainly isn't.
 """
 
 from __future__ import annotations
@@ -45,6 +44,21 @@ from charter.ground.settings.places import expand_home, find_data
 from charter.ground.settings.recognise import ROW_ENDINGS
 
 _WRITTEN = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ].*)?)?)?")
+Kind = Literal["prose", "code", "dialogue", "reference"]
+KINDS: tuple[Kind, ...] = ("prose", "code", "dialogue", "reference")
+Form = Literal["text", "page", "rows", "parquet"]
+PAGES = (".html", ".htm", ".xhtml")
+PROSE = (".txt", ".md", ".rst", ".text", ".markdown", ".adoc", ".tex")
+CODE = (
+    *(".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".hpp", ".java", ".js", ".ts", ".go", ".rs", ".rb", ".pl", ".pm"),
+    *(".sh", ".lua", ".r", ".sql", ".scala", ".swift", ".kt", ".cs", ".php", ".hs", ".ml", ".jl", ".el"),
+)
+PACKED = (".gz", ".zst")
+_PACKING = 3  # typical compression ratio of text
+DETECT = "detect"
+PROGRAM = "code"  # the language of program text if the manifest names none
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+INSTALLED = Path("/var/lib/dpkg/info")
 
 
 class Period(NamedTuple):
@@ -85,23 +99,6 @@ def is_date(text: str) -> bool:
 def is_after(document: Period, cutoff: Period) -> bool:
     """Whether a document may be younger than the cut-off: one of 2023 may, if the cut-off is in May 2023."""
     return document.last > cutoff.last
-
-
-Kind = Literal["prose", "code", "dialogue", "reference"]
-KINDS: tuple[Kind, ...] = ("prose", "code", "dialogue", "reference")
-Form = Literal["text", "page", "rows", "parquet"]
-PAGES = (".html", ".htm", ".xhtml")
-PROSE = (".txt", ".md", ".rst", ".text", ".markdown", ".adoc", ".tex")
-CODE = (
-    *(".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".hpp", ".java", ".js", ".ts", ".go", ".rs", ".rb", ".pl", ".pm"),
-    *(".sh", ".lua", ".r", ".sql", ".scala", ".swift", ".kt", ".cs", ".php", ".hs", ".ml", ".jl", ".el"),
-)
-PACKED = (".gz", ".zst")
-_PACKING = 3  # typical compression ratio of text
-DETECT = "detect"
-PROGRAM = "code"  # the language of program text if the manifest names none
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-INSTALLED = Path("/var/lib/dpkg/info")
 
 
 class DateField(Frozen):

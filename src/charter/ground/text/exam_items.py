@@ -1,12 +1,9 @@
 """Items of exams in one form, whatever the exam: what is asked, in which kind, with which key, and what became of
-pictures and tables.
+pictures and tables; and the score of an answer.
 
 Options have letters in order. In a completion letters run on over the blanks: A to C in the first, D to F in the
-second. A key names letters, or for a numeric item a number.
-
-Scores answers to exam items by their kind: all blanks, both words, every choice that applies, or the exact number.
-
-A partly right answer counts as wrong, as the exams score it.
+second. A key names letters, or for a numeric item a number. An answer is right by its kind: all blanks, both words,
+every choice that applies, or the exact number. A partly right answer counts as wrong, as the exams score it.
 """
 
 from __future__ import annotations
@@ -37,6 +34,11 @@ COMPARED = (
 )
 PAIR = 2
 Row = Mapping[str, Any]
+SEVERAL = frozenset({"completion", "equivalence", "select_all"})
+SAID = re.compile(r"(?i:\b(?:answers? (?:is|are)|answers?):?)[\s*_\"'`$]*(?:(?i:options?|choices?)[\s*]+)?")
+PARTED = re.compile(r"[\s*_]*(?:[,;&/+]|\band\b)?[\s*_]*(?:\band\b)?[\s*_]*")
+FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
+SLASH = re.compile(r"(?<=\d)\s*/\s*(?=\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +214,6 @@ def _placed(path: Path) -> Iterator[tuple[str, Item]]:
             raise CharterError(f"{place}: the item has no {error.args[0]}; add the column") from None
         except (ValueError, TypeError) as error:
             raise CharterError(f"{place}: {error}; docs/reference/data.md says how items are written") from None
-
-
-SEVERAL = frozenset({"completion", "equivalence", "select_all"})
-SAID = re.compile(r"(?i:\b(?:answers? (?:is|are)|answers?):?)[\s*_\"'`$]*(?:(?i:options?|choices?)[\s*]+)?")
-PARTED = re.compile(r"[\s*_]*(?:[,;&/+]|\band\b)?[\s*_]*(?:\band\b)?[\s*_]*")
-FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
-SLASH = re.compile(r"(?<=\d)\s*/\s*(?=\d)")
 
 
 def letters_of(text: str, count: int) -> tuple[int, ...] | None:

@@ -1,13 +1,11 @@
-"""Reads the text of an exam paper: numbered questions, lettered options, passages of several questions, and the key.
+"""Turns an exam paper that somebody owns, as text or as rows of another form, into items; says what became of each.
 
 Questions count up within a section ("12." or "12)"), options have letters ("A.", "(A)"), blanks have a heading
 ("Blank (i)"). "Questions 3 to 5" before a text makes it their passage. The key stands behind a line "Answer key". A
 text layer has no pictures: only words that point at one tell of it (`exam_images.py`).
 
-Turns an exam paper that somebody owns, or rows of another form, into items; says what became of each.
-
 Outcomes: kept; table transcribed (to Markdown); image removed (the item stays in the file and isn't asked); image
-transcribed by a person; left out, with a reason. Pictures are found by words (`exam_images.py`).
+transcribed by a person; left out, with a reason.
 """
 
 from __future__ import annotations
@@ -36,6 +34,19 @@ KEY_ENTRY = re.compile(
 )
 CELLS = re.compile(r"\t+| {2,}")
 LEAST = 2  # rows and columns of a table
+KEPT, TABLE, REMOVED, TRANSCRIBED, LEFT_OUT = (
+    "kept",
+    "table transcribed",
+    "image removed",
+    "image transcribed by a person",
+    "left out",
+)
+OUTCOMES = (KEPT, TABLE, REMOVED, TRANSCRIBED, LEFT_OUT)
+PICTURE = "[The picture, as a person describes it: {}]"
+QUESTION = ("question", "stem", "text")
+KEY = ("key", "answer_idx", "answer", "correct")
+SIX = 6
+Row = Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -200,21 +211,6 @@ def as_markdown(rows: list[list[str]]) -> str:
     """A table in Markdown; its first row is the head."""
     lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
-
-
-KEPT, TABLE, REMOVED, TRANSCRIBED, LEFT_OUT = (
-    "kept",
-    "table transcribed",
-    "image removed",
-    "image transcribed by a person",
-    "left out",
-)
-OUTCOMES = (KEPT, TABLE, REMOVED, TRANSCRIBED, LEFT_OUT)
-PICTURE = "[The picture, as a person describes it: {}]"
-QUESTION = ("question", "stem", "text")
-KEY = ("key", "answer_idx", "answer", "correct")
-SIX = 6
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,8 @@
 """Parses one row of a file into a dialogue, a comparison or a triple, and checks its columns.
 
-Rows are in our own columns, TRL's or HH-RLHF's; `columns` converts those of other sets.
-
-Dialogues as one text in the Human/Assistant form (Askell 2021, Bai 2022a), as in HH-RLHF.
-
-A turn is a blank line, "Human:" or "Assistant:", a space and its text. System text comes first.
+Rows are in our own columns, TRL's or HH-RLHF's; `columns` converts those of other sets. HH-RLHF's dialogues are one
+text in the Human/Assistant form (Askell 2021, Bai 2022a): a turn is a blank line, "Human:" or "Assistant:", a space and
+its text. System text comes first.
 """
 
 from __future__ import annotations
@@ -30,6 +28,43 @@ from charter.ground.text.dialogue import (
 _TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 _NAMES = {"user": "Human", "assistant": "Assistant"}
 _ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
+_DIALOGUE_KEYS = {
+    "id",
+    "messages",
+    "topic",
+    "source",
+    "weight",
+    "learn_from",
+    "meta",
+    "prompt",
+    "completion",
+    "transcript",
+}
+_COMPARISON_KEYS = {
+    "id",
+    "messages",
+    "chosen",
+    "rejected",
+    "p_chosen",
+    "axis",
+    "source",
+    "topic",
+    "weight",
+    "meta",
+    "prompt",
+}
+DEFAULT_AXIS = "helpful"
+DISORDER = "turns empty or out of order"
+# the columns with a meaning; `unseen`, `rating` and `p_refuse` go into meta
+KNOWN_COLUMNS = {
+    "dialogues": _DIALOGUE_KEYS | {"unseen", "rating", "p_refuse"},
+    "comparisons": _COMPARISON_KEYS,
+    "triples": {"id", "topic", "messages", "prompt", "harmful", "good", "source", "meta"},
+    "judgments": {
+        *("id", "sample", "topic", "family", "prompt", "reply", "margin", "verdict", "note", "source", "case")
+    },
+    "votes": VOTE | {"id", "item", "prompt", "axis", "kind", "strength", "left", "rater", "source", "flags", "seconds"},
+}
 
 
 def is_transcript(text: str, headed: bool = False) -> bool:
@@ -69,45 +104,6 @@ def format_transcript(messages: Sequence[Message]) -> str:
             )
         parts.append(content if name is None else f"\n\n{name}: {content}".rstrip(" "))
     return "".join(parts)
-
-
-_DIALOGUE_KEYS = {
-    "id",
-    "messages",
-    "topic",
-    "source",
-    "weight",
-    "learn_from",
-    "meta",
-    "prompt",
-    "completion",
-    "transcript",
-}
-_COMPARISON_KEYS = {
-    "id",
-    "messages",
-    "chosen",
-    "rejected",
-    "p_chosen",
-    "axis",
-    "source",
-    "topic",
-    "weight",
-    "meta",
-    "prompt",
-}
-DEFAULT_AXIS = "helpful"
-DISORDER = "turns empty or out of order"
-# the columns with a meaning; `unseen`, `rating` and `p_refuse` go into meta
-KNOWN_COLUMNS = {
-    "dialogues": _DIALOGUE_KEYS | {"unseen", "rating", "p_refuse"},
-    "comparisons": _COMPARISON_KEYS,
-    "triples": {"id", "topic", "messages", "prompt", "harmful", "good", "source", "meta"},
-    "judgments": {
-        *("id", "sample", "topic", "family", "prompt", "reply", "margin", "verdict", "note", "source", "case")
-    },
-    "votes": VOTE | {"id", "item", "prompt", "axis", "kind", "strength", "left", "rater", "source", "flags", "seconds"},
-}
 
 
 class LeftOut(CharterError):

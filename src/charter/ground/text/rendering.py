@@ -1,13 +1,12 @@
-"""Renders chat templates as transformers does, in a sandbox: they come with downloaded models.
+"""Renders chat templates as transformers does, in a sandbox and with bounded work: they come with downloaded models,
+and one could loop for hours.
 
 Besides plain Jinja, templates may use loop controls, raise_exception, strftime_now, tojson and the
-{% generation %} block of trainers, which has no effect here.
-
-Jinja with bounded work: templates come with downloaded models, and one could loop for hours.
+{% generation %} block of trainers, which has no effect here. Only filters and methods of known cost are allowed: those
+that chat templates in use need.
 
 A render has a budget of turns (of loops, calls, filters and operators; long texts and lists cost more) and of seconds,
-and its texts have a bounded length. Each limit is checked before the work is done. Only filters and methods of known
-cost are allowed: those that chat templates in use need.
+and its texts have a bounded length. Each limit is checked before the work is done.
 """
 
 from __future__ import annotations
@@ -64,6 +63,10 @@ _DEEP = frozenset(
     ["dictsort", "groupby", "join", "max", "min", "pprint", "sort", "string", "sum", "tojson", "unique", "urlencode"]
 )
 _WIDE_FORMAT = re.compile(r"\{[^{}]*:[^{}]*(?:\d{5}|\{)|%[^a-zA-Z%]*(?:\d{5}|\*)")
+_BUDGET: ContextVar[Budget] = ContextVar("budget")
+LONGEST_DATE = 100  # characters of a date's format
+LONGEST_TEMPLATE = 2**15  # characters; the longest in use have some 20,000
+TODAY = datetime(2024, 7, 26)  # the date that every template gets
 
 
 class Budget:
@@ -77,9 +80,6 @@ class Budget:
         self.turns -= turns
         if self.turns < 0 or time.monotonic() > self.until:
             raise SecurityError(f"it takes more than {TURNS:,} turns or {SECONDS:g} seconds")
-
-
-_BUDGET: ContextVar[Budget] = ContextVar("budget")
 
 
 @contextmanager
@@ -340,11 +340,6 @@ def _check_format(text: str) -> None:
     """Raises SecurityError for a format with a large or variable width."""
     if _WIDE_FORMAT.search(text):
         raise SecurityError("the width of a format is too large")
-
-
-LONGEST_DATE = 100  # characters of a date's format
-LONGEST_TEMPLATE = 2**15  # characters; the longest in use have some 20,000
-TODAY = datetime(2024, 7, 26)  # the date that every template gets
 
 
 class _Generation(Extension):

@@ -1,18 +1,12 @@
 """Files that are ZIP archives: which format one is, by its members, and its text.
 
-DOCX: paragraphs and tables in the order of the body, headings and list items marked; then the notes.
+    docx        paragraphs and tables in the order of the body, headings and list items marked; then the notes
+    xlsx, ods   each sheet as CSV below its name, with the values that the program last computed
+    pptx        the words and tables of each slide in its order, its title marked, and the speaker's notes
+    epub        the chapters in the order of reading
+    odt         as docx, with notes where they are referred to
 
 Content controls, text boxes and inserted text are read; deleted text, headers and footers are not.
-
-XLSX and ODS: each sheet as CSV below its name, with the values that the program last computed.
-
-PPTX: the words and tables of each slide in its order, its title marked, and the speaker's notes.
-
-EPUB: the chapters in the order of reading.
-
-ODT: paragraphs, lists and tables in the order of the body, headings marked, notes where they are referred to.
-
-Packages: the ZIP archives that hold the parts of office documents and of books, opened within bounds.
 """
 
 import csv
@@ -31,6 +25,16 @@ from charter.ground.documents.parsing.html import write_page
 from charter.ground.documents.parsing.outcome import Damaged, Locked, Refused, Text, row
 
 _SMALL = 1 << 20  # bytes unpacked below which a member may be of any ratio
+_SKIPPED = {"pPr", "rPr", "tblPr", "trPr", "tcPr", "sectPr", "sdtPr", "del", "moveFrom", "Fallback", "instrText"}
+_MARKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_ITEM = "- "
+_NOTES = {"footnoteReference": "", "endnoteReference": "e"}
+_ROWS = 1000  # rows of a sheet that become text at once
+_SLIDE_MARKS = {"br": "\n", "tab": "\t"}
+_OPEN_SKIPPED = {"tracked-changes", "annotation", "annotation-end", "sequence-decls", "forms", "title", "desc"}
+_WIDEST = 100  # spaces that one element may stand for
+_TYPES = {"word": "docx", "excel": "xlsx", "spreadsheet": "xlsx", "powerpoint": "pptx", "presentation": "pptx"}
+_OPEN = "application/vnd.oasis.opendocument."
 
 
 class Package:
@@ -121,12 +125,6 @@ def attribute(element: Any, name: str) -> str:
     return next((value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
 
 
-_SKIPPED = {"pPr", "rPr", "tblPr", "trPr", "tcPr", "sectPr", "sdtPr", "del", "moveFrom", "Fallback", "instrText"}
-_MARKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
-_ITEM = "- "
-_NOTES = {"footnoteReference": "", "endnoteReference": "e"}
-
-
 def write_word(package: Package, main: str, text: Text) -> None:
     """Append the document whose main part is `main` to `text`."""
     parts = dict(package.parts(main).values())
@@ -210,9 +208,6 @@ def _collect(element: Any, pieces: list[str]) -> None:
                 pieces.append("\n")
 
 
-_ROWS = 1000  # rows of a sheet that become text at once
-
-
 def write_sheets(data: bytes, kind: str, text: Text) -> None:
     """Append the sheets of a workbook to `text`."""
     try:
@@ -239,9 +234,6 @@ def _write_rows(sheet: python_calamine.CalamineSheet, text: Text) -> None:
 def _shown(value: object) -> str:
     """A value as a person would type it: a whole number without a fraction."""
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
-_SLIDE_MARKS = {"br": "\n", "tab": "\t"}
 
 
 def write_slides(package: Package, main: str, text: Text) -> None:
@@ -349,10 +341,6 @@ def _locked(package: Package) -> set[str]:
     return {inside("", one.get("URI", "")) for one in references}
 
 
-_OPEN_SKIPPED = {"tracked-changes", "annotation", "annotation-end", "sequence-decls", "forms", "title", "desc"}
-_WIDEST = 100  # spaces that one element may stand for
-
-
 def check_unlocked(package: Package, kind: str) -> None:
     """Raises Locked if the manifest says that members are encrypted."""
     manifest = "META-INF/manifest.xml"
@@ -413,10 +401,6 @@ def _open_words(element: Any) -> str:
                 pieces.append("\n")
         pieces.append(child.tail or "")
     return "".join(pieces)
-
-
-_TYPES = {"word": "docx", "excel": "xlsx", "spreadsheet": "xlsx", "powerpoint": "pptx", "presentation": "pptx"}
-_OPEN = "application/vnd.oasis.opendocument."
 
 
 def read(data: bytes, text: Text) -> str:

