@@ -48,9 +48,9 @@ class Talk:
         if self.style.plain:
             turns = [m["content"] + ("\n\n" if m["role"] == "assistant" else "\n") for m in messages]
             return "".join([f"{system}\n\n" if system else "", before, *turns])
-        first, *rest = messages
+        first, *later = messages
         start = [Message(role="system", content=system)] if system else []
-        return [*start, Message(role=first["role"], content=before + first["content"]), *rest]
+        return [*start, Message(role=first["role"], content=before + first["content"]), *later]
 
     def fit(self, line: str) -> list[Message]:
         """All messages and this one, without the oldest exchanges that no longer fit into the context; it says so.
@@ -92,7 +92,7 @@ class Talk:
 
 def converse(
     source: Input,
-    where: Execution,
+    execution: Execution,
     style: Style,
     files: Sequence[File] = (),
     questions: Sequence[str] = (),
@@ -107,7 +107,7 @@ def converse(
     if isinstance(sys.stdin, io.TextIOWrapper):
         # bytes that are not text spoil only their own line
         sys.stdin.reconfigure(errors="surrogateescape")
-    assistant = open_assistant(source, where.device, 1, where.precision)
+    assistant = open_assistant(source, execution.device, 1, execution.precision)
     ready()
     model_decoding = default_decoding(assistant)
     if files and isinstance(assistant, LocalAssistant):

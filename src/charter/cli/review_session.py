@@ -141,10 +141,10 @@ def keys_of_terminal(console: Console) -> tuple[str, str] | None:
 def keys_of_lines(console: Console) -> tuple[str, str] | None:
     """One line of standard input that begins with a key or its word; the text of a note follows."""
     for line in _lines():
-        first, _, rest = line.partition(" ")
+        first, _, note = line.partition(" ")
         word = ANSWERS.get(first.lower(), first.lower())
         if word in ANSWERS.values():
-            return word, rest.strip()
+            return word, note.strip()
         console.print(Text(f"{line!r} is not an answer: {HINT}"))
     return None
 
@@ -195,8 +195,8 @@ def waiting(reports: list[Path]) -> list[Flagged]:
                 judged, margin = judgment_of_row(row), float(row["margin"])
             except (CharterError, KeyError, TypeError, ValueError) as error:
                 raise CharterError(f"{path} is not a review queue: {error}; run its step again") from None
-            other = flagged.get(judged.key)
-            stages = (*other.stages, stage) if other else (stage,)
+            earlier = flagged.get(judged.key)
+            stages = (*earlier.stages, stage) if earlier else (stage,)
             flagged[judged.key] = Flagged(judged.key, judged.prompt, margin, stages)
     return sorted(flagged.values(), key=lambda item: digest_text(canonical_json(item.key)))
 

@@ -226,13 +226,18 @@ def _describe(kind: DataKind, dialogues: Sequence[Sequence[Message]], topics: It
 def _unknown_columns(file: Path, kind: DataKind) -> tuple[str, ...]:
     """A note that names the columns that charter doesn't know, and those they may be misspellings of."""
     name = "dialogues" if kind is DataKind.prompts else kind.value
-    known = KNOWN_COLUMNS[name]
+    columns = KNOWN_COLUMNS[name]
     unknown = sorted(
-        {str(column) for path in files_of(file, name) for _, row in source_rows(path) for column in row.keys() - known}
+        {
+            str(column)
+            for path in files_of(file, name)
+            for _, row in source_rows(path)
+            for column in row.keys() - columns
+        }
     )
     if not unknown:
         return ()
-    close = [near for column in unknown for near in difflib.get_close_matches(column, known, n=1)]
+    close = [near for column in unknown for near in difflib.get_close_matches(column, columns, n=1)]
     hint = f"; did you mean {', '.join(close)}?" if close else ""
     fate = "ignored" if kind in UNKEPT else "kept in meta"
     return (f"unknown columns, {fate}: {', '.join(unknown)}{hint}",)
@@ -259,8 +264,8 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     else:
         raise CharterError(f"{path} is no exam paper that can be read; give JSONL, CSV, a text or a PDF")
     for row in read_paper(text):
-        where = f"page {row['page']}, " if row["page"] else ""
-        yield f"{path}: {where}question {row['number']}", row
+        page = f"page {row['page']}, " if row["page"] else ""
+        yield f"{path}: {page}question {row['number']}", row
 
 
 def _pdf_text(path: Path) -> str:

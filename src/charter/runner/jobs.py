@@ -378,6 +378,6 @@ def chains(steps: Sequence[PlannedStep], minutes: Mapping[str, float | None]) ->
 
 def _explain_loss(status: int) -> str:
     """Why a process that ran a step is gone."""
-    how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    end = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     reason = "; if memory was short, run fewer --jobs" if status == -signal.SIGKILL else ""
-    return f"its process {how}{reason}; saved work is kept, and the same command resumes it"
+    return f"its process {end}{reason}; saved work is kept, and the same command resumes it"

@@ -265,10 +265,10 @@ def disk_errors(run: Path | None = None) -> Iterator[None]:
         problem, advice = _DISK[error.errno]
         place = Path(os.fsdecode(error.filename)) if error.filename else run
         if run is not None and place is not None and place.absolute().is_relative_to(run.absolute()):
-            other = "choose another directory with --out, then run again; finished steps and resumable work are kept"
+            hint = "choose another directory with --out, then run again; finished steps and resumable work are kept"
         else:
-            other = "name another place"
-        raise CharterError(f"{problem}{f' ({place})' if place else ''}: {advice} or {other}") from error
+            hint = "name another place"
+        raise CharterError(f"{problem}{f' ({place})' if place else ''}: {advice} or {hint}") from error
 
 
 @contextmanager

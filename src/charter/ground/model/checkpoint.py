@@ -170,7 +170,7 @@ def save_preference(
 
 
 def new_model(shape: Shape, seed: int, device: torch.device | str = "cpu") -> Transformer:
-    """A model with new random weights: those of `random:` references (see `source.random_weights`)."""
+    """A model with new random weights: those of `random:` references (see `opening.random_weights`)."""
     model = Transformer(shape, device)
     weights = random_weights(shape, seed)
     for name, tensor in named_tensors(model).items():

@@ -86,7 +86,7 @@ UNKNOWN = Decoding()
 class Sampling:
     """temperature 0 is greedy; top_k 0 and top_p 1 are off; `stops` end a reply and are cut from its text;
     `top_logprobs`: how many of the likeliest tokens in each place are returned; `loop_stop` ends a free reply that
-    repeats itself (`loops.py`)."""
+    repeats itself (`generate/samples.py`)."""
 
     temperature: float = 1.0
     top_k: int = 0

@@ -195,7 +195,7 @@ class Near(NamedTuple):
 
 
 class Texts:
-    """Texts by name. In scripts without blanks between words, every letter is a word (`shingles.word_hashes`)."""
+    """Texts by name. In scripts without blanks between words, every letter is a word (`word_hashes`)."""
 
     def __init__(self, size: int = SIZE) -> None:
         """`size`: words of a run; a shorter text is one run."""
