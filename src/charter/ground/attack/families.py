@@ -78,9 +78,9 @@ _ANSWERED = (
 def _distractions() -> tuple[str, ...]:
     """The request in first, second and third place among two harmless tasks; all openings differ."""
     texts = []
-    for introduction, others in zip(_INTRODUCTIONS, _TASKS, strict=True):
+    for introduction, pair in zip(_INTRODUCTIONS, _TASKS, strict=True):
         for place in range(3):
-            tasks = [*others[:place], SLOT, *others[place:]]
+            tasks = [*pair[:place], SLOT, *pair[place:]]
             listed = "\n".join(f"{number}. {task}" for number, task in enumerate(tasks, 1))
             texts.append(f"{introduction}\n{listed}")
     return tuple(texts)
@@ -94,7 +94,9 @@ def many_shot_forms() -> tuple[Form, ...]:
     pairs = _ANSWERED + _ANSWERED[:SHOTS]
     forms = []
     for start in range(len(_ANSWERED)):
-        turns = [turn for asked, said in pairs[start : start + SHOTS] for turn in (user(asked), assistant(said))]
+        turns = [
+            turn for question, answer in pairs[start : start + SHOTS] for turn in (user(question), assistant(answer))
+        ]
         forms.append(Form(SLOT, tuple(turns)))
     return tuple(forms)
 

@@ -153,7 +153,7 @@ def to_past(text: str) -> str:
 
 def word_by_word(text: str, phrases: Mapping[str, str]) -> str:
     """Each word by its entry in a table (keys in small letters); other words stay."""
-    return _WORD.sub(lambda found: phrases.get(found[0].lower(), found[0]), text)
+    return _WORD.sub(lambda match: phrases.get(match[0].lower(), match[0]), text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +174,15 @@ class Form:
         """The messages before this form was put on; None if they don't have it."""
         *earlier, last = messages
         head, tail = self.text.split(SLOT)
-        content, kept = last["content"], len(earlier) - len(self.before)
+        content, length = last["content"], len(earlier) - len(self.before)
         fits = content.startswith(head) and content.endswith(tail) and len(head + tail) <= len(content)
-        if self.decode is None or not fits or kept < 0 or tuple(earlier[kept:]) != self.before:
+        if self.decode is None or not fits or length < 0 or tuple(earlier[length:]) != self.before:
             return None
         try:
             request = self.decode(content[len(head) : len(content) - len(tail)])
         except ValueError:
             return None
-        return (*earlier[:kept], user(request))
+        return (*earlier[:length], user(request))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ class Mutator:
             raise CharterError(f"{self.name} rewrites a user's turn; the last one is the {last['role']}'s")
         form, request = self.forms[seed % len(self.forms)], last["content"]
         if self.asks and writer is not None:
-            form, request = Form(form.text, form.before), _written(self, request, seed, writer)
+            form, request = Form(form.text, form.before), _writing_of(self, request, seed, writer)
         elif self.needs_writer:
             raise CharterError(f"the family {self.name} needs a model that writes: give one, or leave it out")
         return (*earlier, *form.apply(request))
@@ -229,10 +229,10 @@ class Mutator:
         return replace(dialogue, messages=messages, meta=meta)
 
     def _invert(self, messages: Sequence[Message]) -> Messages | None:
-        found = (form.invert(messages) for form in self.forms)
-        return next((inverted for inverted in found if inverted is not None), None)
+        originals = (form.invert(messages) for form in self.forms)
+        return next((inverted for inverted in originals if inverted is not None), None)
 
 
-def _written(mutator: Mutator, request: str, seed: int, writer: Writer) -> str:
+def _writing_of(mutator: Mutator, request: str, seed: int, writer: Writer) -> str:
     """The writer's text for a request; an empty one leaves the request as it is."""
     return writer(mutator.asks.replace(SLOT, request), seed).strip() or request

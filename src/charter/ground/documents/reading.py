@@ -236,7 +236,7 @@ def _guess(data: bytes) -> str:
     if best is None:
         return ""
     # of equally likely ones, the one that most such files have
-    equals = [one.encoding for one in matches if (one.chaos, one.coherence) == (best.chaos, best.coherence)]
+    equals = [match.encoding for match in matches if (match.chaos, match.coherence) == (best.chaos, best.coherence)]
     return _COMMONEST if _COMMONEST in equals else str(best.encoding)
 
 
@@ -303,6 +303,6 @@ def _refuse_others(data: bytes) -> None:
         raise Unreadable(
             "This file has a format of Office before 2007; save it as DOCX, XLSX, PPTX or PDF and send that."
         )
-    what = next((what for signature, what in _OTHERS.items() if data.startswith(signature)), "")
-    if what and (b"\0" in data or not data.isascii()):
-        raise Unreadable(f"This file is {what} and no document; {READABLE} files can be read.")
+    kind = next((kind for signature, kind in _OTHERS.items() if data.startswith(signature)), "")
+    if kind and (b"\0" in data or not data.isascii()):
+        raise Unreadable(f"This file is {kind} and no document; {READABLE} files can be read.")

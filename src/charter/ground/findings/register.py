@@ -184,10 +184,10 @@ class Case:
     @property
     def severity(self) -> int | None:
         """The severity that two reviewers agree on, or the middle one of three; None before."""
-        given = sorted(review.severity for review in self.reviews)
-        if len(given) > REVIEWERS:
-            return given[1]
-        return given[0] if len(given) == REVIEWERS and given[0] == given[1] else None
+        severities = sorted(review.severity for review in self.reviews)
+        if len(severities) > REVIEWERS:
+            return severities[1]
+        return severities[0] if len(severities) == REVIEWERS and severities[0] == severities[1] else None
 
     def is_embargoed(self, today: str) -> bool:
         """Whether it must not be published on that day; on the embargo's last day it may."""
@@ -219,22 +219,22 @@ class Register:
 
     def apply(self, event: Event) -> Case:
         """Does what an event says. Raises CharterError if the rules don't allow it; then nothing changes."""
-        what, by, at = event["what"], check_name(event["by"]), str(event["at"])
-        if what == IMPORTED:
+        kind, by, at = event["what"], check_name(event["by"]), str(event["at"])
+        if kind == IMPORTED:
             return self._add(event, by, at)
         case = self.case(event["finding"])
-        if what == REVIEWED:
+        if kind == REVIEWED:
             check_review(case, by, event["severity"])
             case.reviews.append(Review(by, event["severity"], at))
-        elif what == MOVED:
+        elif kind == MOVED:
             evidence = event.get("evidence")
             move = Move(event["to"], by, at, event.get("note", ""), Evidence.of_row(evidence) if evidence else None)
             check_move(case, move)
             case.moves.append(move)
-        elif what == EMBARGOED:
+        elif kind == EMBARGOED:
             case.embargo = parse_day(event["until"])
         else:
-            raise CharterError(f"{what!r} is nothing that can be done")
+            raise CharterError(f"{kind!r} is nothing that can be done")
         return case
 
     def _add(self, event: Event, by: str, at: str) -> Case:
@@ -278,8 +278,8 @@ def check_move(case: Case, move: Move) -> None:
     if to == MITIGATED and (evidence is None or evidence.kind in ("report", "card")):
         raise CharterError(f"{case.id}: mitigated needs --artifact, the checkpoint or data that was changed")
     if to == RETESTED:
-        done = case.last(MITIGATED)
-        changed = done.evidence.id if done and done.evidence else ""
+        mitigation = case.last(MITIGATED)
+        changed = mitigation.evidence.id if mitigation and mitigation.evidence else ""
         if evidence is None or evidence.kind != "report" or not evidence.asked:
             raise CharterError(f"{case.id}: re-tested needs --report, in which this finding was asked")
         if changed not in evidence.ancestors:
@@ -304,7 +304,7 @@ def severity_agreement(cases: Iterable[Case]) -> Agreement | None:
     return agree_on([[review.severity for review in case.reviews] for case in cases])
 
 
-def agree_on(given: Iterable[Sequence[int]]) -> Agreement | None:
+def agree_on(ratings: Iterable[Sequence[int]]) -> Agreement | None:
     """Agreement of the first two severities of each finding."""
-    pairs = (Counter(severities[:REVIEWERS]) for severities in given if len(severities) >= REVIEWERS)
+    pairs = (Counter(severities[:REVIEWERS]) for severities in ratings if len(severities) >= REVIEWERS)
     return agreement([[pair[level] for level in range(LEVELS)] for pair in pairs])

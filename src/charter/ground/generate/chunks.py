@@ -263,11 +263,11 @@ class Chunks:
         layout, ids = documents(lengths).to(device), torch.tensor(tokens, device=device)
         places = _Places([place for _, place in parts])
         hidden_TD, row = self._model.extend(ids, layout, places, range(len(parts)))
-        for (part, (buffer, slot)), (own,) in zip(parts, layout.paths, strict=True):
-            buffer.write(slot, row, *own)
-            self._on_read(own[1] - own[0])
+        for (part, (buffer, slot)), (span,) in zip(parts, layout.paths, strict=True):
+            buffer.write(slot, row, *span)
+            self._on_read(span[1] - span[0])
             if buffer.lengths[slot] == len(part.request.prompt):
-                self._finish(part.request, buffer, slot, hidden_TD[own[1] - 1])
+                self._finish(part.request, buffer, slot, hidden_TD[span[1] - 1])
 
     def _finish(self, request: Request, buffer: Cache, slot: int, last_hidden: Tensor) -> None:
         self._keep(request, buffer, slot)
@@ -282,5 +282,5 @@ class Chunks:
     def _keep(self, request: Request, buffer: Cache, slot: int) -> None:
         """Puts the whole pieces that were read of a prompt into the cache of beginnings."""
         if self._kept:
-            whole = self._borders.before(buffer.lengths[slot])
-            request.kept = self._kept.keep(request.account, request.prompt[:whole], buffer, slot)
+            border = self._borders.before(buffer.lengths[slot])
+            request.kept = self._kept.keep(request.account, request.prompt[:border], buffer, slot)

@@ -87,14 +87,14 @@ class Sample:
         """Appends a token; True once the sample is complete, and then the completion has its text."""
         completion = self.completion
         completion.ids.append(token)
-        whole = self.loops.add(token) if self.loops is not None else None
+        length = self.loops.add(token) if self.loops is not None else None
         if token in ends:
             completion.text, completion.stop = tokenizer.decode(completion.ids[:-1]), "end"
         elif self.search is not None and (match := self.search.add(token)) is not None:
             text = tokenizer.decode(completion.ids)
             completion.text, completion.stop, completion.stopped_by = text[: match[0]], "stop", match[1]
-        elif whole is not None:
-            completion.text, completion.stop = tokenizer.decode(completion.ids[:whole]), "loop"
+        elif length is not None:
+            completion.text, completion.stop = tokenizer.decode(completion.ids[:length]), "loop"
         elif len(completion.ids) >= self.most:
             completion.text, completion.stop = tokenizer.decode(completion.ids), "length"
         else:

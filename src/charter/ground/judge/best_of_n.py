@@ -69,12 +69,12 @@ class Shots:
         Within a message, a blank line before a turn's name would forge a turn, so it becomes a line break. Raises
         CharterError for messages out of order.
         """
-        own = check_messages(messages)
+        prompt = check_messages(messages)
         guarded: list[Message] = [
-            {"role": m["role"], "content": _TURN_WITHIN.sub("\n", m["content"].strip())} for m in own
+            {"role": m["role"], "content": _TURN_WITHIN.sub("\n", m["content"].strip())} for m in prompt
         ]
         dialogue = format_transcript(guarded)
-        if own[-1]["role"] == "user":
+        if prompt[-1]["role"] == "user":
             dialogue += "\n\nAssistant:"
         blocks = [format_transcript(conversation).strip() for conversation in self.conversations]
         return f"\n\n{RULE}\n\n".join(filter(None, [self.paragraph, *blocks, dialogue.strip()]))
@@ -84,11 +84,11 @@ class Shots:
 
         Raises CharterError for messages out of order.
         """
-        own = list(check_messages(messages))
-        words = [self.paragraph, own.pop(0)["content"] if own[0]["role"] == "system" else ""]
+        dialogue = list(check_messages(messages))
+        words = [self.paragraph, dialogue.pop(0)["content"] if dialogue[0]["role"] == "system" else ""]
         first = "\n\n".join(filter(None, words))
         examples = [message for conversation in self.conversations for message in conversation]
-        return [*([system(first)] if first else []), *examples, *own]
+        return [*([system(first)] if first else []), *examples, *dialogue]
 
 
 def end_of_turn(text: str) -> str:
@@ -157,7 +157,7 @@ class FewShot(FunctionAssistant):
         stopped = replace(sampling, stops=(*sampling.stops, *STOPS))
         completions = self.ask(requests, stopped, n, seeds)
         return [
-            [_finish(one, _continues_turn(prompt), bool(sampling.stops)) for one in samples]
+            [_finish(sample, _continues_turn(prompt), bool(sampling.stops)) for sample in samples]
             for prompt, samples in zip(prompts, completions, strict=True)
         ]
 

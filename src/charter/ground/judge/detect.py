@@ -227,8 +227,8 @@ def _dwells(units: Sequence[str]) -> bool:
     """Whether sentences of 2 words or more occur three times and make up half of a reply, or four times and a third of
     it. A truncated last sentence counts as the sentence that it begins."""
     counts = Counter(unit for unit in units if len(unit.split()) >= 2)
-    for whole in [unit for unit in counts if unit != units[-1] and unit.startswith(units[-1])][:1]:
-        counts[whole] += 1
+    for sentence in [unit for unit in counts if unit != units[-1] and unit.startswith(units[-1])][:1]:
+        counts[sentence] += 1
     most = max(counts.values(), default=0)
     repeated = sum(n for n in counts.values() if n >= 3)
     return (most >= 3 and 2 * repeated >= len(units)) or (most >= 4 and 3 * repeated >= len(units))

@@ -275,11 +275,11 @@ def drop_refusals(text: str) -> str:
     if no clause says no, or if fewer than 8 words remain."""
     clauses = _CLAUSE.split(plain(text))
     noes = (_FIRST_PERSON_NO, NO_FIRST, UNABLE, DIRECT)
-    rest = [c for c in clauses if not any(no.search(c) for no in noes)]
-    if not rest or len(rest) == len(clauses):
+    others = [c for c in clauses if not any(no.search(c) for no in noes)]
+    if not others or len(others) == len(clauses):
         return ""
-    rest[0] = _JOINT.sub("", rest[0])
-    remainder = " ".join([rest[0][:1].upper() + rest[0][1:], *rest[1:]])
+    others[0] = _JOINT.sub("", others[0])
+    remainder = " ".join([others[0][:1].upper() + others[0][1:], *others[1:]])
     return remainder if len(remainder.split()) >= 8 else ""
 
 
@@ -390,7 +390,7 @@ def fit(replies: Sequence[Example], penalty: float = PENALTY) -> Detector:
     for row, example in zip(rows, replies, strict=True):
         for feature in row:
             topics[feature].add(example.topic)
-    names = sorted(f for f, own in topics.items() if len(own) >= TOPICS)
+    names = sorted(f for f, words_topics in topics.items() if len(words_topics) >= TOPICS)
     place = {name: i for i, name in enumerate(names)}
     columns = [sorted(place[f] for f in row if f in place) for row in rows]
     ends = np.cumsum([0, *map(len, columns)])
