@@ -59,8 +59,8 @@ def can_derive(metric: Metric, tables: Mapping[str, Table]) -> bool:
 
 def derived_value(metric: Metric, tables: Mapping[str, Table]) -> float:
     """The value. Raises KeyError if a part is missing."""
-    if metric.corrected and (found := corrected_of(metric, tables)):
-        return found.value
+    if metric.corrected and (corrected := corrected_of(metric, tables)):
+        return corrected.value
     return sum(term.weight * term_table(term, tables).value for term in metric.terms)
 
 
@@ -68,8 +68,8 @@ def derived_interval(metric: Metric, tables: Mapping[str, Table]) -> Ends:
     """The 95 % interval: of two z, of two counts on the same rows, or of two sets of prompts (their ids don't
     matter)."""
     if metric.corrected:
-        found = corrected_of(metric, tables)
-        return (found.low, found.high) if found else (None, None)
+        corrected = corrected_of(metric, tables)
+        return (corrected.low, corrected.high) if corrected else (None, None)
     first, second = metric.terms
     if first.probit:
         harmless = [tables[part] for part in second.parts]

@@ -112,11 +112,11 @@ def risk_at(coverage: float) -> Callable[[Sequence[Row]], Table]:
 def curve(rows: Sequence[Row]) -> list[dict[str, float]]:
     """Points of the risk over the coverage, one for each confidence: the share of attempts with that confidence or
     more, and the share of wrong ones among them."""
-    points, asked, wrong, count = [], 0, 0.0, len(_attempts(rows))
+    points, covered, wrong, count = [], 0, 0.0, len(_attempts(rows))
     for group in _tied(rows):
-        asked += len(group)
+        covered += len(group)
         wrong += sum(1 - float(r["correct"]) for r in group)
-        points.append({"confidence": group[0]["confidence"], "coverage": asked / count, "risk": wrong / asked})
+        points.append({"confidence": group[0]["confidence"], "coverage": covered / count, "risk": wrong / covered})
     return points
 
 
@@ -152,7 +152,7 @@ def choose_threshold(rows: Sequence[Row], target: float) -> float:
     return 0.0 if attempts and threshold == attempts[-1]["confidence"] else threshold
 
 
-def _known(row: Row) -> bool:
+def _is_known(row: Row) -> bool:
     return bool(row.get("before") == "right" and row["answerable"])
 
 
@@ -171,7 +171,7 @@ def wrong_change(rows: Sequence[Row]) -> Table:
 
 def known_lost(rows: Sequence[Row]) -> Table:
     """Of the answerable questions that the baseline answers right, the share that no longer is."""
-    return tabulate((str(r["id"]), 1 - float(r["correct"]), 1.0) for r in rows if _known(r))
+    return tabulate((str(r["id"]), 1 - float(r["correct"]), 1.0) for r in rows if _is_known(r))
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,10 +123,10 @@ def chrf(sums: Floats) -> Floats:
     """Corpus chrF2, 0 to 100, from sums [..., 18]: for orders 1 to 6 the character n-grams of the hypotheses, of the
     references, and the matched ones. nan without a reference."""
     hypothesis, reference, matched = sums[..., 0::3], sums[..., 1::3], sums[..., 2::3]
-    counted = (hypothesis > 0) & (reference > 0)
-    orders = np.maximum(1, counted.sum(axis=-1))
-    precision = np.divide(matched, hypothesis, out=np.zeros_like(matched), where=counted).sum(axis=-1) / orders
-    recall = np.divide(matched, reference, out=np.zeros_like(matched), where=counted).sum(axis=-1) / orders
+    occurs = (hypothesis > 0) & (reference > 0)
+    orders = np.maximum(1, occurs.sum(axis=-1))
+    precision = np.divide(matched, hypothesis, out=np.zeros_like(matched), where=occurs).sum(axis=-1) / orders
+    recall = np.divide(matched, reference, out=np.zeros_like(matched), where=occurs).sum(axis=-1) / orders
     both = BETA**2 * precision + recall
     score = 100 * (1 + BETA**2) * np.divide(precision * recall, both, out=np.zeros_like(both), where=both > 0)
     return np.where(reference[..., 0] > 0, score, np.nan)

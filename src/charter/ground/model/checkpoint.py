@@ -50,8 +50,10 @@ def choose_padding(tokenizer: Tokenizer) -> tuple[int, str] | None:
     another special token outside these: one with the name of a reserved token, else the last one. User text never
     becomes a special token, so a special token outside the template never occurs.
     """
-    used = {tokenizer.eos_id, tokenizer.bos_id, tokenizer.special.get("<unk>")}
-    free = {id: token for token, id in tokenizer.special.items() if id not in used and token not in tokenizer.template}
+    taken_ids = {tokenizer.eos_id, tokenizer.bos_id, tokenizer.special.get("<unk>")}
+    free = {
+        id: token for token, id in tokenizer.special.items() if id not in taken_ids and token not in tokenizer.template
+    }
     if tokenizer.pad_id in free:
         return tokenizer.pad_id, free[tokenizer.pad_id]
     for name in _NAMES:

@@ -101,8 +101,10 @@ def write_tokenizer(values: Mapping[str, Any], folder: Path) -> None:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(str(bos), ids["bos"])]
         )
-    whole = [AddedToken(t, normalized=False, special=True) for t, k in zip(tokens, kinds, strict=True) if k == _CONTROL]
-    tokenizer.add_special_tokens(whole)
+    control_tokens = [
+        AddedToken(t, normalized=False, special=True) for t, k in zip(tokens, kinds, strict=True) if k == _CONTROL
+    ]
+    tokenizer.add_special_tokens(control_tokens)
     plain = [AddedToken(t, normalized=False) for t, k in zip(tokens, kinds, strict=True) if k == _USER_DEFINED]
     tokenizer.add_tokens(plain)
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -150,9 +150,9 @@ def _in_latin(word: re.Match[str]) -> str:
     letters = [_latin(char) for char in word[0]]
     if not all(letters):
         return word[0]
-    own = [char for char in word[0] if char.isascii()] or [*word[0]]
+    latin = [char for char in word[0] if char.isascii()] or [*word[0]]
     spelled = "".join(letters)
-    return spelled.upper() if all(char.isupper() for char in own) else spelled
+    return spelled.upper() if all(char.isupper() for char in latin) else spelled
 
 
 def person_key(name: str) -> str:

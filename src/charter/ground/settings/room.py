@@ -128,8 +128,8 @@ class Sizes:
 
     def row_tokens(self, role: str) -> tuple[float, ...]:
         """Tokens of a row of each input of a role."""
-        known = self.tokens.get(role, ())
-        return known if len(known) == len(self.each.get(role, ())) else (ROW_TOKENS,) * len(self.each.get(role, ()))
+        tokens = self.tokens.get(role, ())
+        return tokens if len(tokens) == len(self.each.get(role, ())) else (ROW_TOKENS,) * len(self.each.get(role, ()))
 
     def mean_tokens(self, *roles: str) -> float:
         """Tokens of a row of several roles together."""

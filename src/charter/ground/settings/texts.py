@@ -82,7 +82,7 @@ def period(text: str) -> Period:
     year, month, day = (int(part) if part else None for part in match.groups())
     assert year is not None
     if day is not None and month is not None:
-        return Period(one := date(year, month, day), one)
+        return Period(day_of_text := date(year, month, day), day_of_text)
     last_month = month or 12
     days = calendar.monthrange(year, last_month)[1]
     return Period(date(year, month or 1, 1), date(year, last_month, days))
@@ -340,13 +340,13 @@ def _place(source: TextSource, folder: Path) -> Path:
 
 def _list_installed(source: TextSource) -> list[TextFile] | None:
     """All files of an installed source, with any names; None for other sources."""
-    scheme, colon, rest = source.at.partition(":")
+    scheme, colon, name = source.at.partition(":")
     if colon and scheme == "python":
         return _standard_library(source)
     if colon and scheme == "package":
-        return _distribution(source, rest)
+        return _distribution(source, name)
     if colon and scheme == "debian":
-        return _debian(source, rest)
+        return _debian(source, name)
     return None
 
 
@@ -370,9 +370,9 @@ def _standard_library(source: TextSource) -> list[TextFile]:
         raise CharterError(
             f"text source {source.name}: write python: alone, and choose files by patterns such as json/*.py"
         )
-    others = frozenset({"site-packages", "dist-packages", "__pycache__"})
+    left_out = frozenset({"site-packages", "dist-packages", "__pycache__"})
     library = Path(sysconfig.get_paths()["stdlib"])
-    return list(_list_below(library, library.rglob("*"), others))
+    return list(_list_below(library, library.rglob("*"), left_out))
 
 
 def _distribution(source: TextSource, name: str) -> list[TextFile]:

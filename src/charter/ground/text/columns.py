@@ -34,7 +34,7 @@ _PROMPTS = ("prompts_final", "goal", "Goal", "question")
 _TOPICS = ("topic", "category", "Category", "harm_area", "risk_area")
 # in the meta of a comparison: how its set asks for the better reply
 ASKED = "asked"
-_OWN = {column for own in OWN_COLUMNS.values() for column in own}
+_OWN = {column for columns in OWN_COLUMNS.values() for column in columns}
 _LONGEST_CELL = 2**31 - 1
 _MOST_COLUMNS = 10_000
 _BYTES_A_VALUE = 16  # at least, in a large JSON file
@@ -221,7 +221,7 @@ def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
         return _conversation(row)
     if "text_correct" in row:
         pair = {"chosen": row["text_correct"], "rejected": row["text_incorrect"]}
-        return pair | ({"meta": {ASKED: _asked(row)}} if "corrects" in row else {})
+        return pair | ({"meta": {ASKED: _preference_of(row)}} if "corrects" in row else {})
     if "target_scores" in row:
         # The answer with score 1 is right; the order of the answers means nothing.
         scores = row["target_scores"]
@@ -241,7 +241,7 @@ def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**columns, "prompt": prompt, **_topic(row)}
 
 
-def _asked(row: Mapping[str, Any]) -> dict[str, str]:
+def _preference_of(row: Mapping[str, Any]) -> dict[str, str]:
     """How the set itself asks for the better reply: its prompt, and the right continuation and the wrong one."""
     return {"prompt": row["prompt"], "right": row["corrects"][0], "wrong": row["incorrects"][0]}
 

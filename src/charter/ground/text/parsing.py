@@ -146,10 +146,8 @@ def lesson_of_row(row: Mapping[str, Any]) -> Dialogue:
     """A dialogue with something to learn from. Raises CharterError."""
     dialogue = dialogue_of_row(row)
     if all(message["role"] != "assistant" for message in dialogue.messages[dialogue.learn_from :]):
-        where = f" (learn_from is {dialogue.learn_from})" if dialogue.learn_from else ""
-        raise CharterError(
-            f"the dialogue has no assistant's turn to learn from{where}; add one, or check it as prompts"
-        )
+        part = f" (learn_from is {dialogue.learn_from})" if dialogue.learn_from else ""
+        raise CharterError(f"the dialogue has no assistant's turn to learn from{part}; add one, or check it as prompts")
     return dialogue
 
 
@@ -274,27 +272,27 @@ def text_of(row: Mapping[str, Any], key: str, default: str) -> str:
     return value
 
 
-def _meta(row: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+def _meta(row: Mapping[str, Any], columns: set[str]) -> dict[str, Any]:
     """The row's meta, with every unknown column added."""
     meta = row.get("meta", {})
     if not isinstance(meta, dict):
         raise CharterError(f"meta is {type(meta).__name__}, expected an object")
-    return {**{k: v for k, v in row.items() if k not in known}, **meta}
+    return {**{k: v for k, v in row.items() if k not in columns}, **meta}
 
 
 def check_kind(row: Mapping[str, Any], expected: str) -> None:
     """Raises CharterError if a row is of another kind, or lacks a column that only this kind has."""
     recognised = kind_of_row(row)
     kind = recognised if recognised in OWN_COLUMNS else expected
-    own = OWN_COLUMNS.get(kind, ())
-    missing = " and ".join(column for column in own if column not in row)
+    columns = OWN_COLUMNS.get(kind, ())
+    missing = " and ".join(column for column in columns if column not in row)
     if kind != expected or missing:
         among = f" among {expected}" if kind != expected else ""
         without = f" without {missing}" if missing else ""
         unknown = ", ".join(sorted(str(column) for column in row if column not in KNOWN_COLUMNS[kind]))
         strange = f" (and with the unknown {unknown})" if unknown else ""
         alone = ", in a file of their own" if among else ""
-        raise CharterError(f"a row of {kind}{among}{without}{strange}; {kind} have {' and '.join(own)}{alone}")
+        raise CharterError(f"a row of {kind}{among}{without}{strange}; {kind} have {' and '.join(columns)}{alone}")
 
 
 def keys_of(row: Mapping[str, Any]) -> str:

@@ -172,16 +172,16 @@ def _fold(count: int, size: int, columns: Iterable[Hashes]) -> Hashes:
 def runs_of(text: str, size: int, apart: bool = True) -> Iterator[Hashes]:
     """Hashes of all runs of `size` words of a text in order, a block at a time. A shorter text gives one run of all its
     words."""
-    rest = np.empty(0, np.uint64)
+    carried = np.empty(0, np.uint64)
     short = True
     for hashes in word_hashes(text, apart):
-        rest = np.concatenate([rest, hashes])
-        if len(rest) >= size:
+        carried = np.concatenate([carried, hashes])
+        if len(carried) >= size:
             short = False
-            yield shingles(rest, size)
-            rest = rest[len(rest) - size + 1 :]
-    if short and len(rest):
-        yield shingles(rest, len(rest))
+            yield shingles(carried, size)
+            carried = carried[len(carried) - size + 1 :]
+    if short and len(carried):
+        yield shingles(carried, len(carried))
 
 
 assert sys.byteorder == "little", "hashes are read from little-endian code points"

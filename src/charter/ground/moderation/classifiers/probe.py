@@ -220,11 +220,11 @@ class Head:
 
         def categories(n: int) -> dict[str, float]:
             shares = {c: float(shares_NK[n, k]) for k, c in enumerate(self.classes) if c != HARMLESS and c not in rules}
-            whole = sum(shares.values()) or 1.0
-            return {c: share / whole for c, share in shares.items()}
+            total = sum(shares.values()) or 1.0
+            return {c: share / total for c, share in shares.items()}
 
-        others = [n for n, score in enumerate(violation_N) if n != worst and score >= self._least]
-        places = tuple(Scores(float(violation_N[n]), categories(n)) for n in others)
+        bad_windows = [n for n, score in enumerate(violation_N) if n != worst and score >= self._least]
+        places = tuple(Scores(float(violation_N[n]), categories(n)) for n in bad_windows)
         by_turn: dict[int, float] = {}
         for score, turn in zip(violation_N, turns, strict=False):
             if turn is not None:
@@ -270,18 +270,20 @@ def learn(states: Reader, rows: Sequence[Example], bar: Bar) -> Head:
     classes = tuple(sorted({e.label for e in rows}))
     violates = [int(e.label != HARMLESS and e.label not in rules) for e in rows]
     violation = fit(vectors, violates, 2, groups)
-    which = fit(vectors, [classes.index(e.label) for e in rows], len(classes), groups, (violation.strength,))
+    classification = fit(vectors, [classes.index(e.label) for e in rows], len(classes), groups, (violation.strength,))
     scores = [float(p) for p in violation.held_out[:, 1]]
     alike = [score for score, e in zip(scores, rows, strict=True) if e.alike]
     plain = [score for score, e in zip(scores, rows, strict=True) if e.label == HARMLESS and not e.alike]
     columns = [k for k, c in enumerate(classes) if c in rules]
-    other = [float(which.held_out[i, columns].max()) for i, e in enumerate(rows) if columns and e.label == HARMLESS]
+    high_risk_scores = [
+        float(classification.held_out[i, columns].max()) for i, e in enumerate(rows) if columns and e.label == HARMLESS
+    ]
     return Head(
         violation.regression,
-        which.regression,
+        classification.regression,
         classes,
         choose_levels(alike, plain),
-        choose_levels(other) if other else None,
+        choose_levels(high_risk_scores) if high_risk_scores else None,
     )
 
 
@@ -298,9 +300,9 @@ def keep(path: Path, version: str, heads: Mapping[Side, Head]) -> None:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".probe-") as folder:
-        written = Path(folder) / path.name
-        save_file(tensors, written, metadata=notes)
-        os.replace(written, path)
+        file = Path(folder) / path.name
+        save_file(tensors, file, metadata=notes)
+        os.replace(file, path)
 
 
 def stored_heads(path: Path, version: str) -> dict[Side, Head] | None:
@@ -324,12 +326,12 @@ def heads_of(path: Path) -> dict[Side, Head]:
 
 
 def _head(tensor: Callable[[str], Floats], side: Side, notes: Mapping[str, Any]) -> Head:
-    violation, which = (
+    violation, classification = (
         Regression(*(tensor(f"{side}.{name}.{part}") for part in PARTS)) for name in ("violation", "which")
     )
     high_risk = Levels.model_validate(notes["high_risk"]) if notes["high_risk"] else None
     levels, rise = Levels.model_validate(notes["levels"]), float(notes.get("rise", 0))
-    return Head(violation, which, tuple(notes["classes"]), levels, high_risk, rise)
+    return Head(violation, classification, tuple(notes["classes"]), levels, high_risk, rise)
 
 
 class Probe:
