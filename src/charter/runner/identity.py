@@ -1,9 +1,8 @@
 """The facts that decide an artifact's content, and their hash, its id.
 
-The sources that a room reaches: its `settings` and `run`, what these import of our packages, and so on.
-
-An artifact's id hashes them, so that an edit elsewhere renames nothing. They are found by reading the import lines:
-nothing is loaded. An import inside a function counts, and so does one for types alone.
+The sources that a room reaches are among them: its `settings` and `run`, what these import of our packages, and so on,
+so that an edit elsewhere renames nothing. They are found by reading the import lines: nothing is loaded. An import
+inside a function counts, and so does one for types alone.
 """
 
 import functools
@@ -115,8 +114,8 @@ def source_digest(package: str) -> str:
 def answers_name(environment: Environment) -> str:
     """The name of the file of remembered answers, from what decides their rounding: the ground's sources, and the facts
     that a resume needs equal."""
-    here = environment
-    facts = [here.torch, here.threads, here.device, here.precision, here.instructions]
+    e = environment
+    facts = [e.torch, e.threads, e.device, e.precision, e.instructions]
     return digest_text(canonical_json([ground_digest(), *facts]))[:16]
 
 
@@ -171,5 +170,5 @@ def step_id(
     room: Room[Any], resolved: dict[str, object], inputs: Sequence[Input], seed: int, execution: Execution
 ) -> str:
     """The id of a step's artifact with the code of this process."""
-    how = execution.device, execution.precision
-    return artifact_id(room.name, resolved, Inputs(inputs).ids, seed, *how, source_digest(room.package))
+    precision = execution.device, execution.precision
+    return artifact_id(room.name, resolved, Inputs(inputs).ids, seed, *precision, source_digest(room.package))

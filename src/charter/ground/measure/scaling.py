@@ -3,13 +3,11 @@
     L(C) = E + (C0 / C)^a,  L(N) = E + (N0 / N)^a      along one ladder of models (Kaplan et al. 2020, arXiv 2001.08361)
     L(N, D) = E + A N^-alpha + B D^-beta               (Hoffmann et al. 2022, arXiv 2203.15556, section 3.3)
 
-`power_law` fits them. Letters: R resamples, M models.
+`law` fits them, many resamples at once, as a sum of power laws above a floor: loss = E + sum_k A_k x_k^-a_k. E and A
+are at least 0, the exponents are free. The fit minimises the squared error of log loss. Hoffmann et al. use a Huber
+loss on the same logs against outliers among 400 models; a ladder of few models can't afford to discount any.
 
-Fits of a sum of power laws above a floor: loss = E + sum_k A_k x_k^-a_k, many resamples at once.
-
-E and A are at least 0, the exponents are free. The fit minimises the squared error of log loss. Hoffmann et al. 2022
-(arXiv 2203.15556, section 3.3) use a Huber loss on the same logs against outliers among 400 models; a ladder of few
-models can't afford to discount any. Letters: R resamples, M models, K terms of a law, P = 2 K numbers of it, S starts.
+Letters: R resamples, M models, K terms of a law, P = 2 K numbers of it, S starts.
 """
 
 from __future__ import annotations
@@ -35,6 +33,14 @@ ROUNDS = 100  # most steps of a fit
 ENOUGH, EXACT = 1e-9, 1e-20  # a fit has converged if a step gains less than this share, or this squared error
 NOTHING = 1e-6  # bits a byte
 STUCK = 1e6  # or if a step with this damping gains nothing
+SCALING = "scaling.jsonl"
+BITS = "bits/byte"
+FURTHER = 10.0  # the prediction is for n times the largest compute
+SAME = 1.05  # models of one size differ in tokens by less than this factor
+LEAST_SIZES = 3  # a fit has three parameters
+LEAST_PLACES = 5  # pairs of parameters and tokens: the joint fit has five parameters
+# deviation of log tokens from their trend in log parameters; below it the two effects can't be separated
+LEAST_APART = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +63,8 @@ class Law:
     @property
     def coefficients(self) -> list[float]:
         """A of each term A x^-a in the first resample; C0 of L(C) is A^(1/a)."""
-        rest = zip(self.origin, self.levels[0, self.floored :], self.slopes, strict=True)
-        return [math.exp(level + slope * at) for at, level, slope in rest]
+        terms = zip(self.origin, self.levels[0, self.floored :], self.slopes, strict=True)
+        return [math.exp(level + slope * at) for at, level, slope in terms]
 
     @property
     def slopes(self) -> list[float]:
@@ -108,13 +114,13 @@ def _starts(z_KM: Floats, loss_M: Floats, shares: Sequence[float]) -> list[Float
     powers = z_KM[floored:]
     starts = []
     for share in shares or (0.0,):
-        rest = loss_M - share * loss_M.min()
+        above_floor = loss_M - share * loss_M.min()
         level = [math.log(share * loss_M.min())] if floored else []
         if len(powers) == 1:
-            slope, height = np.polyfit(powers[0], np.log(rest), 1)
+            slope, height = np.polyfit(powers[0], np.log(above_floor), 1)
             starts.append(np.array([*level, height, *([0.0] * floored), -slope]))
             continue
-        height = math.log(rest.mean() / len(powers))
+        height = math.log(above_floor.mean() / len(powers))
         for exponents in product(EXPONENTS, repeat=len(powers)):
             starts.append(np.array([*level, *([height] * len(powers)), *([0.0] * floored), *exponents]))
     return starts
@@ -137,12 +143,12 @@ def _minimise(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats)
         off, slopes = _residuals(trial_RP, z_KM, log_RM[moving])
         cost = (weight_RM[moving] * off**2).sum(axis=1)
         better = cost < cost_R[moving]
-        done = np.where(better, cost_R[moving] - cost <= ENOUGH * cost + EXACT, damping_R[moving] > STUCK)
+        settled = np.where(better, cost_R[moving] - cost <= ENOUGH * cost + EXACT, damping_R[moving] > STUCK)
         accepted = moving[better]
         theta_RP[accepted], off_RM[accepted], slopes_RPM[accepted] = (trial_RP[better], off[better], slopes[better])
         cost_R[accepted] = cost[better]
         damping_R[moving] *= np.where(better, 0.2, 5.0)
-        moving = moving[~done]
+        moving = moving[~settled]
         if not len(moving):
             break
     return theta_RP, cost_R
@@ -155,16 +161,6 @@ def _residuals(theta_RP: Floats, z_KM: Floats, log_RM: Floats) -> tuple[Floats, 
     model_RM = logsumexp(logs_RKM, axis=1)
     share_RKM = np.exp(logs_RKM - model_RM[:, None])
     return model_RM - log_RM, np.concatenate([share_RKM, -share_RKM * z_KM], axis=1)
-
-
-SCALING = "scaling.jsonl"
-BITS = "bits/byte"
-FURTHER = 10.0  # the prediction is for n times the largest compute
-SAME = 1.05  # models of one size differ in tokens by less than this factor
-LEAST_SIZES = 3  # a fit has three parameters
-LEAST_PLACES = 5  # pairs of parameters and tokens: the joint fit has five parameters
-# deviation of log tokens from their trend in log parameters; below it the two effects can't be separated
-LEAST_APART = 0.2
 
 
 @dataclass(frozen=True, slots=True)

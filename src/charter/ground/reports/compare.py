@@ -1,7 +1,7 @@
 """Compares versions: paired differences, corrected for their number, with regressions named.
 
 Two versions are runs, cards or reports. More of them, or the stages of one card, are each compared with the one
-before. p-values come from exchanging the answers to prompts that changed (`permutation`), and are corrected over the
+before. p-values come from exchanging the answers to prompts that changed, and are corrected over the
 numbers that the two versions share (`changes`). Rows that can't be compared stay, with the reason.
 """
 
