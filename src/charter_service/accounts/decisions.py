@@ -51,8 +51,7 @@ class Tip(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One decision. `at`: seconds since 1970. `user`: as `user_mark` makes it. `side`: prompt, reply, request, or
-    person for a person's act. `policy`: name, version and digest. `classifiers`: the version of each that
-    ran.
+    person for a person's act. `policy`: name, version and digest. `classifiers`: the version of each that ran.
     `severity`: of the category then. `added`: sha256 of the text that was added to the prompt; of a person's row, of
     what the person wrote down. `grant_id`: the release or exemption that acted. `unscreened`: as a verdict's.
     `repeats`: the earlier request that was stopped for the same text.
@@ -255,19 +254,19 @@ class Wanted:
     user: str = ""
 
 
-def search(connection: Connection, wanted: Wanted, limit: int = 50) -> tuple[list[Decision], int]:
+def search(connection: Connection, sought: Wanted, limit: int = 50) -> tuple[list[Decision], int]:
     """Decisions, newest first, and the number for the next page's `before`; 0 at the end."""
     rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS)
     for name in ("request", "organisation", "user", "category", "action"):
-        if value := getattr(wanted, name):
+        if value := getattr(sought, name):
             rows = rows.where(DECISIONS.c[name] == value)
-    if wanted.acted:
+    if sought.acted:
         rows = rows.where(DECISIONS.c.action != "allow")
-    if wanted.before:
-        rows = rows.where(DECISIONS.c.number < wanted.before)
+    if sought.before:
+        rows = rows.where(DECISIONS.c.number < sought.before)
     stored = connection.execute(rows.order_by(DECISIONS.c.number.desc()).limit(limit + 1))
-    shown = [Decision(number, Entry(*content), chain) for number, chain, *content in stored]
-    return shown[:limit], shown[limit - 1].number if len(shown) > limit else 0
+    page = [Decision(number, Entry(*content), chain) for number, chain, *content in stored]
+    return page[:limit], page[limit - 1].number if len(page) > limit else 0
 
 
 class Log:
@@ -322,8 +321,8 @@ class Log:
 
 def parse_tip(text: str) -> Tip:
     """A tip from NUMBER:AT:CHAIN, or from NUMBER:CHAIN, which earlier versions printed. Raises CharterError."""
-    number, _, rest = text.partition(":")
-    noted, _, chain = rest.rpartition(":")
+    number, _, noted_tip = text.partition(":")
+    noted, _, chain = noted_tip.rpartition(":")
     try:
         at = float(noted) if noted else None
     except ValueError:

@@ -82,7 +82,7 @@ def find_organisation(connection: Connection, name: str) -> str:
 
 def organisation_names(connection: Connection) -> dict[str, str]:
     """The names of all organisations by their ids."""
-    return {one.id: one.name for one in list_organisations(connection)}
+    return {organisation.id: organisation.name for organisation in list_organisations(connection)}
 
 
 def disable_organisation(connection: Connection, organisation: str, disabled: bool = True) -> None:

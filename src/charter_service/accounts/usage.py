@@ -1,10 +1,8 @@
-"""The usage of each model by each key, by day (UTC).
+"""The usage of each model by each key, and the calls of tools that the server ran, by day (UTC).
 
 Counts are gathered in memory and written every half second in one transaction, so that a request costs no commit: a
 killed process loses the counts of the last half second, and nothing written before. Pages take sums from the daily
 ones where those suffice, and single rows a page at a time; no query reads more than the chosen days.
-
-Calls of tools that the server ran, and those that failed, by day (UTC), key and tool.
 """
 
 from __future__ import annotations
@@ -55,15 +53,15 @@ class DayTool:
 def tools_by_day(connection: Connection, since: date, until: date, organisation: str | None = None) -> list[DayTool]:
     """Calls from one day to another, both included, by day and tool; of one organisation (its id), or of all."""
     t = TOOL_USE.c
-    wanted = (
+    query = (
         select(t.day, t.tool, func.sum(t.calls).label("calls"), func.sum(t.failures).label("failures"))
         .where(t.day >= since.isoformat(), t.day <= until.isoformat())
         .group_by(t.day, t.tool)
         .order_by(t.day, t.tool)
     )
     if organisation is not None:
-        wanted = wanted.join(KEYS, KEYS.c.id == t.key).where(KEYS.c.organisation == organisation)
-    rows = connection.execute(wanted)
+        query = query.join(KEYS, KEYS.c.id == t.key).where(KEYS.c.organisation == organisation)
+    rows = connection.execute(query)
     return [DayTool(row.day, row.tool, ToolCounts(int(row.calls), int(row.failures))) for row in rows]
 
 
@@ -123,7 +121,7 @@ def usage_by_day(
 ) -> list[DayUsage]:
     """Usage from one day to another, both included, by day, organisation, key and model; of one organisation or one key
     (their ids), or of all."""
-    wanted = (
+    query = (
         select(USAGE, KEYS.c.name, ORGANISATIONS.c.name.label("organisation"))
         .join(KEYS, KEYS.c.id == USAGE.c.key)
         .join(ORGANISATIONS, ORGANISATIONS.c.id == KEYS.c.organisation)
@@ -131,12 +129,12 @@ def usage_by_day(
         .order_by(USAGE.c.day, ORGANISATIONS.c.name, KEYS.c.name, USAGE.c.key, USAGE.c.model)
     )
     if organisation is not None:
-        wanted = wanted.where(KEYS.c.organisation == organisation)
+        query = query.where(KEYS.c.organisation == organisation)
     if key is not None:
-        wanted = wanted.where(USAGE.c.key == key)
+        query = query.where(USAGE.c.key == key)
     return [
         DayUsage(row.day, row.organisation, row.key, row.name, row.model, Counts(*(row._mapping[n] for n in COLUMNS)))
-        for row in connection.execute(wanted)
+        for row in connection.execute(query)
     ]
 
 
@@ -209,8 +207,8 @@ class Meter:
             try:
                 self.flush()
             except (SQLAlchemyError, CharterError) as error:
-                said = " ".join(str(getattr(error, "orig", None) or error).split())
-                _log.warning("usage can't be written now and is kept: %s", said)
+                problem = " ".join(str(getattr(error, "orig", None) or error).split())
+                _log.warning("usage can't be written now and is kept: %s", problem)
 
     def _write(
         self,
@@ -230,13 +228,13 @@ class Meter:
                     note_used(connection, key, used[key])
         except IntegrityError:
             with writing(self._engine) as connection:
-                known = set(connection.execute(select(KEYS.c.id).where(KEYS.c.id.in_(sorted(used)))).scalars())
-            if known >= used.keys():
+                known_keys = set(connection.execute(select(KEYS.c.id).where(KEYS.c.id.in_(sorted(used)))).scalars())
+            if known_keys >= used.keys():
                 raise
-            _log.warning("usage of unknown keys is not counted: %s", ", ".join(sorted(used.keys() - known)))
-            known_usage = {place: counts for place, counts in gathered.items() if place[0] in known}
-            known_tools = {place: counts for place, counts in tools.items() if place[0] in known}
-            known_used = {key: at for key, at in used.items() if key in known}
+            _log.warning("usage of unknown keys is not counted: %s", ", ".join(sorted(used.keys() - known_keys)))
+            known_usage = {place: counts for place, counts in gathered.items() if place[0] in known_keys}
+            known_tools = {place: counts for place, counts in tools.items() if place[0] in known_keys}
+            known_used = {key: at for key, at in used.items() if key in known_keys}
             self._write(known_usage, known_used, known_tools, rows)
 
     def _gather(
@@ -269,8 +267,8 @@ def _upsert(connection: Connection, table: Table, names: Sequence[str], counts: 
     """Adds counts to the rows of a table whose primary key has these names, in one order, so that two writers don't
     wait for each other."""
     rows: list[dict[str, Any]] = [
-        dict(zip(names, place, strict=True)) | {name: getattr(one, name) for name in COLUMNS}
-        for place, one in sorted(counts.items())
+        dict(zip(names, place, strict=True)) | {name: getattr(place_counts, name) for name in COLUMNS}
+        for place, place_counts in sorted(counts.items())
     ]
     dialect = postgresql if connection.dialect.name == POSTGRESQL else sqlite
     statement = dialect.insert(table)
@@ -312,11 +310,11 @@ def largest(connection: Connection, span: Span) -> list[tuple[str, str, Counts]]
     top = sums.order_by(tokens.desc(), column).limit(MOST_NAMED).subquery()
     owner = top.c[column.name]
     rows = select(top, names.c.name).join(names, names.c.id == owner, isouter=True)
-    found = [
+    totals = [
         (str(row._mapping[column.name]), str(row.name or ""), Counts(*(int(row._mapping[n]) for n in COLUMNS)))
         for row in connection.execute(rows)
     ]
-    return sorted(found, key=lambda one: (-one[2].input_tokens - one[2].output_tokens, one[0]))
+    return sorted(totals, key=lambda total: (-total[2].input_tokens - total[2].output_tokens, total[0]))
 
 
 def _summed(table: Table, span: Span, *columns: ColumnElement[Any], every: bool = False) -> Select[Any]:
@@ -345,9 +343,9 @@ def usage_rows(
     rows = _rows(span).order_by(*(column.desc() for column in place)).limit(limit + 1)
     if after is not None:
         rows = rows.where(USAGE.c.day <= after[0], tuple_(*place) < after)
-    shown = [_usage(row) for row in connection.execute(rows)]
-    last = shown[limit - 1] if len(shown) > limit else None
-    return shown[:limit], (last.day, last.key, last.model) if last is not None else None
+    page = [_usage(row) for row in connection.execute(rows)]
+    last = page[limit - 1] if len(page) > limit else None
+    return page[:limit], (last.day, last.key, last.model) if last is not None else None
 
 
 def all_usage(connection: Connection, span: Span) -> Iterator[DayUsage]:

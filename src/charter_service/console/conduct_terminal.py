@@ -163,18 +163,18 @@ def print_case(place: str, id: str, as_json: bool) -> None:
     """Prints a case, the decisions about its request, and the standing of the account."""
     with _read(place) as c:
         case = cases.find_case(c, id)
-        said = decisions.decisions_of(c, case.request, case.organisation) if case.request else []
+        logged = decisions.decisions_of(c, case.request, case.organisation) if case.request else []
         newest = standings.newest_of(c, case.organisation)
         name = organisations.organisation_names(c).get(case.organisation, case.organisation)
     level = newest.level if newest else ladder.LEVELS[0]
     if as_json:
-        rows = [decision.row() for decision in said]
+        rows = [decision.row() for decision in logged]
         print_json({"case": case.row(), "decisions": rows, "standing": level})
         return
     for line in _case_lines(case, name, level):
         print(plain(line))
-    if said:
-        DECISIONS.show(_decided(said))
+    if logged:
+        DECISIONS.show(_decided(logged))
 
 
 def _case_lines(case: cases.Case, name: str, level: ladder.Level) -> Iterator[str]:
@@ -182,9 +182,9 @@ def _case_lines(case: cases.Case, name: str, level: ladder.Level) -> Iterator[st
     yield f"  account   {level}"
     category = f"{case.category} ({case.severity})" if case.severity else case.category
     facts = (("request", case.request), ("category", category), ("user", case.user), ("words", case.words))
-    for what, value in facts:
+    for label, value in facts:
         if value:
-            yield f"  {what:9} {value}"
+            yield f"  {label:9} {value}"
     if case.content:
         yield f"  content   {json.dumps(json.loads(case.content), ensure_ascii=False)}"
     if case.verdict and case.closed is not None:
@@ -263,13 +263,13 @@ def exempt(place: str, organisation: str, categories: Sequence[str], until: date
     end = until.replace(tzinfo=UTC).timestamp()
     with _write(place) as c:
         mine, rules, now = organisation_of(c, organisation), standings.kept_ladder(c), time.time()
-        wanted = [grants.exemption(mine, category, end, by, reason, now) for category in categories]
-        exemptions = [grants.exempt(c, one, rules) for one in wanted]
+        requested = [grants.exemption(mine, category, end, by, reason, now) for category in categories]
+        exemptions = [grants.exempt(c, grant, rules) for grant in requested]
         after = {"category": ", ".join(categories)[:1000], "until": until.date().isoformat()}
         note_act(c, at_shell(by), "grant.exempt", mine, after=after)
-    for one in exemptions:
-        what = one.category or "all that isn't severe"
-        print(f"{one.id}: {organisation} is exempt from {what} until {when(one.until)} (UTC)")
+    for exemption in exemptions:
+        scope = exemption.category or "all that isn't severe"
+        print(f"{exemption.id}: {organisation} is exempt from {scope} until {when(exemption.until)} (UTC)")
 
 
 def revoke(place: str, id: str, by: str, reason: str) -> None:
@@ -285,7 +285,10 @@ def print_grants(place: str, organisation: str, everything: bool, as_json: bool)
     now = time.time()
     with _read(place) as c:
         mine, names = (organisation_of(c, organisation) if organisation else "", organisations.organisation_names(c))
-        rows = [one.row() | {"state": one.state(now)} for one in grants.grants_of(c, mine, None if everything else now)]
+        rows = [
+            grant.row() | {"state": grant.state(now)}
+            for grant in grants.grants_of(c, mine, None if everything else now)
+        ]
     if as_json:
         print_json(rows)
     elif everything and not rows:
@@ -311,7 +314,7 @@ def print_decisions(place: str, request: str, as_json: bool) -> None:
 def print_audit(place: str, as_json: bool) -> None:
     """Prints people's verdicts on the classifiers."""
     with _read(place) as c:
-        rows = [asdict(one) for one in cases.audit(c)]
+        rows = [asdict(verdicts) for verdicts in cases.audit(c)]
     if as_json:
         print_json(rows)
     else:
@@ -322,8 +325,8 @@ def freeze(place: str, out: Path, content: bool) -> None:
     """Freezes feedback and closed cases."""
     with opened(place) as engine:
         frozen = export.freeze_conduct(engine, out, content)
-    held = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in frozen.counts.items())
-    print(f"{frozen.folder} ({frozen.id[:12]}, {'written' if frozen.new else 'already there, and equal'}): {held}")
+    counts = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in frozen.counts.items())
+    print(f"{frozen.folder} ({frozen.id[:12]}, {'written' if frozen.new else 'already there, and equal'}): {counts}")
     for reason, count in frozen.left_out.items():
         print(f"  left out: {count} {reason}")
 

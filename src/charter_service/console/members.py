@@ -32,9 +32,9 @@ NO_ROLE = "none"  # in forms: no console role
 def members_page(visit: Visit) -> Shown:
     """Persons with a console role, and forms to invite and change them."""
     links = visit.desk.links.take(visit.owner) if visit.session else []
-    shown = _listed(visit, console=True)
+    facts = _listed(visit, console=True)
     roles = {role: sorted(rights) for role, rights in CONSOLE_ROLES.items()}
-    return Shown("admin_members", "Members", {**shown, "roles": roles, "links": links})
+    return Shown("admin_members", "Members", {**facts, "roles": roles, "links": links})
 
 
 @ROUTES.page("GET", PEOPLE, "People of the chat and the arena", "own")
@@ -58,13 +58,13 @@ def _listed(visit: Visit, console: bool) -> dict[str, Any]:
         with reading(database) as connection:
             listed, following = members.list_members(connection, name, filters.after, console)
             totals = members.totals(connection)
-    rows = [member_row(one) for one in listed]
+    rows = [member_row(member) for member in listed]
     return {"members": rows, "after": following or None, "totals": totals, "asked": {"name": name}}
 
 
-def member_row(one: Member) -> dict[str, Any]:
+def member_row(member: Member) -> dict[str, Any]:
     """A person as JSON."""
-    return timed(asdict(one), "created", "touched")
+    return timed(asdict(member), "created", "touched")
 
 
 @ROUTES.page("POST", f"{MEMBERS}/invite", "Invite a member", "own")
