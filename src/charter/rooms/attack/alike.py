@@ -1,9 +1,9 @@
-"""Near duplicates among found attacks, and between what the search saw and the requests that are held out.
+"""How like found attacks are to each other, and held-out requests to what the search saw: in words, and in activations.
 
-Two texts are near from a share of 0.6 of their runs of three words on (`text/likeness.py`). Attacks of one family share
+Two texts are near from a share of 0.6 of their runs of three words on (`text/shingles.py`). Attacks of one family share
 its frame, so what is compared is the user's turns as they were sent: one frame around two short requests is one attack.
 
-How alike found attacks and held-out requests are to the model under attack, by its own mean activations.
+Two texts are alike to the model under attack by its own mean activations:
 
     x = mean over tokens of the lower layers' normed states (`moderation/classifiers/states.py`), less the mean of all
     texts compared;  alike: cosine of two x at least ALIKE
@@ -28,6 +28,9 @@ from charter.ground.text.shingles import Texts
 Row = dict[str, Any]
 NEAR = 0.6
 Found = list[str | float] | None
+ALIKE = 0.8
+DIGITS = 3  # batches change a state by up to 1e-4
+FOUND, UNSEEN = "found", "unseen"
 
 
 def text_of(row: Mapping[str, Any]) -> str:
@@ -75,9 +78,6 @@ def with_found(row: Row, findings: Sequence[Row]) -> Row:
     return {**row, "found": near, "apart": row["near"] is None and near is None}
 
 
-ALIKE = 0.8
-DIGITS = 3  # batches change a state by up to 1e-4
-FOUND, UNSEEN = "found", "unseen"
 FLAGS: Flags = {"alike": lambda row: row["cosine"] is not None and row["cosine"] >= ALIKE}
 
 

@@ -1,11 +1,9 @@
-"""The model under audit as an agent: the next turn of many tries at once, as text or as tool calls.
+"""The model under audit as an agent: it plays all tries, many at once and turn by turn, as text or as tool calls.
 
-Plays all tries, many at once and turn by turn. Each round of turns is saved whole: after a kill a run goes on with
-the next one, and ends with the same bytes.
+Each round of turns is saved whole: after a kill a run goes on with the next one, and ends with the same bytes. Verdicts
+come from another process, which gets the tasks' names, seeds and lines, and nothing else of the agent's:
 
-Verdicts from another process, which gets the tasks' names, seeds and lines, and nothing else of the agent's.
-
-python -m charter.rooms.audit.agent < TRIES > VERDICTS
+    python -m charter.rooms.audit.agent < TRIES > VERDICTS
 """
 
 from __future__ import annotations
@@ -35,6 +33,8 @@ from charter.rooms.audit.tries import VOID, Plan, Played
 Row = dict[str, Any]
 KEPT = 2 * 2**30  # bytes of keys and values that outlive a turn: the next turn of its try begins alike
 CHARACTERS = 3  # of a token, where only the server knows
+AGAIN = 2  # times that a try in a broken world is begun anew
+Judged = tuple[str, int, Sequence[str]]  # a task's name, the world's seed, the lines
 
 
 class Agent(Protocol):
@@ -154,9 +154,6 @@ class NativeAgent:
         return shortened(one.left_out, len(one.turns), tokens, room - self.settings.max_tokens)
 
 
-AGAIN = 2  # times that a try in a broken world is begun anew
-
-
 def play(settings: Settings, wanted: Sequence[Plan], agent: Agent, out: Workspace) -> list[Played]:
     """Each try to its end, in the order wanted; one in a world that is still broken after some tries stays void."""
     over: dict[str, Played] = {}
@@ -184,9 +181,6 @@ def play(settings: Settings, wanted: Sequence[Plan], agent: Agent, out: Workspac
                 over[one.plan.id] = one
         running = [one for one in running if not one.ended]
     return [over[plan.id] for plan in wanted]
-
-
-Judged = tuple[str, int, Sequence[str]]  # a task's name, the world's seed, the lines
 
 
 def judged_apart(tries: Sequence[Judged]) -> list[Verdict]:

@@ -20,7 +20,8 @@ from charter.rooms.audit.tries import Played, plans, turns_of
 
 Row = dict[str, Any]
 REVIEW, REPORT, TRANSCRIPTS = "review.jsonl", "audit.md", "transcripts"
-SHOWN = 120  # tokens of an observation and its command, for the estimate of a server's work
+# tokens of what comes before the first turn, and of an observation and its command, for the estimate of a server's work
+OPENING_TOKENS, TURN_TOKENS = 400, 120
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
@@ -74,7 +75,7 @@ def cost(settings: Settings) -> str:
     """The most that a server is asked, before the first request."""
     budgets: Sequence[int] = [settings.budget_of(name) for name in settings.names]
     requests = settings.tries * sum(budgets)
-    read = settings.tries * sum(n * (400 + SHOWN * n // 2) for n in budgets)
+    read = settings.tries * sum(n * (OPENING_TOKENS + TURN_TOKENS * n // 2) for n in budgets)
     written = requests * settings.max_tokens
     return (
         f"at most {requests:,} requests, which read about {read / 1e6:.1f} and write {written / 1e6:.1f} million "

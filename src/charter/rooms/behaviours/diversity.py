@@ -23,6 +23,7 @@ GENERATED = "generated"
 # Fewest statements of each set.
 FEWEST = 5
 Row = dict[str, Any]
+WORDS = {GENERATED: "kept statements", PEOPLE: "as many statements of people"}
 
 
 def keep_sets(
@@ -86,7 +87,6 @@ def problems(rows: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, Any]
             yield f"samples/{DIVERSITY} has a generated statement of {behaviour} that wasn't kept"
 
 
-WORDS = {GENERATED: "kept statements", PEOPLE: "as many statements of people"}
 METRICS: tuple[Metric, ...] = tuple(
     metric
     for name, whose in WORDS.items()

@@ -53,6 +53,7 @@ BELONGING: Mapping[str, tuple[Callable[[Artifact], bool], str]] = {
         "{step} is a step of the {room} room; list steps of the attack room under `attacks`",
     ),
 }
+Ancestry = dict[str, tuple[Manifest, Path]]
 
 
 @dataclass(frozen=True)
@@ -205,9 +206,6 @@ def on_models_of(artifacts: Sequence[Artifact], stages: Sequence[Artifact]) -> t
         taken = {one.label for one in named}
         named.append(replace(artifact, label=f"{label}, {artifact.step}" if label in taken else label))
     return tuple(named)
-
-
-Ancestry = dict[str, tuple[Manifest, Path]]
 
 
 def _ancestry(entries: Sequence[Input]) -> Ancestry:

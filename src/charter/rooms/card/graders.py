@@ -18,6 +18,20 @@ from charter.rooms.card.ledger import Kept
 
 FEWEST_PAIRS = 10  # of fewer held-out pairs no rate is printed
 LABELS = {metric.name: metric.label for metric in OF_PREFERENCE}
+# Numbers of a grader and the notes below their labels: for its gate on harm, and for held-out pairs.
+GATE_COLUMNS = {
+    "fixed_above_harmful": f"needs {ABOVE_HARMFUL:.0%}".replace("%", " %"),
+    "good_above_fixed": f"needs {BELOW_GOOD:.0%}".replace("%", " %"),
+    "hhh_preference": "of the HHH choices",
+}
+PAIR_COLUMNS = {
+    "pair_accuracy": "ranked as labelled",
+    "pair_length_rule": "on the same pairs",
+    "pair_over_rule": "paired",
+    "pair_accuracy_length_matched": "within 10 %",
+    "pair_longer_preferred": "length bias",
+    "pair_accuracy_built": "held-out",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +67,6 @@ class Doubt:
     before: str
     number: Number | None = None
     after: str = ""
-
-
-# Numbers of a grader and the notes below their labels: for its gate on harm, and for held-out pairs.
-GATE_COLUMNS = {
-    "fixed_above_harmful": f"needs {ABOVE_HARMFUL:.0%}".replace("%", " %"),
-    "good_above_fixed": f"needs {BELOW_GOOD:.0%}".replace("%", " %"),
-    "hhh_preference": "of the HHH choices",
-}
-PAIR_COLUMNS = {
-    "pair_accuracy": "ranked as labelled",
-    "pair_length_rule": "on the same pairs",
-    "pair_over_rule": "paired",
-    "pair_accuracy_length_matched": "within 10 %",
-    "pair_longer_preferred": "length bias",
-    "pair_accuracy_built": "held-out",
-}
 
 
 def label_of(judged: Sequence[Grader], name: str) -> str:

@@ -70,6 +70,9 @@ REQUIRED = (
     *("red-team", "published", "improved", "tradeoffs", "improve", "matrix", "graders", "data"),
     *("details", "ethics", "references", "lineage", "reproduce"),
 )
+SCHEMA = "card.schema.json"
+Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+LEAST_WORDS = 3
 
 
 def front_of(page: str) -> str:
@@ -79,11 +82,6 @@ def front_of(page: str) -> str:
     front = page[: min(folded)] + page[end:] if folded and end > 0 else page
     before, nav, rest = front.partition("<nav ")
     return before + rest.partition("</nav>")[2] if nav else front
-
-
-SCHEMA = "card.schema.json"
-Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
-LEAST_WORDS = 3
 
 
 class Part(BaseModel):

@@ -51,6 +51,11 @@ from charter.rooms.card.published import published_number
 DEEPEST = 0.5
 # Factor between the x of series that share a position.
 SHIFT = 1.07
+# A share, its large text in the cell, and the small text below it.
+Cell = tuple[float, str, str]
+EXPONENT, CONSTANT = "position_exponent", "position_constant"
+LOSS = f"position_loss_{BUCKETS[0]}"
+POSITIONS, RECALLED = "samples/position.jsonl", "samples/recall.jsonl"
 
 
 def tokens(count: float) -> str:
@@ -88,10 +93,6 @@ def falling(axes: Axes, x: Sequence[float], series: Sequence[Series], fits: Sequ
         axis.set_minor_locator(NullLocator())
 
 
-# A share, its large text in the cell, and the small text below it.
-Cell = tuple[float, str, str]
-
-
 @matplotlib.rc_context(STYLE)
 def grid(axes: Axes, columns: Sequence[str], rows: Sequence[str], cells: Mapping[tuple[int, int], Cell]) -> None:
     """Shares in cells (row, column), the first row on top. A darker cell is a larger share; a cell without a value has
@@ -113,11 +114,6 @@ def grid(axes: Axes, columns: Sequence[str], rows: Sequence[str], cells: Mapping
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.spines[:].set_visible(False)
-
-
-EXPONENT, CONSTANT = "position_exponent", "position_constant"
-LOSS = f"position_loss_{BUCKETS[0]}"
-POSITIONS, RECALLED = "samples/position.jsonl", "samples/recall.jsonl"
 
 
 def position(run: Run, ledger: Ledger) -> Figure | None:

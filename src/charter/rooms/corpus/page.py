@@ -1,6 +1,5 @@
-"""The report page: one self-contained HTML file about the kept and the dropped documents.
-
-The room's messages to the user: one line for each kind of skipped input, and one for the kept documents.
+"""What the corpus room tells its user: the report page, one self-contained HTML file about the kept and the dropped
+documents, and lines about skipped input and the kept documents.
 """
 
 from __future__ import annotations
@@ -36,6 +35,16 @@ _FIRST = (
 _LAST = ("contaminated", "exact_copy", "near_copy", "share")
 
 Rows = Sequence[tuple[str, Any]]
+_SETTINGS = {
+    "too_large": "reading.largest_mib",
+    "broken_utf8": "reading.broken_utf8",
+    "undated": "filters.undated",
+    "after_cutoff": "filters.cutoff",
+    "broken_date": "filters.cutoff",
+    "language": "filters.languages",
+}
+_FEW = 10  # below this number of held-out documents, a line says so
+_MOST = 6  # most reasons, or endings, in a line
 
 
 def write_page(whole: Mapping[str, Any], counts: Mapping[str, float], samples: Sequence[Mapping[str, Any]]) -> str:
@@ -150,18 +159,6 @@ def short(value: float) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
-
-
-_SETTINGS = {
-    "too_large": "reading.largest_mib",
-    "broken_utf8": "reading.broken_utf8",
-    "undated": "filters.undated",
-    "after_cutoff": "filters.cutoff",
-    "broken_date": "filters.cutoff",
-    "language": "filters.languages",
-}
-_FEW = 10  # below this number of held-out documents, a line says so
-_MOST = 6  # most reasons, or endings, in a line
 
 
 def describe_unread(listing: Listing) -> str:

@@ -1,4 +1,4 @@
-"""Ways to ask a model: free answers, a choice among options, log-probabilities of texts.
+"""Ways to ask a model: free answers, a choice among options, the probabilities of two answers or of texts, and a judge.
 
 Every request to a model goes through here, in whole chunks that are saved and never computed twice. A question that
 doesn't fit into the context is kept with the outcome "too long".
@@ -7,16 +7,15 @@ A choice compares log-probabilities of the letters after the question. All quest
 at once, so that a shared few-shot beginning is computed once. A server that can't score samples an answer, and the
 letter in it counts; so does any model whose protocol has `max_tokens`.
 
+A question with two answers of interest is asked in one or several versions. A model that scores gives the probability
+of each answer's text behind the question. One that only samples votes: `samples` short answers, and the share of each.
+The sum of both is the answer mass: near 0 the model says something else, and what it prefers among the two means
+little.
+
 The judge is an engine that reads a text and answers with a number or a letter. Its answers are kept as they are, and
 marks read them, so that a report can be verified without the judge. An answer without a readable value counts as none.
 Asked whether something holds and whether its opposite does, a judge that says yes to both, or no to both, contradicts
 itself: it then has no verdict, and is counted.
-
-Questions with two answers of interest: the probability of each, in one or several versions of the question.
-
-A model that scores gives the probability of each answer's text behind the question. One that only samples votes:
-`samples` short answers, and the share of each. The sum of both is the answer mass: near 0 the model says something
-else, and what it prefers among the two means little.
 """
 
 from __future__ import annotations
@@ -42,6 +41,13 @@ YES_NO = ("Yes", "No")
 SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant"}
 FIRST_WORD = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 OPTION = re.compile(r"^[ \t]*\(([A-Z])\)[ \t]*", re.MULTILINE)
+Grade = Callable[[Query, str], Row]
+Logprobs = list[float] | None
+VOTE_TOKENS = 16
+# Characters of a text that a judge sees: its beginning and its end.
+LONGEST = 4000
+_NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?\d+(?![\w]|\.\d)")
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +126,6 @@ def mass(pairs: Mapping[str, Sequence[float] | None]) -> float | None:
 def prefers(value: float | None) -> float | None:
     """1 if a share is above a half, a half at it up to rounding, else 0; None for None."""
     return None if value is None else points(round(value, 9), 0.5)
-
-
-Grade = Callable[[Query, str], Row]
-Logprobs = list[float] | None
-VOTE_TOKENS = 16
-# Characters of a text that a judge sees: its beginning and its end.
-LONGEST = 4000
-_NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?\d+(?![\w]|\.\d)")
-Pair = tuple[str, str]
 
 
 def answer(context: Context, queries: Sequence[Query], grade: Grade, stops: tuple[str, ...] = ()) -> Rows:

@@ -1,9 +1,8 @@
-"""What the tasks on exams share: items as questions, their words, their marks, and what guessing would earn.
+"""What the tasks on exams share: items as questions, their words, their marks, and the numbers of an exam.
 
 An item whose picture was removed is not asked. It is kept, so that two bounds stand beside the score of what was
-asked: every removed item wrong, and every removed item at the chance of guessing.
-
-The numbers of an exam: its score, what was not asked and its bounds, and what no reader of the questions earns.
+asked: every removed item wrong, and every removed item at the chance of guessing. Beside them stands what somebody
+earns who doesn't read the questions.
 """
 
 from __future__ import annotations
@@ -47,6 +46,26 @@ from charter.rooms.evaluate.task import (
 
 REMOVED = "image removed"
 THIRD = 2
+KIND_PARTS = {
+    "completion": "completions with all blanks right",
+    "equivalence": "sentence equivalence, both words right",
+    "single": "one right option",
+    "select_all": "all options that apply",
+    "comparison": "comparisons of two quantities",
+    "numeric": "numbers",
+}
+HEADER = "Answer these questions. Think step by step, then end with a line as it is asked for."
+REASONED = "Let's think step by step."
+ASKS = {
+    "single": "End with: The answer is (X).",
+    "comparison": "End with: The answer is (X).",
+    "completion": "Choose one option for each blank. End with the letter of each: The answer is (X), (Y).",
+    "equivalence": "Choose the two options that fit and give sentences alike in meaning. End with both letters: "
+    "The answer is (X), (Y).",
+    "select_all": "End with the letter of every option that applies: The answer is (X), (Y).",
+    "numeric": "End with the number, a fraction or a decimal: The answer is <number>.",
+}
+BLANK = ("", "(i)", "(ii)", "(iii)")
 
 
 def was_asked(row: Marks) -> bool:
@@ -156,33 +175,9 @@ def _part(field: str, value: str) -> Callable[[Marks], bool]:
     return lambda row: was_asked(row) and row[field] == value
 
 
-KIND_PARTS = {
-    "completion": "completions with all blanks right",
-    "equivalence": "sentence equivalence, both words right",
-    "single": "one right option",
-    "select_all": "all options that apply",
-    "comparison": "comparisons of two quantities",
-    "numeric": "numbers",
-}
-
-
 def kind_parts(*kinds: str) -> list[tuple[str, str, str, str]]:
     """The parts of a task by kind."""
     return [(kind, "kind", kind, KIND_PARTS[kind]) for kind in kinds]
-
-
-HEADER = "Answer these questions. Think step by step, then end with a line as it is asked for."
-REASONED = "Let's think step by step."
-ASKS = {
-    "single": "End with: The answer is (X).",
-    "comparison": "End with: The answer is (X).",
-    "completion": "Choose one option for each blank. End with the letter of each: The answer is (X), (Y).",
-    "equivalence": "Choose the two options that fit and give sentences alike in meaning. End with both letters: "
-    "The answer is (X), (Y).",
-    "select_all": "End with the letter of every option that applies: The answer is (X), (Y).",
-    "numeric": "End with the number, a fraction or a decimal: The answer is <number>.",
-}
-BLANK = ("", "(i)", "(ii)", "(iii)")
 
 
 def as_question(item: Item) -> Question:

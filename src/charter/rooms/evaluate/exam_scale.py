@@ -2,11 +2,10 @@
 
 Items whose picture was removed leave a range: all wrong, or at the chance of guessing.
 
-Tables of exams as data: raw to scaled score of a form, scaled score to percentile of a year's test takers.
-
-A CSV with the columns table (scaled or percentile), exam, section, score, value, source, years, n. A percentile without
-its years says nothing, so that a lookup returns one value for each. The shipped file has the few points that
-published pages name; a form's table is its owner's.
+The tables give the scaled score of a form's raw score, and the percentile of a scaled score among a year's test takers.
+They are a CSV with the columns table (scaled or percentile), exam, section, score, value, source, years, n. A
+percentile without its years says nothing, so that a lookup returns one value for each. The shipped file has the few
+points that published pages name; a form's table is its owner's.
 """
 
 from __future__ import annotations
@@ -28,6 +27,10 @@ from charter.rooms.evaluate.task import SAMPLED, Context, Protocol, Question, Ro
 
 SCALED, PERCENTILE = TABLES = ("scaled", "percentile")
 COLUMNS = ("table", "exam", "section", "score", "value", "source", "years")
+ROLE = "exam_tables"
+EXAM = "GRE"
+# About this share usually passes (card 4.3.3).
+PASS = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,6 @@ def look_up(entries: Sequence[Entry], table: str, exam: str, section: str, score
     """The entries of a score, one for each years; [] if no table has it. Nothing is interpolated."""
     wanted = (table, exam, section, Fraction(score))
     return [e for e in entries if (e.table, e.exam, e.section, e.score) == wanted]
-
-
-ROLE = "exam_tables"
-EXAM = "GRE"
-# About this share usually passes (card 4.3.3).
-PASS = 0.6
 
 
 def check_scale(context: Context, questions: Sequence[Question]) -> None:

@@ -1,9 +1,8 @@
 """Deep verification: asks some of a report's questions again and compares the new rows with the kept ones.
 
-It asks whole chunks again, as the report did, so that rows are equal to the letter under the same machine settings.
-Each call draws other chunks of a task. `charter card verify --deep` calls it through the runner.
-
-Remakes a part of an artifact: its original inputs, and whether equal work gives equal results here.
+It opens the report's original inputs, if equal work gives equal results here. It asks whole chunks again, as the report
+did, so that rows are equal to the letter under the same machine settings. Each call draws other chunks of a task.
+`charter card verify --deep` calls it through the runner.
 """
 
 from __future__ import annotations
@@ -34,6 +33,11 @@ from charter.rooms.evaluate.run import open_contexts
 from charter.rooms.evaluate.settings import ROLES, Settings
 from charter.rooms.evaluate.task import Context, Row, Rows
 
+# Tolerance of scores and log-probabilities.
+TOLERANCE = 1e-3
+# Tasks whose thresholds depend on all rows.
+WHOLE = frozenset({"acceptable_use"})
+
 
 def explain_mismatch(recorded: Environment, run: Path) -> str | None:
     """Why samples from the recorded environment would differ here, and the remedy; None if they would be equal."""
@@ -60,12 +64,6 @@ def inputs_again(folder: Path, roles: Mapping[str, Role]) -> Inputs:
         entry = Input(role, ref, source.kind, source.variant, source.path, source.ref, source.digest)
         entries.append(fetch_input(entry, roles[role]))
     return Inputs(entries)
-
-
-# Tolerance of scores and log-probabilities.
-TOLERANCE = 1e-3
-# Tasks whose thresholds depend on all rows.
-WHOLE = frozenset({"acceptable_use"})
 
 
 def regenerate(report: Path, count: int, seed: int | None = None, progress: Progress | None = None) -> list[str]:

@@ -7,7 +7,7 @@ fixed and the good one don't. Of comparisons under `replies`, prompts and chosen
 violate. Prompts on the harmless axis are attempts to lead an assistant astray, without a label, and the rejected reply
 should score higher than the chosen one. Harmless conversations under `work` are a set for each kind of text; those of
 a file named `dev` choose thresholds, the others are measured. A reply has the score of its worst moment while it is
-written. Some prompts of the measured half are also screened in every place of a conversation (`placing.py`).
+written. Some prompts of the measured half are also screened in every place of a conversation (`moderation/places.py`).
 """
 
 from __future__ import annotations

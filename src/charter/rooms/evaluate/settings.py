@@ -49,6 +49,9 @@ WANTED = {
     "judge": "a model that judges the replies in words",
     "rater": "a rating model, which rates replies from 0 to 4",
 }
+# Keys and values of an engine: GiB at most, and bytes a parameter.
+CACHE_GIB, CACHE_BYTES = 4.0, 45
+GRADERS = ("reward", "rater", "start")
 
 
 class Settings(Options):
@@ -119,11 +122,6 @@ def uses(settings: Settings) -> set[str]:
     if any(task.detecting for task in settings.evaluations):
         roles.add("detectors")
     return roles
-
-
-# Keys and values of an engine: GiB at most, and bytes a parameter.
-CACHE_GIB, CACHE_BYTES = 4.0, 45
-GRADERS = ("reward", "rater", "start")
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:

@@ -2,12 +2,12 @@
 
 A row of each held-out pair is kept, from which every figure of the room can be recomputed.
 
-The ladder: pairs that teach the place of the fixed reply between compliance and a good refusal.
+The ladder (`rungs`) teaches the place of the fixed reply. The harmlessness protocol compares every reply with one fixed
+sentence (card section 3.4), so a preference model must know that sentence's place: above a reply that complies with
+harm, below a refusal that explains and offers help. A pair of a refusal over compliance gives these two rungs.
 
-The harmlessness protocol compares every reply with one fixed sentence (card section 3.4), so a preference model
-must know that sentence's place: above a reply that complies with harm, below a refusal that explains and offers help.
-A pair of a refusal over compliance gives these two rungs. If the refusal detector is unsure of a reply on which a pair
-depends, there is no pair; functions count these in `unsure`, by the kind of pair.
+If the refusal detector is unsure of a reply on which a pair depends, there is no pair; functions count these in
+`unsure`, by the kind of pair.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""The gradient of one optimizer step: cross-entropy of every next token, in nats a token of the whole step.
+"""The gradient of one optimizer step, and its optimizers: Muon for the blocks' matrices, AdamW for all else.
 
-Pieces stand side by side in flat rows without padding, and no token sees another piece's. How a step is cut into rows,
-and which process reads which, changes only the order in which floats are added.
+The loss is the cross-entropy of every next token, in nats a token of the whole step. Pieces stand side by side in flat
+rows without padding, and no token sees another piece's. How a step is cut into rows, and which process reads which,
+changes only the order in which floats are added.
 
-Muon: momentum whose direction is made orthogonal, for the matrices of the blocks (Jordan 2024).
+Muon is momentum whose direction is made orthogonal (Jordan 2024):
 
     m <- b m + g;  u = g + b m (Nesterov);  W <- W (1 - lr decay) - lr sqrt(max(1, rows / columns)) orthogonal(u)
 

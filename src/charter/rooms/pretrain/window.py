@@ -6,13 +6,6 @@ attention sees both: a book is one source in chapters. Sources shorter than the 
 is unchanged documents, so that the model doesn't forget short texts (Fu et al. 2024).
 
 The texts of a step depend only on its number.
-
-Texts that teach looking things up: meaningless facts, each stated once and asked for once later in the text.
-
-A toy model that has read a few million tokens of prose has had little reason to look far back. Here it has one: the
-password of a place can't be guessed, and questions come at every distance up to the window. The answer repeats the fact
-in its own words, so copying an earlier passage answers it. Places and words come from the corpus. Those of the recall
-grid are left out, so that the grid measures looking up and not memory.
 """
 
 from __future__ import annotations
@@ -48,7 +41,14 @@ LEAST = 64
 
 
 class Lookups:
-    """Writes facts into texts, as a function of text and seed."""
+    """Writes facts into texts, as a function of text and seed, which teach looking things up: meaningless ones, each
+    stated once and asked for once later in the text.
+
+    A toy model that has read a few million tokens of prose has had little reason to look far back. Here it has one: the
+    password of a place can't be guessed, and questions come at every distance up to the window. The answer repeats the
+    fact in its own words, so copying an earlier passage answers it. Places and words come from the corpus. Those of the
+    recall grid are left out, so that the grid measures looking up and not memory.
+    """
 
     def __init__(self, words: Sequence[str], tokenizer: Tokenizer) -> None:
         """Raises CharterError if there are too few words."""

@@ -38,6 +38,14 @@ PARTS = (*AXES, UNMATCHED)
 OWN_WORDS, OUR_WORDS = "the set's own prompt", "charter's words, in both orders"
 # what stands before the conversation, before each reply, and after them
 Frame = tuple[str, ...]
+# The card's names of the modes, in a sentence, in the head of a table and in a figure.
+MODES = {
+    "content": ("the likelier reply a token", "HHH choices", "HHH, ", "The likelier reply"),
+    "policy": ("policy mode", "HHH, by letter", "HHH by letter, ", "The letter"),
+    "preference": ("preference mode", "HHH, by score", "HHH by score, ", ""),
+}
+# A mode's table in the card, and other places of its accuracy over all.
+PLACES = {"content": ("alignment", {"hhh": 1, "costs": 4}), "policy": ("letters", {"hhh": 2})}
 
 
 def questions(context: Context) -> list[Comparison]:
@@ -177,16 +185,6 @@ def _row(item: Comparison, mode: str, p_correct: float, even: float, p_first: fl
 def marks(row: Marks) -> Marks:
     """Right if the better reply is the likelier, or has the higher score."""
     return {"correct": points(row["p_correct"], 0.5 if row["mode"] == "policy" else 0.0)}
-
-
-# The card's names of the modes, in a sentence, in the head of a table and in a figure.
-MODES = {
-    "content": ("the likelier reply a token", "HHH choices", "HHH, ", "The likelier reply"),
-    "policy": ("policy mode", "HHH, by letter", "HHH by letter, ", "The letter"),
-    "preference": ("preference mode", "HHH, by score", "HHH by score, ", ""),
-}
-# A mode's table in the card, and other places of its accuracy over all.
-PLACES = {"content": ("alignment", {"hhh": 1, "costs": 4}), "policy": ("letters", {"hhh": 2})}
 
 
 def _accuracy(mode: str) -> tuple[Metric, ...]:

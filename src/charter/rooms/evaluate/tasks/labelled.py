@@ -50,6 +50,14 @@ JUDGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "unrefused": ("unrefused", (HARM,)),
     "detector": ("refuses", (REFUSAL,)),
 }
+NAMES = {True: "sensitivity", False: "specificity"}
+WHO = {
+    "grader": "the grader",
+    "rater": "the rater",
+    "model": "the model as a judge",
+    "unrefused": "the rule that what doesn't refuse is harmful",
+    "detector": "the detector of refusals",
+}
 
 
 def questions(context: Context) -> list[Question]:
@@ -171,14 +179,6 @@ def _found(key: str, kind: str, holds: bool) -> Measure:
     return counts.equals(key, holds, where)
 
 
-NAMES = {True: "sensitivity", False: "specificity"}
-WHO = {
-    "grader": "the grader",
-    "rater": "the rater",
-    "model": "the model as a judge",
-    "unrefused": "the rule that what doesn't refuse is harmful",
-    "detector": "the detector of refusals",
-}
 MEASURES: Mapping[tuple[str, str, bool], Measure] = {
     (judge, kind, holds): _found(key, kind, holds)
     for judge, (key, kinds) in JUDGES.items()

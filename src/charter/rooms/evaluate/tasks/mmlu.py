@@ -1,7 +1,7 @@
 """MMLU as the card has it: five worked examples with reasoning, an answer sampled at T=1, and the letter in it
 (card section 4.3; Hendrycks 2021; Wei 2022).
 
-The published development split has no reasoning. Charter ships some for its 57 x 5 rows (`thoughts.py`), which your
+The published development split has no reasoning. Charter ships some for its 57 x 5 rows (`mmlu_thoughts`), which your
 copy of the split is joined to; rows of yours with a `thought` keep it. Subjects without reasoning share five questions
 of our own, and the report names them.
 """
@@ -43,6 +43,10 @@ from charter.rooms.evaluate.tasks.mmlu_plain import CHANCE, by_subject, parse, s
 NAMES = ("mmlu_thoughts.jsonl", "mmlu_thoughts.jsonl.gz")
 # Subject, and digest of the question.
 Key = tuple[str, str]
+HEADER = "Answer these multiple choice questions. Think step by step, then end with: The answer is (X)."
+LEAD = "Let's think step by step."
+OURS = "mmlu_thoughts.train"
+Shots = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +109,6 @@ def add_thoughts(questions: Sequence[Question], thoughts: Mapping[Key, Sequence[
             question = replace(question, meta={**question.meta, "thought": thought.text})
         with_thoughts.append(question)
     return with_thoughts
-
-
-HEADER = "Answer these multiple choice questions. Think step by step, then end with: The answer is (X)."
-LEAD = "Let's think step by step."
-OURS = "mmlu_thoughts.train"
-
-Shots = list[tuple[str, str]]
 
 
 def questions(context: Context) -> list[Question]:

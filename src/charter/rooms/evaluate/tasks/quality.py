@@ -32,6 +32,8 @@ from charter.rooms.evaluate.task import (
 # The authors' test split has no labels: their development split is scored, and examples are those of training.
 SCORED, EXAMPLES = ("dev", *TEST), ("train",)
 HARD = "hard"
+# The story of an example, its question, and the letter.
+Example = tuple[str, str, str]
 
 
 def questions(context: Context) -> list[Question]:
@@ -60,10 +62,6 @@ def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a question."""
     pool, shots = examples(context), context.facts["shots"]
     return asking.choose(context, [build_query(question, _others(pool, question)[:shots]) for question in questions])
-
-
-# The story of an example, its question, and the letter.
-Example = tuple[str, str, str]
 
 
 def examples(context: Context) -> list[Example]:

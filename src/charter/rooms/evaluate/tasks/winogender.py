@@ -20,6 +20,9 @@ from charter.rooms.evaluate.metrics import neither
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import SCORED, Context, Marks, Protocol, Question, Rows, Task
 
+FEMALE = frozenset({"she", "her", "hers", "herself"})
+MALE = frozenset({"he", "his", "him", "himself"})
+
 
 def questions(context: Context) -> list[Question]:
     """The drawn sentences. Raises CharterError for a model that can't score."""
@@ -33,10 +36,6 @@ def rows(context: Context, questions: list[Question]) -> Rows:
     texts = [[f" {word}{q.meta['rest']}" for word in q.options] for q in questions]
     each = asking.text_logprobs(context, [q.text for q in questions], texts)
     return [_row(question, logprobs) for question, logprobs in zip(questions, each, strict=True)]
-
-
-FEMALE = frozenset({"she", "her", "hers", "herself"})
-MALE = frozenset({"he", "his", "him", "himself"})
 
 
 def pronouns(row: Marks) -> dict[str, Any]:
