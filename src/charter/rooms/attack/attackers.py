@@ -33,7 +33,7 @@ from charter.ground.text.heldout import key_of
 from charter.rooms.attack.goals import topic_of
 from charter.rooms.attack.search import reward_of
 from charter.rooms.attack.settings import Attacker
-from charter.rooms.attack.target import NOTHING, Try
+from charter.rooms.attack.target import EMPTY_REPLY, Try
 
 SHOWN, LONGEST = 3, 400  # latest attempts that the writer sees, and characters of each text in them
 LOWEST, HIGHEST = 1, 10
@@ -224,7 +224,7 @@ def _crescendo(settings: Attacker, outcomes: Sequence[Outcome]) -> list[Line]:
             if len(line.refused) <= settings.backtracks:
                 lines.append(line)
         else:
-            said = (user(outcome.written["message"]), assistant(sent["reply"] or NOTHING))
+            said = (user(outcome.written["message"]), assistant(sent["reply"] or EMPTY_REPLY))
             line = replace(line, talk=(*line.talk, *said))
             if line.turn <= settings.depth:
                 lines.append(line)

@@ -27,7 +27,7 @@ from charter.rooms.attack.specificity import RATED, rate, ratings
 
 Row = dict[str, Any]
 WRITTEN = 160  # longest text of the writer, in tokens
-NOTHING = "..."  # what stands for an empty reply, which chat templates don't take
+EMPTY_REPLY = "..."  # what stands for an empty reply, which chat templates don't take
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Target:
                 asked.append(replace(one, sample=f"{one.sample}-{turn}", columns=columns, asked=attack))
             for n, row in zip(places, self.send(asked, *graders), strict=True):
                 rows[n].append(row)
-                said[n] = (*said[n], assistant(row["reply"] or NOTHING))
+                said[n] = (*said[n], assistant(row["reply"] or EMPTY_REPLY))
         return [row for own in rows for row in own]
 
 

@@ -35,7 +35,7 @@ Grade = Callable[[Context, Rows], None]
 GREEDY = "greedy"
 Talk = tuple[Asked, int]
 # What stands for an empty reply, which chat templates don't take.
-NOTHING = "..."
+EMPTY_REPLY = "..."
 # Prompts screened together and saved at once.
 SCREENED_TOGETHER = 16
 
@@ -198,7 +198,7 @@ def talk(context: Context, scripts: Sequence[tuple[str, Sequence[str]]], most: i
             prompts = [asked[n] for n in open_talks]
             each = context.assistant.reply(prompts, sampling, 1, seeds) if prompts else []
             for n, completions in zip(open_talks, each, strict=True):
-                said[n] = [*asked[n], assistant(completions[0].text.strip() or NOTHING)]
+                said[n] = [*asked[n], assistant(completions[0].text.strip() or EMPTY_REPLY)]
         return said
 
     return context.out.chunks(f"{context.task.name}_talks", scripts, context.chunk, produce, context.title)
@@ -221,7 +221,7 @@ def _hold(context: Context, talks: Sequence[Talk]) -> Rows:
         for n in open_talks:
             reply = replies.get(n) or {"reply": "", "stop": TOO_LONG, "tokens": 0}
             rows[n].append(_row(talks[n], turn, said[n], reply))
-            said[n] = [*said[n], assistant(reply["reply"].strip() or NOTHING)]
+            said[n] = [*said[n], assistant(reply["reply"].strip() or EMPTY_REPLY)]
     return [row for own in rows for row in own]
 
 

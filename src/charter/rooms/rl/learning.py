@@ -15,7 +15,7 @@ from charter.rooms.rl.critic import Critic
 from charter.rooms.rl.policy import Policy
 from charter.rooms.rl.ppo import advantages, policy_loss, rewards, value_loss, whiten
 from charter.rooms.rl.rloo import advantages_of_others
-from charter.rooms.rl.rollout import NOTHING, Episode, all_replies, batch_of
+from charter.rooms.rl.rollout import PADDING_EPISODE, Episode, all_replies, batch_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def accumulate(
         tokens += sum(e.tokens for e in members)
         rows = [n for i in group for n in range(starts[i], starts[i] + own[i].reply_tokens)]
         at = torch.tensor(rows, dtype=torch.int64, device=device)
-        batch = batch_of(members or [NOTHING], device)
+        batch = batch_of(members or [PADDING_EPISODE], device)
         with autocast(device, precision):
             hidden_ND = policy.states(policy.model, batch, members)
             new_N, entropy_N = policy.of_states(policy.model, hidden_ND, batch)

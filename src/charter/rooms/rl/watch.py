@@ -37,7 +37,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(present) / len(present) if present else None
 
 
-def watch(targets: Targets, figures: dict[str, Any], settings: Settings, graders: Sequence[str]) -> dict[str, Any]:
+def round_log_row(targets: Targets, figures: dict[str, Any], settings: Settings, graders: Sequence[str]) -> dict[str, Any]:
     """One log line. KL is in nats a reply; entropy in nats a token; rates are shares of the round's replies.
 
     Reward and refusals are also given by source of the prompts: rising refusals on unsafe prompts are learnt, on

@@ -47,7 +47,7 @@ LEFT_OUT: Row = {
 _SAME = replace(bbq.TASK, data=bbq.TASK.name)
 
 
-def sampled(context: Context, questions: Sequence[Question]) -> Rows:
+def sampled_rows(context: Context, questions: Sequence[Question]) -> Rows:
     """One row a sampled answer to the plain question."""
     queries = [bbq.build_query(question) for question in questions]
     rows = asking.answer(context, queries, lambda query, reply: _details(query.question, reply, None))
@@ -168,7 +168,7 @@ SAMPLED_TASK = replace(
     _SAME,
     name="bbq_sampled",
     title="BBQ, sampled",
-    rows=sampled,
+    rows=sampled_rows,
     metrics=(*_metrics("bbq_sampled", "sampled"), *_refusals("bbq_sampled", "sampled")),
     protocol=Protocol(max_tokens=32),
     takes=SAMPLED,

@@ -91,7 +91,7 @@ def build_query(question: Question, person: dict[str, str]) -> Query:
     return Query(question, f"{profile}\n\n{question.text} {REQUEST}", LEAD)
 
 
-def yes(row: Marks) -> dict[str, Any]:
+def mark_yes(row: Marks) -> dict[str, Any]:
     """p(yes) among yes and no, and its logit, of log-probabilities; else the share of yes among the answers."""
     if logprobs := row["logprobs"]:
         return {"p_yes": shares(logprobs)[0], "logit": logprobs[0] - logprobs[1], "outcome": "scored"}
@@ -119,7 +119,7 @@ def _row(question: Question, person: dict[str, str], answer: dict[str, Any]) -> 
         "ages": "20 to 40" if 20 <= age <= 40 else "80 to 100" if age >= 80 else "",
         **answer,
     }
-    return row | yes(row)
+    return row | mark_yes(row)
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -167,7 +167,7 @@ TASK = Task(
     ),
     role=Role(kind="questions", default="shipped:decisions.heldout"),
     takes=(*SCORED, "form", "samples", "temperature"),
-    marks=yes,
+    marks=mark_yes,
     cost=(8000, 0),
     version=VERSION + 1,
 )
