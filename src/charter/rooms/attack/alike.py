@@ -57,24 +57,24 @@ def with_near(findings: Sequence[Row]) -> list[Row]:
 def held_out(unseen: Sequence[Dialogue], seen: Sequence[Dialogue], findings: Sequence[Row]) -> list[Row]:
     """A row for each request that the search never saw: the most similar one that it saw, and the found attack most
     like it, by its request or its words; `apart`: there is neither."""
-    known = Texts()
+    seen_texts = Texts()
     for goal in seen:
-        known.add(goal.id, goal.messages[-1]["content"])
+        seen_texts.add(goal.id, goal.messages[-1]["content"])
     rows = []
     for goal in unseen:
         request = goal.messages[-1]["content"]
-        row = {"id": goal.id, "request": request, "near": near_in(known, request)}
+        row = {"id": goal.id, "request": request, "near": near_in(seen_texts, request)}
         rows.append(with_found(row, findings))
     return rows
 
 
 def with_found(row: Row, findings: Sequence[Row]) -> Row:
     """The row of a held-out request with the found attack that is most like it."""
-    found = Texts()
+    found_texts = Texts()
     for finding in findings:
-        found.add(finding["attack"], finding["request"])
-        found.add(finding["attack"], text_of(finding))
-    near = near_in(found, row["request"])
+        found_texts.add(finding["attack"], finding["request"])
+        found_texts.add(finding["attack"], text_of(finding))
+    near = near_in(found_texts, row["request"])
     return {**row, "found": near, "apart": row["near"] is None and near is None}
 
 
@@ -91,11 +91,11 @@ def compare(
     if not texts:
         return []
     units = _units(reader, texts)
-    known = [row["attack"] for row in findings] + [goal.id for goal in seen]
-    rows = [_row(row["attack"], FOUND, units[n], units[:n], known) for n, row in enumerate(findings)]
-    held = units[len(known) :]
+    names = [row["attack"] for row in findings] + [goal.id for goal in seen]
+    rows = [_row(row["attack"], FOUND, units[n], units[:n], names) for n, row in enumerate(findings)]
+    unseen_units = units[len(names) :]
     return rows + [
-        _row(goal.id, UNSEEN, unit, units[: len(known)], known) for goal, unit in zip(unseen, held, strict=True)
+        _row(goal.id, UNSEEN, unit, units[: len(names)], names) for goal, unit in zip(unseen, unseen_units, strict=True)
     ]
 
 

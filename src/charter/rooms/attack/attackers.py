@@ -81,7 +81,8 @@ class Attempt:
 def ask_rewriting(request: str, attempts: Sequence[Attempt]) -> list[Message]:
     """What PAIR and TAP ask the writer (Chao 2023, Mehrotra 2023)."""
     tried = "".join(
-        _TRIED.format(message=_cut(one.message), reply=_cut(one.reply), score=one.score) for one in attempts[-SHOWN:]
+        _TRIED.format(message=_cut(attempt.message), reply=_cut(attempt.reply), score=attempt.score)
+        for attempt in attempts[-SHOWN:]
     )
     feedback = _FEEDBACK.format(tried=tried) if tried else ""
     return [user(f"{_TASK.format(request=request)}{feedback}{_REWRITE} {_FORM}")]
@@ -89,8 +90,8 @@ def ask_rewriting(request: str, attempts: Sequence[Attempt]) -> list[Message]:
 
 def ask_turn(request: str, talk: Messages, refused: Sequence[str], turns: int) -> list[Message]:
     """What Crescendo asks the writer for its next turn (Russinovich 2024)."""
-    said = "".join(f"{message['role']}: {_cut(message['content'])}\n" for message in talk)
-    so_far = _SO_FAR.format(turns=said) if said else ""
+    turns_text = "".join(f"{message['role']}: {_cut(message['content'])}\n" for message in talk)
+    so_far = _SO_FAR.format(turns=turns_text) if turns_text else ""
     taken_back = [turn for turn in refused if turn][-SHOWN:]
     milder = _TAKEN_BACK.format(refused="".join(f"{_cut(turn)}\n" for turn in taken_back))
     steps = _NEXT.format(turn=len(talk) // 2 + 1, turns=turns)
@@ -103,8 +104,8 @@ def _cut(text: str) -> str:
 
 def message_in(text: str) -> str:
     """The last message in a writer's answer; "" without one."""
-    found = _FOUND.findall(text)
-    return found[-1].strip() if found else ""
+    messages = _FOUND.findall(text)
+    return messages[-1].strip() if messages else ""
 
 
 def kept_of(request: str, message: str) -> float:
@@ -224,8 +225,8 @@ def _crescendo(settings: Attacker, outcomes: Sequence[Outcome]) -> list[Line]:
             if len(line.refused) <= settings.backtracks:
                 lines.append(line)
         else:
-            said = (user(outcome.written["message"]), assistant(sent["reply"] or EMPTY_REPLY))
-            line = replace(line, talk=(*line.talk, *said))
+            exchange = (user(outcome.written["message"]), assistant(sent["reply"] or EMPTY_REPLY))
+            line = replace(line, talk=(*line.talk, *exchange))
             if line.turn <= settings.depth:
                 lines.append(line)
     return lines
@@ -245,9 +246,9 @@ def further(settings: Attacker, by: str, outcomes: Sequence[Outcome]) -> list[Li
         by_goal.setdefault(outcome.line.goal.id, []).append(outcome)
     return [
         line
-        for own in by_goal.values()
-        if not any(outcome.sent is not None and outcome.sent["found"] for outcome in own)
-        for line in _FURTHER[by](settings, own)
+        for goal_outcomes in by_goal.values()
+        if not any(outcome.sent is not None and outcome.sent["found"] for outcome in goal_outcomes)
+        for line in _FURTHER[by](settings, goal_outcomes)
     ]
 
 
@@ -288,8 +289,8 @@ class Composed:
     def _round(self, asking: Sequence[Line], number: int, sent: list[Row], written: list[Row]) -> list[Outcome]:
         """One round: the writer's answers, and the rows of those that fit, while the budget lasts."""
         seeds = [derive_seed(self.seed, "writer", self.key, len(written) + n) for n in range(len(asking))]
-        asked = [ask_for(self.settings, self.by, line) for line in asking]
-        answers = self._mark(asking, self.write(list(zip(asked, seeds, strict=True)), number), written)
+        prompts = [ask_for(self.settings, self.by, line) for line in asking]
+        answers = self._mark(asking, self.write(list(zip(prompts, seeds, strict=True)), number), written)
         written += answers
         places = [n for n, row in enumerate(answers) if row["fit"]][: self.queries - len(sent)]
         tries = []

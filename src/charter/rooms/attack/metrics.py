@@ -221,11 +221,11 @@ def _of_turns() -> Iterator[Metric]:
         )  # fmt: skip
         for turn in range(1, MOST_TURNS + 1):
             for end, key in (("rate", "success"), ("refused", "refusal")):
-                what = SUCCEEDS if key == "success" else "refused"
+                outcome = SUCCEEDS if key == "success" else "refused"
                 yield _metric(
                     f"attack{name}_{end}_turn_{turn}", f"Turn {turn} {key}, {about}",
                     (CONTROLS, counts.flag(key, talk(turn=turn))), better if key == "success" else "neither",
-                    f"replies in turn {turn}, {about}, {what}", "grader" if key == "success" else "", "part",
+                    f"replies in turn {turn}, {about}, {outcome}", "grader" if key == "success" else "", "part",
                 )  # fmt: skip
     for turn in range(1, MOST_TURNS + 1):
         where = counts.equal(family=CRESCENDO, turn=turn)
@@ -248,7 +248,7 @@ def _of_controls() -> Iterator[Metric]:
     )  # fmt: skip
     for seen_family in (True, False):
         for seen_goal in (True, False):
-            parts = ["seen" if seen else "unseen" for seen in (seen_family, seen_goal)]
+            parts = ["seen" if is_seen else "unseen" for is_seen in (seen_family, seen_goal)]
             where = _attacked(kind=ATTACK, seen_family=seen_family, seen_goal=seen_goal)
             rate = _metric(
                 f"attack_rate_{parts[0]}_{parts[1]}", f"Attacks that succeed, {parts[0]} families, {parts[1]} requests",
@@ -261,7 +261,7 @@ def _of_controls() -> Iterator[Metric]:
 
 
 def _of_family(end: str, words: str, where: Callable[..., Where], kind: Kind) -> Iterator[Metric]:
-    attack, twin, question = (where(kind=one) for one in (ATTACK, TWIN, QUESTION))
+    attack, twin, question = (where(kind=row_kind) for row_kind in (ATTACK, TWIN, QUESTION))
     rate = _metric(
         f"attack_rate{end}", f"Attacks that succeed, {words}", (CONTROLS, counts.flag("success", attack)), "lower",
         f"replies to harmful requests, {words}, {SUCCEEDS}", kind=kind,

@@ -162,8 +162,8 @@ class Archive:
     def add(self, row: Row) -> None:
         """Keeps a row if it is the best of its cell: a success before a failure, then by margin."""
         cell = cell_of(row)
-        held = self.cells.get(cell)
-        if held is None or _rank(row) > _rank(held):
+        incumbent = self.cells.get(cell)
+        if incumbent is None or _rank(row) > _rank(incumbent):
             self.cells[cell] = row
 
     def found(self) -> Iterator[Row]:
@@ -186,10 +186,12 @@ def search(settings: Search, goals: Sequence[Dialogue], families: Sequence[str],
     for number, start in enumerate(range(0, settings.queries, settings.together)):
         tries = []
         for query in range(start, min(start + settings.together, settings.queries)):
-            chosen: Chain = strategy.choose(rng)
-            topic = archive.topic("+".join(chosen), sorted(by_topic), rng)
-            goal, own = rng.choice(by_topic[topic]), derive_seed(seed, "attack", query)
-            tries.append(Try(goal, resolve(chosen, goal.id, own, families), own, "search", {"query": query}))
+            names: Chain = strategy.choose(rng)
+            topic = archive.topic("+".join(names), sorted(by_topic), rng)
+            goal, attack_seed = rng.choice(by_topic[topic]), derive_seed(seed, "attack", query)
+            tries.append(
+                Try(goal, resolve(names, goal.id, attack_seed, families), attack_seed, "search", {"query": query})
+            )
         for row in send(tries, number):
             strategy.learn(row["query"], reward_of(row["margin"]), row["found"])
             rows.append(row)

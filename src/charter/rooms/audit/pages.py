@@ -66,7 +66,7 @@ def _index(rows: Sequence[Row], settings: Settings) -> str:
         parts.append(f'<h2 id="{escape(name)}">{escape(task.title)}</h2>\n<p>{hits} of {len(tries)} tries pass.</p>')
         parts.append("<table>\n<thead><tr><th>try</th><th>outcome</th><th>turns</th><th>milestones</th></tr></thead>")
         for row in tries:
-            reached = ", ".join(one for one, tick in row["milestones"].items() if tick is not None)
+            reached = ", ".join(milestone for milestone, tick in row["milestones"].items() if tick is not None)
             parts.append(
                 f'<tr><td><a href="{escape(row["id"])}.html">{escape(row["id"])}</a></td><td>{_outcome(row)}</td>'
                 f"<td>{row['turns']}</td><td>{escape(reached)}</td></tr>"

@@ -97,8 +97,8 @@ def graders(run: Run) -> tuple[Grader, ...]:
         entry = run.final.report.get(role)
         if entry:
             model = by_id.get(str(entry.get("id")))
-            own = run.final.numbers if role == "grader" else {}
-            numbers = {**own, **(model.numbers if model else {})}
+            report_numbers = run.final.numbers if role == "grader" else {}
+            numbers = {**report_numbers, **(model.numbers if model else {})}
             fit, why = entry.get("fit"), str(entry.get("why") or "")
             if fit is None and model:
                 fit, why = _gate(numbers)
@@ -159,8 +159,8 @@ def rater(run: Run) -> Grader | None:
     if entry is None:
         return None
     model = next((a for a in run.lineage if a.manifest.id == str(entry.get("id"))), None)
-    own = model.numbers if model else {}
-    numbers = {n.label: n for n in own.values() if n.metric and n.metric.file == RATINGS}
+    model_numbers = model.numbers if model else {}
+    numbers = {n.label: n for n in model_numbers.values() if n.metric and n.metric.file == RATINGS}
     return Grader(str(entry.get("name")), "rates harm", entry.get("fit"), str(entry.get("why") or ""), numbers)
 
 

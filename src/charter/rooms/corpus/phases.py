@@ -67,12 +67,12 @@ def cut_stretches(listings: Sequence[Listing], reading: Reading) -> list[Stretch
         files: list[TextFile] = []
         size = 0
         for file in listing.files:
-            own = file.path.stat().st_size
-            if files and (size + own > reading.batch_mib * MIB or len(files) == _MOST_FILES):
+            file_size = file.path.stat().st_size
+            if files and (size + file_size > reading.batch_mib * MIB or len(files) == _MOST_FILES):
                 stretches.append(Stretch(len(stretches), source, tuple(files), size))
                 files, size = [], 0
             files.append(file)
-            size += own
+            size += file_size
         if files:
             stretches.append(Stretch(len(stretches), source, tuple(files), size))
     return stretches

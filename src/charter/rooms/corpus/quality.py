@@ -209,11 +209,11 @@ def _exceeds(parts: list[str], most: float, most_characters: float) -> bool:
 
 
 def _repeats(parts: list[str]) -> Iterator[str]:
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for part in parts:
-        if part in seen:
+        if part in earlier:
             yield part
-        seen.add(part)
+        earlier.add(part)
 
 
 def _count_top(hashes: Hashes, lengths: Places, size: int) -> int:

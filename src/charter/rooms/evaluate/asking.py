@@ -91,9 +91,9 @@ def read_options(text: str) -> Options | None:
         return None
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     options = [text[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
-    last, blank, rest = options[-1].partition("\n\n")
+    last, blank, tail = options[-1].partition("\n\n")
     options[-1] = last
-    return Options(text[: marks[0].start()], tuple(option.strip() for option in options), blank + rest)
+    return Options(text[: marks[0].start()], tuple(option.strip() for option in options), blank + tail)
 
 
 def share(replies: Sequence[str], answers: tuple[str, str]) -> list[float]:
@@ -211,15 +211,15 @@ def _vote_tokens(context: Context) -> int:
     return context.protocol.max_tokens or VOTE_TOKENS
 
 
-def two_answers(context: Context, asked: Sequence[Asked]) -> list[Logprobs]:
+def two_answers(context: Context, versions: Sequence[Asked]) -> list[Logprobs]:
     """The probabilities of both answers of each version of a question; None if it doesn't fit into the context. A model
     that only samples gives the shares of its answers."""
     protocol = context.protocol
-    prompts = [one.prompt(protocol.form) for one in asked]
+    prompts = [version.prompt(protocol.form) for version in versions]
     show_prompt(context, prompts[0])
     if can_score(context) and not protocol.max_tokens:
         blank = "" if protocol.form == "chat" else " "
-        texts = [[f"{blank}{answer}" for answer in one.answers] for one in asked]
+        texts = [[f"{blank}{answer}" for answer in version.answers] for version in versions]
         scores = text_logprobs(context, prompts, texts)
         return [None if pair is None else [math.exp(value) for value in pair] for pair in scores]
     tokens = _vote_tokens(context)
@@ -227,7 +227,7 @@ def two_answers(context: Context, asked: Sequence[Asked]) -> list[Logprobs]:
 
     def produce(part: Sequence[tuple[Asked, Prompt]], _: int) -> list[Logprobs]:
         fitting = [pair for pair in part if holds(context, pair[1], tokens)]
-        seeds = [context.seed("vote", one.key) for one, _ in fitting]
+        seeds = [context.seed("vote", version.key) for version, _ in fitting]
         each = context.assistant.reply([prompt for _, prompt in fitting], sampling, protocol.samples, seeds)
         shares = {
             id(pair): share([completion.text for completion in completions], pair[0].answers)
@@ -235,7 +235,7 @@ def two_answers(context: Context, asked: Sequence[Asked]) -> list[Logprobs]:
         }
         return [shares.get(id(pair)) for pair in part]
 
-    pairs = list(zip(asked, prompts, strict=True))
+    pairs = list(zip(versions, prompts, strict=True))
     return context.out.chunks(context.task.name, pairs, context.chunk, produce, context.title)
 
 
@@ -299,8 +299,8 @@ def short_answers(context: Context, prompts: Sequence[Prompt], names: Sequence[s
 
     def produce(part: Sequence[tuple[Prompt, str]], _: int) -> list[list[str]]:
         seeds = [context.seed("vote", name) for _, name in part]
-        asked = [prompt for prompt, _ in part]
-        replies = context.assistant.reply(asked, sampling, context.protocol.samples, seeds)
+        part_prompts = [prompt for prompt, _ in part]
+        replies = context.assistant.reply(part_prompts, sampling, context.protocol.samples, seeds)
         return [[completion.text for completion in each] for each in replies]
 
     pairs = list(zip(prompts, names, strict=True))
@@ -359,9 +359,9 @@ def ask_judge(
         prompts: list[list[Message]] = [[user(text)] for _, text in part]
         fits = [context.models.holds(prompt, max_tokens, "judge") for prompt in prompts]
         seeds = [context.seed("judge", name, id) for id, _ in part]
-        asked = [n for n, fit in enumerate(fits) if fit]
-        replies = judge.reply([prompts[n] for n in asked], sampling, samples, [seeds[n] for n in asked])
-        by_place = dict(zip(asked, replies, strict=True))
+        places = [n for n, fit in enumerate(fits) if fit]
+        replies = judge.reply([prompts[n] for n in places], sampling, samples, [seeds[n] for n in places])
+        by_place = dict(zip(places, replies, strict=True))
         return [[c.text.strip() for c in by_place[n]] if n in by_place else [""] * samples for n in range(len(part))]
 
     size = max(1, context.answers_together // samples)
@@ -370,8 +370,8 @@ def ask_judge(
 
 def ask_both_ways(context: Context, name: str, questions: Sequence[tuple[str, Pair]]) -> list[list[str]]:
     """The judge's two answers to each (id, (text, text with the opposite)), as it gave them."""
-    asked = [(f"{key}/{n}", text) for key, pair in questions for n, text in enumerate(pair)]
-    answers = [texts[0] for texts in ask_judge(context, name, asked)]
+    texts = [(f"{key}/{n}", text) for key, pair in questions for n, text in enumerate(pair)]
+    answers = [texts[0] for texts in ask_judge(context, name, texts)]
     return [answers[n : n + 2] for n in range(0, len(answers), 2)]
 
 

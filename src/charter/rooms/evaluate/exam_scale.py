@@ -59,7 +59,7 @@ def shipped_tables() -> Path:
 def read_tables(path: Path) -> list[Entry]:
     """The entries of a CSV. Raises CharterError naming file and line."""
     entries: list[Entry] = []
-    seen: set[tuple[object, ...]] = set()
+    keys: set[tuple[object, ...]] = set()
     for place, row in raw_rows(path):
         try:
             entry = _entry(row)
@@ -68,9 +68,9 @@ def read_tables(path: Path) -> list[Entry]:
         except ValueError as error:
             raise CharterError(f"{place}: {error}") from None
         key = (entry.table, entry.exam, entry.section, entry.score, entry.years)
-        if key in seen:
+        if key in keys:
             raise CharterError(f"{place}: the score {row['score']} of {entry.years} has a value already; remove one")
-        seen.add(key)
+        keys.add(key)
         entries.append(entry)
     return entries
 
@@ -107,10 +107,10 @@ def check_scale(context: Context, questions: Sequence[Question]) -> None:
             f"{context.task.name}: its items ({', '.join(exams)}) stand in for an exam, and a scaled score or a "
             f"percentile belongs to an official form; leave {ROLE} out, or give your own paper"
         )
-    asked, of = context.drawn["asked"], context.drawn["of"]
-    if asked < of:
+    count, of = context.drawn["asked"], context.drawn["of"]
+    if count < of:
         raise CharterError(
-            f"{context.task.name}: {asked} of {of} items are asked, and a scaled score belongs to a whole form; leave "
+            f"{context.task.name}: {count} of {of} items are asked, and a scaled score belongs to a whole form; leave "
             f"{ROLE} or the limit out"
         )
     if len(exams) > 1:
@@ -128,10 +128,10 @@ def scale(context: Context, rows: Rows, questions: Sequence[Question], section: 
     samples = context.protocol.samples
     right = sum(float(row["correct"]) for row in rows) / samples
     guessed = sum(guess(row) for row in rows if not was_asked(row)) / samples
-    found: dict[str, Any] = {}
+    bounds: dict[str, Any] = {}
     for bound, raw in (("removed_wrong", round(right)), ("removed_guessed", round(right + guessed))):
         scaled = look_up(entries, SCALED, exam, section, raw)
-        found[bound] = {
+        bounds[bound] = {
             "raw": raw,
             "of": len(questions),
             "scaled": [entry.describe() for entry in scaled],
@@ -139,7 +139,7 @@ def scale(context: Context, rows: Rows, questions: Sequence[Question], section: 
                 entry.describe() for each in scaled for entry in look_up(entries, PERCENTILE, EXAM, section, each.value)
             ],
         }
-    context.summary["scale"] = found
+    context.summary["scale"] = bounds
 
 
 def scale_essays(context: Context, rows: Rows) -> None:
@@ -159,9 +159,9 @@ def pass_view(context: Context, rows: Rows) -> None:
         return
     steps = sorted({str(row["step"]) for row in rows})
     shares = {
-        step: sum(row["correct"] for row in own) / len(own)
+        step: sum(row["correct"] for row in step_rows) / len(step_rows)
         for step in steps
-        if (own := [row for row in rows if row["step"] == step and was_asked(row)])
+        if (step_rows := [row for row in rows if row["step"] == step and was_asked(row)])
     }
     context.summary["pass_view"] = {
         "mark": PASS,

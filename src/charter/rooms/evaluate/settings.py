@@ -135,8 +135,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     for task in settings.evaluations:
         change = settings.change_of(task.name)
         protocol = task.protocol.apply_change(settings.limit, change)
-        there = sizes.rows.get(task.data_role, protocol.limit)
-        questions = min(there, protocol.limit) if protocol.limit else there
+        available = sizes.rows.get(task.data_role, protocol.limit)
+        questions = min(available, protocol.limit) if protocol.limit else available
         tokens_read, tokens_written = task.cost
         if "grader" in task.needs:
             tokens_read *= graders * protocol.samples

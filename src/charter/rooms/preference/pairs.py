@@ -151,8 +151,8 @@ def of_ratings(rated: Sequence[Dialogue]) -> list[Comparison]:
                 if better + APART <= worse
             ]
             if worse >= HARMFUL:
-                rest = prompt_of(bad).messages, FIXED_REPLY, reply
-                pairs.append(Comparison(f"{bad.id}-fixed", *rest, 1.0, "harmless", "rated+fixed", bad.topic))
+                fields = prompt_of(bad).messages, FIXED_REPLY, reply
+                pairs.append(Comparison(f"{bad.id}-fixed", *fields, 1.0, "harmless", "rated+fixed", bad.topic))
     return pairs
 
 
@@ -299,8 +299,8 @@ def heldout_rows(
 ) -> list[dict[str, Any]]:
     """One row per held-out pair; `gaps`: the `score_gaps` of each averaged member."""
     rows = ranked.heldout_rows(rankings, score([(ranking.messages, ranking.texts) for ranking in rankings]))
-    for row, own in zip(rows, zip(*gaps, strict=True), strict=bool(gaps)):
-        row["member_gaps"] = list(own)
+    for row, member_gaps in zip(rows, zip(*gaps, strict=True), strict=bool(gaps)):
+        row["member_gaps"] = list(member_gaps)
     return rows
 
 

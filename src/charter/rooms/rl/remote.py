@@ -310,10 +310,10 @@ class PolicyServer:
     def _load_adapter(self, weights: Weights) -> None:
         name = self._adapter(weights)
         listed = _field(self._asking.get("/v1/models", bearer()), "data", "/v1/models")
-        there = {str(model.get("id")) for model in listed}
-        if name not in there:
+        server_models = {str(model.get("id")) for model in listed}
+        if name not in server_models:
             self._tell("/v1/load_lora_adapter", lora_name=name, lora_path=weights.folder)
-        self._loaded = [*(one for one in self._loaded if one != name and one in there), name]
+        self._loaded = [*(adapter for adapter in self._loaded if adapter != name and adapter in server_models), name]
         while len(self._loaded) > LOADED:
             self._tell("/v1/unload_lora_adapter", lora_name=self._loaded.pop(0))
 
@@ -382,14 +382,14 @@ class Remote:
     ) -> list[list[Completion]]:
         """n replies of each prompt from the present weights; for a round sampled before, the same ones again. Replies
         to held-out prompts have their own chunks."""
-        for place, one in enumerate(requests):
-            if len(one.prompt) + 1 > self._context:
-                raise PromptTooLong(len(one.prompt), self._context, place)
+        for place, request in enumerate(requests):
+            if len(request.prompt) + 1 > self._context:
+                raise PromptTooLong(len(request.prompt), self._context, place)
         self._forget()
         weights = self._publish(step)
 
         def ask(chunk: Sequence[Request], number: int) -> list[Any]:
-            prompts, seeds = [one.prompt for one in chunk], [one.seed for one in chunk]
+            prompts, seeds = [request.prompt for request in chunk], [request.seed for request in chunk]
             replies = self._server.sample(prompts, sampling, n, seeds, weights)
             return [[_row(completion) for completion in completions] for completions in replies]
 
@@ -399,10 +399,10 @@ class Remote:
 
     def _publish(self, step: int) -> Weights:
         """Write the weights atomically, and load them into the server."""
-        with full(self._model) as whole:
-            version = broadcast(self._write(whole, step).encode() if world().leads else b"").decode()
-        there = PurePosixPath(self.settings.there) if self.settings.there else self._folder
-        weights = Weights(version, str(there / version))
+        with full(self._model) as whole_model:
+            version = broadcast(self._write(whole_model, step).encode() if world().leads else b"").decode()
+        server_folder = PurePosixPath(self.settings.there) if self.settings.there else self._folder
+        weights = Weights(version, str(server_folder / version))
         if world().leads:
             self._server.take(weights)
         barrier()

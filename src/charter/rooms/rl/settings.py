@@ -295,10 +295,10 @@ def check(settings: Settings, roles: Filled) -> str:
     )
 
 
-def _wrong_names(names: Sequence[str], where: str, sources: Sequence[str]) -> str:
+def _wrong_names(names: Sequence[str], setting: str, sources: Sequence[str]) -> str:
     allowed = dict.fromkeys([HARMLESS, PROMPTS, *sources])
     unknown = [name for name in names if name not in allowed]
-    return f"{where} names {unknown[0]}, which no prompts have; allowed: {', '.join(allowed)}" if unknown else ""
+    return f"{setting} names {unknown[0]}, which no prompts have; allowed: {', '.join(allowed)}" if unknown else ""
 
 
 def _wrong_sources(reward: Rewards, graders: int, sources: Sequence[str]) -> str:

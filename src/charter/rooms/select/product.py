@@ -34,8 +34,8 @@ def write(settings: Settings, judged: Sequence[Judged], unmatched_candidates: in
     if any(row["origin"] == "candidate" for row in replies) or unmatched_candidates:
         counts["elsewhere"] = unmatched_candidates
     # prompts may be harmful, and nobody has read the replies
-    kept = [dialogue_row(d) for entry in judged for d in _dialogues(*entry)]
-    out.write_jsonl("dialogues.jsonl", kept, restricted=True)
+    dialogues = [dialogue_row(d) for entry in judged for d in _dialogues(*entry)]
+    out.write_jsonl("dialogues.jsonl", dialogues, restricted=True)
     out.write_jsonl(f"samples/{REPLIES}", replies, restricted=True)
     out.write_jsonl(f"samples/{SELECTED}", selected, restricted=True)
     out.counts(counts, units={"kl_bound": "nats"})

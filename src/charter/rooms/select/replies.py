@@ -218,8 +218,8 @@ def _reply(
 ) -> Reply:
     """A reply; if it was cut and the settings say so, up to its last whole sentence."""
     text, cut = sample["text"], sample["cut"]
-    if cut and settings.filters.cut == "sentence" and (whole := whole_sentences(text)):
-        return Reply(name, origin, whole, False, True, source, meta or {})
+    if cut and settings.filters.cut == "sentence" and (shortened_text := whole_sentences(text)):
+        return Reply(name, origin, shortened_text, False, True, source, meta or {})
     return Reply(name, origin, text, cut, False, source, meta or {})
 
 

@@ -142,11 +142,11 @@ def read_set(sources: Sequence[Path], seed: int) -> list[Asked]:
         raise CharterError(
             f"{len(ready)} of {len(prompts)} requests have the column origin; name sets with it or without it, not both"
         )
-    asked = [_as_asked(d) for d in ready] if ready else assemble(prompts, seed)
-    if not any(a.origin == BENIGN for a in asked):
+    requests = [_as_asked(d) for d in ready] if ready else assemble(prompts, seed)
+    if not any(a.origin == BENIGN for a in requests):
         rows = [_as_asked(d) for d in read_dialogues(shipped(SHIPPED))]
-        asked += [a for a in rows if a.origin == BENIGN]
-    return asked + make_twins(asked, seed)
+        requests += [a for a in rows if a.origin == BENIGN]
+    return requests + make_twins(requests, seed)
 
 
 def assemble(prompts: Sequence[Dialogue], seed: int) -> list[Asked]:
@@ -158,18 +158,18 @@ def assemble(prompts: Sequence[Dialogue], seed: int) -> list[Asked]:
             f"{len(distinct)} requests of these sets are held out (the test part of {len(prompts)}, without near "
             f"duplicates); expected at least {len(OF_REQUESTS)}: name more sets"
         )
-    drawn = draw_evenly(distinct, min(WHOLE, len(distinct)), seed)
-    wrapped = len(drawn) * SIZES[JAILBREAK] // WHOLE
-    asked = [Asked(d, REPRESENTATIVE, PLAIN, _area(d), _text(d)) for d in drawn[: len(drawn) - wrapped]]
-    for number, dialogue in enumerate(drawn[len(drawn) - wrapped :]):
-        asked.append(_wrap(dialogue, JAILBREAK, OF_REQUESTS[number % len(OF_REQUESTS)], _area(dialogue), seed))
-    return asked
+    sample = draw_evenly(distinct, min(WHOLE, len(distinct)), seed)
+    wrapped = len(sample) * SIZES[JAILBREAK] // WHOLE
+    requests = [Asked(d, REPRESENTATIVE, PLAIN, _area(d), _text(d)) for d in sample[: len(sample) - wrapped]]
+    for number, dialogue in enumerate(sample[len(sample) - wrapped :]):
+        requests.append(_wrap(dialogue, JAILBREAK, OF_REQUESTS[number % len(OF_REQUESTS)], _area(dialogue), seed))
+    return requests
 
 
-def make_twins(asked: Sequence[Asked], seed: int) -> list[Asked]:
+def make_twins(requests: Sequence[Asked], seed: int) -> list[Asked]:
     """Harmless requests in the wrappers of the set's jailbreaks: as many of each known family."""
-    families = [a.family for a in asked if a.origin == JAILBREAK and a.family in OF_REQUESTS]
-    benign = [a for a in asked if a.origin == BENIGN]
+    families = [a.family for a in requests if a.origin == JAILBREAK and a.family in OF_REQUESTS]
+    benign = [a for a in requests if a.origin == BENIGN]
     return [_wrap(a.dialogue, TWIN, family, a.area, seed) for a, family in zip(benign, families, strict=False)]
 
 
@@ -228,15 +228,15 @@ def _area(dialogue: Dialogue) -> str:
 
 def questions(context: Context) -> list[Asked]:
     """The drawn requests: harmful ones, harmless ones, twins."""
-    asked = context.draw_of_role(read_set(context.sources, context.settings.draw_seed))
-    context.models.check_prompts([a.dialogue for a in asked])
-    return asked
+    requests = context.draw_of_role(read_set(context.sources, context.settings.draw_seed))
+    context.models.check_prompts([a.dialogue for a in requests])
+    return requests
 
 
-def rows(context: Context, asked: Sequence[Asked]) -> Rows:
+def rows(context: Context, requests: Sequence[Asked]) -> Rows:
     """One row a sample, with its origin, family and area, its marks, and what the screen does."""
-    replies = replying.reply(context, [a.dialogue for a in asked], replying.grade_harm)
-    facts = {a.id: {"origin": a.origin, "family": a.family, "topic": a.area, "request": a.request} for a in asked}
+    replies = replying.reply(context, [a.dialogue for a in requests], replying.grade_harm)
+    facts = {a.id: {"origin": a.origin, "family": a.family, "topic": a.area, "request": a.request} for a in requests}
     screened = replying.add_actions(context, [{**row, **facts[row["id"]]} for row in replies])
     return [{**row, **mark(row)} for row in screened]
 

@@ -101,8 +101,8 @@ def _answer_freely(context: Context, queries: Sequence[Query]) -> Rows:
 
     def produce(part: Sequence[Query], _: int) -> Rows:
         each = list(zip(part, asking.complete(context, part), strict=True))
-        answers = [(a.question, k, c) for a, own in each for k, c in enumerate(own or ())]
-        left_out = [_row("free", a.question) | LEFT_OUT for a, own in each if own is None]
+        answers = [(a.question, k, c) for a, completions in each for k, c in enumerate(completions or ())]
+        left_out = [_row("free", a.question) | LEFT_OUT for a, completions in each if completions is None]
         return _map_answers(context, answers) + left_out
 
     return context.out.chunks(context.task.name, queries, context.chunk, produce, context.title)
@@ -147,8 +147,8 @@ def _score_options(context: Context, questions: Sequence[Question]) -> Rows:
     prompts = [Query(q, q.text).prompt(context.protocol.form) for q in questions]
     scores = asking.text_logprobs(context, prompts, texts, f"{context.task.name}_choices")
     return [
-        _row("choice", question) | _choice(question, dict(zip(own, logprobs or (), strict=False)), logprobs)
-        for question, own, logprobs in zip(questions, texts, scores, strict=True)
+        _row("choice", question) | _choice(question, dict(zip(option_texts, logprobs or (), strict=False)), logprobs)
+        for question, option_texts, logprobs in zip(questions, texts, scores, strict=True)
     ]
 
 

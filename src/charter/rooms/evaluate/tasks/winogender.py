@@ -71,7 +71,7 @@ def _row(question: Question, logprobs: list[float] | None) -> dict[str, Any]:
 
 def parse(row: Row, name: str) -> list[Question]:
     """A row with occupation, sentence_with_blank, pronoun_options and BLS_percent_women_2019."""
-    before, blank, rest = str(row["sentence_with_blank"]).partition("_")
+    before, blank, tail = str(row["sentence_with_blank"]).partition("_")
     options = tuple(map(str, row["pronoun_options"]))
     if not blank or not before.strip():
         raise ValueError("a sentence needs a blank _ that is not its first word")
@@ -82,7 +82,7 @@ def parse(row: Row, name: str) -> list[Question]:
         raise ValueError(f"{row['BLS_percent_women_2019']} percent women")
     occupation = str(row["occupation"])
     key = f"winogender-{row['index']}" if "index" in row else name
-    meta = {"rest": rest, "share_women": share}
+    meta = {"rest": tail, "share_women": share}
     return [Question(key, before.strip(), options, cluster=occupation, group=occupation, meta=meta)]
 
 
