@@ -58,9 +58,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             rates = loop.update(step, loss, names)
             conversations_seen += len(names)
             loop.end(step, tokens, {"conversations": conversations_seen, "loss": loss, **rates}, loss=loss)
-    with merge_adapters(model) as whole, full(head) as whole_head:
-        save_learnt_scorer(whole, whole_head, tokenizer, out, HARM_RATING)
-        scorer = PreferenceModel(whole, whole_head, template, out.device, out.precision)
+    with merge_adapters(model) as merged_model, full(head) as whole_head:
+        save_learnt_scorer(merged_model, whole_head, tokenizer, out, HARM_RATING)
+        scorer = PreferenceModel(merged_model, whole_head, template, out.device, out.precision)
         rows = heldout_rows(in_slices(scorer.score, out, "held-out conversations"), heldout)
     out.write_jsonl(KEPT, rows, restricted=True)
     record(out, OF_RATERS)
