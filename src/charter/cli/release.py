@@ -237,7 +237,7 @@ def release(
     from charter.release.artifact import record_of, write_release
     from charter.release.judge import EVIDENCE, Request, find_card, judge
     from charter.release.rules import read_findings, read_sign_offs
-    from charter.runner.identity import code_of
+    from charter.runner.identity import package_source
     from charter.runner.verify import verify
 
     asked = _asked(rules, seal, deep)
@@ -261,7 +261,7 @@ def release(
     if not failed:
         target = out or request.card.parent / _free_name(request.card.parent, now)
         record = record_of(request, verdict, target.parent.resolve(), now)
-        manifest = write_release(record, verdict, target, code_of("charter.release"))
+        manifest = write_release(record, verdict, target, package_source("charter.release"))
         facts |= {"release": str(target), "id": manifest.id, "made": record.made, "expires": record.expires}
     _say(facts, as_json, _lines(verdict, facts))
     if failed:
