@@ -240,17 +240,17 @@ def release(
     from charter.runner.identity import package_source
     from charter.runner.verify import verify
 
-    asked = _asked(rules, seal, deep)
+    release_rules = _rules_of(rules, seal, deep)
     request = Request(
         find_card(find_product(run)),
-        asked,
-        tuple(one for path in sign_offs or [] for one in read_sign_offs(path)),
+        release_rules,
+        tuple(sign_off for path in sign_offs or [] for sign_off in read_sign_offs(path)),
         tuple(read_findings(path) for path in findings or []),
         tuple(_artifact(ref) for ref in evidence or []),
     )
-    if asked.deep:
+    if release_rules.deep:
         relaunch()
-    problems = verify(request.card, asked.deep)
+    problems = verify(request.card, release_rules.deep)
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     verdict = judge(request, now, problems)
     evidence_folders = [*request.elsewhere, *(folder for _, folder in verdict.rests_on[EVIDENCE])]
@@ -286,16 +286,16 @@ def _evidence_problems(folders: Sequence[Path], verified: Set[str]) -> list[str]
     return list(problems)
 
 
-def _asked(rules: Path, seal: str, deep: bool) -> "ReleaseRules":
+def _rules_of(rules: Path, seal: str, deep: bool) -> "ReleaseRules":
     """The rules of a file (`ReleaseRules`), with what was said on the command line."""
     from charter.ground.settings.problems import validate
     from charter.release.rules import ReleaseRules, read_rules
 
-    asked = read_rules(rules)
-    said: dict[str, Any] = {"deep": deep or asked.deep} | ({"seal": seal} if seal else {})
-    if asked.baseline:
-        said["baseline"] = str(find_product(asked.baseline))
-    return validate(ReleaseRules, asked.model_dump() | said, "charter release")
+    file_rules = read_rules(rules)
+    changes: dict[str, Any] = {"deep": deep or file_rules.deep} | ({"seal": seal} if seal else {})
+    if file_rules.baseline:
+        changes["baseline"] = str(find_product(file_rules.baseline))
+    return validate(ReleaseRules, file_rules.model_dump() | changes, "charter release")
 
 
 def _facts(verdict: "Verdict") -> dict[str, Any]:
@@ -330,9 +330,12 @@ def _free_name(run: Path, now: datetime.datetime) -> str:
 
 def _lines(verdict: "Verdict", facts: dict[str, Any]) -> str:
     """The outcome of a release, a line a requirement."""
-    one = verdict.checkpoint
+    checkpoint = verdict.checkpoint
     of_card = f"seal of the card {verdict.seal[:LEAST_DIGITS]}"
-    lines = [f"checkpoint {one.step}, digest {one.digest[:LEAST_DIGITS]}; {of_card}", *map(_line, verdict.rows)]
+    lines = [
+        f"checkpoint {checkpoint.step}, digest {checkpoint.digest[:LEAST_DIGITS]}; {of_card}",
+        *map(_line, verdict.rows),
+    ]
     if "release" in facts:
         lines.append(f"released until {facts['expires']}: {facts['release']} (id {facts['id'][:LEAST_DIGITS]})")
     return "\n".join(lines)

@@ -72,11 +72,11 @@ class CharterLM(TemplateLM):
         max_batch_size: int | None = None,
     ) -> None:
         super().__init__()
-        self.where = where = choose_execution(None if device == THEIR_DEVICE else device, precision)
+        self.where = execution = choose_execution(None if device == THEIR_DEVICE else device, precision)
         self.source = find_model(str(path), "lm-eval", CHECKPOINT)
         self.folder = checkpoint_folder(self.source)
-        model, self.charter_tokenizer = load_policy(self.folder, where.device)
-        model.precision = where.precision
+        model, self.charter_tokenizer = load_policy(self.folder, execution.device)
+        model.precision = execution.precision
         self.engine = Engine(model, self.charter_tokenizer, context=max_length)
         self.max_length, self.seed = self.engine.context, seed
 

@@ -49,8 +49,7 @@ def source_digest(package: str) -> str:
 def answers_name(environment: Environment) -> str:
     """The name of the file of remembered answers, from what decides their rounding: the ground's sources, and the facts
     that a resume needs equal."""
-    here = environment
-    facts = [here.torch, here.threads, here.device, here.precision, here.instructions]
+    facts = [environment.torch, environment.threads, environment.device, environment.precision, environment.instructions]
     return digest_text(canonical_json([ground_digest(), *facts]))[:16]
 
 
@@ -105,5 +104,5 @@ def step_id(
     room: Room[Any], resolved: dict[str, object], inputs: Sequence[Input], seed: int, execution: Execution
 ) -> str:
     """The id of a step's artifact with the code of this process."""
-    how = execution.device, execution.precision
-    return artifact_id(room.name, resolved, Inputs(inputs).ids, seed, *how, source_digest(room.package))
+    arithmetic = execution.device, execution.precision
+    return artifact_id(room.name, resolved, Inputs(inputs).ids, seed, *arithmetic, source_digest(room.package))

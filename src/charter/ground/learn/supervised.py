@@ -203,8 +203,8 @@ class Batch:
 
     def places(self, rows: Sequence[int]) -> Tensor:
         """Places of the tokens of some rows, in the order of a batch of only these rows."""
-        own = [torch.arange(*self.spans[row]) for row in rows]
-        return torch.cat([torch.arange(self.shared), *own]).to(self.ids.device)
+        ranges = [torch.arange(*self.spans[row]) for row in rows]
+        return torch.cat([torch.arange(self.shared), *ranges]).to(self.ids.device)
 
 
 def shared_beginning(rows: Sequence[Row]) -> int:

@@ -97,13 +97,13 @@ def _starts(z_KM: Floats, loss_M: Floats, shares: Sequence[float]) -> list[Float
     powers = z_KM[floored:]
     starts = []
     for share in shares or (0.0,):
-        rest = loss_M - share * loss_M.min()
+        above_floor = loss_M - share * loss_M.min()
         level = [math.log(share * loss_M.min())] if floored else []
         if len(powers) == 1:
-            slope, height = np.polyfit(powers[0], np.log(rest), 1)
+            slope, height = np.polyfit(powers[0], np.log(above_floor), 1)
             starts.append(np.array([*level, height, *([0.0] * floored), -slope]))
             continue
-        height = math.log(rest.mean() / len(powers))
+        height = math.log(above_floor.mean() / len(powers))
         for exponents in product(EXPONENTS, repeat=len(powers)):
             starts.append(np.array([*level, *([height] * len(powers)), *([0.0] * floored), *exponents]))
     return starts
@@ -126,12 +126,12 @@ def _minimise(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats)
         off, slopes = _residuals(trial_RP, z_KM, log_RM[moving])
         cost = (weight_RM[moving] * off**2).sum(axis=1)
         better = cost < cost_R[moving]
-        done = np.where(better, cost_R[moving] - cost <= ENOUGH * cost + EXACT, damping_R[moving] > STUCK)
+        settled = np.where(better, cost_R[moving] - cost <= ENOUGH * cost + EXACT, damping_R[moving] > STUCK)
         accepted = moving[better]
         theta_RP[accepted], off_RM[accepted], slopes_RPM[accepted] = (trial_RP[better], off[better], slopes[better])
         cost_R[accepted] = cost[better]
         damping_R[moving] *= np.where(better, 0.2, 5.0)
-        moving = moving[~done]
+        moving = moving[~settled]
         if not len(moving):
             break
     return theta_RP, cost_R

@@ -106,11 +106,11 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
 
 def changes(first: Artifact, second: Artifact) -> Mapping[str, Change]:
     """second - first of every number that both have, computed once for two artifacts."""
-    known: dict[int, tuple[Artifact, dict[str, Change]]] = first.compared
-    if id(second) not in known:
+    computed: dict[int, tuple[Artifact, dict[str, Change]]] = first.compared
+    if id(second) not in computed:
         shared = [name for name in by_importance(first, second) if name in first.metrics and name in second.metrics]
-        known[id(second)] = second, _correct({name: _compute(first, second, name) for name in shared})
-    return known[id(second)][1]
+        computed[id(second)] = second, _correct({name: _compute(first, second, name) for name in shared})
+    return computed[id(second)][1]
 
 
 def by_importance(*stages: Artifact) -> list[str]:
@@ -132,9 +132,9 @@ def families(first: Artifact, second: Artifact) -> tuple[int, int]:
 def _correct(raw: dict[str, Change]) -> dict[str, Change]:
     tested = {name: c.number.p for name, c in raw.items() if c.number and c.number.p is not None}
     heads = dict(list(tested.items())[:HEADLINES])
-    rest = {name: p for name, p in tested.items() if name not in heads}
-    parts = {name: p for name, p in rest.items() if raw[name].part}
-    adjusted = holm(heads) | holm(parts) | holm({name: p for name, p in rest.items() if name not in parts})
+    others = {name: p for name, p in tested.items() if name not in heads}
+    parts = {name: p for name, p in others.items() if raw[name].part}
+    adjusted = holm(heads) | holm(parts) | holm({name: p for name, p in others.items() if name not in parts})
     return {
         name: replace(c, headline=name in heads, number=replace(c.number, p_holm=adjusted[name])) if c.number else c
         for name, c in raw.items()
@@ -213,14 +213,14 @@ def _difference(parts: list[Term]) -> Difference | None:
 def why_not_comparable(first: Artifact, second: Artifact, name: str) -> str:
     """Why two numbers of one name can't be compared; empty if they can."""
     first, second = first.of(name), second.of(name)
-    metric, other = second.metric(name), first.metric(name)
-    if metric is None or other is None:
-        return "" if metric is other else "one side does not say what it counts"
+    metric, earlier = second.metric(name), first.metric(name)
+    if metric is None or earlier is None:
+        return "" if metric is earlier else "one side does not say what it counts"
     if metric.corrected:
         return f"corrected for its judge's errors; compare {metric.parts[0]}"
     judge = metric.judge
-    if metric.version != other.version:
-        return f"counted in two ways: versions {other.version} and {metric.version} of {name}"
+    if metric.version != earlier.version:
+        return f"counted in two ways: versions {earlier.version} and {metric.version} of {name}"
     if first.manifest.room != second.manifest.room:
         return f"made by different rooms: {first.manifest.room} and {second.manifest.room}"
     if judge and _model(first, judge) != _model(second, judge):

@@ -46,14 +46,14 @@ def exchange_p(terms: Sequence[Term], seed: int = 0) -> float:
         every = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
         return float(_as_large(_statistic(parts, changed, every.astype(np.float64)), least).mean())
     rng = np.random.default_rng(seed)
-    hits = done = 0
+    hits = draws = 0
     for goal in (DRAWS, FURTHER):
-        while done < goal and (goal == DRAWS or hits < RARE):
-            size = (min(_BLOCK, goal - done), count)
+        while draws < goal and (goal == DRAWS or hits < RARE):
+            size = (min(_BLOCK, goal - draws), count)
             exchanges = rng.integers(0, 2, size=size, dtype=np.int8).astype(np.float64)
             hits += int(_as_large(_statistic(parts, changed, exchanges), least).sum())
-            done += size[0]
-    return (hits + 1) / (done + 1)
+            draws += size[0]
+    return (hits + 1) / (draws + 1)
 
 
 def _select_shared(first: Table, second: Table) -> tuple[Floats, Floats]:
@@ -69,9 +69,9 @@ def _statistic(parts: Sequence[Part], changed: Sequence[npt.NDArray[np.bool_]], 
     total = np.zeros(len(exchanged))
     start = 0
     for (weight, statistic, first, second), mask in zip(parts, changed, strict=True):
-        own = exchanged[:, start : start + int(mask.sum())]
+        columns = exchanged[:, start : start + int(mask.sum())]
         start += int(mask.sum())
-        shift = own @ (second - first)[mask]
+        shift = columns @ (second - first)[mask]
         a, b = first.sum(axis=0) + shift, second.sum(axis=0) - shift
         total += weight * (statistic(b) - statistic(a))
     return total

@@ -1,19 +1,15 @@
 """Replaces personal data and secrets in a text by placeholders such as <email>, and counts them by kind.
 
 It finds data by shape and, if one exists, by a check: Luhn's digit of cards (ISO/IEC 7812), the remainder 1 modulo
-97 of an IBAN (ISO 13616), a plausible exchange of North American telephones, the checksum of a Bitcoin key. These stay:
-addresses of nobody (example.com of RFC 2606, addresses for documentation, private networks and this machine), version
-and section numbers, placeholders of passwords. It doesn't look for names and postal addresses.
+97 of an IBAN (ISO 13616), a plausible exchange of North American telephones, the checksum of a Bitcoin key. Secrets are
+keys of services, private keys, and passwords in web addresses. These stay: addresses of nobody (example.com of RFC
+2606, addresses for documentation, private networks and this machine), version and section numbers, placeholders of
+passwords. It doesn't look for names and postal addresses.
 
 Each pattern is bounded in length and can start only at the border of a run of its characters, so time is linear in
-the text. If two matches overlap, the earlier finder wins.
-
-Numbers that identify a person: telephone numbers, cards, accounts, US social security, network addresses.
-
-At each possible start of a number, one form after another is tried; each form has a function that checks the match. A
-bare row of digits is a telephone number only after a word for one.
-
-Secrets of well-known shapes: keys of services, private keys, passwords in web addresses.
+the text. If two matches overlap, the earlier finder wins. At each possible start of a number, one form after another is
+tried; each form has a function that checks the match. A bare row of digits is a telephone number only after a word for
+one.
 """
 
 from __future__ import annotations
