@@ -59,6 +59,21 @@ RulesFile = Annotated[
         "It may be the file of `charter release`.",
     ),
 ]
+Released = Annotated[str, typer.Argument(metavar="RUN", help="The run, or its card.", autocompletion=complete_product)]
+Needed = Annotated[
+    Path, typer.Option("--rules", metavar="FILE", help="YAML: the rules of `charter gate`, and those of people.")
+]
+SignOffs = Annotated[
+    list[Path] | None,
+    typer.Option("--sign-offs", metavar="FILE", help="YAML: who approved this checkpoint, for which subject."),
+]
+Findings = Annotated[
+    list[Path] | None, typer.Option("--findings", metavar="FILE", help="JSONL: findings of others, with id and status.")
+]
+Elsewhere = Annotated[
+    list[str] | None,
+    typer.Option("--evidence", metavar="DIR", help="An artifact of another run that a sign-off rests on."),
+]
 
 
 def compare(
@@ -187,31 +202,6 @@ def _say(facts: dict[str, Any], as_json: bool, view: object) -> None:
         print(view)
     else:
         console().print(view, highlight=False)
-
-
-Released = Annotated[str, typer.Argument(metavar="RUN", help="The run, or its card.", autocompletion=complete_product)]
-
-
-Needed = Annotated[
-    Path, typer.Option("--rules", metavar="FILE", help="YAML: the rules of `charter gate`, and those of people.")
-]
-
-
-SignOffs = Annotated[
-    list[Path] | None,
-    typer.Option("--sign-offs", metavar="FILE", help="YAML: who approved this checkpoint, for which subject."),
-]
-
-
-Findings = Annotated[
-    list[Path] | None, typer.Option("--findings", metavar="FILE", help="JSONL: findings of others, with id and status.")
-]
-
-
-Elsewhere = Annotated[
-    list[str] | None,
-    typer.Option("--evidence", metavar="DIR", help="An artifact of another run that a sign-off rests on."),
-]
 
 
 def release(

@@ -128,7 +128,7 @@ class CharterLM(TemplateLM):
             items.setdefault(tuple(context[-room:]), []).append(number)
         scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         with tqdm(total=len(requests), disable=disable_tqdm, desc="Scoring") as bar:
-            for group in alike(sorted(items)):
+            for group in scoring_groups(sorted(items)):
                 contexts = [(prompt, [requests[n][2] for n in items[prompt]]) for prompt in group]
                 for prompt, scored in zip(group, score_tokens(self.engine.model, contexts), strict=True):
                     for number, tokens in zip(items[prompt], scored, strict=True):
@@ -228,7 +228,7 @@ class CharterLM(TemplateLM):
         return {"charter_name": self.source.name, "charter_id": self.source.id, **asdict(self.where)}
 
 
-def alike(prompts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+def scoring_groups(prompts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
     """Groups of sorted prompts that are scored together: those that share at least half of their tokens with the
     group's first, then the others by length."""
     groups: list[list[tuple[int, ...]]] = []

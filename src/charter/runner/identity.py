@@ -49,7 +49,8 @@ def source_digest(package: str) -> str:
 def answers_name(environment: Environment) -> str:
     """The name of the file of remembered answers, from what decides their rounding: the ground's sources, and the facts
     that a resume needs equal."""
-    facts = [environment.torch, environment.threads, environment.device, environment.precision, environment.instructions]
+    here = environment
+    facts = [here.torch, here.threads, here.device, here.precision, here.instructions]
     return digest_text(canonical_json([ground_digest(), *facts]))[:16]
 
 
