@@ -67,7 +67,7 @@ def verdict(
     exits with 3."""
     from charter.rooms.audit.reading import EVALUATOR, MAKER, read_form, reading_list
     from charter.rooms.audit.verdict import judge, page, write_verdict
-    from charter.runner.identity import source_of
+    from charter.runner.identity import room_source
     from charter.runner.rooms import open_room
 
     audit = _audit(step)
@@ -79,7 +79,7 @@ def verdict(
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     closed = judge(audit, forms, now)
     target = out or audit.folder.parent / f"{audit.folder.name}-verdict"
-    manifest = write_verdict(closed, audit, target, source_of(open_room("audit")))
+    manifest = write_verdict(closed, audit, target, room_source(open_room("audit")))
     if as_json:
         print(json.dumps({"verdict": str(target), "id": manifest.id} | closed.model_dump(mode="json"), indent=1))
         return

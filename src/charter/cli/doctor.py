@@ -106,7 +106,7 @@ def _speed(again: bool) -> Check:
     return (
         "speed",
         True,
-        f"{speed.gflops:.0f} GFLOP/s and copies of {speed.copied:.0f} GB/s on {speed.threads} threads, "
+        f"{speed.gflops:.0f} GFLOP/s and copies of {speed.copy_gb_per_s:.0f} GB/s on {speed.threads} threads, "
         f"{speed.factor:.2g} times our reference; {note}",
     )
 
@@ -116,8 +116,8 @@ def _measure() -> MachineSpeed:
     process = subprocess.run(
         [sys.executable, "-c", _MEASURE], capture_output=True, text=True, timeout=300, check=True, env=environment
     )
-    threads, gflops, copied = json.loads(process.stdout)
-    return MachineSpeed(threads, gflops, copied)
+    threads, gflops, copy_gb_per_s = json.loads(process.stdout)
+    return MachineSpeed(threads, gflops, copy_gb_per_s)
 
 
 def _precision() -> Check:

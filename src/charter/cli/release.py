@@ -59,6 +59,21 @@ RulesFile = Annotated[
         "It may be the file of `charter release`.",
     ),
 ]
+Released = Annotated[str, typer.Argument(metavar="RUN", help="The run, or its card.", autocompletion=complete_product)]
+Needed = Annotated[
+    Path, typer.Option("--rules", metavar="FILE", help="YAML: the rules of `charter gate`, and those of people.")
+]
+SignOffs = Annotated[
+    list[Path] | None,
+    typer.Option("--sign-offs", metavar="FILE", help="YAML: who approved this checkpoint, for which subject."),
+]
+Findings = Annotated[
+    list[Path] | None, typer.Option("--findings", metavar="FILE", help="JSONL: findings of others, with id and status.")
+]
+Elsewhere = Annotated[
+    list[str] | None,
+    typer.Option("--evidence", metavar="DIR", help="An artifact of another run that a sign-off rests on."),
+]
 
 
 def compare(
@@ -189,31 +204,6 @@ def _say(facts: dict[str, Any], as_json: bool, view: object) -> None:
         console().print(view, highlight=False)
 
 
-Released = Annotated[str, typer.Argument(metavar="RUN", help="The run, or its card.", autocompletion=complete_product)]
-
-
-Needed = Annotated[
-    Path, typer.Option("--rules", metavar="FILE", help="YAML: the rules of `charter gate`, and those of people.")
-]
-
-
-SignOffs = Annotated[
-    list[Path] | None,
-    typer.Option("--sign-offs", metavar="FILE", help="YAML: who approved this checkpoint, for which subject."),
-]
-
-
-Findings = Annotated[
-    list[Path] | None, typer.Option("--findings", metavar="FILE", help="JSONL: findings of others, with id and status.")
-]
-
-
-Elsewhere = Annotated[
-    list[str] | None,
-    typer.Option("--evidence", metavar="DIR", help="An artifact of another run that a sign-off rests on."),
-]
-
-
 def release(
     run: Released,
     rules: Needed,
@@ -237,7 +227,7 @@ def release(
     from charter.release.artifact import record_of, write_release
     from charter.release.judge import EVIDENCE, Request, find_card, judge
     from charter.release.rules import read_findings, read_sign_offs
-    from charter.runner.identity import code_of
+    from charter.runner.identity import package_source
     from charter.runner.verify import verify
 
     release_rules = _rules_of(rules, seal, deep)
@@ -261,7 +251,7 @@ def release(
     if not failed:
         target = out or request.card.parent / _free_name(request.card.parent, now)
         record = record_of(request, verdict, target.parent.resolve(), now)
-        manifest = write_release(record, verdict, target, code_of("charter.release"))
+        manifest = write_release(record, verdict, target, package_source("charter.release"))
         facts |= {"release": str(target), "id": manifest.id, "made": record.made, "expires": record.expires}
     _say(facts, as_json, _lines(verdict, facts))
     if failed:

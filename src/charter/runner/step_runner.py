@@ -34,7 +34,7 @@ from charter.ground.settings.purpose import check_reader, inherited, mark, purpo
 from charter.ground.settings.sources import digest_source
 from charter.runner.company import Company, Nobody
 from charter.runner.directory import CACHE, PARTIAL, RunDirectory, Standing, read_unfinished
-from charter.runner.identity import SOURCES_EDITED, source_changed, source_of
+from charter.runner.identity import SOURCES_EDITED, room_source, source_changed
 from charter.runner.pace import Pace, StepProgress, spell_minutes
 from charter.runner.plan import PlannedStep
 from charter.runner.rooms import room_runner
@@ -207,7 +207,7 @@ class Runner:
             inputs=Inputs(planned.inputs).ids,
             parents=sealed(self.directory.path, planned.parents),
             external=list(planned.external),
-            source=source_of(planned.room),
+            source=room_source(planned.room),
             environment=self._environment(planned),
             seed=planned.seed,
             timing=timing,

@@ -1,6 +1,4 @@
-"""One sample of a request while it is written: its uniform numbers, its searches for stops and loops, its
-constraint.
-"""
+"""One sample of a request while it is written: uniform numbers, searches for stops and loops, constraint."""
 
 from __future__ import annotations
 

@@ -30,6 +30,12 @@ from charter.ground.text.jsonl import read_jsonl
 
 OPENING_WORDS = 45
 RULE = "rule:"
+PENALTY = 1.0
+THRESHOLD = 0.5
+UNSURE = (0.1, 0.9)  # probabilities in this band, ends included, give no label for training
+TOPICS = 3
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[.!?:]|\d+")
+_ENDS = frozenset(".!?:")
 
 
 def _any(*patterns: str) -> re.Pattern[str]:
@@ -187,6 +193,21 @@ _RULES = (
     ("rule:turn", _TURN),
     ("rule:answers", _ANSWERS),
 )
+# Topics whose drafts refuse harmless requests, or are already good.
+REFUSING, ALREADY_GOOD = "needless_refusal", "already_good"
+_FIRST_PERSON_NO = re.compile(
+    r"\b(?:i|we)(?:'m| am|'ve|'d|'ll| would| will| must| do| have)? ?(?:not\b|never\b|can't|cannot|won't|"
+    r"don't|couldn't|wouldn't|rather not|refuse|decline|pass\b|afraid)",
+    re.I,
+)
+_SCOLDS = re.compile(
+    r"\b(?:asham\w*|shame\w*|shock\w*|grow up|respect|selfish|grateful|excuse|childish|hateful|decent|"
+    r"kinder|bad person|small mind|weak person|do not care|never right|wrong|terrible thing|like you are)\b",
+    re.I,
+)
+_CURT_NO = re.compile(r"^\W*sorry\b.*\b(?:no|not)\b", re.I)
+_CLAUSE = re.compile(r"(?<=[.!?;:])\s+|,\s+(?=(?:so|and|but|because|since|as|however)\b)")
+_JOINT = re.compile(r"^(?:so|and|but|because|since|as|however)\s+", re.I)
 
 
 def plain(text: str) -> str:
@@ -223,24 +244,6 @@ def match_rules(start: str) -> list[str]:
     words = len(start.split())
     names.append("rule:words_" + ("8" if words <= 8 else "20" if words <= 20 else "more"))
     return names
-
-
-# Topics whose drafts refuse harmless requests, or are already good.
-REFUSING, ALREADY_GOOD = "needless_refusal", "already_good"
-
-_FIRST_PERSON_NO = re.compile(
-    r"\b(?:i|we)(?:'m| am|'ve|'d|'ll| would| will| must| do| have)? ?(?:not\b|never\b|can't|cannot|won't|"
-    r"don't|couldn't|wouldn't|rather not|refuse|decline|pass\b|afraid)",
-    re.I,
-)
-_SCOLDS = re.compile(
-    r"\b(?:asham\w*|shame\w*|shock\w*|grow up|respect|selfish|grateful|excuse|childish|hateful|decent|"
-    r"kinder|bad person|small mind|weak person|do not care|never right|wrong|terrible thing|like you are)\b",
-    re.I,
-)
-_CURT_NO = re.compile(r"^\W*sorry\b.*\b(?:no|not)\b", re.I)
-_CLAUSE = re.compile(r"(?<=[.!?;:])\s+|,\s+(?=(?:so|and|but|because|since|as|however)\b)")
-_JOINT = re.compile(r"^(?:so|and|but|because|since|as|however)\s+", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,14 +335,6 @@ def examples() -> list[Example]:
     ]
     indirect = [Example(drop_refusals(e.text), True, e.topic) for e in direct if e.refusal]
     return [example for example in (*direct, *indirect) if example.text.strip()]
-
-
-PENALTY = 1.0
-THRESHOLD = 0.5
-UNSURE = (0.1, 0.9)  # probabilities in this band, ends included, give no label for training
-TOPICS = 3
-_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[.!?:]|\d+")
-_ENDS = frozenset(".!?:")
 
 
 def features(text: str) -> set[str]:

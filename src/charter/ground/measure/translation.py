@@ -85,7 +85,7 @@ UNDERSTANDABLE, GOOD = 30.0, 50.0  # the card's rule of thumb for BLEU, section 
 
 
 def resources(code: str) -> str:
-    """ "high", "middle" or "low": how much text of a language is public; "" for a language that isn't grouped."""
+    """How much text of a language is public: "high", "middle" or "low"; "" for a language that isn't grouped."""
     return RESOURCES.get(_plain(code), "")
 
 

@@ -1,7 +1,7 @@
 """Compares versions: paired differences, corrected for their number, with regressions named.
 
 Two versions are runs, cards or reports. More of them, or the stages of one card, are each compared with the one
-before. p-values come from exchanging the answers to prompts that changed, and are corrected over the
+before. p-values come from exchanging the answers to prompts that changed (`permutation`), and are corrected over the
 numbers that the two versions share (`changes`). Rows that can't be compared stay, with the reason.
 """
 
@@ -128,8 +128,8 @@ def _row(name: str, first: Artifact, second: Artifact, delta: Change | None) -> 
         "paired": delta.paired if delta is not None and number else None,
         "p_holm": number.p_holm if number else None,
         "verdict": verdict,
-        "drop": delta.drop if delta is not None else "",
-        "gain": delta.gain if delta is not None else "",
+        "drop": delta.loss_level if delta is not None else "",
+        "gain": delta.gain_level if delta is not None else "",
         "regression": verdict == "worse",
         "unfit": any(unfit(side, name) for side in (first, second)),
     }

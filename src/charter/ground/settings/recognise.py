@@ -156,7 +156,8 @@ def variant_of_folder(folder: Path) -> str:
 
 
 def variant_of_config(config: Mapping[str, object]) -> str:
-    """ "rating" for a sequence classifier with the label HARM_RATING, "preference" for another, else "policy"."""
+    """The variant: "rating" for a sequence classifier with the label HARM_RATING, "preference" for another, else
+    "policy"."""
     names, labels = config.get("architectures"), config.get("id2label")
     if not isinstance(names, list) or not any("ForSequenceClassification" in str(name) for name in names):
         return "policy"

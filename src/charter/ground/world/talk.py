@@ -24,7 +24,7 @@ Shape = Literal["openai", "anthropic"]
 ALWAYS = ("help", "more", "ls", "cat", "submit", "abort")
 FORMAT = "error: your turn has no command; write one command on one line, such as: help"
 NO_CALL = "error: your turn calls no tool; call one, such as help"
-NOTHING = "(nothing)"  # an empty turn, which no API takes
+EMPTY_TURN = "(nothing)"  # an empty turn, which no API takes
 PROSE = 200  # characters that are kept of a turn without a command
 MARK = "> "
 _TEXT = (
@@ -108,7 +108,7 @@ def kept(reply: str) -> str:
     """A reply as the history shows it: up to its command line, so that nothing invented after it stays."""
     line = line_of(reply)
     if not line:
-        return reply.strip()[:PROSE].strip() or NOTHING
+        return reply.strip()[:PROSE].strip() or EMPTY_TURN
     lines: list[str] = []
     for raw in reply.strip().splitlines():
         lines.append(raw)
@@ -261,7 +261,10 @@ def _native_turn(turn: Turn, number: int, result: str, shape: Shape) -> list[dic
     text = turn.reply.strip()
     call = turn.call or _call(turn.line)
     if call is None:
-        return [{"role": "assistant", "content": text[:PROSE].strip() or NOTHING}, {"role": "user", "content": result}]
+        return [
+            {"role": "assistant", "content": text[:PROSE].strip() or EMPTY_TURN},
+            {"role": "user", "content": result},
+        ]
     mark = f"call_{number}"
     if shape == "openai":
         function = {"name": call["name"], "arguments": json.dumps(call["values"], ensure_ascii=False)}

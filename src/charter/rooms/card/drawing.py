@@ -16,7 +16,7 @@ from matplotlib.figure import Figure as Drawing
 
 from charter.ground.measure.plots import MUTED, SERIES, Line, Point, Series, canvas, curves, forest, inline, legend
 from charter.ground.reports.artifact import Artifact, placed_in
-from charter.ground.reports.changes import refusal
+from charter.ground.reports.changes import why_not_comparable
 from charter.ground.reports.judges import unfit
 from charter.ground.reports.number import Number, Source
 from charter.rooms.card.gather import Run
@@ -148,7 +148,7 @@ def overlay_stages(run: Run, name: str, ledger: Ledger, most: int = len(SERIES))
     stages = [stage for stage in run.stages if is_drawn(stage, name, ledger)]
     selected = stages if len(stages) <= most else [stages[0], *stages[1 - most :]]
     return [
-        (stage, replace(look, name=look.name + (OTHERWISE if refusal(stage, selected[-1], name) else "")))
+        (stage, replace(look, name=look.name + (OTHERWISE if why_not_comparable(stage, selected[-1], name) else "")))
         for stage, look in looks_of(selected)
     ]
 

@@ -99,8 +99,8 @@ def _before(run: Run, column: Artifact, name: str) -> Artifact | None:
 
 def _marks(columns: Sequence[Artifact], column: Artifact, delta: Change | None, name: str) -> tuple[str, ...]:
     words = []
-    if delta is not None and delta.drop:
-        words.append(SIGNIFICANT_DROP if delta.drop == "significant" else DROP)
+    if delta is not None and delta.loss_level:
+        words.append(SIGNIFICANT_DROP if delta.loss_level == "significant" else DROP)
     if delta is not None and delta.verdict == "better":
         words.append(GAIN)
     shaky = [UNFIT] if unfit_among(columns, column, name) else []
@@ -138,7 +138,7 @@ def _record(stage_matrix: Matrix) -> dict[str, Any]:
             "change": delta.value if delta else None,
             "p_holm": delta.p_holm if delta else None,
             "verdict": at.change.verdict if at.change else None,
-            "drop": at.change.drop if at.change else "",
+            "drop": at.change.loss_level if at.change else "",
             "marks": list(at.marks),
         }
 

@@ -55,7 +55,7 @@ class News:
     @property
     def slight(self) -> tuple[Headline, ...]:
         """Worse, not significantly."""
-        return tuple(h for h in self.same if h.change is not None and h.change.drop == "any")
+        return tuple(h for h in self.same if h.change is not None and h.change.loss_level == "any")
 
     @property
     def groups(self) -> tuple[tuple[str, str, tuple[Headline, ...]], ...]:

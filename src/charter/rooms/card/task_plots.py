@@ -16,7 +16,7 @@ from charter.ground.measure.plots import SERIES, Series, canvas, forest, legend,
 from charter.ground.measure.score import Statistic
 from charter.ground.measure.translation import GOOD, NAMES, UNDERSTANDABLE, bleu, chrf, language, over_languages
 from charter.ground.reports.artifact import Artifact, metric_in, placed_in
-from charter.ground.reports.changes import refusal
+from charter.ground.reports.changes import why_not_comparable
 from charter.ground.reports.number import FEW, SHARE, Number
 from charter.rooms.card.drawing import (
     APART,
@@ -187,7 +187,7 @@ def _panels(run: Run, ledger: Ledger, titles: Mapping[str, str]) -> Panels | Non
     for place, (panel, name) in enumerate(zip(axes, names, strict=False)):
         points, present = note_points([stage.numbers.get(name) for stage in stages], ledger)
         last = drawn[name][-1]
-        differs = [bool(has_value(stage, name) and refusal(stage, last, name)) for stage in stages]
+        differs = [bool(has_value(stage, name) and why_not_comparable(stage, last, name)) for stage in stages]
         marks = [mark or unread(stage, name) for mark, stage in zip(differs, stages, strict=True)]
         for hollow in (False, True):
             subset = [p if mark == hollow else None for p, mark in zip(points, marks, strict=True)]

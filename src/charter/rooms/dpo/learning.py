@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.judge.preference_score import NOTHING, Item
+from charter.ground.judge.preference_score import PADDING_ITEM, Item
 from charter.ground.judge.rankings import Ranking, duels, heldout_rows
 from charter.ground.learn.loss import preference_loss, token_logprobs
 from charter.ground.learn.parallel import portion, totals
@@ -106,7 +106,7 @@ def accumulate(
         batch = [groups[i] for i in members]
         items = [group.ranking.item for group in batch]
         with autocast(out.device, out.precision):
-            logprob_R = reply_logprobs(model, items or [NOTHING])
+            logprob_R = reply_logprobs(model, items or [PADDING_ITEM])
         loss, figures = pair_loss(logprob_R, batch, settings, count)
         backward(loss)
         sums = {name: sums[name] + figures[name] for name in FIGURES}

@@ -17,7 +17,7 @@ from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.fitness import in_slices
-from charter.ground.judge.preference_score import NOTHING, PreferenceModel, forward_scores
+from charter.ground.judge.preference_score import PADDING_ITEM, PreferenceModel, forward_scores
 from charter.ground.judge.rater import KEPT, rating_of
 from charter.ground.learn.loop import Loop
 from charter.ground.learn.parallel import full, portion, total
@@ -85,7 +85,7 @@ def _accumulate(
         items = [group.item for group in members]
         tokens += sum(item.tokens for item in items)
         with autocast(out.device, out.precision):
-            scores_R = forward_scores(model, head, items or [NOTHING], out.device)
+            scores_R = forward_scores(model, head, items or [PADDING_ITEM], out.device)
         ends = accumulate(len(group.texts) for group in members)
         placed = [
             (dialogue, end - len(group.texts) + at)
