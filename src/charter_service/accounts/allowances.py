@@ -43,13 +43,13 @@ class Allowances:
     def flush(self) -> None:
         """Writes what changed. Raises the database's errors; then nothing is lost."""
         with self._writes:
-            changed = [account for some in self._admissions.changes() for account in some]
-            if not changed:
+            accounts = [account for batch in self._admissions.changes() for account in batch]
+            if not accounts:
                 return
             try:
-                self._write([row_of(account) for account in changed])
+                self._write([row_of(account) for account in accounts])
             except BaseException:
-                self._admissions.note_changed(account.id for account in changed)
+                self._admissions.note_changed(account.id for account in accounts)
                 raise
 
     def close(self) -> None:
@@ -89,8 +89,8 @@ class Allowances:
         with writing(self._engine) as connection:
             dialect = postgresql if connection.dialect.name == POSTGRESQL else sqlite
             statement = dialect.insert(ALLOWANCES)
-            changed = {name: statement.excluded[name] for name in rows[0] if name != "account"}
-            connection.execute(statement.on_conflict_do_update(index_elements=["account"], set_=changed), rows)
+            new_values = {name: statement.excluded[name] for name in rows[0] if name != "account"}
+            connection.execute(statement.on_conflict_do_update(index_elements=["account"], set_=new_values), rows)
             connection.execute(delete(ALLOWANCES).where(ALLOWANCES.c.full_at <= self._admissions.now()))
 
 

@@ -71,8 +71,8 @@ class Batch:
         """When its results were removed; None while they are stored."""
         if self.removed is not None:
             return self.removed
-        gone = self.created + KEPT
-        return gone if self.state == ENDED and gone <= (time.time() if now is None else now) else None
+        removal = self.created + KEPT
+        return removal if self.state == ENDED and removal <= (time.time() if now is None else now) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +238,8 @@ def results(engine: Engine, organisation: str, batch: str, size: int = 200) -> I
 
 def _check_quota(connection: Connection, organisation: str, quota: Quota, requests: int, size: int) -> None:
     alone(connection)  # of two batches at once, the second counts the first
-    mine = select(func.sum(case((_B.state != ENDED, _B.size), else_=0)), func.sum(_B.bytes))
-    waiting, stored = connection.execute(mine.where(_B.organisation == organisation)).one()
+    sums = select(func.sum(case((_B.state != ENDED, _B.size), else_=0)), func.sum(_B.bytes))
+    waiting, stored = connection.execute(sums.where(_B.organisation == organisation)).one()
     if (waiting or 0) + requests > quota.requests:
         raise Refusal(
             f"your organisation's batches have {waiting or 0:,} unfinished requests, the limit is {quota.requests:,}; "
@@ -306,9 +306,9 @@ def _batches(connection: Connection, rows: Sequence[Row[Any]]) -> list[Batch]:
 def _results(engine: Engine, batch: Batch, size: int) -> Iterator[list[Result]]:
     last, columns = -1, (_I.number, _I.custom_id, _I.state, _I.result)
     while last < batch.size - 1:
-        mine = (_I.batch == batch.id, _I.number > last)
+        conditions = (_I.batch == batch.id, _I.number > last)
         with reading(engine) as connection:
-            rows = connection.execute(select(*columns).where(*mine).order_by(_I.number).limit(size)).all()
+            rows = connection.execute(select(*columns).where(*conditions).order_by(_I.number).limit(size)).all()
         if not rows:  # else a part would look like the whole
             raise NotFound(f"the batch {batch.id} was deleted while its results were read")
         last = rows[-1].number
@@ -324,8 +324,8 @@ def _pieces(batch: str, items: Sequence[tuple[str, str]]) -> Iterator[tuple[bool
             yield False, rows
             rows, size = [], 0
         size += len(params)
-        mine = {"batch": batch, "number": number, "custom_id": custom_id, "params": params, "state": WAITING}
-        rows.append(mine)
+        row = {"batch": batch, "number": number, "custom_id": custom_id, "params": params, "state": WAITING}
+        rows.append(row)
     yield True, rows
 
 

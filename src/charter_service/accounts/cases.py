@@ -39,7 +39,9 @@ LONGEST_NAME = 200
 SEVERITIES: tuple[Severity, ...] = ("severe", "high", "medium", "low")  # in the order of the queue
 NO_SEVERITY: Severity = "medium"  # place in the queue of cases without severity
 _RANK = case(
-    {one: place for place, one in enumerate(SEVERITIES)}, value=CASES.c.severity, else_=SEVERITIES.index(NO_SEVERITY)
+    {severity: place for place, severity in enumerate(SEVERITIES)},
+    value=CASES.c.severity,
+    else_=SEVERITIES.index(NO_SEVERITY),
 )
 MOST_OF_USER = 20  # open appeals of one end user
 MOST_LISTED = 100
@@ -171,10 +173,10 @@ def fitting(new: NewCase) -> tuple[str, str]:
 def waiting_of(connection: Connection, organisation: str, kind: Kind, user: str | None = None) -> int:
     """Number of open cases of a kind for an organisation; with `user` only those of one end user, or with "" only the
     organisation's own."""
-    mine = and_(CASES.c.organisation == organisation, CASES.c.kind == kind, CASES.c.closed.is_(None))
+    conditions = and_(CASES.c.organisation == organisation, CASES.c.kind == kind, CASES.c.closed.is_(None))
     if user is not None:
-        mine = and_(mine, CASES.c.user == user)
-    return connection.execute(select(func.count()).select_from(CASES).where(mine)).scalar_one()
+        conditions = and_(conditions, CASES.c.user == user)
+    return connection.execute(select(func.count()).select_from(CASES).where(conditions)).scalar_one()
 
 
 def find_case(connection: Connection, id: str) -> Case:
@@ -205,9 +207,9 @@ def stopped_before(
     acted = and_(DECISIONS.c.request == CASES.c.request, DECISIONS.c.side == "prompt", DECISIONS.c.action.in_(actions))
     if categories:
         acted = and_(acted, DECISIONS.c.category.in_(categories))
-    its = and_(CASES.c.organisation == organisation, CASES.c.user == user, CASES.c.kind == "flag")
+    of_user = and_(CASES.c.organisation == organisation, CASES.c.user == user, CASES.c.kind == "flag")
     rows = select(CASES.c.conversation, CASES.c.request).where(
-        its,
+        of_user,
         CASES.c.conversation.in_(conversations),
         CASES.c.created > since,
         select(DECISIONS.c.number).where(acted).exists(),
@@ -275,10 +277,10 @@ def close_case(
 def withdraw(connection: Connection, organisation: str, user: str, levels: Sequence[str], now: float) -> None:
     """Closes an account's open cases of kind standing that ask for another level than these."""
     c = CASES.c
-    its = and_(c.kind == "standing", c.organisation == organisation, c.user == user, c.closed.is_(None))
+    open_standing = and_(c.kind == "standing", c.organisation == organisation, c.user == user, c.closed.is_(None))
     note = "Withdrawn: what is left of the violations doesn't ask for it."
     closing = {"closed": now, "verdict": DISMISSED, "by": RULE, "note": note}
-    connection.execute(CASES.update().where(its, c.category.not_in(levels)).values(**closing))
+    connection.execute(CASES.update().where(open_standing, c.category.not_in(levels)).values(**closing))
 
 
 def decider_name(by: str) -> str:
@@ -332,8 +334,8 @@ def _missed(connection: Connection) -> Counter[str]:
 def expire_content(connection: Connection, days: float, now: float) -> int:
     """Empties words, content and digest of cases closed more than `days` ago; returns their number."""
     has_content = or_(CASES.c.words != "", CASES.c.content != "", CASES.c.conversation != "")
-    old = and_(CASES.c.closed < now - days * 86_400, has_content)
-    return connection.execute(CASES.update().where(old).values(words="", content="", conversation="")).rowcount
+    expired = and_(CASES.c.closed < now - days * 86_400, has_content)
+    return connection.execute(CASES.update().where(expired).values(words="", content="", conversation="")).rowcount
 
 
 def _case(row: Row[Any]) -> Case:
@@ -386,8 +388,8 @@ def appeal_stop(connection: Connection, organisation: str, blocked: Stop, words:
     alone(connection)
     _require_words(words)
     d, request = DECISIONS.c, blocked.request
-    mine = and_(d.request == request, d.organisation == organisation)
-    rows = connection.execute(select(d.action, d.category, d.severity, d.user).where(mine)).all()
+    of_request = and_(d.request == request, d.organisation == organisation)
+    rows = connection.execute(select(d.action, d.category, d.severity, d.user).where(of_request)).all()
     if not rows:
         raise NotFound(f"there is no request {request}, or it isn't yours")
     stop = next((row for row in rows if row.action == "block"), None)
@@ -415,8 +417,8 @@ def _open(connection: Connection, new: NewCase, now: float) -> str:
 def appeals_of(connection: Connection, organisation: str, user: str = "") -> list[Appeal]:
     """The newest appeals of an organisation's own, or of one of its end users."""
     c = CASES.c
-    mine = and_(c.kind == "appeal", c.organisation == organisation, c.user == user)
-    rows = select(c.id, c.request, c.created, c.closed, c.verdict).where(mine)
+    of_user = and_(c.kind == "appeal", c.organisation == organisation, c.user == user)
+    rows = select(c.id, c.request, c.created, c.closed, c.verdict).where(of_user)
     newest = rows.order_by(c.created.desc(), c.id).limit(MOST_LISTED)
     return [Appeal(*row) for row in connection.execute(newest)]
 
@@ -425,8 +427,8 @@ def flags_behind(connection: Connection, case: Case) -> list[Case]:
     """The flags on an appealed request, and on the earlier one that it repeats, but those that a person dismissed; one
     that a person upheld is open again."""
     d = DECISIONS.c
-    mine = and_(d.request == case.request, d.organisation == case.organisation, d.repeats != "")
-    earlier = connection.execute(select(d.repeats).where(mine)).scalars()
+    repeating = and_(d.request == case.request, d.organisation == case.organisation, d.repeats != "")
+    earlier = connection.execute(select(d.repeats).where(repeating)).scalars()
     flags = [
         flag
         for request in dict.fromkeys((case.request, *earlier))

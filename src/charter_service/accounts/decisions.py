@@ -179,11 +179,11 @@ def prune(connection: Connection, before: float, now: float, most: int) -> bool:
     any."""
     alone(connection)
     oldest = select(DECISIONS.c.number, DECISIONS.c.chain, DECISIONS.c.at).order_by(DECISIONS.c.number)
-    old = list(takewhile(lambda row: row.at < before, connection.execute(oldest.limit(most)).all()))
-    if not old:
+    old_rows = list(takewhile(lambda row: row.at < before, connection.execute(oldest.limit(most)).all()))
+    if not old_rows:
         return False
-    connection.execute(ANCHORS.insert().values(number=old[-1].number, chain=old[-1].chain, at=now))
-    connection.execute(delete(DECISIONS).where(DECISIONS.c.number <= old[-1].number))
+    connection.execute(ANCHORS.insert().values(number=old_rows[-1].number, chain=old_rows[-1].chain, at=now))
+    connection.execute(delete(DECISIONS).where(DECISIONS.c.number <= old_rows[-1].number))
     return True
 
 
@@ -207,11 +207,13 @@ def verify_chain(connection: Connection) -> int | None:
 def holds(connection: Connection, number: int, chain: str) -> bool | None:
     """Whether the log has the row that was once its tip; None if unknown, since the row and later ones were removed for
     their age."""
-    stored = connection.execute(select(DECISIONS.c.chain).where(DECISIONS.c.number == number)).scalar()
-    stored = stored or connection.execute(select(ANCHORS.c.chain).where(ANCHORS.c.number == number)).scalar()
-    if stored is None and 0 < number < anchor(connection)[0]:
+    stored_chain = connection.execute(select(DECISIONS.c.chain).where(DECISIONS.c.number == number)).scalar()
+    stored_chain = (
+        stored_chain or connection.execute(select(ANCHORS.c.chain).where(ANCHORS.c.number == number)).scalar()
+    )
+    if stored_chain is None and 0 < number < anchor(connection)[0]:
         return None
-    return (stored or (BEGINNING if number == 0 else None)) == chain
+    return (stored_chain or (BEGINNING if number == 0 else None)) == chain
 
 
 def removed_young(connection: Connection, tip: Tip | None, before: float) -> str:
@@ -236,8 +238,8 @@ def decisions_of(connection: Connection, request: str, organisation: str = "") -
     rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS).where(DECISIONS.c.request == request)
     if organisation:
         rows = rows.where(DECISIONS.c.organisation == organisation)
-    stored = connection.execute(rows.order_by(DECISIONS.c.number))
-    return [Decision(number, Entry(*content), chain) for number, chain, *content in stored]
+    rows_read = connection.execute(rows.order_by(DECISIONS.c.number))
+    return [Decision(number, Entry(*content), chain) for number, chain, *content in rows_read]
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,9 +324,9 @@ class Log:
 def parse_tip(text: str) -> Tip:
     """A tip from NUMBER:AT:CHAIN, or from NUMBER:CHAIN, which earlier versions printed. Raises CharterError."""
     number, _, noted_tip = text.partition(":")
-    noted, _, chain = noted_tip.rpartition(":")
+    time_text, _, chain = noted_tip.rpartition(":")
     try:
-        at = float(noted) if noted else None
+        at = float(time_text) if time_text else None
     except ValueError:
         at = math.nan
     if not (number.isascii() and number.isdigit()) or len(chain) != 64 or not math.isfinite(at or 0.0):

@@ -93,8 +93,8 @@ def note_pid(connection: Connection, id: str, pid: int) -> None:
 def end(connection: Connection, id: str, state: State) -> bool:
     """Ends a running evaluation; False if it doesn't run any more."""
     values: dict[str, Any] = {"state": state, "ended": time.time(), "pid": None}
-    mine = (_E.id == id, _E.state == RUNNING)
-    return bool(connection.execute(update(EVALUATIONS).where(*mine).values(**values)).rowcount)
+    conditions = (_E.id == id, _E.state == RUNNING)
+    return bool(connection.execute(update(EVALUATIONS).where(*conditions).values(**values)).rowcount)
 
 
 def find_evaluation(connection: Connection, id: str) -> Evaluation:

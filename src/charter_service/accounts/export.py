@@ -128,8 +128,8 @@ def _case_row(case: Mapping[str, Any], decision: Mapping[str, Any], content: boo
     if "classifiers" in row:
         row["classifiers"] = json.loads(row["classifiers"])
     if content:
-        stored = json.loads(case["content"]) if case["content"] else None
-        row |= {"words": case["words"], "note": case["note"] or "", "content": stored}
+        case_content = json.loads(case["content"]) if case["content"] else None
+        row |= {"words": case["words"], "note": case["note"] or "", "content": case_content}
     return row
 
 
@@ -140,13 +140,13 @@ def _thumb_row(thumb: Mapping[str, Any], content: bool) -> dict[str, Any]:
 
 def _judgment_of(case: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any] | None:
     """A person's verdict on a reply; None if the case is about a prompt, or doesn't hold the reply."""
-    stored = json.loads(case["content"]) if case["content"] else {}
-    reply = stored.get("reply") if isinstance(stored, dict) else None
+    case_content = json.loads(case["content"]) if case["content"] else {}
+    reply = case_content.get("reply") if isinstance(case_content, dict) else None
     if not isinstance(reply, str) or not reply or (case["kind"] == "flag" and decision.get("side") != "reply"):
         return None
     verdict = HARMFUL if case["verdict"] == UPHELD else HARMLESS
     return judgment_row(
-        Judgment(case["request"], 0, reply, verdict, _last_prompt(stored.get("messages")), case["note"] or "")
+        Judgment(case["request"], 0, reply, verdict, _last_prompt(case_content.get("messages")), case["note"] or "")
     )
 
 
@@ -217,12 +217,14 @@ def expire(connection: Connection, days: float, now: float) -> Forgotten:
 
 
 def _delete_feedback(connection: Connection, organisation: str, requests: Select[Any] | None = None) -> int:
-    gone = FEEDBACK.delete().where(FEEDBACK.c.organisation == organisation)
-    return connection.execute(gone if requests is None else gone.where(FEEDBACK.c.request.in_(requests))).rowcount
+    deletion = FEEDBACK.delete().where(FEEDBACK.c.organisation == organisation)
+    return connection.execute(
+        deletion if requests is None else deletion.where(FEEDBACK.c.request.in_(requests))
+    ).rowcount
 
 
 def _empty_cases(connection: Connection, organisation: str, requests: Select[Any] | None = None) -> int:
     # the rule's words in its own cases belong to nobody
-    theirs = and_(CASES.c.organisation == organisation, CASES.c.kind != "standing")
-    emptied = CASES.update().where(theirs).values(words="", content="", note="", conversation="")
+    of_organisation = and_(CASES.c.organisation == organisation, CASES.c.kind != "standing")
+    emptied = CASES.update().where(of_organisation).values(words="", content="", note="", conversation="")
     return connection.execute(emptied if requests is None else emptied.where(CASES.c.request.in_(requests))).rowcount

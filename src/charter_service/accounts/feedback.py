@@ -59,8 +59,8 @@ def give_feedback(connection: Connection, caller: Caller, request: str, opinion:
         raise Refusal(f"{opinion.category!r} is not a category; give the id of one of the policy's")
     words = plain_text(opinion.words, MOST_WORDS, "what was written")
     alone(connection)
-    mine = and_(DECISIONS.c.request == request, DECISIONS.c.organisation == caller.organisation)
-    first = select(DECISIONS.c.model).where(mine).order_by(DECISIONS.c.number).limit(1)
+    conditions = and_(DECISIONS.c.request == request, DECISIONS.c.organisation == caller.organisation)
+    first = select(DECISIONS.c.model).where(conditions).order_by(DECISIONS.c.number).limit(1)
     model: str | None = connection.execute(first).scalar()
     if model is None:
         raise NotFound(f"there is no request {request}, or it isn't yours")
@@ -96,8 +96,8 @@ def _report(connection: Connection, new: NewCase, before: str | None, now: float
         CASES.c.words == before,
     )
     values = {"category": new.category, "severity": new.severity, "words": words, "content": content}
-    changed = CASES.update().where(same).values(**values)
-    if not connection.execute(changed).rowcount and open_case(connection, new, now) is None:
+    statement = CASES.update().where(same).values(**values)
+    if not connection.execute(statement).rowcount and open_case(connection, new, now) is None:
         raise Refusal(f"{MOST_OPEN} reports of yours are already waiting; send this one later", 429)
 
 
@@ -110,8 +110,8 @@ def thumbs_of(connection: Connection, request: str) -> list[dict[str, Any]]:
 def expire_words(connection: Connection, days: float, now: float) -> int:
     """Empties the words of feedback older than `days`; returns how many had any. Words in a waiting case stay."""
     waits = select(CASES.c.id).where(CASES.c.request == FEEDBACK.c.request, CASES.c.closed.is_(None)).exists()
-    old = and_(FEEDBACK.c.created < now - days * 86_400, FEEDBACK.c.words != "", ~waits)
-    return connection.execute(FEEDBACK.update().where(old).values(words="")).rowcount
+    expired = and_(FEEDBACK.c.created < now - days * 86_400, FEEDBACK.c.words != "", ~waits)
+    return connection.execute(FEEDBACK.update().where(expired).values(words="")).rowcount
 
 
 @dataclass(frozen=True, slots=True)

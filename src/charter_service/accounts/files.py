@@ -89,8 +89,8 @@ def check_quota(connection: Connection, organisation: str, quota: int, size: int
     if not quota:
         raise OverQuota("this service stores no files; send documents in the request", 403)
     alone(connection)  # of two that end at once, the second counts the first
-    mine = (_F.organisation == organisation, _F.state == READY)
-    stored = int(connection.execute(select(func.coalesce(func.sum(_COUNTED), 0)).where(*mine)).scalar_one())
+    conditions = (_F.organisation == organisation, _F.state == READY)
+    stored = int(connection.execute(select(func.coalesce(func.sum(_COUNTED), 0)).where(*conditions)).scalar_one())
     if stored + max(size, LEAST_BYTES) > quota:
         this = f", and this one has {size:,}" if size else ""
         raise OverQuota(f"your organisation's files hold {stored:,} of {quota:,} bytes{this}; delete files first", 403)
@@ -175,8 +175,8 @@ def hide_old(connection: Connection, now: float, before: float | None) -> bool:
     ended: ColumnElement[bool] = _F.expires <= now
     if before is not None:
         ended = or_(ended, _F.created <= before)
-    some = select(_F.id).where(_F.state == READY, ended).limit(PIECE)
-    return bool(_hide(connection, _F.id.in_(connection.execute(some).scalars().all())))
+    query = select(_F.id).where(_F.state == READY, ended).limit(PIECE)
+    return bool(_hide(connection, _F.id.in_(connection.execute(query).scalars().all())))
 
 
 def clear(engine: Engine, blobs: Blobs, started: float) -> int:

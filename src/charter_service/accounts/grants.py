@@ -261,8 +261,8 @@ def verify_grants(connection: Connection, before: float = 0.0) -> str | None:
         spent = grant.kind == EXEMPTION or used
         if not (created and taken_back and as_said and spent):
             return id
-    gone = [id for id, _ in logged if id not in grants]
-    return gone[0] if gone else None
+    missing = [id for id, _ in logged if id not in grants]
+    return missing[0] if missing else None
 
 
 def _make(connection: Connection, grant: Grant) -> Grant:

@@ -221,8 +221,8 @@ class _Climb:
         if self.held is not None and self.held <= now:
             self.held = None
         while self.recent and self.recent[0].at <= now - self.window:
-            gone = self.recent.popleft()
-            self._add(gone, -gone.weight)
+            violation = self.recent.popleft()
+            self._add(violation, -violation.weight)
 
     def total(self, now: float) -> float:
         """The sum of the window that ends now, less what its requests forgive."""

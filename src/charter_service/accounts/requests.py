@@ -121,9 +121,9 @@ def find_requests(connection: Connection, sought: Sought, limit: int = 50) -> Re
     numbered = select(looked, place).subquery()
     beyond = numbered.c.place > LOOKED
     matching = or_(and_(*_conditions(sought, numbered.c)), beyond)
-    some = connection.execute(select(numbered).where(matching).order_by(numbered.c.place).limit(limit + 1)).all()
-    stopped = some[-1] if some and some[-1].place > LOOKED else None
-    return _page(some[:-1] if stopped is not None else some, limit, stopped)
+    rows_read = connection.execute(select(numbered).where(matching).order_by(numbered.c.place).limit(limit + 1)).all()
+    stopped = rows_read[-1] if rows_read and rows_read[-1].place > LOOKED else None
+    return _page(rows_read[:-1] if stopped is not None else rows_read, limit, stopped)
 
 
 def _page(rows: Sequence[Row[Any]], limit: int, stopped: Row[Any] | None) -> Requests:
@@ -182,6 +182,6 @@ def prune(connection: Connection, before: float, most: int, piece: int) -> bool:
     any."""
     newest = connection.execute(select(func.max(_R.number))).scalar() or 0
     oldest = connection.execute(select(_R.number, _R.at).order_by(_R.number).limit(piece)).all()
-    old = [row.number for row in oldest if row.at < before or row.number <= newest - most]
-    connection.execute(delete(REQUESTS).where(_R.number.in_(old)))
-    return bool(old)
+    numbers = [row.number for row in oldest if row.at < before or row.number <= newest - most]
+    connection.execute(delete(REQUESTS).where(_R.number.in_(numbers)))
+    return bool(numbers)

@@ -79,21 +79,21 @@ def _pieces(engine: Engine, work: Callable[[Connection], bool], pause: Callable[
 
 
 def _made_once(connection: Connection, now: float) -> bool:
-    old = delete(MADE_ONCE).where(MADE_ONCE.c.created <= now - ONCE_SECONDS)
-    return bool(connection.execute(old).rowcount)
+    statement = delete(MADE_ONCE).where(MADE_ONCE.c.created <= now - ONCE_SECONDS)
+    return bool(connection.execute(statement).rowcount)
 
 
 def _results(connection: Connection, before: float, now: float) -> bool:
     """Empties some requests of the oldest expired batch; from the first one on nobody can read its results."""
-    old = (_B.state == ENDED, _B.created <= before, or_(_B.removed.is_(None), _B.bytes > 0))
-    batch = connection.execute(select(_B.id, _B.removed).where(*old).order_by(_B.created, _B.id)).first()
+    expired = (_B.state == ENDED, _B.created <= before, or_(_B.removed.is_(None), _B.bytes > 0))
+    batch = connection.execute(select(_B.id, _B.removed).where(*expired).order_by(_B.created, _B.id)).first()
     if batch is None:
         return False
     full = (_I.batch == batch.id, or_(_I.params != "", _I.result.is_not(None)))
     numbers = connection.execute(select(_I.number).where(*full).order_by(_I.number).limit(PIECE)).scalars()
     piece = numbers.all()
-    mine = (_I.batch == batch.id, _I.number.in_(piece))
-    connection.execute(update(BATCH_ITEMS).where(*mine).values(params="", result=None))
+    of_piece = (_I.batch == batch.id, _I.number.in_(piece))
+    connection.execute(update(BATCH_ITEMS).where(*of_piece).values(params="", result=None))
     values: dict[str, Any] = {} if len(piece) == PIECE else {"bytes": 0}
     if batch.removed is None:
         values["removed"] = now
@@ -103,8 +103,8 @@ def _results(connection: Connection, before: float, now: float) -> bool:
 
 
 def _batches(connection: Connection, before: float) -> bool:
-    old = select(_B.id).where(_B.state == ENDED, _B.created <= before)
-    id = connection.execute(old.order_by(_B.created, _B.id).limit(1)).scalar()
+    query = select(_B.id).where(_B.state == ENDED, _B.created <= before)
+    id = connection.execute(query.order_by(_B.created, _B.id).limit(1)).scalar()
     if id is None:
         return False
     numbers = connection.execute(select(_I.number).where(_I.batch == id).limit(PIECE)).scalars().all()

@@ -85,10 +85,10 @@ def history_of(connection: Connection, organisation: str, user: str, ladder: Lad
     )
     ruling = connection.execute(ruled).one_or_none()
     since = ruling.at if ruling else 0.0
-    mine = DECISIONS.c.organisation == organisation
+    of_account = DECISIONS.c.organisation == organisation
     if user:
-        mine = and_(mine, DECISIONS.c.user == user)
-    whose = and_(mine, DECISIONS.c.at > since)
+        of_account = and_(of_account, DECISIONS.c.user == user)
+    whose = and_(of_account, DECISIONS.c.at > since)
     # one action at a time, in the order of an index; both at once would scan all allowed rows
     acted = [row for action in ACTED for row in _decisions_with(connection, whose, action, ladder)]
     verdicts = _verdicts(connection, organisation, since) if acted else {}
@@ -105,7 +105,7 @@ def history_of(connection: Connection, organisation: str, user: str, ladder: Lad
             heaviest[decision.request] = max(
                 violation, heaviest.get(decision.request, violation), key=lambda v: (v.weight, v.stands, -v.at)
             )
-    requests = _requests_since(connection, mine, since - ladder.window_days * DAY) if acted else []
+    requests = _requests_since(connection, of_account, since - ladder.window_days * DAY) if acted else []
     rulings = [Ruling(ruling.at, cast(Level, ruling.level))] if ruling else []
     stood = _standing_by_rule(connection, organisation, user)
     dismissed = stood is not None and (
@@ -186,11 +186,11 @@ def _full(weighed: defaultdict[str, float], ladder: Ladder) -> list[str]:
     return [user for user, weight in weighed.items() if user and weight >= ladder.users.share]
 
 
-def _requests_since(connection: Connection, mine: ColumnElement[bool], since: float) -> list[tuple[float, int]]:
+def _requests_since(connection: Connection, of_account: ColumnElement[bool], since: float) -> list[tuple[float, int]]:
     """Times and counts of an account's requests that a classifier read and let pass, each counted once, among the
     newest rows."""
     d = DECISIONS.c
-    rows = select(d.request, d.at).where(mine, d.action == "allow", d.classifiers != ASKED_NONE, d.at > since)
+    rows = select(d.request, d.at).where(of_account, d.action == "allow", d.classifiers != ASKED_NONE, d.at > since)
     newest_first = connection.execute(rows.order_by(d.at.desc()).limit(MOST_ASKED))
     first = {str(request): float(at) for request, at in newest_first}
     return sorted((at, 1) for at in first.values())
@@ -198,13 +198,13 @@ def _requests_since(connection: Connection, mine: ColumnElement[bool], since: fl
 
 def _verdicts(connection: Connection, organisation: str, since: float) -> dict[tuple[str, str], str]:
     """People's verdicts on flagged requests, by request and category."""
-    mine = and_(
+    conditions = and_(
         CASES.c.organisation == organisation,
         CASES.c.kind == "flag",
         CASES.c.closed.is_not(None),
         CASES.c.created >= since,
     )
-    rows = connection.execute(select(CASES.c.request, CASES.c.category, CASES.c.verdict).where(mine))
+    rows = connection.execute(select(CASES.c.request, CASES.c.category, CASES.c.verdict).where(conditions))
     return {(request, category): verdict for request, category, verdict in rows}
 
 

@@ -27,7 +27,13 @@ from charter_service.accounts.requests import RequestRow, add_requests
 from charter_service.accounts.tables import KEYS, ORGANISATIONS, TOOL_USE, USAGE, USAGE_SUMS
 from charter_service.web.database import POSTGRESQL, writing
 
-Place = tuple[str, str, str]  # key, day, tool
+ToolDay = tuple[str, str, str]  # key, day, tool
+SECONDS = 0.5
+MOST_NAMED = 20  # organisations or keys in a list of the largest
+AT_A_TIME = 1000  # rows in memory
+_log = logging.getLogger(__name__)
+ModelDay = tuple[str, str, str]  # key, day, model
+MOST_ROWS = 100_000  # of requests that wait for the database; older ones are dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ def tools_by_day(connection: Connection, since: date, until: date, organisation:
     return [DayTool(row.day, row.tool, ToolCounts(int(row.calls), int(row.failures))) for row in rows]
 
 
-def add_tool_use(connection: Connection, gathered: Mapping[Place, ToolCounts]) -> None:
+def add_tool_use(connection: Connection, gathered: Mapping[ToolDay, ToolCounts]) -> None:
     """Adds counts to the rows of their key, day and tool; creates missing rows."""
     rows = [
         {"key": key, "day": day, "tool": tool, "calls": counts.calls, "failures": counts.failures}
@@ -79,11 +85,7 @@ def add_tool_use(connection: Connection, gathered: Mapping[Place, ToolCounts]) -
     connection.execute(statement.on_conflict_do_update(index_elements=["key", "day", "tool"], set_=more), rows)
 
 
-SECONDS = 0.5
-MOST_NAMED = 20  # organisations or keys in a list of the largest
-AT_A_TIME = 1000  # rows in memory
-NO_TOOLS: Mapping[Place, ToolCounts] = MappingProxyType({})
-_log = logging.getLogger(__name__)
+NO_TOOLS: Mapping[ToolDay, ToolCounts] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +140,6 @@ def usage_by_day(
     ]
 
 
-_Place = tuple[str, str, str]  # key, day, model
-MOST_ROWS = 100_000  # of requests that wait for the database; older ones are dropped
-
-
 class Meter:
     """Counts usage from any thread, and writes it in its own thread until it is closed.
 
@@ -151,9 +149,9 @@ class Meter:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._gathered: dict[_Place, Counts] = {}
+        self._gathered: dict[ModelDay, Counts] = {}
         self._used: dict[str, float] = {}  # last use by key
-        self._tools: dict[Place, ToolCounts] = {}
+        self._tools: dict[ToolDay, ToolCounts] = {}
         self._requests: deque[RequestRow] = deque(maxlen=MOST_ROWS)
         self._lock, self._writes, self._closed = threading.Lock(), threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="meter", daemon=True)
@@ -212,9 +210,9 @@ class Meter:
 
     def _write(
         self,
-        gathered: Mapping[_Place, Counts],
+        gathered: Mapping[ModelDay, Counts],
         used: Mapping[str, float],
-        tools: Mapping[Place, ToolCounts],
+        tools: Mapping[ToolDay, ToolCounts],
         rows: Collection[RequestRow],
     ) -> None:
         """Writes all at once; if a count's key is unknown, all other counts."""
@@ -238,7 +236,10 @@ class Meter:
             self._write(known_usage, known_used, known_tools, rows)
 
     def _gather(
-        self, gathered: Mapping[_Place, Counts], used: Mapping[str, float], tools: Mapping[Place, ToolCounts] = NO_TOOLS
+        self,
+        gathered: Mapping[ModelDay, Counts],
+        used: Mapping[str, float],
+        tools: Mapping[ToolDay, ToolCounts] = NO_TOOLS,
     ) -> None:
         with self._lock:
             for tool, calls in tools.items():
@@ -249,21 +250,21 @@ class Meter:
                 self._used[key] = max(at, self._used.get(key, 0.0))
 
 
-def _add(connection: Connection, gathered: Mapping[_Place, Counts]) -> None:
+def _add(connection: Connection, gathered: Mapping[ModelDay, Counts]) -> None:
     """Adds counts to the rows of their key, day and model, and to the sums of their organisation and of all; creates
     missing rows."""
     _upsert(connection, USAGE, ("key", "day", "model"), gathered)
     keys = sorted({key for key, _, _ in gathered})
-    stored = select(KEYS.c.id, KEYS.c.organisation).where(KEYS.c.id.in_(keys))
-    owners = {row.id: row.organisation for row in connection.execute(stored)}
-    sums: dict[_Place, Counts] = {}
+    query = select(KEYS.c.id, KEYS.c.organisation).where(KEYS.c.id.in_(keys))
+    owners = {row.id: row.organisation for row in connection.execute(query)}
+    sums: dict[ModelDay, Counts] = {}
     for (key, day, model), counts in gathered.items():
         for whose in ("", owners[key]):
             sums[day, whose, model] = sums.get((day, whose, model), Counts()) + counts
     _upsert(connection, USAGE_SUMS, ("day", "organisation", "model"), sums)
 
 
-def _upsert(connection: Connection, table: Table, names: Sequence[str], counts: Mapping[_Place, Counts]) -> None:
+def _upsert(connection: Connection, table: Table, names: Sequence[str], counts: Mapping[ModelDay, Counts]) -> None:
     """Adds counts to the rows of a table whose primary key has these names, in one order, so that two writers don't
     wait for each other."""
     rows: list[dict[str, Any]] = [

@@ -316,10 +316,10 @@ async def _fields(request: Request) -> Form:
 
 
 def _texts(name: str, value: Any) -> list[str]:
-    some = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, str | int | float) for item in some):
+    items = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, str | int | float) for item in items):
         raise ApiError(400, f"{name[:100]}: expected text, a number or a list of them", param=name[:100])
-    return [item if isinstance(item, str) else json.dumps(item) for item in some]
+    return [item if isinstance(item, str) else json.dumps(item) for item in items]
 
 
 def desk_of(request: Request) -> Desk:

@@ -109,8 +109,8 @@ def finish(connection: Connection, batch: str, number: int, state: str, result: 
         raise ValueError(f"a request must end as one of {', '.join(ENDS)}, not {state!r}")
     # one at a time for each batch: else two that finish the last two requests would each see the other's waiting
     connection.execute(select(_B.id).where(_B.id == batch).with_for_update())
-    mine = (_I.batch == batch, _I.number == number, _I.state == WAITING)
-    if not connection.execute(update(BATCH_ITEMS).where(*mine).values(state=state, result=result)).rowcount:
+    conditions = (_I.batch == batch, _I.number == number, _I.state == WAITING)
+    if not connection.execute(update(BATCH_ITEMS).where(*conditions).values(state=state, result=result)).rowcount:
         return False
     end_if_done(connection, batch, time.time())
     return True
@@ -142,14 +142,14 @@ def resume(connection: Connection) -> int:
 
 def waits(connection: Connection, item: Item) -> bool:
     """Whether a request still waits: its batch may have been cancelled meanwhile."""
-    mine = (_I.batch == item.batch, _I.number == item.number)
-    return connection.execute(select(_I.state).where(*mine)).scalar() == WAITING
+    conditions = (_I.batch == item.batch, _I.number == item.number)
+    return connection.execute(select(_I.state).where(*conditions)).scalar() == WAITING
 
 
 def note_try(connection: Connection, item: Item, tries: int) -> None:
     """Stores the number of failed tries of a request."""
-    mine = (_I.batch == item.batch, _I.number == item.number)
-    connection.execute(update(BATCH_ITEMS).where(*mine).values(tries=tries))
+    conditions = (_I.batch == item.batch, _I.number == item.number)
+    connection.execute(update(BATCH_ITEMS).where(*conditions).values(tries=tries))
 
 
 def _waiting(
@@ -159,8 +159,8 @@ def _waiting(
     for batch in batches:
         last, columns = -1, (_I.number, _I.custom_id, _I.params, _I.tries)
         while True:
-            mine = (_I.state == WAITING, _I.batch == batch.id, _I.number > last)
-            rows = connection.execute(select(*columns).where(*mine).order_by(_I.number).limit(size)).all()
+            conditions = (_I.state == WAITING, _I.batch == batch.id, _I.number > last)
+            rows = connection.execute(select(*columns).where(*conditions).order_by(_I.number).limit(size)).all()
             if not rows:
                 break
             for number, custom_id, params, tries in rows:

@@ -196,14 +196,14 @@ class Conduct:
 
     def exempt_from(self, organisation: str) -> frozenset[str]:
         """Ids of the categories and high-risk uses that an organisation is exempt from, from memory."""
-        now, mine = self._clock(), self._exempt.get(organisation, ())
-        in_force = [grant for grant in mine if grant.until > now]
-        named = {grant.category for grant in in_force}
-        if "" in named:
-            named |= {*self.ladder.severities, *self.ladder.permitted}
-        severe = {category for category in named if self.ladder.severity(category) == SEVERE}
+        now, exemptions = self._clock(), self._exempt.get(organisation, ())
+        in_force = [grant for grant in exemptions if grant.until > now]
+        categories = {grant.category for grant in in_force}
+        if "" in categories:
+            categories |= {*self.ladder.severities, *self.ladder.permitted}
+        severe = {category for category in categories if self.ladder.severity(category) == SEVERE}
         severe -= {grant.category for grant in in_force if grant.side == SEVERE}
-        return frozenset(named - severe - {""})
+        return frozenset(categories - severe - {""})
 
     def use_exemption(self, facts: RequestFacts, verdict: Verdict) -> bool:
         """Whether the organisation is exempt from this verdict. It is logged before this returns. Waits for the disk,
@@ -281,14 +281,14 @@ class Conduct:
         """
         number, now = self.standings.seen, self._clock()
         with reading(self._engine) as connection:
-            changed, ladder = changes_since(connection, number), kept_ladder(connection)
+            changes, ladder = changes_since(connection, number), kept_ladder(connection)
             # end users are read on their first request, so earlier ones aren't needed
-            changed += user_changes_since(connection, max(number, self._newest))
+            changes += user_changes_since(connection, max(number, self._newest))
             exempt: dict[str, list[Grant]] = {}
             for grant in grants.exemptions_at(connection, now):
                 exempt.setdefault(grant.organisation, []).append(grant)
         self.ladder, self._exempt = ladder, exempt
-        self.standings.learn(changed)
+        self.standings.learn(changes)
         self.standings.skip(self._newest)
         for account in self.standings.due(now):
             with writing(self._engine) as connection:

@@ -381,12 +381,12 @@ async def stopped_already(exchange: Exchange) -> str:
     if isinstance(prompt, str | Ids) or screen is None:
         return ""
     ends = [n for n, message in enumerate(prompt, 1) if message["role"] == "user"][:-1]
-    mine = facts.caller.organisation
-    marks = {conversation_mark(mine, facts.model, form(prompt[:end])): end for end in ends}
+    organisation = facts.caller.organisation
+    marks = {conversation_mark(organisation, facts.model, form(prompt[:end])): end for end in ends}
 
     def stopped() -> dict[str, str]:
         with reading(exchange.service.database) as connection:
-            return stopped_before(connection, mine, facts.mark, marks)
+            return stopped_before(connection, organisation, facts.mark, marks)
 
     requests = await asyncio.to_thread(stopped)
     if not requests:
@@ -395,7 +395,7 @@ async def stopped_already(exchange: Exchange) -> str:
     said, more = exchange.said, len(prompt) - marks[last]
     # what is said of tools belongs to every turn
     newest = [*(m for m in said.messages[:-more] if m["role"] == "system"), *said.messages[-more:]]
-    steps = screen.steps(newest, exchange.sensitivity, mine, said.system)
+    steps = screen.steps(newest, exchange.sensitivity, organisation, said.system)
     verdict = await exchange.service.judge(exchange.call, steps)
     return "" if verdict.action in ACTED else requests[last]
 

@@ -148,14 +148,15 @@ def request_facts(service: Service, caller: Caller, id: str) -> dict[str, Any]:
         thumbs = thumbs_of(connection, id) if decisions else []
     if not decisions:
         raise ApiError(404, f"there is no request {id[:80]}, or it isn't yours")
-    mine = [thumb for thumb in thumbs if thumb["organisation"] == caller.organisation]
+    own_thumbs = [thumb for thumb in thumbs if thumb["organisation"] == caller.organisation]
     return RequestAnswer(
         id=id,
         model=decisions[0].entry.model,
         created_at=rfc3339(decisions[0].entry.at) or "",
         decisions=[_answer(decision, service.screen, caller.may("admin")) for decision in decisions],
         feedback=[
-            {"id": thumb["id"], "thumb": thumb["thumb"], "created_at": rfc3339(thumb["created"])} for thumb in mine
+            {"id": thumb["id"], "thumb": thumb["thumb"], "created_at": rfc3339(thumb["created"])}
+            for thumb in own_thumbs
         ],
     ).model_dump()
 

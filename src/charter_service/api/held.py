@@ -29,7 +29,7 @@ def ease(screen: Screen, exempt: Collection[str]) -> Screen:
     """A screen without exempt categories, and without disclosures for exempt high-risk uses."""
     policy = screen.policy
     nothing = Actions(prompt=ALLOW_ALL, reply=ALLOW_ALL)
-    changed = {
+    fields = {
         "categories": tuple(
             category.model_copy(update={"actions": nothing}) if category.id in exempt else category
             for category in policy.categories
@@ -37,7 +37,7 @@ def ease(screen: Screen, exempt: Collection[str]) -> Screen:
         "high_risk": tuple(use for use in policy.high_risk if use.id not in exempt),
     }
     facts = {name: getattr(policy, name) for name in type(policy).model_fields}
-    return Screen(type(policy)(**facts | changed), screen.classifiers, screen.thresholds)
+    return Screen(type(policy)(**facts | fields), screen.classifiers, screen.thresholds)
 
 
 class Watch:

@@ -108,10 +108,10 @@ def shared_page(visit: Visit) -> HTMLResponse:
 
 def take_back(visit: Visit) -> Response:
     """Ends a shared link at once."""
-    mine = select(CHATS.c.id).where(CHATS.c.person == visit.person.id)
+    own_chats = select(CHATS.c.id).where(CHATS.c.person == visit.person.id)
     with writing(visit.service.database) as connection:
-        gone = delete(SHARES).where(SHARES.c.digest == visit.id, SHARES.c.chat.in_(mine))
-        if not connection.execute(gone).rowcount:
+        deletion = delete(SHARES).where(SHARES.c.digest == visit.id, SHARES.c.chat.in_(own_chats))
+        if not connection.execute(deletion).rowcount:
             raise NotFound("there is no such link, or it isn't yours")
     return done(visit, "/me#shares")
 
@@ -143,8 +143,8 @@ def _open_share(service: Service, token: str, notice: str) -> Response:
     row, frozen = _frozen(service, token)
     blocks = render_many([message["text"] if message["role"] == "assistant" else "" for message in frozen])
     messages = [
-        SimpleNamespace(**{"files": (), **message, "calls": from_data(message.get("calls"))}, blocks=its)
-        for message, its in zip(frozen, blocks, strict=True)
+        SimpleNamespace(**{"files": (), **message, "calls": from_data(message.get("calls"))}, blocks=message_blocks)
+        for message, message_blocks in zip(frozen, blocks, strict=True)
     ]
     values: dict[str, Any] = {
         "token": token,

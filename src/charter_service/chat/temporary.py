@@ -57,11 +57,11 @@ class TemporaryChats:
         """A new chat with its first question. Raises Refusal if there are too many."""
         with self._lock:
             self.sweep()
-            mine = [other for other in self._chats.values() if other.person == person]
-            for other in mine:
+            own_chats = [other for other in self._chats.values() if other.person == person]
+            for other in own_chats:
                 if client and client in other.sent and other.owner == owner:
                     return other
-            if len(mine) >= MOST_OF_ONE:
+            if len(own_chats) >= MOST_OF_ONE:
                 raise Refusal(f"you have {MOST_OF_ONE} temporary chats already; close one of them", 429)
             if len(self._chats) >= MOST:
                 raise Refusal("the server holds as many temporary chats as it can; try again later", 503)
@@ -138,10 +138,10 @@ class TemporaryChats:
         """Forgets chats without a message for an hour. Returns the replies that were being written in them."""
         with self._lock:
             now = self._clock()
-            old = [chat for chat in self._chats.values() if now - chat.touched > HOUR]
-            for chat in old:
+            expired = [chat for chat in self._chats.values() if now - chat.touched > HOUR]
+            for chat in expired:
                 self.close(chat)
-            return [chat.messages[-1].id for chat in old if chat.running]
+            return [chat.messages[-1].id for chat in expired if chat.running]
 
     def _add(self, chat: TemporaryChat, text: str, client: str) -> None:
         if chat.characters + len(text) > LONGEST or len(chat.messages) >= MOST_MESSAGES:

@@ -277,8 +277,8 @@ def restore(connection: Connection, person: Person, chat: str) -> None:
 
 def purge(connection: Connection, now: float) -> list[str]:
     """Deletes the rows of chats whose time to be restored is over. Returns their ids."""
-    gone = select(CHATS.c.id).where(CHATS.c.deleted < now - UNDO_SECONDS)
-    ids = list(connection.execute(gone).scalars())
+    query = select(CHATS.c.id).where(CHATS.c.deleted < now - UNDO_SECONDS)
+    ids = list(connection.execute(query).scalars())
     if ids:
         connection.execute(delete(CHATS).where(CHATS.c.id.in_(ids)))
     return ids

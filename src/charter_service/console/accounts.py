@@ -56,14 +56,14 @@ class Capped(Limits):
 def keys_page(visit: Visit) -> Shown:
     """All keys by organisation, with forms to create and change them."""
     with reading(visit.service.database) as connection:
-        stored, owners = keys.list_keys(connection), organisations.list_organisations(connection)
+        all_keys, owners = keys.list_keys(connection), organisations.list_organisations(connection)
     data = {
         "organisations": [
             {"id": owner.id, "name": owner.name, "created": rfc3339(owner.created), "disabled": owner.disabled}
             for owner in owners
             if owner.name != keys.LOCAL
         ],
-        "keys": [key_row(key) for key in stored],
+        "keys": [key_row(key) for key in all_keys],
         "scopes": list(keys.SCOPES),
         "usual": list(keys.USUAL),
         "defaults": {name: getattr(visit.service.config.limits, name) for name in LIMITS},
@@ -339,9 +339,9 @@ def limits_page(visit: Visit) -> Shown:
     and how many were refused for a limit since the server began."""
     service = visit.service
     with reading(service.database) as connection:
-        stored = keys.list_keys(connection)
+        all_keys = keys.list_keys(connection)
     by_organisation = defaultdict[str, list[keys.Key]](list)
-    for key in stored:
+    for key in all_keys:
         if key.state() == "usable":
             by_organisation[key.caller.organisation].append(key)
     load = service.admissions.load

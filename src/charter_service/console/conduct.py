@@ -94,15 +94,13 @@ def decisions_page(visit: Visit) -> Shown:
     with reading(visit.service.database) as connection:
         names = organisations.organisation_names(connection)
         owner = organisation_in(names, filters.organisation)
-        stored, after = decisions.search(
-            connection, decisions.Wanted(**{**filters.model_dump(), "organisation": owner})
-        )
+        rows, after = decisions.search(connection, decisions.Wanted(**{**filters.model_dump(), "organisation": owner}))
         newest = decisions.told_tip(connection)
         if visit.query("verify") == "yes":
             since = time.time() - visit.service.config.keep.decisions_days * ladder.DAY
             visit.desk.checked = _check_log(connection, newest, since)
     data = {
-        "decisions": [decision_row(decision, names) for decision in stored],
+        "decisions": [decision_row(decision, names) for decision in rows],
         "before": after or None,
         "tip": {"number": newest.number, "at": newest.at, "chain": newest.chain},
         "checked": visit.desk.checked,
@@ -155,7 +153,7 @@ def added_texts(screen: Screen | None) -> dict[str, str]:
     if screen is None:
         return {}
     policy = screen.policy
-    texts = [one.safety_prompt for one in policy.categories] + [one.disclosure for one in policy.high_risk]
+    texts = [one.safety_prompt for one in policy.categories] + [category.disclosure for category in policy.high_risk]
     return {digest_text(text): text for text in texts if text}
 
 
@@ -200,7 +198,7 @@ def case_page(visit: Visit) -> Shown:
         case, names = (cases.find_case(connection, visit.part("case")), organisations.organisation_names(connection))
         logged = decisions.decisions_of(connection, case.request, case.organisation) if case.request else []
         standing = standings.newest_of(connection, case.organisation)
-        let = [grant for grant in grants.grants_of(connection, case.organisation) if grant.request == case.request]
+        releases = [grant for grant in grants.grants_of(connection, case.organisation) if grant.request == case.request]
     if case.content or case.words:  # no text is shown before the act is on disk
         visit.service.room.write(lambda connection: visit.note(connection, "case.read", case.id))
     blocked = [decision.entry.side for decision in logged if decision.entry.action == "block"]
@@ -208,7 +206,7 @@ def case_page(visit: Visit) -> Shown:
         "releasable": bool(case.kind == "flag" and blocked and case.conversation),
         "stopped_side": blocked[0] if blocked else "",
         "organisation_name": names.get(case.organisation, ""),
-        "grants": [grant_row(grant) for grant in let if case.request],
+        "grants": [grant_row(grant) for grant in releases if case.request],
         "case": {**case_row(case, names), "content": json.loads(case.content) if case.content else None},
         "written": texts_of(case.content),
         "decisions": [decision_row(decision, names) for decision in logged],
@@ -267,7 +265,7 @@ def close_case(visit: Visit) -> Done:
 def standings_page(visit: Visit) -> Shown:
     """The standing of each account."""
     with reading(visit.service.database) as connection:
-        listed = organisations.list_organisations(connection)
+        all_organisations = organisations.list_organisations(connection)
         newest = {
             change.organisation: {"level": change.level, "since": rfc3339(change.at)}
             | {"reason": change.reason, "by": change.by}
@@ -281,7 +279,7 @@ def standings_page(visit: Visit) -> Shown:
             "disabled": organisation.disabled,
             **newest.get(organisation.id, good),
         }
-        for organisation in listed
+        for organisation in all_organisations
     ]
     rows.sort(key=lambda row: (-ladder.LEVELS.index(row["level"]), row["name"]))
     return Shown("admin_standings", "Standings", {"standings": rows, "levels": list(ladder.LEVELS)})
@@ -321,13 +319,13 @@ def standing_page(visit: Visit) -> Shown:
             standings.outcome_of(connection, account, rules, now),
         )
         users = [] if user else standings.users_of(connection, id)
-        let = [] if user else grants.grants_of(connection, id)
+        given_grants = [] if user else grants.grants_of(connection, id)
     data = {
         "organisation": id,
         "organisation_name": names[id],
         "user": user,
         "users": [change_row(user) for user in users],
-        "grants": [grant_row(grant) for grant in let],
+        "grants": [grant_row(grant) for grant in given_grants],
         "exemptible": {
             category: f"{title} (severe)" if rules.severity(category) == grants.SEVERE else title
             for category, title in titles_of(policy).items()
@@ -501,7 +499,7 @@ def _all_thumbs(visit: Visit, query: feedback.Thumbs) -> Iterator[dict[str, Any]
     before: tuple[float, str] | None = None
     while True:
         with reading(visit.service.database) as connection:
-            some, before = feedback.find_thumbs(connection, query, before, 1000)
-        yield from (timed(thumb, "created") for thumb in some)
+            page, before = feedback.find_thumbs(connection, query, before, 1000)
+        yield from (timed(thumb, "created") for thumb in page)
         if before is None:
             return

@@ -53,12 +53,12 @@ class MemberFilters(Filters):
 def _listed(visit: Visit, console: bool) -> dict[str, Any]:
     filters, database = MemberFilters.of(visit), visit.service.people.existing()
     name = filters.name[: members.LONGEST_SEARCH]
-    listed, following, totals = list[Member](), 0, {"joined": 0, "suspended": 0, "invited": 0}
+    page, following, totals = list[Member](), 0, {"joined": 0, "suspended": 0, "invited": 0}
     if database is not None:
         with reading(database) as connection:
-            listed, following = members.list_members(connection, name, filters.after, console)
+            page, following = members.list_members(connection, name, filters.after, console)
             totals = members.totals(connection)
-    rows = [member_row(member) for member in listed]
+    rows = [member_row(member) for member in page]
     return {"members": rows, "after": following or None, "totals": totals, "asked": {"name": name}}
 
 

@@ -204,9 +204,9 @@ def week_of(service: Service, screen: Screen, now: float | None = None) -> Week:
         rows = rows_since(connection, since)
     changes = []
     for level in ("standard", "enhanced"):
-        mine = [flag for flag in flagged if flag.sensitivity == level]
-        prompts = [flag for flag in mine if flag.side == "prompt"]
-        replies = [flag for flag in mine if flag.side == "reply"]
+        of_level = [flag for flag in flagged if flag.sensitivity == level]
+        prompts = [flag for flag in of_level if flag.side == "prompt"]
+        replies = [flag for flag in of_level if flag.side == "reply"]
         verdicts = screen.prompts([_messages(flag.messages) for flag in prompts], level) if prompts else []
         verdicts += (
             screen.replies([(_messages(flag.messages), flag.reply) for flag in replies], level) if replies else []
@@ -215,7 +215,7 @@ def week_of(service: Service, screen: Screen, now: float | None = None) -> Week:
             if (flag.action, flag.category) != (verdict.action, verdict.category):
                 after = (verdict.action, flag.category, verdict.category)
                 changes.append(Change(flag.request, flag.side, flag.action, *after))
-    counts = Counter((one.category, one.before, one.after) for one in changes)
+    counts = Counter((change.category, change.before, change.after) for change in changes)
     by_category = [
         {"category": category, "before": before, "after": after, "count": count}
         for (category, before, after), count in sorted(counts.items())
@@ -456,13 +456,22 @@ def roll_back(visit: Visit) -> Done:
     """Publishes the text and thresholds of an older version again. Raises Stale, NotFound."""
     screen, number, seen = _screen(visit), _number(visit.part("number")), visit.form.number("seen")
     with reading(visit.service.database) as connection:
-        old = find_policy(connection, number)
+        earlier = find_policy(connection, number)
     if seen is None:
         raise invalid("seen: expected the number of the version in force", "seen")
     if number == seen_in(visit):
-        raise ApiError(409, f"version {old.version} is in force already")
-    back = screen_of(old, base_of(visit.service.configured, screen))
+        raise ApiError(409, f"version {earlier.version} is in force already")
+    back = screen_of(earlier, base_of(visit.service.configured, screen))
     note = visit.form.text("note").strip()
-    new = NewPolicy(old.digest, old.name, old.version, old.text, old.values, visit.by, note, copy_of=old.number)
+    new = NewPolicy(
+        earlier.digest,
+        earlier.name,
+        earlier.version,
+        earlier.text,
+        earlier.values,
+        visit.by,
+        note,
+        copy_of=earlier.number,
+    )
     published = visit.service.publish(new, back, seen, _noting(visit, "policy.roll_back"))
     return Done(POLICY, version_row(published))

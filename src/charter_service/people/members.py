@@ -180,18 +180,18 @@ def member_data(connection: Connection, person: int) -> Iterator[tuple[str, dict
 
 
 def _rows_of(person: int) -> list[tuple[str, Select[Any]]]:
-    mine = select(CHATS.c.id).where(CHATS.c.person == person)
-    messages = select(MESSAGES.c.id).where(MESSAGES.c.chat.in_(mine))
-    shared = select(*(c for c in SHARES.c if c.name != "digest")).where(SHARES.c.chat.in_(mine))
+    chats = select(CHATS.c.id).where(CHATS.c.person == person)
+    messages = select(MESSAGES.c.id).where(MESSAGES.c.chat.in_(chats))
+    shared = select(*(c for c in SHARES.c if c.name != "digest")).where(SHARES.c.chat.in_(chats))
     selects = [
         ("person", select(PEOPLE).where(_P.id == person)),
         *given_by(person),
         ("chats", select(CHATS).where(CHATS.c.person == person).order_by(CHATS.c.created)),
-        ("messages", select(MESSAGES).where(MESSAGES.c.chat.in_(mine)).order_by(MESSAGES.c.serial)),
+        ("messages", select(MESSAGES).where(MESSAGES.c.chat.in_(chats)).order_by(MESSAGES.c.serial)),
     ]
     for table, whose in (
         (TOOL_CALLS, TOOL_CALLS.c.message.in_(messages)),
-        (CHAT_TOOLS, CHAT_TOOLS.c.chat.in_(mine)),
+        (CHAT_TOOLS, CHAT_TOOLS.c.chat.in_(chats)),
         (DRAFTS, DRAFTS.c.person == person),
         (FILES, FILES.c.person == person),
         (BLOBS, BLOBS.c.person == person),

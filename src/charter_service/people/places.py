@@ -26,10 +26,10 @@ def note_place(engine: Engine, place: str, address: str) -> None:
 def other_places(connection: Connection, own_place: str, host: str) -> list[tuple[str, str]]:
     """Names and addresses of the other services. A session of this host holds only on the same host, so that others are
     left out, and an address of this machine alone is shown only to those who are on it."""
-    stored = dict(connection.execute(select(FACTS.c.name, FACTS.c.value).where(FACTS.c.name.in_(NAMES))).all())
+    addresses = dict(connection.execute(select(FACTS.c.name, FACTS.c.value).where(FACTS.c.name.in_(NAMES))).all())
     places = []
     for place, name in NAMES.items():
-        address = stored.get(place, "")
+        address = addresses.get(place, "")
         if place == own_place or not address:
             continue
         other_host = urlsplit(address).hostname or ""

@@ -140,8 +140,8 @@ def _reviews(connection: Connection, reviewers: int) -> tuple[ReviewProgress, ..
     queues = [_queue(connection, reviewers, source) for source in (HUMAN, SIMULATED)]
     people, simulated = (queue.items for queue in queues)
     attempts = select(func.count()).where(ITEMS.c.conversation.is_not(None), reviewed_by(simulated=True))
-    theirs = simulated and (queues[1].done or connection.execute(attempts).scalar_one())
-    return tuple(queue for queue, any_reviews in zip(queues, (people, theirs), strict=True) if any_reviews)
+    simulated_reviews = simulated and (queues[1].done or connection.execute(attempts).scalar_one())
+    return tuple(queue for queue, any_reviews in zip(queues, (people, simulated_reviews), strict=True) if any_reviews)
 
 
 def _queue(connection: Connection, reviewers: int, source: str) -> ReviewProgress:

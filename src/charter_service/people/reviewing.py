@@ -107,8 +107,8 @@ def claim(connection: Connection, person: Person, reviewers: int, agreement: str
         raise Refusal("your invitation is not for reviews", 403)
     lock(connection, person)
     check_break(connection, person)
-    mine = select(REVIEWS.c.id).where(REVIEWS.c.person == person.id, REVIEWS.c.state == "open")
-    if (open_one := connection.execute(mine).scalar()) is not None:
+    query = select(REVIEWS.c.id).where(REVIEWS.c.person == person.id, REVIEWS.c.state == "open")
+    if (open_one := connection.execute(query).scalar()) is not None:
         connection.execute(update(REVIEWS).where(REVIEWS.c.id == open_one).values(created=time.time()))
         return claim_of(connection, person, open_one, agreement)
     for item in connection.execute(_short_of(reviewers, person)).scalars().all():

@@ -183,8 +183,8 @@ def person_of(connection: Connection, session: str) -> Person | None:
 
 def close_sessions(connection: Connection, person: int) -> int:
     """Ends all sessions of a person, in all browsers; returns their number."""
-    theirs = delete(TOKENS).where(TOKENS.c.person == person, TOKENS.c.kind == "session")
-    return connection.execute(theirs).rowcount
+    deletion = delete(TOKENS).where(TOKENS.c.person == person, TOKENS.c.kind == "session")
+    return connection.execute(deletion).rowcount
 
 
 def close_session(connection: Connection, session: str) -> None:
@@ -245,14 +245,14 @@ def data_of(connection: Connection, person: int) -> dict[str, Any]:
 
 def given_by(person: int) -> list[tuple[str, Select[Any]]]:
     """Which rows `data_of` tells of a person beside the person's own, by name."""
-    mine = select(CONVERSATIONS.c.id).where(CONVERSATIONS.c.person == person)
+    conversations = select(CONVERSATIONS.c.id).where(CONVERSATIONS.c.person == person)
     talks = [c for c in CONVERSATIONS.c if c.name not in ("kind", "source")]
     columns = [c for c in TURNS.c if c.name not in ("model_a", "model_b", "nonce", "seed", "problem")]
     verdicts = [c for c in REVIEWS.c if c.name != "nonce"]
     return [
         ("consents", select(CONSENTS).where(CONSENTS.c.person == person)),
         ("conversations", select(*talks).where(CONVERSATIONS.c.person == person)),
-        ("turns", select(*columns).where(TURNS.c.conversation.in_(mine))),
+        ("turns", select(*columns).where(TURNS.c.conversation.in_(conversations))),
         ("votes", select(VOTES).where(VOTES.c.person == person)),
         ("reviews", select(*verdicts).where(REVIEWS.c.person == person)),
         ("events", select(EVENTS).where(EVENTS.c.person == person)),

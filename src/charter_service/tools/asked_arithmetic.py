@@ -78,14 +78,14 @@ def expression_in(question: str) -> str:
 
 def _runs(text: str) -> list[tuple[int, int]]:
     """Where pieces of arithmetic stand with nothing but spaces between."""
-    runs, begun = list[tuple[int, int]](), -1
+    runs, start = list[tuple[int, int]](), -1
     for match in _PIECE.finditer(text):
-        if match[1] and begun < 0:
-            begun = match.start()
-        elif not match[1] and begun >= 0:
-            runs.append((begun, match.start()))
-            begun = -1
-    return [*runs, (begun, len(text))] if begun >= 0 else runs
+        if match[1] and start < 0:
+            start = match.start()
+        elif not match[1] and start >= 0:
+            runs.append((start, match.start()))
+            start = -1
+    return [*runs, (start, len(text))] if start >= 0 else runs
 
 
 def _expression(text: str, start: int, end: int) -> str:

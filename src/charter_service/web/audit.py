@@ -161,8 +161,8 @@ def holds_act(connection: Connection, tip: str) -> bool:
         return True
     if not (number.isascii() and number.isdigit() and len(number) < 19):
         return False
-    stored = connection.execute(select(_ACTS.c.chain).where(_ACTS.c.number == int(number))).scalar()
-    return stored == chain
+    stored_chain = connection.execute(select(_ACTS.c.chain).where(_ACTS.c.number == int(number))).scalar()
+    return stored_chain == chain
 
 
 def verify_acts(connection: Connection) -> int | None:

@@ -144,11 +144,11 @@ def _check(value: Any, halves: bool, most: int | None, pace: Callable[[], None])
     count = 0
     for _ in range(DEEPEST + 1):
         inner = []
-        for one in level:
+        for container in level:
             pace()
-            parts = one if isinstance(one, list) else one.values()
+            parts = container if isinstance(container, list) else container.values()
             if halves:
-                for text in parts if isinstance(one, list) else (*one, *parts):
+                for text in parts if isinstance(container, list) else (*container, *parts):
                     if isinstance(text, str):
                         text.encode("utf-8")
             inner += [part for part in parts if isinstance(part, dict | list)]
