@@ -27,8 +27,17 @@ def pytest_configure(config: pytest.Config) -> None:
         gc.disable()
 
 
+SLOW = frozenset(
+    line for line in Path(__file__).with_name("slow.txt").read_text("utf-8").splitlines() if line[:1] != "#"
+)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest come first, so that no process is left alone with them at the end."""
+    """Marks the slow ones of slow.txt. The longest come first, so that no process is left alone with them at the end."""
+    for item in items:
+        if item.nodeid in SLOW:
+            item.add_marker("slow")
     items.sort(key=lambda item: not item.get_closest_marker("whole"))
 
 

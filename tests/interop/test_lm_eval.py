@@ -28,7 +28,7 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.opening import materialise
 from charter.interop import lm_eval_model
-from charter.interop.lm_eval_model import CharterLM, alike
+from charter.interop.lm_eval_model import CharterLM, scoring_groups
 
 CONTEXT = 1024
 SHOTS = (
@@ -217,13 +217,13 @@ def test_what_cannot_be_done_is_said_in_a_line(checkpoints: Path) -> None:
 def test_contexts_that_begin_alike_are_scored_together() -> None:
     maths, birds = tuple(range(100, 160)), tuple(range(200, 260))
     contexts = sorted([(*maths, 1), (*maths, 2, 3), (*birds, 4), (*birds, 5), (7, 8), (9,), maths[:30]])
-    groups = list(alike(contexts))
+    groups = list(scoring_groups(contexts))
     assert Counter(p for group in groups for p in group) == Counter(contexts), "each once"
     assert [(*maths, 1), (*maths, 2, 3)] in [group[-2:] for group in groups]
     assert [(*birds, 4), (*birds, 5)] in groups
     assert groups[-1] == [(9,), (7, 8), maths[:30]], "what shares too little comes last, by length"
-    assert all(len(group) <= lm_eval_model.TOGETHER for group in alike([(*maths, n) for n in range(1000)]))
-    assert list(alike([])) == []
+    assert all(len(group) <= lm_eval_model.TOGETHER for group in scoring_groups([(*maths, n) for n in range(1000)]))
+    assert list(scoring_groups([])) == []
 
 
 def test_an_interrupted_run_finds_what_was_scored_in_the_harnesss_cache(

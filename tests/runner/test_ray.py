@@ -20,7 +20,8 @@ from charter.runner.company import Nobody
 from charter.runner.fanout import fan_out, places, spread
 from charter.runner.identity import package_folder
 
-pytestmark = pytest.mark.timeout(900)
+# a cluster takes a minute or two to come up
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SCENES = Path(__file__).parent / "ray_scenes.py"
 INSTALLED = importlib.util.find_spec("ray") is not None

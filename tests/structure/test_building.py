@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from charter.building import ABOVE, FLOORS, ROOMS
-from charter.runner.identity import imported, reached_files
+from charter.runner.reached import imported, reached_files
 from charter_service.building import PARTS
 
 SRC = Path(__file__).parents[2] / "src"

@@ -35,11 +35,11 @@ def reading(
     folder = out or audit.folder.parent.with_name(f"{audit.folder.parent.name}.people") / f"{audit.folder.name}.verdict"
     folder.mkdir(parents=True, exist_ok=True)
     forms = [folder / f"{party}.yaml" for party in PARTIES]
-    if there := next((form for form in forms if form.exists()), None):
-        raise CharterError(f"{there} is there already, perhaps filled in; name another folder with --out")
+    if existing := next((form for form in forms if form.exists()), None):
+        raise CharterError(f"{existing} is there already, perhaps filled in; name another folder with --out")
     for party, form in zip(PARTIES, forms, strict=True):
         atomic_write(form, blank(audit, party, readings))
-    whys = {one.why: sum(other.why == one.why for other in readings) for one in readings}
+    whys = {entry.why: sum(other_entry.why == entry.why for other_entry in readings) for entry in readings}
     if as_json:
         facts = {"transcripts": len(readings), "by_reason": whys, "forms": [str(form) for form in forms]}
         print(json.dumps(facts, indent=1))
@@ -67,7 +67,7 @@ def verdict(
     exits with 3."""
     from charter.rooms.audit.reading import EVALUATOR, MAKER, read_form, reading_list
     from charter.rooms.audit.verdict import judge, page, write_verdict
-    from charter.runner.identity import source_of
+    from charter.runner.identity import room_source
     from charter.runner.rooms import open_room
 
     audit = _audit(step)
@@ -79,7 +79,7 @@ def verdict(
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     closed = judge(audit, forms, now)
     target = out or audit.folder.parent / f"{audit.folder.name}-verdict"
-    manifest = write_verdict(closed, audit, target, source_of(open_room("audit")))
+    manifest = write_verdict(closed, audit, target, room_source(open_room("audit")))
     if as_json:
         print(json.dumps({"verdict": str(target), "id": manifest.id} | closed.model_dump(mode="json"), indent=1))
         return
@@ -97,16 +97,16 @@ def elicitation(
     from charter.rooms.audit.summary import told
 
     arms = find_arms(find_product(run))
-    seen = shapes_taught(arms[ARMS[2]])
-    rows, checks = cells(arms, seen), guards(arms, seen)
+    shapes = shapes_taught(arms[ARMS[2]])
+    rows, checks = cells(arms, shapes), guards(arms, shapes)
     if as_json:
-        facts = {"arms": [one._asdict() for one in rows], "guards": [one._asdict() for one in checks]}
+        facts = {"arms": [row._asdict() for row in rows], "guards": [row._asdict() for row in checks]}
         print(json.dumps(facts, indent=1))
         return
-    for one in rows:
+    for row in rows:
         print(
-            f"{one.arm}, {one.shape} shapes: tasks {told(one.tasks_passed, one.tasks)}, tries "
-            f"{told(one.tries_passed, one.tries)}, {one.spurious} refusals or without a command"
+            f"{row.arm}, {row.shape} shapes: tasks {told(row.tasks_passed, row.tasks)}, tries "
+            f"{told(row.tries_passed, row.tries)}, {row.spurious} refusals or without a command"
         )
     for check in checks:
         ends = f" ({check.low:+.1%} to {check.high:+.1%})"
@@ -144,20 +144,22 @@ def signoff(
     if problems := verify_files(folder, manifest):
         raise CharterError(f"{folder} does not hold: {problems[0]}; make the step again with charter run")
     topics = list(read_topics(folder / SIGNOFF))
-    given = read_topics(file or folder / SIGNOFF)
-    if strangers := [topic for topic in given if topic not in topics]:
+    read = read_topics(file or folder / SIGNOFF)
+    if strangers := [topic for topic in read if topic not in topics]:
         raise CharterError(f"{file}: {strangers[0]!r} is no topic of {folder}; expected {', '.join(topics)}")
-    signed = signed_of(given)
+    signed = signed_of(read)
     check_basis(signed, manifest, datetime.date.today(), str(file or folder))
     check_numbers(signed, folder, str(file or folder))
     check_copy(file or folder / SIGNOFF, folder)
     awaited = waiting(signed, topics)
-    rows = [one.model_dump(mode="json", exclude_defaults=True) for one in signed]
+    rows = [sign_off.model_dump(mode="json", exclude_defaults=True) for sign_off in signed]
     if as_json:
         print(json.dumps({"signed": rows, "waiting": list(awaited)}, indent=1))
     else:
-        for one in signed:
-            print(f"signed  {one.subject}: {one.decision}, {one.name} ({one.role}) on {one.date}")
+        for sign_off in signed:
+            print(
+                f"signed  {sign_off.subject}: {sign_off.decision}, {sign_off.name} ({sign_off.role}) on {sign_off.date}"
+            )
         for topic in awaited:
             print(f"waits   {topic}")
     if awaited:

@@ -58,7 +58,7 @@ def chat(
     if any(not question.strip() for question in ask or ()):
         raise CharterError("--ask: there is no text in it; write a question")
     source = find_model(checkpoint, "chat")
-    where = choose_execution(device)
+    execution = choose_execution(device)
     files = [read_file(path) for path in file or ()]
     relaunch(threads=threads, adapts=True)
     if not plain and find_room(source) == "pretrain":
@@ -70,6 +70,6 @@ def chat(
     try:
         from charter.cli.chat_session import converse
 
-        converse(source, where, style, files, ask or (), ready=late.cancel)
+        converse(source, execution, style, files, ask or (), ready=late.cancel)
     finally:
         late.cancel()

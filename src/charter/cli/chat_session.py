@@ -1,6 +1,6 @@
 """A conversation in the terminal, about files if there are any; tokens appear as they are sampled.
 
-The messages of a conversation, what the model reads of them, and what is dropped when the context is full.
+A `Talk` holds its messages, what the model reads of them, and what is dropped when the context is full.
 """
 
 import io
@@ -25,6 +25,10 @@ from charter.ground.text.dialogue import Message
 from charter.library.streaming import steps, stream
 from charter.terminal.bars import make_progress
 
+COMMANDS = "/reset starts a new conversation, /limits shows what models can't do, /quit ends, /help shows this"
+# From this many tokens on, reading the prompt shows a progress bar.
+LONG = 4096
+
 
 @dataclass
 class Talk:
@@ -44,9 +48,9 @@ class Talk:
         if self.style.plain:
             turns = [m["content"] + ("\n\n" if m["role"] == "assistant" else "\n") for m in messages]
             return "".join([f"{system}\n\n" if system else "", before, *turns])
-        first, *rest = messages
+        first, *later = messages
         start = [Message(role="system", content=system)] if system else []
-        return [*start, Message(role=first["role"], content=before + first["content"]), *rest]
+        return [*start, Message(role=first["role"], content=before + first["content"]), *later]
 
     def fit(self, line: str) -> list[Message]:
         """All messages and this one, without the oldest exchanges that no longer fit into the context; it says so.
@@ -86,14 +90,9 @@ class Talk:
             )
 
 
-COMMANDS = "/reset starts a new conversation, /limits shows what models can't do, /quit ends, /help shows this"
-# From this many tokens on, reading the prompt shows a progress bar.
-LONG = 4096
-
-
 def converse(
     source: Input,
-    where: Execution,
+    execution: Execution,
     style: Style,
     files: Sequence[File] = (),
     questions: Sequence[str] = (),
@@ -108,7 +107,7 @@ def converse(
     if isinstance(sys.stdin, io.TextIOWrapper):
         # bytes that are not text spoil only their own line
         sys.stdin.reconfigure(errors="surrogateescape")
-    assistant = open_assistant(source, where.device, 1, where.precision)
+    assistant = open_assistant(source, execution.device, 1, execution.precision)
     ready()
     model_decoding = default_decoding(assistant)
     if files and isinstance(assistant, LocalAssistant):

@@ -143,7 +143,7 @@ def _say(file: str, rows: "ReadRows", *notes: str) -> None:
 
 def _restricted(path: Path, kind: DataKind) -> bool:
     """Whether a file, or the rows of a kind of an artifact, hold harmful text, as the manifest says."""
-    folder = next((one for one in (path, *path.resolve().parents) if (one / MANIFEST).is_file()), None)
+    folder = next((parent for parent in (path, *path.resolve().parents) if (parent / MANIFEST).is_file()), None)
     if folder is None:
         return False
     from charter.ground.text.records import files_of

@@ -45,8 +45,8 @@ def complete_tasks(incomplete: str) -> list[str]:
     catalogue takes as long as all the rest."""
     names = [*SUITES, *sorted([*FURTHER, *(path.stem for path in TASKS.glob("[a-z]*.py"))])]
     before, comma, _ = incomplete.rpartition(",")
-    chosen = before.split(",")
-    return [f"{before}{comma}{name}" for name in names if name not in chosen]
+    tasks = before.split(",")
+    return [f"{before}{comma}{name}" for name in names if name not in tasks]
 
 
 def _rooms_of_steps(ctx: typer.Context) -> dict[str, str]:

@@ -92,7 +92,7 @@ def _threads() -> Check:
 def _speed(again: bool) -> Check:
     """The machine's speed; it is no problem, but how long things take."""
     speed = None if again else read_speed()
-    kept = "--again measures it anew"
+    note = "--again measures it anew"
     if speed is None:
         idle = is_idle()
         try:
@@ -100,14 +100,14 @@ def _speed(again: bool) -> Check:
             if idle:
                 keep_speed(speed)
             else:
-                kept = "not kept for forecasts, since this machine is busy; run this again when it isn't"
+                note = "not kept for forecasts, since this machine is busy; run this again when it isn't"
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             return "speed", True, f"not measured ({error}); forecasts take that of another machine"
     return (
         "speed",
         True,
-        f"{speed.gflops:.0f} GFLOP/s and copies of {speed.copied:.0f} GB/s on {speed.threads} threads, "
-        f"{speed.factor:.2g} times our reference; {kept}",
+        f"{speed.gflops:.0f} GFLOP/s and copies of {speed.copy_gb_per_s:.0f} GB/s on {speed.threads} threads, "
+        f"{speed.factor:.2g} times our reference; {note}",
     )
 
 
@@ -116,16 +116,16 @@ def _measure() -> MachineSpeed:
     process = subprocess.run(
         [sys.executable, "-c", _MEASURE], capture_output=True, text=True, timeout=300, check=True, env=environment
     )
-    threads, gflops, copied = json.loads(process.stdout)
-    return MachineSpeed(threads, gflops, copied)
+    threads, gflops, copy_gb_per_s = json.loads(process.stdout)
+    return MachineSpeed(threads, gflops, copy_gb_per_s)
 
 
 def _precision() -> Check:
     execution = choose_execution()
     if execution.precision == "float32":
         return "numbers", True, "float32: this CPU has no instructions for bfloat16"
-    where = "CPU" if execution.device == "cpu" else "GPU"
-    return "numbers", True, f"bfloat16, which this {where} multiplies fast; --precision float32 is exact"
+    device = "CPU" if execution.device == "cpu" else "GPU"
+    return "numbers", True, f"bfloat16, which this {device} multiplies fast; --precision float32 is exact"
 
 
 def _memory() -> Check:
@@ -167,10 +167,10 @@ def _data() -> Check:
 def _sandbox() -> Check:
     try:
         box = preflight.sandbox()
-        counted = "is summed by looking (no control group can be made)"
+        accounting = "is summed by looking (no control group can be made)"
         if box.groups is not None:
-            counted = f"is counted by a control group (version {box.groups.version})"
-        return "sandbox", True, f"{box.way} contains code that a model writes; its memory {counted}"
+            accounting = f"is counted by a control group (version {box.groups.version})"
+        return "sandbox", True, f"{box.way} contains code that a model writes; its memory {accounting}"
     except CharterError as error:
         return "sandbox", True, f"none (optional): {error}"
 

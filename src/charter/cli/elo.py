@@ -125,8 +125,8 @@ def _read_votes(place: str) -> tuple[list[dict[str, Any]], str]:
         steps = sorted(str(file.parent) for file in path.glob(f"*/{VOTES}"))
         path /= VOTES
         if not path.is_file():
-            which = f"the step {' or '.join(steps)}" if steps else "an export or a step of the arena"
-            raise CharterError(f"{place} is a folder without {VOTES}; give {which}, or a file of votes")
+            expected = f"the step {' or '.join(steps)}" if steps else "an export or a step of the arena"
+            raise CharterError(f"{place} is a folder without {VOTES}; give {expected}, or a file of votes")
     numbered = list(numbered_rows(path))
     rows = [row for _, row in numbered]
     check_votes(rows, lambda number: f"{path}:{numbered[number][0]}")
@@ -165,8 +165,8 @@ def _select_source(rows: list[dict[str, Any]], source: str | None) -> list[dict[
         return rows
     votes = [dict(row) for row in of_source(rows, source)]
     if not votes:
-        there = sorted({row.get("source") or "human" for row in rows})
-        raise CharterError(f"no vote has the source {source!r}; {suggest(source, there)}")
+        sources = sorted({row.get("source") or "human" for row in rows})
+        raise CharterError(f"no vote has the source {source!r}; {suggest(source, sources)}")
     return votes
 
 
@@ -275,7 +275,7 @@ def _show_wins(ranking: Any) -> None:
         for model in models:
             table.add_column(model, justify="right")
         for model in models:
-            table.add_row(model, *(_cell(cells.get((model, other))) for other in models))
+            table.add_row(model, *(_cell(cells.get((model, opponent))) for opponent in models))
         console().print(table, highlight=False, markup=False)
     worst = max(ranking.meetings, key=lambda m: m.residual)
     if worst.residual > 3:

@@ -96,9 +96,9 @@ def show(run: Path, as_json: bool) -> None:
         scores = {"run": str(run), "id": manifest.id, "scores": rows, "kinds": kinds}
         print(json.dumps(scores, indent=1, ensure_ascii=False))
         return
-    whole = [row for row in rows if declared[row["score"]].kind != "part"]
-    console().print(score_table(whole), highlight=False)
-    parts = len(rows) - len(whole)
+    rows_of_wholes = [row for row in rows if declared[row["score"]].kind != "part"]
+    console().print(score_table(rows_of_wholes), highlight=False)
+    parts = len(rows) - len(rows_of_wholes)
     more = f", and {parts} scores of single parts, such as a dimension of BBQ" if parts else ""
     print(f"the names that other commands take{more}: --json")
     print(f"answers and scores are in {report}")
@@ -142,4 +142,4 @@ def score_rows(manifest: Manifest, declared: "Mapping[str, Declared]", report: d
 def _references(identity: Mapping[str, Any]) -> str:
     """The data of a task."""
     data = identity.get("data") or []
-    return ", ".join(str(one["ref"]) for one in (data if isinstance(data, list) else [data]))
+    return ", ".join(str(entry["ref"]) for entry in (data if isinstance(data, list) else [data]))

@@ -105,8 +105,8 @@ def find_meanings(word: str) -> list[Meaning]:
     if not meanings:
         metrics = [metric.name for metric in METRICS] + [n for row in logged for n in row.names]
         words = [w for entry in read_words() for w in entry["words"]]
-        known = [*building.ROOMS, *TASKS, *words, *metrics]
-        guess = our_name(name, known) or near(name, known)
+        names = [*building.ROOMS, *TASKS, *words, *metrics]
+        guess = our_name(name, names) or near(name, names)
         hint = f"did you mean {guess}?" if guess else "`charter explain` lists what it knows"
         raise CharterError(f"there is no room, evaluation, metric or word {word!r}; {hint}")
     return meanings
@@ -142,8 +142,8 @@ def list_logged() -> Iterator[LoggedRow]:
             elif not heads:
                 heads = cells
             elif names := re.findall(r"`([^`]+)`", cells[0]):
-                others = zip(heads[1:], cells[1:], strict=False)
-                yield LoggedRow(room, heads[0], tuple(names), {k: v.replace("\\|", "|") for k, v in others if v})
+                columns = zip(heads[1:], cells[1:], strict=False)
+                yield LoggedRow(room, heads[0], tuple(names), {k: v.replace("\\|", "|") for k, v in columns if v})
 
 
 def _room(name: str) -> Meaning:

@@ -61,11 +61,11 @@ def check(
     from charter.ground.findings.log import read_log
     from charter.ground.findings.register import Register
 
-    kept = read_log(store, tip) if store.exists() or tip or not files else None
-    register = Register(kept.events if kept else ())
-    if kept and not (files and as_json):
-        said = {"lines": len(kept.events), "findings": len(register.cases), "tip": kept.tip}
-        print(json.dumps(said) if as_json else _line(said))
+    log = read_log(store, tip) if store.exists() or tip or not files else None
+    register = Register(log.events if log else ())
+    if log and not (files and as_json):
+        facts = {"lines": len(log.events), "findings": len(register.cases), "tip": log.tip}
+        print(json.dumps(facts) if as_json else _line(facts))
     if files:
         _show_checked(check_files(files, register, known or ()), as_json)
 
@@ -172,9 +172,9 @@ def export(
         today = _now()[:10]
         consented = [case for case in cases if "publication" in case.finding.consent]
         free = [case for case in consented if not case.is_embargoed(today)]
-        written = _reports(free, developer or [], texts) if form == Form.avid else _rates(free, developer or [], model)
+        files = _reports(free, developer or [], texts) if form == Form.avid else _rates(free, developer or [], model)
         to.mkdir(mode=0o700, parents=True)
-        for name, text in written.items():
+        for name, text in files.items():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             atomic_write(to / name, text, mode=0o600)
         print(
@@ -193,7 +193,7 @@ def _reports(cases: Sequence["Case"], developer: Sequence[str], texts: bool) -> 
     from charter.release.avid import avid_report
 
     reports = {case.id: avid_report(case, developer, texts) for case in cases}
-    return {f"{id}.json": json.dumps(one, indent=1, ensure_ascii=False) + "\n" for id, one in reports.items()}
+    return {f"{id}.json": json.dumps(report, indent=1, ensure_ascii=False) + "\n" for id, report in reports.items()}
 
 
 def _rates(cases: Sequence["Case"], developer: Sequence[str], model: str) -> dict[str, str]:
@@ -241,13 +241,13 @@ def _show_all(register: "Register", as_json: bool) -> None:
     agreed, log = severity_agreement(cases), mitigations(cases)
     kappa = agreed.kappa if agreed else None
     if as_json:
-        said = {
+        facts = {
             "findings": [_blind(case, state_row(case)) for case in cases],
             "kappa": [kappa.value, kappa.low, kappa.high] if kappa else None,
             "reviewed_twice": agreed.items if agreed else 0,
             "mitigations": log,
         }
-        print(json.dumps(said, ensure_ascii=False))
+        print(json.dumps(facts, ensure_ascii=False))
         return
     table = plain_table(("finding", "status", "severity", "near", "embargo", "about"))
     for case in cases:
@@ -285,8 +285,8 @@ def _severity(case: "Case") -> str:
     """The agreed severity; before, how many gave one, so that the second reviewer doesn't see the first one's."""
     if case.severity is not None:
         return str(case.severity)
-    given = len(case.reviews)
-    return "differs, a third decides" if given > 1 else f"{given} of 2"
+    count = len(case.reviews)
+    return "differs, a third decides" if count > 1 else f"{count} of 2"
 
 
 def _blind(case: "Case", row: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class _Root(Group):
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """What a shell completes: one word."""
-        return [one for one in super().shell_complete(ctx, incomplete) if " " not in one.value]
+        return [item for item in super().shell_complete(ctx, incomplete) if " " not in item.value]
 
 
 def show_help(
@@ -142,9 +142,9 @@ def execute(arguments: list[str]) -> int:
         # typer's own errors (it brings its own click since 0.26): a message and an exit code
         if not hasattr(error, "format_message"):
             raise
-        where = getattr(getattr(error, "ctx", None), "command_path", "charter")
+        command = getattr(getattr(error, "ctx", None), "command_path", "charter")
         words = error.format_message().rstrip(".").replace("Value error, ", "")
-        refusal = f"{words}; `{where} --help` says what is expected"
+        refusal = f"{words}; `{command} --help` says what is expected"
         return complain(refusal, int(getattr(error, "exit_code", 2)))
 
 

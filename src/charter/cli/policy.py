@@ -107,8 +107,8 @@ def try_text(
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
         return
-    where = f" ({verdict.category})" if verdict.category else ""
-    print(f"{verdict.action}{where}: score {verdict.score:.3f}, acts from {verdict.threshold:.3f}")
+    category = f" ({verdict.category})" if verdict.category else ""
+    print(f"{verdict.action}{category}: score {verdict.score:.3f}, acts from {verdict.threshold:.3f}")
     for line in filter(None, (verdict.reason, verdict.safety_prompt, verdict.note)):
         print(line)
 

@@ -59,6 +59,21 @@ RulesFile = Annotated[
         "It may be the file of `charter release`.",
     ),
 ]
+Released = Annotated[str, typer.Argument(metavar="RUN", help="The run, or its card.", autocompletion=complete_product)]
+Needed = Annotated[
+    Path, typer.Option("--rules", metavar="FILE", help="YAML: the rules of `charter gate`, and those of people.")
+]
+SignOffs = Annotated[
+    list[Path] | None,
+    typer.Option("--sign-offs", metavar="FILE", help="YAML: who approved this checkpoint, for which subject."),
+]
+Findings = Annotated[
+    list[Path] | None, typer.Option("--findings", metavar="FILE", help="JSONL: findings of others, with id and status.")
+]
+Elsewhere = Annotated[
+    list[str] | None,
+    typer.Option("--evidence", metavar="DIR", help="An artifact of another run that a sign-off rests on."),
+]
 
 
 def compare(
@@ -189,31 +204,6 @@ def _say(facts: dict[str, Any], as_json: bool, view: object) -> None:
         console().print(view, highlight=False)
 
 
-Released = Annotated[str, typer.Argument(metavar="RUN", help="The run, or its card.", autocompletion=complete_product)]
-
-
-Needed = Annotated[
-    Path, typer.Option("--rules", metavar="FILE", help="YAML: the rules of `charter gate`, and those of people.")
-]
-
-
-SignOffs = Annotated[
-    list[Path] | None,
-    typer.Option("--sign-offs", metavar="FILE", help="YAML: who approved this checkpoint, for which subject."),
-]
-
-
-Findings = Annotated[
-    list[Path] | None, typer.Option("--findings", metavar="FILE", help="JSONL: findings of others, with id and status.")
-]
-
-
-Elsewhere = Annotated[
-    list[str] | None,
-    typer.Option("--evidence", metavar="DIR", help="An artifact of another run that a sign-off rests on."),
-]
-
-
 def release(
     run: Released,
     rules: Needed,
@@ -237,20 +227,20 @@ def release(
     from charter.release.artifact import record_of, write_release
     from charter.release.judge import EVIDENCE, Request, find_card, judge
     from charter.release.rules import read_findings, read_sign_offs
-    from charter.runner.identity import code_of
+    from charter.runner.identity import package_source
     from charter.runner.verify import verify
 
-    asked = _asked(rules, seal, deep)
+    release_rules = _rules_of(rules, seal, deep)
     request = Request(
         find_card(find_product(run)),
-        asked,
-        tuple(one for path in sign_offs or [] for one in read_sign_offs(path)),
+        release_rules,
+        tuple(sign_off for path in sign_offs or [] for sign_off in read_sign_offs(path)),
         tuple(read_findings(path) for path in findings or []),
         tuple(_artifact(ref) for ref in evidence or []),
     )
-    if asked.deep:
+    if release_rules.deep:
         relaunch()
-    problems = verify(request.card, asked.deep)
+    problems = verify(request.card, release_rules.deep)
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     verdict = judge(request, now, problems)
     evidence_folders = [*request.elsewhere, *(folder for _, folder in verdict.rests_on[EVIDENCE])]
@@ -261,7 +251,7 @@ def release(
     if not failed:
         target = out or request.card.parent / _free_name(request.card.parent, now)
         record = record_of(request, verdict, target.parent.resolve(), now)
-        manifest = write_release(record, verdict, target, code_of("charter.release"))
+        manifest = write_release(record, verdict, target, package_source("charter.release"))
         facts |= {"release": str(target), "id": manifest.id, "made": record.made, "expires": record.expires}
     _say(facts, as_json, _lines(verdict, facts))
     if failed:
@@ -286,16 +276,16 @@ def _evidence_problems(folders: Sequence[Path], verified: Set[str]) -> list[str]
     return list(problems)
 
 
-def _asked(rules: Path, seal: str, deep: bool) -> "ReleaseRules":
+def _rules_of(rules: Path, seal: str, deep: bool) -> "ReleaseRules":
     """The rules of a file (`ReleaseRules`), with what was said on the command line."""
     from charter.ground.settings.problems import validate
     from charter.release.rules import ReleaseRules, read_rules
 
-    asked = read_rules(rules)
-    said: dict[str, Any] = {"deep": deep or asked.deep} | ({"seal": seal} if seal else {})
-    if asked.baseline:
-        said["baseline"] = str(find_product(asked.baseline))
-    return validate(ReleaseRules, asked.model_dump() | said, "charter release")
+    file_rules = read_rules(rules)
+    changes: dict[str, Any] = {"deep": deep or file_rules.deep} | ({"seal": seal} if seal else {})
+    if file_rules.baseline:
+        changes["baseline"] = str(find_product(file_rules.baseline))
+    return validate(ReleaseRules, file_rules.model_dump() | changes, "charter release")
 
 
 def _facts(verdict: "Verdict") -> dict[str, Any]:
@@ -330,9 +320,12 @@ def _free_name(run: Path, now: datetime.datetime) -> str:
 
 def _lines(verdict: "Verdict", facts: dict[str, Any]) -> str:
     """The outcome of a release, a line a requirement."""
-    one = verdict.checkpoint
+    checkpoint = verdict.checkpoint
     of_card = f"seal of the card {verdict.seal[:LEAST_DIGITS]}"
-    lines = [f"checkpoint {one.step}, digest {one.digest[:LEAST_DIGITS]}; {of_card}", *map(_line, verdict.rows)]
+    lines = [
+        f"checkpoint {checkpoint.step}, digest {checkpoint.digest[:LEAST_DIGITS]}; {of_card}",
+        *map(_line, verdict.rows),
+    ]
     if "release" in facts:
         lines.append(f"released until {facts['expires']}: {facts['release']} (id {facts['id'][:LEAST_DIGITS]})")
     return "\n".join(lines)

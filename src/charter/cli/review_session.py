@@ -1,6 +1,5 @@
-"""A review at the terminal: one flagged reply after another, one key a verdict, each verdict saved at once.
-
-The flagged replies that wait for a verdict: which reports have some, and the file of the verdicts so far.
+"""A review at the terminal: the flagged replies that wait, one after another, one key a verdict, each verdict saved at
+once.
 """
 
 import sys
@@ -27,6 +26,7 @@ CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(cod
 
 # Asks with a hint; returns one of the words of ANSWERS and its note, or None at the end of input.
 Asks = Callable[[Console], tuple[str, str] | None]
+QUEUE = "review.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +141,10 @@ def keys_of_terminal(console: Console) -> tuple[str, str] | None:
 def keys_of_lines(console: Console) -> tuple[str, str] | None:
     """One line of standard input that begins with a key or its word; the text of a note follows."""
     for line in _lines():
-        first, _, rest = line.partition(" ")
+        first, _, note = line.partition(" ")
         word = ANSWERS.get(first.lower(), first.lower())
         if word in ANSWERS.values():
-            return word, rest.strip()
+            return word, note.strip()
         console.print(Text(f"{line!r} is not an answer: {HINT}"))
     return None
 
@@ -154,9 +154,6 @@ def _lines() -> Iterator[str]:
     while line := sys.stdin.readline():
         if line.strip():
             yield line.strip()
-
-
-QUEUE = "review.jsonl"
 
 
 def find_reports(place: Path) -> list[Path]:
@@ -198,8 +195,8 @@ def waiting(reports: list[Path]) -> list[Flagged]:
                 judged, margin = judgment_of_row(row), float(row["margin"])
             except (CharterError, KeyError, TypeError, ValueError) as error:
                 raise CharterError(f"{path} is not a review queue: {error}; run its step again") from None
-            other = flagged.get(judged.key)
-            stages = (*other.stages, stage) if other else (stage,)
+            earlier = flagged.get(judged.key)
+            stages = (*earlier.stages, stage) if earlier else (stage,)
             flagged[judged.key] = Flagged(judged.key, judged.prompt, margin, stages)
     return sorted(flagged.values(), key=lambda item: digest_text(canonical_json(item.key)))
 

@@ -1,6 +1,5 @@
-"""Rows that people bring to `charter data`: their kind, a summary and notes.
-
-Exam papers as people bring them: JSONL, CSV, a text, or a PDF with a text layer.
+"""Rows that people bring to `charter data`: their kind, a summary and notes. Exam papers come as JSONL, CSV, a text, or
+a PDF with a text layer.
 """
 
 import difflib
@@ -39,6 +38,8 @@ _OWN_ALONE = ("id", "topic", "axis", "source", "p_chosen", "weight", "learn_from
 
 # kinds of rows whose unknown columns are dropped
 UNKEPT = (DataKind.triples, DataKind.judgments, DataKind.votes)
+TEXTS = (".txt", ".md", ".text")
+REPORT = ".report.md"
 
 
 @dataclass(frozen=True)
@@ -225,20 +226,21 @@ def _describe(kind: DataKind, dialogues: Sequence[Sequence[Message]], topics: It
 def _unknown_columns(file: Path, kind: DataKind) -> tuple[str, ...]:
     """A note that names the columns that charter doesn't know, and those they may be misspellings of."""
     name = "dialogues" if kind is DataKind.prompts else kind.value
-    known = KNOWN_COLUMNS[name]
+    columns = KNOWN_COLUMNS[name]
     unknown = sorted(
-        {str(column) for path in files_of(file, name) for _, row in source_rows(path) for column in row.keys() - known}
+        {
+            str(column)
+            for path in files_of(file, name)
+            for _, row in source_rows(path)
+            for column in row.keys() - columns
+        }
     )
     if not unknown:
         return ()
-    close = [near for column in unknown for near in difflib.get_close_matches(column, known, n=1)]
+    close = [near for column in unknown for near in difflib.get_close_matches(column, columns, n=1)]
     hint = f"; did you mean {', '.join(close)}?" if close else ""
     fate = "ignored" if kind in UNKEPT else "kept in meta"
     return (f"unknown columns, {fate}: {', '.join(unknown)}{hint}",)
-
-
-TEXTS = (".txt", ".md", ".text")
-REPORT = ".report.md"
 
 
 def write_exam(path: Path, to: Path, exam: str, pictures: Path | None) -> str:
@@ -262,8 +264,8 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     else:
         raise CharterError(f"{path} is no exam paper that can be read; give JSONL, CSV, a text or a PDF")
     for row in read_paper(text):
-        where = f"page {row['page']}, " if row["page"] else ""
-        yield f"{path}: {where}question {row['number']}", row
+        page = f"page {row['page']}, " if row["page"] else ""
+        yield f"{path}: {page}question {row['number']}", row
 
 
 def _pdf_text(path: Path) -> str:

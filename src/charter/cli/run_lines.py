@@ -1,6 +1,5 @@
-"""The end of a run in at most eight lines: how long it took, what changed, where its card is, what to do next.
-
-Plans and runs as tables and trees for a terminal.
+"""What a terminal shows of runs: plans as tables, runs as trees, and the end of a run in at most eight lines: how long
+it took, what changed, where its card is, what to do next.
 """
 
 from __future__ import annotations
@@ -26,6 +25,16 @@ ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 MOST_LINES = 8
 # metrics named in one line
 _MOST = 3
+_COLOURS = {
+    "done": "green",
+    "reused": "green",
+    "resume": "yellow",
+    "started": "yellow",
+    "failed": "red",
+    "waiting": "magenta",
+}
+# what learning rooms log of their learning
+_LEARNT = ("loss", "reward")
 
 
 def run_lines(summary: Summary, elapsed: float | None = None) -> list[str]:
@@ -98,18 +107,6 @@ def _next(summary: Summary) -> str:
     return f"charter show {summary.run}/{summary.last}"
 
 
-_COLOURS = {
-    "done": "green",
-    "reused": "green",
-    "resume": "yellow",
-    "started": "yellow",
-    "failed": "red",
-    "waiting": "magenta",
-}
-# what learning rooms log of their learning
-_LEARNT = ("loss", "reward")
-
-
 def plan_table(lines: Sequence[Forecast]) -> Table:
     """Steps in order, with what each will do and cost."""
     table = plain_table(("step", "room", "makes", "id", "status"), ("minutes", "memory", "disk"))
@@ -169,12 +166,12 @@ def run_tree(name: str, views: Sequence[StepView], unfit: Collection[str] = ()) 
         parents = [parent for parent in view.parents if parent.step in branches]
         # a card stands under the last of its reports, which is that of the final model
         main = next((p.step for p in reversed(parents) if p.role == parents[0].role), None)
-        others = [step for step in dict.fromkeys(p.step for p in parents) if step != main]
-        branches[view.name] = (branches[main] if main else tree).add(_line(view, others, unfit))
+        other_parents = [step for step in dict.fromkeys(p.step for p in parents) if step != main]
+        branches[view.name] = (branches[main] if main else tree).add(_line(view, other_parents, unfit))
     return tree
 
 
-def _line(view: StepView, others: Sequence[str], unfit: Collection[str]) -> Text:
+def _line(view: StepView, other_parents: Sequence[str], unfit: Collection[str]) -> Text:
     """One step: its room and product, status, time, the metric that stands for it, its id and other parents."""
     metric = headline(view.metrics, unfit)
     seconds = view.manifest.timing.seconds if view.manifest else 0.0
@@ -183,7 +180,7 @@ def _line(view: StepView, others: Sequence[str], unfit: Collection[str]) -> Text
     line.append(f"  {spell_seconds(seconds)}" if seconds else "")
     line.append(f"  {spell_metric(metric)}" if metric else "")
     line.append(f"  {view.id[:8]}", style="dim")
-    line.append(f"  with {', '.join(others)}" if others else "", style="dim")
+    line.append(f"  with {', '.join(other_parents)}" if other_parents else "", style="dim")
     return line
 
 
@@ -193,8 +190,8 @@ def spell_metric(metric: Metric) -> str:
 
     if metric.label is None:
         name, words = (metric.name.replace("_", " "), number(metric.value, f" {metric.unit}" if metric.unit else ""))
-        whole = metric.value is not None and metric.value.is_integer() and not metric.unit
-        return f"{words} {name}" if whole else f"{name} {words}"
+        is_count = metric.value is not None and metric.value.is_integer() and not metric.unit
+        return f"{words} {name}" if is_count else f"{name} {words}"
     unit = metric.unit or ""
     ends = [figure(end, unit, bare=True) for end in (metric.low, metric.high) if end is not None]
     interval = f" ({' to '.join(ends)})" if len(ends) == 2 else ""

@@ -34,8 +34,8 @@ def runs(
     table = plain_table(("run", "status"), ("steps done", "last change", "size"))
     for row in rows:
         when = datetime.fromisoformat(row["changed"]).astimezone()
-        done = f"{row['done']} of {row['steps']}" if row["steps"] else "-"
-        table.add_row(row["name"], row["status"], done, f"{when:%Y-%m-%d %H:%M}", spell_bytes(row["bytes"]))
+        progress = f"{row['done']} of {row['steps']}" if row["steps"] else "-"
+        table.add_row(row["name"], row["status"], progress, f"{when:%Y-%m-%d %H:%M}", spell_bytes(row["bytes"]))
     console().print(table, highlight=False, markup=False)
 
 

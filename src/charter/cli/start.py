@@ -101,22 +101,22 @@ def init(
     recipe = (STARTER / f"{template}.yaml").read_text("utf-8")
     if model is not None:
         recipe = _with_model(recipe, template, model)
-    own = _read_own(data, template) if data is not None else None
-    if own is not None and own[0] == DataKind.dialogues:
-        recipe = _with_epochs(recipe, len(own[1].rows))
+    user_rows = _read_own(data, template) if data is not None else None
+    if user_rows is not None and user_rows[0] == DataKind.dialogues:
+        recipe = _with_epochs(recipe, len(user_rows[1].rows))
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_") or "pipeline"
     try:
         (folder / "data").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CharterError(f"{folder} can't be made ({error.strerror}): choose a place where you can write") from None
     (folder / "recipe.yaml").write_text(recipe.replace(NAME, name), "utf-8")
-    (folder / "README.md").write_text(_readme(folder, name, template, own[0] if own else ""), "utf-8")
+    (folder / "README.md").write_text(_readme(folder, name, template, user_rows[0] if user_rows else ""), "utf-8")
     if f"./{CONSTITUTION}" in recipe:
         shutil.copyfile(shipped_folder() / CONSTITUTION, folder / CONSTITUTION)
     for rows in contents.rows:
         shutil.copyfile(STARTER / "data" / f"{rows}.jsonl", folder / "data" / f"{rows}.jsonl")
-    if own is not None:
-        kind, content = own
+    if user_rows is not None:
+        kind, content = user_rows
         write_jsonl(folder / "data" / f"{kind}.jsonl", content.rows)
         for note in (f"{data}: {content.summary}", *content.notes):
             print(note)
@@ -127,11 +127,11 @@ def _plan(folder: Path) -> str:
     return f"charter plan {shlex.quote(str(folder / 'recipe.yaml'))}"
 
 
-def _readme(folder: Path, name: str, template: Template, own: str) -> str:
-    """The folder's README: the commands hold from where the user stands. `own`: the file of the user's rows."""
+def _readme(folder: Path, name: str, template: Template, file: str) -> str:
+    """The folder's README: the commands hold from where the user stands. `file`: the file of the user's rows."""
     contents = CONTENTS[template]
-    others = " and ".join(f"`data/{rows}.jsonl`" for rows in contents.rows if rows != own)
-    yours = f"The rows in `data/{own}.jsonl` are yours{f'; those in {others} are examples' if others else ''}."
+    examples = " and ".join(f"`data/{rows}.jsonl`" for rows in contents.rows if rows != file)
+    yours = f"The rows in `data/{file}.jsonl` are yours{f'; those in {examples} are examples' if examples else ''}."
     files = [f"- `data/{rows}.jsonl`: {_ROWS[rows]}" for rows in contents.rows]
     words = {
         "RECIPE": shlex.quote(str(folder / "recipe.yaml")),
@@ -140,7 +140,7 @@ def _readme(folder: Path, name: str, template: Template, own: str) -> str:
         "EDIT": contents.edit,
         "FILES": "\n".join(["- `recipe.yaml`: the steps and their settings.", *files]),
         "NAME": name,
-        "ROWS": yours if own else "The rows are examples, and yours replace them.",
+        "ROWS": yours if file else "The rows are examples, and yours replace them.",
     }
     text = (STARTER / "README.md").read_text("utf-8")
     return re.sub(r"\b(?:" + "|".join(words) + r")\b", lambda match: words[match[0]], text)
@@ -171,21 +171,21 @@ def _read_own(data: str, template: Template) -> "tuple[str, ReadRows]":
     from charter.ground.text.columns import raw_rows
     from charter.ground.text.free_questions import read_short_questions
 
-    path, wanted = find_rows(data), CONTENTS[template].rows
-    if QUESTIONS in wanted and _holds_questions(path):
+    path, kinds = find_rows(data), CONTENTS[template].rows
+    if QUESTIONS in kinds and _holds_questions(path):
         questions = read_short_questions([path])
         rows = [row for _, row in raw_rows(path)]
         return QUESTIONS, ReadRows(DataKind.prompts, f"{len(questions)} questions", rows)
     content = read_rows(path, None)
-    if content.kind is DataKind.dialogues and "prompts" in wanted:
+    if content.kind is DataKind.dialogues and "prompts" in kinds:
         content = read_rows(path, DataKind.prompts)
         note = "the last turns of the assistant were dropped: prompts end with the user's"
         return "prompts", ReadRows(content.kind, content.summary, content.rows, notes=(*content.notes, note))
-    if content.kind not in wanted:
-        fitting = [name.value for name, other in CONTENTS.items() if content.kind in other.rows]
+    if content.kind not in kinds:
+        fitting = [name.value for name, template_contents in CONTENTS.items() if content.kind in template_contents.rows]
         advice = f"; take --template {' or '.join(fitting)} for them" if fitting else ""
         raise CharterError(
-            f"{data} holds {content.kind}, and the template {template} takes {' or '.join(wanted)}{advice}"
+            f"{data} holds {content.kind}, and the template {template} takes {' or '.join(kinds)}{advice}"
         )
     return content.kind.value, content
 

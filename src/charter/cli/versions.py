@@ -29,22 +29,22 @@ def compare_view(comparison: Comparison, everything: bool) -> Group:
     if comparison["same"]:
         return Group(Text(SAME, style="bold"))
     compared = [row for row in comparison["metrics"] if not row["verdict"].startswith(NOT_COMPARED)]
-    shown = [row for row in compared if everything or row["headline"] or row["regression"]]
+    listed = [row for row in compared if everything or row["headline"] or row["regression"]]
     first, last = comparison["versions"]
     table = Table(box=None, pad_edge=False)
     heads = (("", "left"), ("", "left"), (f"{first} → {last}", "right"), ("change", "left"), ("n", "left"))
     for title, justify in heads:
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
-    for row in shown:
+    for row in listed:
         before, after, change = row["words"]
         size = row["size"].replace("n ", "")
         cells = _mark(row), _name(row, everything), f"{before} → {after}", change, size
         table.add_row(*cells, style=STYLES.get(row["verdict"], ""))
-    left = [row for row in compared if row not in shown]
+    hidden = [row for row in compared if row not in listed]
     return Group(
-        *([table] if shown else []),
-        *_slightly_worse(left),
-        *_left_out(left),
+        *([table] if listed else []),
+        *_slightly_worse(hidden),
+        *_left_out(hidden),
         *list_uncompared(comparison["metrics"], everything),
         *_legend(comparison, f"▲ better, ▼ worse, ◆ changed, {SLIGHTLY}."),
     )
@@ -61,8 +61,8 @@ def track_view(comparison: Comparison, everything: bool) -> Group:
     table.add_column("first to last")
     table.add_column("n", justify="right")
     rows = comparison["metrics"]
-    shown = [row for row in rows if everything or row["headline"] or row["dropped"]]
-    for row in shown:
+    listed = [row for row in rows if everything or row["headline"] or row["dropped"]]
+    for row in listed:
         marks = ["", *(_sign(step) for step in row["steps"])]
         cells = [f"{words or '-'} {mark or ' '}" for words, mark in zip(row["words"], marks, strict=True)]
         change = row["overall"]["words"][2].partition(" (")[0]
@@ -71,13 +71,13 @@ def track_view(comparison: Comparison, everything: bool) -> Group:
         table.add_row(_name(row, everything), *cells, last, *sizes, style="red" if row["dropped"] else "")
     dropped = [row["label"] for row in rows if row["dropped"]]
     verdict = f"Got worse: {', '.join(dropped)}" if dropped else "Nothing got significantly worse."
-    left = [row for row in rows if row not in shown]
+    hidden = [row for row in rows if row not in listed]
     return Group(
         table,
         Text(),
         Text(verdict, style="bold"),
         *_slightly_worse(rows),
-        *([Text(f"{_rows(left)}: --all shows them")] if left else []),
+        *([Text(f"{_rows(hidden)}: --all shows them")] if hidden else []),
         *_legend(comparison, f"Since the version before: ▲ better, ▼ worse, {SLIGHTLY}, ◆ changed, ≠ not compared."),
     )
 
@@ -130,9 +130,9 @@ def list_uncompared(rows: Iterable[Row], everything: bool) -> list[Text]:
             reasons.setdefault(row["verdict"].removeprefix(NOT_COMPARED), []).append(row["metric"])
     lines = [Text(f"Not compared ({sum(map(len, reasons.values()))})", style="bold")] if reasons else []
     for why, names in reasons.items():
-        kept = names if everything else names[:3]
-        more = f" and {len(names) - len(kept)} more" if len(names) > len(kept) else ""
-        lines.append(Text(f"  {why}: {', '.join(kept)}{more}"))
+        listed = names if everything else names[:3]
+        more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
+        lines.append(Text(f"  {why}: {', '.join(listed)}{more}"))
     return lines
 
 
@@ -144,7 +144,7 @@ def _span(sizes: Sequence[int]) -> str:
 
 def _legend(comparison: Comparison, signs: str) -> list[Text]:
     """What the signs mean, and over which numbers p is corrected."""
-    heads, others = (sorted(set(sizes)) for sizes in zip(*comparison["corrected_over"], strict=True))
+    heads, further = (sorted(set(sizes)) for sizes in zip(*comparison["corrected_over"], strict=True))
     if not heads[-1]:
         return []
     unfit = any(
@@ -152,6 +152,6 @@ def _legend(comparison: Comparison, signs: str) -> list[Text]:
     )
     words = (
         f"{signs} Significant: the paired 95 % interval leaves out 0, and p is below 0.05 after Holm's correction over "
-        f"the headline numbers ({_span(heads)}), for other rows over all others ({_span(others)})."
+        f"the headline numbers ({_span(heads)}), for other rows over all others ({_span(further)})."
     )
     return [Text(words, style="dim"), *([Text(UNFIT, style="dim")] if unfit else [])]

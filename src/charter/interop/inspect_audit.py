@@ -33,8 +33,14 @@ LINES = "lines"
 def get_tasks(seed: int = 0) -> dict[str, dict[str, Any]]:
     """All tasks and controls of one seed by name: what `get_instructions` and `score` take."""
     return {
-        name: {"task": name, "seed": seed, "budget": one.budget, "tier": one.tier, "scored": one.scored}
-        for name, one in TASKS.items()
+        name: {
+            "task": name,
+            "seed": seed,
+            "budget": audit_task.budget,
+            "tier": audit_task.tier,
+            "scored": audit_task.scored,
+        }
+        for name, audit_task in TASKS.items()
     }
 
 
@@ -57,7 +63,7 @@ def score(t: Mapping[str, Any], lines: Sequence[str]) -> float:
 def audit(tasks: str = "", seed: int = 0, form: Literal["native", "text"] = "native") -> InspectTask:
     """Tasks by name with commas between (empty: the scored ones), in the world of a seed; commands as tool calls, or
     as lines of text for models without tools. Raises CharterError for an unknown name."""
-    names = [name.strip() for name in tasks.split(",") if name.strip()] or [one.name for one in SCORED]
+    names = [name.strip() for name in tasks.split(",") if name.strip()] or [audit_task.name for audit_task in SCORED]
     if unknown := [name for name in names if name not in TASKS]:
         raise CharterError(f"there is no task {unknown[0]!r} of the audit; {suggest(unknown[0], TASKS)}")
     every = get_tasks(seed)
@@ -70,20 +76,22 @@ def plays(form: Literal["native", "text"] = "native") -> Solver:
     """The agent's loop: one command a turn, to the end of the task or of its budget."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        one = TASKS[state.metadata["task"]]
-        world, lines = one.build(int(state.metadata["seed"])), list[str]()
+        audit_task = TASKS[state.metadata["task"]]
+        world, lines = audit_task.build(int(state.metadata["seed"])), list[str]()
         native = form == "native"
-        begin = opening(world.instructions, one.budget, COMMANDS if native else needed(one), native=native)
+        begin = opening(
+            world.instructions, audit_task.budget, COMMANDS if native else needed(audit_task), native=native
+        )
         state.messages = [ChatMessageSystem(content=begin.system), ChatMessageUser(content=begin.task)]
-        for used in range(1, one.budget + 1):
+        for number in range(1, audit_task.budget + 1):
             state.output = await get_model().generate(state.messages, tools=TOOLS if native else [])
             message = state.output.message
             state.messages.append(message)
-            line, shown = _line(message) if native else line_of(message.text), NO_CALL if native else FORMAT
+            line, output = _line(message) if native else line_of(message.text), NO_CALL if native else FORMAT
             if line:
                 lines.append(line)
-                world, shown = step(one, world, line)
-            state.messages += _shown(message, observation(shown, used, one.budget))
+                world, output = step(audit_task, world, line)
+            state.messages += _results(message, observation(output, number, audit_task.budget))
             if world.ended:
                 break
         state.store.set(LINES, lines)
@@ -110,8 +118,8 @@ def predicate() -> Scorer:
 
 
 TOOLS = [
-    ToolInfo(name=one.name, description=one.help, parameters=ToolParams.model_validate(one.schema()))
-    for one in COMMANDS.values()
+    ToolInfo(name=command.name, description=command.help, parameters=ToolParams.model_validate(command.schema()))
+    for command in COMMANDS.values()
 ]
 
 
@@ -123,12 +131,12 @@ def _line(message: ChatMessageAssistant) -> str:
     return COMMANDS[call.function].line(call.arguments)
 
 
-def _shown(message: ChatMessageAssistant, shown: str) -> list[ChatMessageTool | ChatMessageUser]:
+def _results(message: ChatMessageAssistant, output: str) -> list[ChatMessageTool | ChatMessageUser]:
     """The observation as the result of the call, or as the user's message; further calls get none of their own."""
     calls = message.tool_calls or []
     return [
         ChatMessageTool(
-            content=shown if number == 0 else "error: one call a turn", tool_call_id=call.id, function=call.function
+            content=output if number == 0 else "error: one call a turn", tool_call_id=call.id, function=call.function
         )
         for number, call in enumerate(calls)
-    ] or [ChatMessageUser(content=shown)]
+    ] or [ChatMessageUser(content=output)]

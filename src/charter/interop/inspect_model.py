@@ -146,13 +146,13 @@ class CharterAPI(ModelAPI):
 
 
 def _open(
-    name: str, device: str | None = None, precision: str | None = None, slots: int = SLOTS, **others: Any
+    name: str, device: str | None = None, precision: str | None = None, slots: int = SLOTS, **arguments: Any
 ) -> LocalAssistant:
-    if others:
-        raise CharterError(f"charter/{name} takes no model argument {min(others)!r}; use device, precision or slots")
-    where = choose_execution(device, precision)
+    if arguments:
+        raise CharterError(f"charter/{name} takes no model argument {min(arguments)!r}; use device, precision or slots")
+    execution = choose_execution(device, precision)
     folder = checkpoint_folder(find_model(name, "Inspect", CHECKPOINT))
-    return LocalAssistant.open(folder, where.device, slots, where.precision)
+    return LocalAssistant.open(folder, execution.device, slots, execution.precision)
 
 
 def _message(message: ChatMessage) -> Message:

@@ -72,11 +72,11 @@ class CharterLM(TemplateLM):
         max_batch_size: int | None = None,
     ) -> None:
         super().__init__()
-        self.where = where = choose_execution(None if device == THEIR_DEVICE else device, precision)
+        self.where = execution = choose_execution(None if device == THEIR_DEVICE else device, precision)
         self.source = find_model(str(path), "lm-eval", CHECKPOINT)
         self.folder = checkpoint_folder(self.source)
-        model, self.charter_tokenizer = load_policy(self.folder, where.device)
-        model.precision = where.precision
+        model, self.charter_tokenizer = load_policy(self.folder, execution.device)
+        model.precision = execution.precision
         self.engine = Engine(model, self.charter_tokenizer, context=max_length)
         self.max_length, self.seed = self.engine.context, seed
 
@@ -128,7 +128,7 @@ class CharterLM(TemplateLM):
             items.setdefault(tuple(context[-room:]), []).append(number)
         scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         with tqdm(total=len(requests), disable=disable_tqdm, desc="Scoring") as bar:
-            for group in alike(sorted(items)):
+            for group in scoring_groups(sorted(items)):
                 contexts = [(prompt, [requests[n][2] for n in items[prompt]]) for prompt in group]
                 for prompt, scored in zip(group, score_tokens(self.engine.model, contexts), strict=True):
                     for number, tokens in zip(items[prompt], scored, strict=True):
@@ -228,7 +228,7 @@ class CharterLM(TemplateLM):
         return {"charter_name": self.source.name, "charter_id": self.source.id, **asdict(self.where)}
 
 
-def alike(prompts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+def scoring_groups(prompts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
     """Groups of sorted prompts that are scored together: those that share at least half of their tokens with the
     group's first, then the others by length."""
     groups: list[list[tuple[int, ...]]] = []

@@ -108,9 +108,9 @@ class Report(Artifact):
 
         declared = read_reported(self.path).metrics
         parts = {name for name, metric in declared.items() if metric.kind == "part"}
-        whole = [_figures(metric) for metric in self.manifest.metrics if metric.name not in parts]
+        wholes = [_figures(metric) for metric in self.manifest.metrics if metric.name not in parts]
         stage = str(self.manifest.resolved.get("stage") or self.name)
-        return html_table(f"Report on {stage}", _FIGURES, whole)
+        return html_table(f"Report on {stage}", _FIGURES, wholes)
 
 
 class Card(Artifact):

@@ -44,12 +44,12 @@ def evaluate(
     names = tasks if isinstance(tasks, str) else ",".join(tasks)
     recipe = make_recipe(reference, names, limit, list(data), changes_of(set))
     folder = run_folder(recipe, Path(out) if out is not None else None)
-    where = (
+    execution = (
         Execution(model.device, model.precision)
         if isinstance(model, Model)
         else choose_execution(None, read_precision(folder))
     )
-    finished = run_steps(checked_plan(recipe, Path(), folder, where))
+    finished = run_steps(checked_plan(recipe, Path(), folder, execution))
     return Report(finished.path / STEP, artifact_of(finished.path / STEP).manifest)
 
 
@@ -84,16 +84,16 @@ def data_sources(data: list[str], names: Sequence[str]) -> dict[str, str]:
 
     tasks = [TASKS[name] for name in expand_suites(names)]
     sources: dict[str, str] = {}
-    for where in data:
-        name, equals, reference = where.partition("=")
+    for choice in data:
+        name, equals, reference = choice.partition("=")
         if equals and (name in TASKS or name in ROLES):
             sources[TASKS[name].data_role if name in TASKS else name] = reference
-        elif where == "standard":
+        elif choice == "standard":
             published = {task.data_role: task.standard for task in tasks if task.standard}
             sources = published | sources
-        elif where != "shipped":
+        elif choice != "shipped":
             raise CharterError(
-                f"--data {where}: write shipped, standard, or TASK=REFERENCE, as in --data mmlu=./my_mmlu; tasks are "
+                f"--data {choice}: write shipped, standard, or TASK=REFERENCE, as in --data mmlu=./my_mmlu; tasks are "
                 f"{', '.join(TASKS)}"
             )
     return sources

@@ -41,11 +41,11 @@ def load(reference: str | os.PathLike[str], precision: str | None = None, device
     GPU if there is one. Raises CharterError if there is no such model, or if it can't be read.
     """
     name = os.fspath(reference)
-    where = choose_execution(device, precision)
+    execution = choose_execution(device, precision)
     if "torch" not in sys.modules:
         os.environ |= spinning(adapts=True)
     role = ASSISTANT if is_remote(name) else ANY_CHECKPOINT
-    return Model(name, find_model(name, "charter.load", role), where)
+    return Model(name, find_model(name, "charter.load", role), execution)
 
 
 class Model:

@@ -72,8 +72,8 @@ class Plan:
     def __repr__(self) -> str:
         cost = [spell_minutes(self.minutes)] if self.minutes is not None else []
         cost += [f"{self.memory_gib:.1f} GiB of memory"] if self.memory_gib is not None else []
-        left = len(self.lines) - len(self.reused)
-        return f"<Plan {', '.join([f'{self.path}: {left} of {len(self.lines)} steps to run', *cost])}>"
+        to_run = len(self.lines) - len(self.reused)
+        return f"<Plan {', '.join([f'{self.path}: {to_run} of {len(self.lines)} steps to run', *cost])}>"
 
     def _repr_html_(self) -> str:
         columns = ("name", "room", "kind", "status", "minutes", "memory_gib", "disk_gib")
@@ -152,10 +152,10 @@ def plan_steps(
 
 def spell_command(path: Path, changes: Sequence[str]) -> str:
     """A recipe and its overrides as they are typed. Nothing is said of what is above the current folder."""
-    here = Path.cwd()
+    folder = Path.cwd()
     if path.is_absolute():
-        path = path.relative_to(here) if path.is_relative_to(here) else Path(path.name)
-    return shlex.join([path.as_posix(), *(word for one in changes for word in ("--set", one))])
+        path = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+    return shlex.join([path.as_posix(), *(word for change in changes for word in ("--set", change))])
 
 
 def checked_plan(recipe: Recipe, folder: Path, run: Path, execution: Execution) -> StepPlan:

@@ -21,9 +21,9 @@ class Rows(list[dict[str, Any]]):
         widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
         fit = [at for at in range(len(columns)) if sum(widths[: at + 1]) + 2 * at <= _LINE]
         lines = ["  ".join(line[at].ljust(widths[at]) for at in fit).rstrip() for line in cells]
-        left = [f"the first {_SHOWN} of {len(self)} rows"] if len(self) > _SHOWN else []
-        left += [f"more columns: {', '.join(columns[len(fit) :])}"] if len(fit) < len(columns) else []
-        return "\n".join([*lines, *([f"({'; '.join(left)})"] if left else [])]) if self else "no rows"
+        omissions = [f"the first {_SHOWN} of {len(self)} rows"] if len(self) > _SHOWN else []
+        omissions += [f"more columns: {', '.join(columns[len(fit) :])}"] if len(fit) < len(columns) else []
+        return "\n".join([*lines, *([f"({'; '.join(omissions)})"] if omissions else [])]) if self else "no rows"
 
     def _columns(self) -> list[str]:
         return list(dict.fromkeys(key for row in self for key in row))
@@ -45,12 +45,12 @@ class Rows(list[dict[str, Any]]):
 
 def html_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], count: int = 0) -> str:
     """A small table of HTML with everything escaped; `count` says of how many rows these are the first."""
-    shown = list(rows)
+    lines = list(rows)
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "".join("<tr>" + "".join(f"<td>{escape(_words(cell))}</td>" for cell in row) + "</tr>" for row in shown)
+    body = "".join("<tr>" + "".join(f"<td>{escape(_words(cell))}</td>" for cell in row) + "</tr>" for row in lines)
     heading = f"<p><b>{escape(title)}</b></p>" if title else ""
-    rest = f"<p>The first {len(shown)} of {count} rows.</p>" if count > len(shown) else ""
-    return f"{heading}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+    omission = f"<p>The first {len(lines)} of {count} rows.</p>" if count > len(lines) else ""
+    return f"{heading}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{omission}"
 
 
 def spell_interval(low: float | None, high: float | None) -> str:

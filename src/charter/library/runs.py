@@ -20,8 +20,8 @@ class Run:
         view_run(self.path)
 
     def __repr__(self) -> str:
-        done = sum(view.status == "done" for view in self._views.values())
-        return f"<Run {self.path}: {done} of {len(self._views)} steps done>"
+        done_count = sum(view.status == "done" for view in self._views.values())
+        return f"<Run {self.path}: {done_count} of {len(self._views)} steps done>"
 
     def __getitem__(self, name: str) -> Artifact:
         """The artifact of a finished step. Raises CharterError if there is no such step, or if it isn't finished."""
@@ -59,10 +59,10 @@ class Run:
     @property
     def card(self) -> Card:
         """The card of the run; the last one of several. Raises CharterError if none is finished."""
-        done = [view for view in self._views.values() if view.kind == "card" and view.status == "done"]
-        if not done:
+        cards = [view for view in self._views.values() if view.kind == "card" and view.status == "done"]
+        if not cards:
             raise CharterError(f"{self.path} has no finished card; run a recipe with a step of the room card")
-        return Card(done[-1].path, self[done[-1].name].manifest)
+        return Card(cards[-1].path, self[cards[-1].name].manifest)
 
     @property
     def _views(self) -> dict[str, StepView]:

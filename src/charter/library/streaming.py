@@ -39,9 +39,9 @@ def stream(
     """
     seed = secrets.randbelow(2**31) if seed is None else seed
     if not isinstance(assistant, LocalAssistant):
-        whole = assistant.reply([prompt], sampling, seeds=[seed])[0][0]
-        yield whole.text
-        return whole
+        reply = assistant.reply([prompt], sampling, seeds=[seed])[0][0]
+        yield reply.text
+        return reply
     engine, ids = assistant.engine, assistant.encode(prompt)
     request = engine.submit(ids, sampling, seed=seed)
     output, completion = "", Completion()

@@ -62,7 +62,7 @@ def record_of(request: Request, verdict: Verdict, home: Path, now: datetime.date
             for manifest, folder in verdict.rests_on[role]
         ],
         rules=rules.model_dump(mode="json"),
-        signoffs=[one.model_dump(mode="json") for one in request.sign_offs],
+        signoffs=[sign_off.model_dump(mode="json") for sign_off in request.sign_offs],
         findings=list(request.findings),
         made=write_time(now),
         expires=write_time(min(ends)),
@@ -86,8 +86,8 @@ def write_release(release: Release, verdict: Verdict, target: Path, source: Sour
     if checkpoint.ref:
         external = [External(role=CHECKPOINT, ref=checkpoint.ref, digest=checkpoint.id, path=place)]
     else:
-        own = Parent(role=CHECKPOINT, step=checkpoint.step, id=checkpoint.id, path=place)
-        parents = [own, *parents]
+        parent = Parent(role=CHECKPOINT, step=checkpoint.step, id=checkpoint.id, path=place)
+        parents = [parent, *parents]
     inputs: dict[str, list[str]] = {}
     for role, name in [*((p.role, p.id) for p in parents), *((e.role, e.digest) for e in external)]:
         inputs.setdefault(role, []).append(name)
@@ -118,8 +118,10 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield str(error)
         return
     # an older release spells its sign-offs otherwise
-    read = release.model_copy(update={"signoffs": [one.model_dump(mode="json") for one in _sign_offs(release)]})
-    stored, computed = (one.model_dump(mode="json") for one in (read, again))
+    read = release.model_copy(
+        update={"signoffs": [sign_off.model_dump(mode="json") for sign_off in _sign_offs(release)]}
+    )
+    stored, computed = (record.model_dump(mode="json") for record in (read, again))
     for name, value in computed.items():
         if stored[name] != value:
             yield f"{RELEASE}: {name} is not what its evidence gives"
@@ -127,14 +129,14 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 def _sign_offs(release: Release) -> tuple[SignOff, ...]:
     """The sign-offs of a release. Raises CharterError for a broken one."""
-    return tuple(validate(SignOff, one, RELEASE) for one in release.signoffs)
+    return tuple(validate(SignOff, row, RELEASE) for row in release.signoffs)
 
 
 def _judge_again(folder: Path, manifest: Manifest, release: Release) -> Release:
     """The record that the evidence gives now, at the time of the release. Raises CharterError if a requirement isn't
     met, or evidence is gone."""
     run = run_of(folder)
-    places = {(one.role, one.id): find_parent(run, one)[1] for one in manifest.parents}
+    places = {(parent.role, parent.id): find_parent(run, parent)[1] for parent in manifest.parents}
     cards = [place for (role, _), place in places.items() if role == CARD]
     if len(cards) != 1:
         raise CharterError(f"it rests on {len(cards)} cards, expected one")

@@ -17,9 +17,9 @@ def avid_report(case: Case, developer: Sequence[str] = (), texts: bool = False) 
     """The report. With `texts` its description holds the whole transcript, else the attacker's description alone."""
     finding = case.finding
     language = finding.language or UNKNOWN
-    told = finding.task_description
+    description = finding.task_description
     if texts:
-        told = "\n\n".join([told, *(f"{m['role']}: {m['content']}" for m in finding.messages)])
+        description = "\n\n".join([description, *(f"{m['role']}: {m['content']}" for m in finding.messages)])
     log = mitigations([case])
     links = [(f"changed: {row['changed']}", row["artifact"]) for row in log]
     links += [("re-test", row["retest"]) for row in log if row["retest"]]
@@ -39,7 +39,7 @@ def avid_report(case: Case, developer: Sequence[str] = (), texts: bool = False) 
         },
         "metrics": [*_severity(case), *_retests(log)],
         "references": [{"label": label, "url": f"urn:sha256:{id}"} for label, id in links],
-        "description": {"lang": language, "value": told},
+        "description": {"lang": language, "value": description},
         "impact": {
             "avid": {
                 "risk_domain": ["Security"],
@@ -56,8 +56,8 @@ def avid_report(case: Case, developer: Sequence[str] = (), texts: bool = False) 
 def _severity(case: Case) -> list[dict[str, Any]]:
     if case.severity is None:
         return []
-    given = [review.severity for review in case.reviews]
-    return [_metric("severity, 0 to 4", "reviewers", {"severity": case.severity, "reviewers": given})]
+    severities = [review.severity for review in case.reviews]
+    return [_metric("severity, 0 to 4", "reviewers", {"severity": case.severity, "reviewers": severities})]
 
 
 def _retests(log: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

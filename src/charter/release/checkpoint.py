@@ -35,9 +35,9 @@ MERGE = "merge"
 
 def compute_behind(manifest: Manifest, folder: Path, before: float = 0.0) -> float:
     """FLOPs of the learning behind a checkpoint. Raises CharterError if a step doesn't record how much it learnt."""
-    own = _own(manifest, folder)
-    parents = [find_parent(run_of(folder), one) for one in manifest.parents if one.role == POLICY]
-    return own + (max(compute_behind(m, place, before) for m, place in parents) if parents else before)
+    flops = _compute_of(manifest, folder)
+    parents = [find_parent(run_of(folder), parent) for parent in manifest.parents if parent.role == POLICY]
+    return flops + (max(compute_behind(m, place, before) for m, place in parents) if parents else before)
 
 
 def times(later: float, earlier: float) -> float:
@@ -48,7 +48,7 @@ def times(later: float, earlier: float) -> float:
     return later / earlier
 
 
-def _own(manifest: Manifest, folder: Path) -> float:
+def _compute_of(manifest: Manifest, folder: Path) -> float:
     """FLOPs of one step's learning."""
     counts = {metric.name: metric.value for metric in manifest.metrics}
     if (recorded := counts.get(COMPUTE)) is not None:
@@ -94,22 +94,22 @@ class Checkpoint:
 def find_checkpoint(reports: Sequence[Artifact]) -> Checkpoint:
     """The one model that all reports of a stage are on. Raises CharterError if there are several, if it is no folder on
     this disk, or if it was changed since it was made."""
-    ids = {one for report in reports for one in report.manifest.inputs.get(POLICY, ())}
+    ids = {identity for report in reports for identity in report.manifest.inputs.get(POLICY, ())}
     if len(ids) != 1:
         steps = ", ".join(report.step for report in reports)
         raise CharterError(f"{steps}: these reports are on {len(ids)} checkpoints, a release is of one")
     report, identity = reports[0], ids.pop()
     run = run_of(report.path)
     refuse(report.path, "it is not released")
-    for parent in (one for one in report.manifest.parents if one.role == POLICY):
+    for parent in (parent for parent in report.manifest.parents if parent.role == POLICY):
         manifest, folder = find_parent(run, parent)
         problems = verify_files(folder, manifest)
         if problems or manifest.status != "done":
-            what = problems[0] if problems else f"it is {manifest.status}"
-            raise CharterError(f"the checkpoint {folder} is not what its step made: {what}")
+            problem = problems[0] if problems else f"it is {manifest.status}"
+            raise CharterError(f"the checkpoint {folder} is not what its step made: {problem}")
         refuse(folder, "it is not released")
         return Checkpoint(identity, digest_checkpoint(folder), manifest.step, folder, "", _lineage(folder))
-    outside = next(one for one in report.manifest.external if one.role == POLICY)
+    outside = next(external for external in report.manifest.external if external.role == POLICY)
     source = resolve_again(outside, run)
     if source.path is None or not source.path.is_dir():
         raise CharterError(
@@ -123,11 +123,11 @@ def find_checkpoint(reports: Sequence[Artifact]) -> Checkpoint:
 
 def ancestors(checkpoint: Checkpoint, rules: ReleaseRules) -> tuple[Older, ...]:
     """The ancestors of a checkpoint that it was trained from, with how many times their compute it has."""
-    found: list[Older] = []
+    older: list[Older] = []
     at = (checkpoint.lineage[-1], checkpoint.folder) if checkpoint.lineage else None
     while at is not None:
         manifest, folder = at
-        parent = next((one for one in manifest.parents if one.role == POLICY), None)
+        parent = next((parent for parent in manifest.parents if parent.role == POLICY), None)
         at = find_parent(run_of(folder), parent) if parent else None
         if at is None:
             break
@@ -137,11 +137,11 @@ def ancestors(checkpoint: Checkpoint, rules: ReleaseRules) -> tuple[Older, ...]:
                 compute_behind(m, place, rules.compute_before)
                 for m, place in ((checkpoint.lineage[-1], checkpoint.folder), at)
             )
-            found.append(Older(at[0].step, subject, times(mine, theirs)))
+            older.append(Older(at[0].step, subject, times(mine, theirs)))
         except CharterError as error:
-            found.append(Older(at[0].step, subject, why=str(error)))
-    return tuple(found)
+            older.append(Older(at[0].step, subject, why=str(error)))
+    return tuple(older)
 
 
 def _lineage(folder: Path) -> tuple[Manifest, ...]:
-    return tuple(one for one, _ in walk(folder))
+    return tuple(manifest for manifest, _ in walk(folder))

@@ -36,6 +36,9 @@ GAPS = (
 )
 DIFFERENCES = ("_less_negated", "_less_control", "_less_stated")
 METHOD = "Wilson, or a bootstrap over prompts, as charter's measure/intervals.py of this version chooses"
+SCHEMA, COLLECTION = "0.3.0", "charter"
+SAID_OF_A_ROW = ("sample", "topic", "group", "axis", "mode", "choice", "outcome", "stop")
+NOT_ASKED = ("too long", "environment failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,12 @@ def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure
 
 def _source(report: Artifact, publisher: Publisher) -> dict[str, Any]:
     """Who ran it: the model's maker if the model is an artifact, a third party if it came from outside."""
-    own = any(parent.role == "policy" for parent in report.manifest.parents)
+    has_policy = any(parent.role == "policy" for parent in report.manifest.parents)
     return {
         "source_name": "charter",
         "source_type": "evaluation_run",
         "source_organization_name": publisher.organization,
-        "evaluator_relationship": "first_party" if own else "third_party",
+        "evaluator_relationship": "first_party" if has_policy else "third_party",
         "additional_details": {"recipe": report.manifest.recipe, "stage": report.label, "report": report.manifest.id},
     }
 
@@ -204,10 +207,10 @@ def _data(report: Artifact, number: Number) -> dict[str, Any]:
     names = {"dataset_name": " + ".join(ref for ref, _ in sets) or number.name}
     details = _strings({f"digest of {ref}": digest for ref, digest in sets})
     if len(sets) == 1 and sets[0][0].startswith("hf:"):
-        repository, _, rest = sets[0][0].removeprefix("hf:").partition("@")
+        repository, _, revision = sets[0][0].removeprefix("hf:").partition("@")
         repository = repository.partition("#")[0]
         names = {"dataset_name": repository.partition("/")[2], "hf_repo": repository}
-        details |= {"revision": rest} if rest else {}
+        details |= {"revision": revision} if revision else {}
         return names | {"source_type": "hf_dataset", "additional_details": details}
     return names | {"source_type": "other", "additional_details": details}
 
@@ -220,8 +223,8 @@ def _generation(report: Artifact, metric: Metric) -> dict[str, Any]:
         for key in ("temperature", "top_p", "top_k", "max_tokens")
         if isinstance(identity.get(key), int | float)
     }
-    rest = {k: v for k, v in identity.items() if k not in args and k != "data"}
-    return {"generation_args": args, "additional_details": _strings(rest)}
+    details = {k: v for k, v in identity.items() if k not in args and k != "data"}
+    return {"generation_args": args, "additional_details": _strings(details)}
 
 
 def _strings(values: dict[str, Any]) -> dict[str, str]:
@@ -238,9 +241,6 @@ def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
             yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-SCHEMA, COLLECTION = "0.3.0", "charter"
-
-
 def place_of(key: str, model: str) -> str:
     """The path of a record below the data store, without its ending: equal keys give equal names, whoever exports."""
     name = uuid.UUID(bytes=hashlib.sha256(key.encode()).digest()[:16], version=4)
@@ -254,12 +254,6 @@ def uncertainty(n: int | None, low: float | None, high: float | None, method: st
         ends = {"lower": low, "upper": high, "confidence_level": 0.95, "method": method}
         sure["confidence_interval"] = ends
     return sure
-
-
-SAID_OF_A_ROW = ("sample", "topic", "group", "axis", "mode", "choice", "outcome", "stop")
-
-
-NOT_ASKED = ("too long", "environment failed")
 
 
 def instances(report: Artifact, metric: Metric, number: Number, name: str, key: str) -> Iterator[dict[str, Any]]:
@@ -297,8 +291,8 @@ def _turns(row: dict[str, Any]) -> dict[str, int]:
 def _describe_exchange(row: dict[str, Any]) -> dict[str, Any]:
     """Question and answer of a row: one exchange, or the messages of a longer dialogue."""
     prompt, options = str(row.get("prompt") or row.get("question") or ""), row.get("options") or []
-    written = row.get("accepted", [row["reference"]] if "reference" in row else [])
-    right = [options[place] for place in row.get("right", ())] if options else list(written)
+    references = row.get("accepted", [row["reference"]] if "reference" in row else [])
+    right = [options[place] for place in row.get("right", ())] if options else list(references)
     question = {"raw": prompt, "reference": right}
     record: dict[str, Any] = {"input": question | ({"choices": options} if options else {})}
     if prompt:

@@ -35,8 +35,8 @@ def to_every_eval_ever(
     contents: dict[str, str] = {}
     for report in artifacts:
         measures = measures_of(report.manifest)
-        shown = {n: one for n, one in measures.items() if harmful or not is_restricted(report, n)}
-        contents |= files(report, publisher, shown)
+        published = {n: measure for n, measure in measures.items() if harmful or not is_restricted(report, n)}
+        contents |= files(report, publisher, published)
     return contents
 
 

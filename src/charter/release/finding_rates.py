@@ -42,29 +42,34 @@ def retest_files(cases: Sequence[Case], sender: Sender) -> dict[str, str]:
                 place = (move.evidence.id, move.to == RETESTED)
                 by_report.setdefault(place, []).append((case, move.evidence, move.at))
     files = {}
-    for (report, retested), asked in by_report.items():
-        found, evidence, _ = asked[0]
-        before = f"unpublished/{found.finding.model_id.replace('/', '_')}"
+    for (report, retested), retests in by_report.items():
+        first, evidence, _ = retests[0]
+        before = f"unpublished/{first.finding.model_id.replace('/', '_')}"
         after = sender.model or f"unpublished/{evidence.step}"
         model = _plain(after if retested else before)
         key = f"{COLLECTION}/{model}/{report[:16]}"
-        files[f"{place_of(key, model)}.json"] = _record(key, model, evidence, asked, sender, retested)
+        files[f"{place_of(key, model)}.json"] = _record(key, model, evidence, retests, sender, retested)
     return files
 
 
 def _plain(name: str) -> str:
     """A name as the hub allows it."""
-    owner, _, rest = name.partition("/")
-    return f"{owner}/{''.join(c if c.isalnum() or c in '-._' else '_' for c in rest)}"
+    owner, _, model = name.partition("/")
+    return f"{owner}/{''.join(c if c.isalnum() or c in '-._' else '_' for c in model)}"
 
 
 def _record(
-    key: str, model: str, report: Evidence, asked: Sequence[tuple[Case, Evidence, str]], sender: Sender, retested: bool
+    key: str,
+    model: str,
+    report: Evidence,
+    retests: Sequence[tuple[Case, Evidence, str]],
+    sender: Sender,
+    retested: bool,
 ) -> str:
     record: Mapping[str, Any] = {
         "schema_version": SCHEMA,
         "evaluation_id": key,
-        "evaluation_timestamp": max(at for _, _, at in asked),
+        "evaluation_timestamp": max(at for _, _, at in retests),
         "retrieved_timestamp": str(sender.now),
         "source_metadata": {
             "source_name": "charter",
@@ -79,7 +84,7 @@ def _record(
             "id": model,
             "additional_details": {"deployment_type": "unknown", "model_availability": "unknown"},
         },
-        "evaluation_results": [_result(key, case, evidence) for case, evidence, _ in asked],
+        "evaluation_results": [_result(key, case, evidence) for case, evidence, _ in retests],
     }
     return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

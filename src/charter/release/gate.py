@@ -92,10 +92,10 @@ def _check_limit(limit: Limit, release: Artifact) -> None:
         does = "forbids nothing" if free else "can't be kept"
         raise CharterError(f"--{side} {name}={value:g} {does}: {name} lies between {low:g} and {high:g}{hint}")
     if metric.better == ("lower" if side == "min" else "higher"):
-        other = "max" if side == "min" else "min"
+        other_side = "max" if side == "min" else "min"
         raise CharterError(
             f"--{side} {name}={value:g} forbids what is good: {metric.better} is better; did you mean "
-            f"--{other} {name}={value:g}?"
+            f"--{other_side} {name}={value:g}?"
         )
 
 
@@ -129,12 +129,12 @@ def _check_margin(name: str, margin: float, release: Artifact, compared: bool) -
         raise CharterError(f"{name} has no worse direction, so it can't regress; leave it out of the gate")
 
 
-def _nearest(name: str, known: list[str]) -> str:
+def _nearest(name: str, names: list[str]) -> str:
     """The metric that was probably meant, or those of the evaluation that was; empty if none is near."""
-    parts = [metric for metric in known if metric.startswith(f"{name}_")]
+    parts = [metric for metric in names if metric.startswith(f"{name}_")]
     if parts:
         return f"; name one of its own: {', '.join(parts[:4])}{' ...' if len(parts) > 4 else ''}"
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name, names, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -155,9 +155,9 @@ def _judge_metric(name: str, sides: tuple[Artifact, Artifact], delta: Change | N
         return _row(name, release, f"the baseline was {why}", rules, before)
     if delta.number is None:
         return _row(name, release, f"not compared: {delta.why}", rules, before)
-    number, own = delta.number, rules.require[name]
+    number, metric_margin = delta.number, rules.require[name]
     p = min(p, 1.0 if number.p_holm is None else number.p_holm)
-    margin = rules.margin if own is None else own
+    margin = rules.margin if metric_margin is None else metric_margin
     value, low, high = _worsened(number, before.numbers[name], release.numbers[name])
     ends = (figure(x, number.unit, signed=True, bare=True) for x in (low, high))
     allowed = figure(margin, number.unit, signed=True).removeprefix("+")
@@ -216,10 +216,10 @@ def _row(
         words = [f"{figure(number.value, number.unit)}" + (f" ({ends})" if (ends := interval(number)) else "")]
         words += [_size(number)] if number.n is not None else []
         limits = (("at most", rules.max.get(name)), ("at least", rules.min.get(name)))
-        words += [f"{how} {figure(limit, number.unit)}" for how, limit in limits if limit is not None]
+        words += [f"{bound} {figure(limit, number.unit)}" for bound, limit in limits if limit is not None]
     if earlier is not None:
-        other = earlier.n is not None and (number is None or earlier.size != number.size)
-        behind = f", {_size(earlier)}" if other else ""
+        differs = earlier.n is not None and (number is None or earlier.size != number.size)
+        behind = f", {_size(earlier)}" if differs else ""
         words.append(f"{figure(earlier.value, earlier.unit)} in the baseline{behind}")
     alarms = release.numbers.get(FALSE_ALARMS) if name in HARM else None
     if number is not None and alarms is not None:

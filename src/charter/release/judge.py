@@ -81,29 +81,29 @@ def judge(request: Request, now: datetime.datetime, problems: Sequence[str] = ()
     stage = final_stage(request.card)
     checkpoint = find_checkpoint((stage, *stage.beside))
     rests_on: dict[str, list[Found]] = {
-        REPORTS: [(one.manifest, one.path) for one in (stage, *stage.beside)],
+        REPORTS: [(report.manifest, report.path) for report in (stage, *stage.beside)],
         CARD: [(read_manifest(request.card), request.card)],
         BASELINE: [],
         EVIDENCE: [],
     }
     if rules.baseline:
         before = final_stage(Path(rules.baseline))
-        rests_on[BASELINE] = [(one.manifest, one.path) for one in (before, *before.beside)]
-    held = f"all evidence holds{', samples drawn again agree' if rules.deep else ''}"
-    rows = [Row("verified", problem) for problem in problems] or [Row("verified", "", (held,))]
+        rests_on[BASELINE] = [(report.manifest, report.path) for report in (before, *before.beside)]
+    verified = f"all evidence holds{', samples drawn again agree' if rules.deep else ''}"
+    rows = [Row("verified", problem) for problem in problems] or [Row("verified", "", (verified,))]
     rows.append(_sealed(request.card, rules))
     rows += gate(request.card, rules)
-    rows += [_age(*one, rules.days, now) for role in (REPORTS, CARD) for one in rests_on[role]]
+    rows += [_age(*artifact, rules.days, now) for role in (REPORTS, CARD) for artifact in rests_on[role]]
     older = ancestors(checkpoint, rules) if any(rule.compute for rule in rules.sign_offs.values()) else ()
-    known = [*_artifacts(run_of(request.card)), *_artifacts_at(request.elsewhere)]
+    artifacts = [*_artifacts(run_of(request.card)), *_artifacts_at(request.elsewhere)]
     for subject, rule in rules.sign_offs.items():
-        given = [one for one in request.sign_offs if one.subject.casefold() == subject.casefold()]
-        approval = approve(rule, given, checkpoint.subject, rules.days, now, known, older)
+        sign_offs = [sign_off for sign_off in request.sign_offs if sign_off.subject.casefold() == subject.casefold()]
+        approval = approve(rule, sign_offs, checkpoint.subject, rules.days, now, artifacts, older)
         rows.append(Row(subject, approval.why, (approval.words,), approval.expires))
         if rule.topics or names(subject, SECURITY):
             topics = topics_signed(rests_on[CARD][0][0], rests_on[REPORTS], rule.days or rules.days, now)
             rows.append(Row(f"{subject}: topics", *topics))
-        rests_on[EVIDENCE] += [one for one in approval.rests_on if one not in rests_on[EVIDENCE]]
+        rests_on[EVIDENCE] += [artifact for artifact in approval.rests_on if artifact not in rests_on[EVIDENCE]]
     rows += _refusals(rests_on[CARD][0][0])
     if rules.findings:
         rows.append(_closed(request.findings, rules.findings))
@@ -134,10 +134,13 @@ def _sealed(card: Path, rules: ReleaseRules) -> Row:
 
 def _refusals(card: Manifest) -> Iterator[Row]:
     """A row for each person who, as the card itself says, refused this version and didn't approve it later."""
-    latest = {person_key(one.name): one for one in sorted(card_signoffs(card, "signoffs"), key=lambda one: one.date)}
-    for one in latest.values():
-        if one.decision == REFUSED:
-            yield Row("oversight", f"the card says: refused by {one.name} on {one.date}")
+    latest = {
+        person_key(sign_off.name): sign_off
+        for sign_off in sorted(card_signoffs(card, "signoffs"), key=lambda sign_off: sign_off.date)
+    }
+    for sign_off in latest.values():
+        if sign_off.decision == REFUSED:
+            yield Row("oversight", f"the card says: refused by {sign_off.name} on {sign_off.date}")
 
 
 def made_at(manifest: Manifest) -> datetime.datetime:
@@ -162,10 +165,10 @@ def _age(manifest: Manifest, folder: Path, days: int, now: datetime.datetime) ->
 
 def _closed(findings: Sequence[dict[str, Any]], closed: Sequence[str]) -> Row:
     """The row on the findings of others, which must have one of these statuses."""
-    by_status = [pair for one in findings for pair in one["by_status"].items()]
+    by_status = [pair for listing in findings for pair in listing["by_status"].items()]
     still_open = [name for status, names in by_status if status not in closed for name in names]
-    empty = next((str(one["file"]) for one in findings if not one["rows"]), None)
-    count = sum(int(one["rows"]) for one in findings)
+    empty = next((str(listing["file"]) for listing in findings if not listing["rows"]), None)
+    count = sum(int(listing["rows"]) for listing in findings)
     if not findings:
         return Row("findings", "missing: give their list with --findings FILE")
     if empty is not None:

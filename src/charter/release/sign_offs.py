@@ -33,6 +33,8 @@ from charter.release.rules import AUDITED, SignOffRule, day_of, names
 Found = tuple[Manifest, Path]
 # Where it is latest, a day begins 14 hours before UTC's.
 EARLIEST = datetime.timedelta(hours=14)
+UNFIT = ("inconclusive", "raised")
+Outcome = tuple[str, tuple[str, ...], datetime.datetime | None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Approval:
 
 def approve(
     rule: SignOffRule,
-    given: Iterable[SignOff],
+    sign_offs: Iterable[SignOff],
     on: Subject,
     days: int,
     now: datetime.datetime,
@@ -89,77 +91,84 @@ def approve(
     latest: dict[str, SignOff] = {}
     reasons = []
     signed: dict[str, Subject] = {}
-    for one in given:
-        name = person_key(one.name)
-        subject, far = _signed(one, rule, on, ancestors)
-        if one.simulated:
-            reasons.append(f"that of {one.name} is simulated")
-        elif not person_key(one.party):
-            reasons.append(f"that of {one.name} names no party")
+    for sign_off in sign_offs:
+        name = person_key(sign_off.name)
+        subject, far = _signed(sign_off, rule, on, ancestors)
+        if sign_off.simulated:
+            reasons.append(f"that of {sign_off.name} is simulated")
+        elif not person_key(sign_off.party):
+            reasons.append(f"that of {sign_off.name} names no party")
         elif subject is None:
-            reasons.append(f"that of {one.name} {far}")
-        elif day_of(one.date) > now + EARLIEST:
-            reasons.append(f"that of {one.name} is dated {one.date}, which is still to come")
-        elif name not in latest or latest[name].date <= one.date:
-            latest[name], signed[name] = one, subject
-    if refusal := next((one for one in latest.values() if one.decision == REFUSED), None):
+            reasons.append(f"that of {sign_off.name} {far}")
+        elif day_of(sign_off.date) > now + EARLIEST:
+            reasons.append(f"that of {sign_off.name} is dated {sign_off.date}, which is still to come")
+        elif name not in latest or latest[name].date <= sign_off.date:
+            latest[name], signed[name] = sign_off, subject
+    if refusal := next((sign_off for sign_off in latest.values() if sign_off.decision == REFUSED), None):
         return Approval("", f"refused by {refusal.name} ({refusal.party}) on {refusal.date}")
-    counted, rests_on, expires = list[SignOff](), list[Found](), list[datetime.datetime]()
-    for one in latest.values():
-        end = day_of(one.date) + datetime.timedelta(days=rule.days or days)
-        why, found, until = _evidence(one, rule, signed[person_key(one.name)], artifacts, now)
+    approvals, rests_on, expires = list[SignOff](), list[Found](), list[datetime.datetime]()
+    for sign_off in latest.values():
+        end = day_of(sign_off.date) + datetime.timedelta(days=rule.days or days)
+        why, named, until = _evidence(sign_off, rule, signed[person_key(sign_off.name)], artifacts, now)
         why = f"expired on {end.date()}" if now >= end else why
         end = min(end, until or end)
         if why:
-            reasons.append(f"that of {one.name} {why}")
+            reasons.append(f"that of {sign_off.name} {why}")
             continue
-        counted.append(one)
+        approvals.append(sign_off)
         expires.append(end)
-        rests_on += found
-    parties = min(len({person_key(one.name) for one in counted}), len({person_key(one.party) for one in counted}))
+        rests_on += named
+    parties = min(
+        len({person_key(sign_off.name) for sign_off in approvals}),
+        len({person_key(sign_off.party) for sign_off in approvals}),
+    )
     if parties < rule.parties:
-        asked = f"{parties} of {rule.parties} named parties approved" if rule.parties > 1 else "nobody approved"
+        approved = f"{parties} of {rule.parties} named parties approved" if rule.parties > 1 else "nobody approved"
         hint = "; ".join(reasons) or f"give a sign-off with of: {on.digest[:LEAST_DIGITS]}"
-        return Approval("", f"{'missing: ' if not reasons else ''}{asked}; {hint}")
-    words = ", ".join(f"{one.name} ({one.party}) {one.decision} on {one.date}" for one in counted)
+        return Approval("", f"{'missing: ' if not reasons else ''}{approved}; {hint}")
+    words = ", ".join(
+        f"{sign_off.name} ({sign_off.party}) {sign_off.decision} on {sign_off.date}" for sign_off in approvals
+    )
     return Approval(words, "", min(expires), tuple(rests_on))
 
 
-def _signed(one: SignOff, rule: SignOffRule, on: Subject, ancestors: Sequence[Older]) -> tuple[Subject | None, str]:
+def _signed(
+    sign_off: SignOff, rule: SignOffRule, on: Subject, ancestors: Sequence[Older]
+) -> tuple[Subject | None, str]:
     """(the checkpoint that a sign-off is of, "") or (None, why it doesn't count)."""
-    if one.of is None:
+    if sign_off.of is None:
         return None, "names no checkpoint"
-    if on.digest.startswith(one.of):
+    if on.digest.startswith(sign_off.of):
         return on, ""
-    older = next((o for o in ancestors if o.subject.digest.startswith(one.of)), None)
+    older = next((o for o in ancestors if o.subject.digest.startswith(sign_off.of)), None)
     if rule.compute is None or older is None:
-        return None, f"is of another checkpoint, {one.of[:LEAST_DIGITS]}"
+        return None, f"is of another checkpoint, {sign_off.of[:LEAST_DIGITS]}"
     why = older.too_far(rule.compute)
     return (None, why) if why else (older.subject, "")
 
 
 def _evidence(
-    one: SignOff, rule: SignOffRule, on: Subject, artifacts: Sequence[Found], now: datetime.datetime
+    sign_off: SignOff, rule: SignOffRule, on: Subject, artifacts: Sequence[Found], now: datetime.datetime
 ) -> tuple[str, list[Found], datetime.datetime | None]:
     """Why a sign-off doesn't rest on what it must, "" if it does; the artifacts that it names; until when they hold."""
-    verdict = rule.verdict or names(one.subject, AUDITED)
-    if not one.evidence and verdict:
+    verdict = rule.verdict or names(sign_off.subject, AUDITED)
+    if not sign_off.evidence and verdict:
         return "names no closed verdict; charter audit verdict makes one", [], None
-    if not one.evidence:
+    if not sign_off.evidence:
         return "names no evidence" if rule.evidence else "", [], None
-    found = list[Found]()
-    for digits in one.evidence:
-        evidence = next((known for known in artifacts if known[0].id.startswith(digits)), None)
+    named = list[Found]()
+    for digits in sign_off.evidence:
+        evidence = next((artifact for artifact in artifacts if artifact[0].id.startswith(digits)), None)
         if evidence is None:
             return (f"rests on {digits[:LEAST_DIGITS]}, which is not here: name its folder with --evidence", [], None)
         if why := _unproven(evidence, on):
             return why, [], None
-        found.append(evidence)
+        named.append(evidence)
     if not verdict:
-        return "", found, None
-    closed = [_unclosed(evidence, now) for evidence in found]
+        return "", named, None
+    closed = [_unclosed(evidence, now) for evidence in named]
     ends = [until for why, until in closed if not why]
-    return ("", found, max(ends)) if ends else (closed[0][0], [], None)
+    return ("", named, max(ends)) if ends else (closed[0][0], [], None)
 
 
 def _unproven(evidence: Found, on: Subject) -> str:
@@ -171,7 +180,7 @@ def _unproven(evidence: Found, on: Subject) -> str:
         behind = walk(folder)
     except CharterError as error:
         return f"rests on {manifest.step}, whose ancestors are gone: {error}"
-    made_of = {one for m, _ in behind for ids in m.inputs.values() for one in ids}
+    made_of = {identity for m, _ in behind for ids in m.inputs.values() for identity in ids}
     if on.id not in made_of:
         return f"rests on {manifest.step}, which was not made from this checkpoint"
     if broken := seal_problem(folder):
@@ -203,34 +212,28 @@ def _simulated(manifest: Manifest, folder: Path) -> bool:
     return bool(manifest.resolved.get("simulated")) or any(row.source == SIMULATED for row in rows)
 
 
-UNFIT = ("inconclusive", "raised")
-
-
-Outcome = tuple[str, tuple[str, ...], datetime.datetime | None]
-
-
 def topics_signed(
     card: Manifest, reports: Sequence[tuple[Manifest, Path]], days: int, now: datetime.datetime
 ) -> Outcome:
     """(why not, "" if all are signed; by whom; until when that counts). The card's setting `oversight.security` holds
     the signatures; `reports` are those of its final stage, of which one evaluated `security`."""
-    asking = [one for one in reports if (one[1] / SIGNOFF).is_file()]
+    asking = [report for report in reports if (report[1] / SIGNOFF).is_file()]
     if not asking:
         return "no report on the checkpoint evaluated `security`; evaluate it, then charter signoff", (), None
     try:
         signed = card_signoffs(card, "security")
-        topics = [one.subject for one in signed]
+        topics = [sign_off.subject for sign_off in signed]
         if twice := next((topic for topic in topics if topics.count(topic) > 1), None):
             raise CharterError(f"the card signs {twice} twice; sign each topic once")
         for manifest, folder in asking:
             _check_topics(signed, manifest, folder, now)
     except CharterError as error:
         return str(error), (), None
-    ends = {one: day_of(one.date) + datetime.timedelta(days=days) for one in signed}
-    late = next((one for one, end in ends.items() if now >= end), None)
+    ends = {sign_off: day_of(sign_off.date) + datetime.timedelta(days=days) for sign_off in signed}
+    late = next((sign_off for sign_off, end in ends.items() if now >= end), None)
     if late is not None:
         return f"{late.subject}, signed by {late.name} on {late.date}, has expired", (), None
-    people = ", ".join(dict.fromkeys(one.name for one in signed))
+    people = ", ".join(dict.fromkeys(sign_off.name for sign_off in signed))
     return "", (f"{len(signed)} topics signed by {people}",), min(ends.values())
 
 
@@ -240,7 +243,7 @@ def card_signoffs(card: Manifest, kind: str) -> list[SignOff]:
     oversight = card.resolved.get("oversight")
     rows = oversight.get(kind, []) if isinstance(oversight, dict) else []
     if kind == "security":
-        return [one for row in rows if (one := read_topic(row, "the card")) is not None]
+        return [sign_off for row in rows if (sign_off := read_topic(row, "the card")) is not None]
     return [validate(SignOff, row, "the card") for row in rows]
 
 
@@ -249,13 +252,15 @@ def _check_topics(signed: Sequence[SignOff], manifest: Manifest, folder: Path, n
     if problems := verify_files(folder, manifest):
         raise CharterError(f"the report {manifest.step} was changed: {problems[0]}")
     topics = list(read_topics(folder / SIGNOFF))
-    mine = [one for one in signed if one.subject in topics]
-    if awaited := waiting(mine, topics):
+    on_report = [sign_off for sign_off in signed if sign_off.subject in topics]
+    if awaited := waiting(on_report, topics):
         raise CharterError(
             f"nobody signed {', '.join(awaited)}: charter signoff prints the card's setting once people have"
         )
-    check_basis(mine, manifest, now.date(), "the card")
-    check_numbers(mine, folder, "the card")
-    for one in mine:
-        if one.decision in UNFIT:
-            raise CharterError(f"{one.subject} is signed as {one.decision} by {one.name} on {one.date}")
+    check_basis(on_report, manifest, now.date(), "the card")
+    check_numbers(on_report, folder, "the card")
+    for sign_off in on_report:
+        if sign_off.decision in UNFIT:
+            raise CharterError(
+                f"{sign_off.subject} is signed as {sign_off.decision} by {sign_off.name} on {sign_off.date}"
+            )

@@ -240,14 +240,14 @@ class RunDirectory:
         return manifest.id in (planned.id, planned.id_under(Execution(origin.device, origin.precision)))
 
 
-def _other_processes(planned: PlannedStep, manifest: Manifest, here: Environment) -> list[str]:
+def _other_processes(planned: PlannedStep, manifest: Manifest, environment: Environment) -> list[str]:
     """A note on unfinished learning that resumes in more or fewer processes."""
     origin = manifest.environment
-    if not planned.room.learns or origin.processes == here.processes:
+    if not planned.room.learns or origin.processes == environment.processes:
         return []
     return [
         f"{manifest.step} began with {origin.processes} process{'es' * (origin.processes > 1)} and resumes with "
-        f"{here.processes}: its result equals an unbroken run's up to rounding, not to the bit: losses "
+        f"{environment.processes}: its result equals an unbroken run's up to rounding, not to the bit: losses "
         "within 1e-5 in float32, 3e-4 in bfloat16, as long as no sampled token differs"
     ]
 

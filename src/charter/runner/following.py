@@ -75,11 +75,11 @@ def host() -> str:
 def follow(task: Task, sharing: Sharing) -> None:
     """Runs the room until it ends and makes the chunks that `sharing` gives. Raises CharterError for what a room
     refuses, and if this machine would make other chunks than the leading one."""
-    here = socket.gethostname()
-    _check_folder(task, here)
+    node = socket.gethostname()
+    _check_folder(task, node)
     room = open_room(task.room)
-    _check_machine(task, source_digest(room.package), here)
-    _check_inputs(task.inputs, here)
+    _check_machine(task, source_digest(room.package), node)
+    _check_inputs(task.inputs, node)
     settings = validate(room.settings, task.settings, f"step {task.step} (room {task.room})")
     inputs = Inputs([fetch_input(entry, room.roles[entry.role]) for entry in task.inputs])
     device = task.environment.device
@@ -104,38 +104,40 @@ def sweep_up(folder: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _check_folder(task: Task, here: str) -> None:
+def _check_folder(task: Task, node: str) -> None:
     try:
         mark = (task.folder / MARK).read_text("utf-8")
     except OSError:
         mark = ""
     if mark != task.mark:
         raise CharterError(
-            f"{here} does not see the run directory ({task.folder}) of the leading machine: put the run, with --out, "
+            f"{node} does not see the run directory ({task.folder}) of the leading machine: put the run, with --out, "
             "on a file system that all machines share under one path, or take workers of one machine"
         )
 
 
-def _check_machine(task: Task, source: str, here: str) -> None:
+def _check_machine(task: Task, source: str, node: str) -> None:
     if source != task.source:
         raise CharterError(
-            f"{here} has other sources of charter than the leading machine: install the same version on both"
+            f"{node} has other sources of charter than the leading machine: install the same version on both"
         )
     leader = task.environment
-    own = environment_of(Execution(leader.device, leader.precision))
-    if leader.python != own.python:
-        raise CharterError(f"{here} has Python {own.python} and the leading machine {leader.python}: use one version")
-    if (mismatch := difference(leader, own)) is not None:
+    environment = environment_of(Execution(leader.device, leader.precision))
+    if leader.python != environment.python:
         raise CharterError(
-            f"{here} has {mismatch.what} {mismatch.here} and the leading machine {mismatch.made}, which gives other "
-            f"numbers: {mismatch.remedy} on {here}, or leave it out"
+            f"{node} has Python {environment.python} and the leading machine {leader.python}: use one version"
+        )
+    if (mismatch := difference(leader, environment)) is not None:
+        raise CharterError(
+            f"{node} has {mismatch.what} {mismatch.here} and the leading machine {mismatch.made}, which gives other "
+            f"numbers: {mismatch.remedy} on {node}, or leave it out"
         )
 
 
-def _check_inputs(inputs: Sequence[Input], here: str) -> None:
+def _check_inputs(inputs: Sequence[Input], node: str) -> None:
     for entry in inputs:
         path = Path(entry.ref) if entry.path is None and entry.ref.endswith(".gguf") else entry.path
         if path is not None and not path.exists():
             raise CharterError(
-                f"{here} does not see {path} (role {entry.role}): put it on a path that all machines share"
+                f"{node} does not see {path} (role {entry.role}): put it on a path that all machines share"
             )

@@ -114,16 +114,16 @@ class _StepSizes:
         vocabulary: dict[str, int] = {}
         configs: dict[str, Mapping[str, Any]] = {}
         lengths: dict[str, list[float]] = {}
-        own = own_parents(planned)
+        parents = own_parents(planned)
         for entry in planned.inputs:
             count = _over_rows(entry, count_rows)
-            if entry.name in own and count is None:
+            if entry.name in parents and count is None:
                 count = self.rows.get(entry.name)
             rows.setdefault(entry.role, []).append(count)
             characters = _over_rows(entry, mean_characters)
-            here = self.tokens.get(entry.name, ROW_TOKENS)
-            known = characters / CHARACTERS + TEMPLATE_TOKENS if characters else here
-            lengths.setdefault(entry.role, []).append(known)
+            expected = self.tokens.get(entry.name, ROW_TOKENS)
+            tokens_a_row = characters / CHARACTERS + TEMPLATE_TOKENS if characters else expected
+            lengths.setdefault(entry.role, []).append(tokens_a_row)
             if planned.room.roles[entry.role].kind == "sources" and entry.path is not None:
                 texts[entry.role] = texts.get(entry.role, 0) + text_bytes(entry.path)
             model = planned.models.get(entry.ref)
@@ -136,9 +136,9 @@ class _StepSizes:
                 configs[entry.role] = config
         row_counts = {role: tuple(c for c in counts if c is not None) for role, counts in rows.items()}
         complete = {role: counts for role, counts in row_counts.items() if len(counts) == len(rows[role])}
-        how = environment.threads, environment.device, environment.precision
-        row_tokens = {role: tuple(known) for role, known in lengths.items() if role in complete}
-        return Sizes(complete, parameters, *how, texts, vocabulary, configs, self.machine, row_tokens)
+        execution = environment.threads, environment.device, environment.precision
+        row_tokens = {role: tuple(tokens_by_input) for role, tokens_by_input in lengths.items() if role in complete}
+        return Sizes(complete, parameters, *execution, texts, vocabulary, configs, self.machine, row_tokens)
 
     def learn(self, planned: PlannedStep, sizes: Sizes, estimate: Estimate | None) -> None:
         """Records a step's sizes for later steps. A checkpoint is as large as its room estimates, else as the largest

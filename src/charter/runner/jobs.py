@@ -1,16 +1,12 @@
 """Steps in parallel: several processes of this machine, each of which runs one step at a time.
 
-This process holds the run directory's lock, assigns steps to processes, and shows progress. A process runs its step
-just as this one would (`step_runner.py`), so a kill, a failure and a resume leave the same files. It receives steps and
-answers in lines of JSON (`job_process.py`); it ends when this process does.
+This process holds the run directory's lock, assigns steps to processes, and shows progress. A process (`main`) runs its
+step just as this one would (`step_runner.py`), so a kill, a failure and a resume leave the same files. It reads lines
+of JSON: an `Order`, then a `Work` for each step. It answers in lines of JSON: its progress, then `end` with the error,
+if any. It ends when its standard input does, even during a step: nobody waits for it then.
 
 Of the steps whose parents are done, the one with the longest path to the end of the plan goes first: list scheduling by
 critical path (Graham 1969, "Bounds on Multiprocessing Timing Anomalies").
-
-A process that runs steps, one at a time.
-
-It reads lines of JSON: an `Order`, then a `Work` for each step. It answers in lines of JSON: its progress, then `end`
-with the error, if any. It ends when its standard input does, even during a step: nobody waits for it then.
 """
 
 import json
@@ -40,6 +36,13 @@ from charter.runner.pace import Pace, PacedProgress
 from charter.runner.plan import PlannedStep, own_parents
 from charter.runner.rooms import open_room
 from charter.runner.step_runner import Runner, disk_errors
+
+# It imports modules from the same folders as this process, and none from the working folder, such as a `random.py`.
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from charter.runner.jobs import main; main()"
+# Seconds for a process to record where its step stopped.
+PATIENCE = 20.0
+# A process and its line; None if it has ended.
+Message = tuple["JobProcess", dict[str, Any] | None]
 
 
 class Order(Frozen):
@@ -177,15 +180,6 @@ def _make(runner: Runner, work: Work) -> dict[str, object]:
     except CharterError as error:
         return {"error": str(error), "waits": isinstance(error, Waiting)}
     return {"error": None, "waits": False}
-
-
-# It imports modules from the same folders as this process, and none from the working folder, such as a `random.py`.
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from charter.runner.jobs import main; main()"
-# Seconds for a process to record where its step stopped.
-PATIENCE = 20.0
-
-# A process and its line; None if it has ended.
-Message = tuple["JobProcess", dict[str, Any] | None]
 
 
 class JobProcess:
@@ -384,6 +378,6 @@ def chains(steps: Sequence[PlannedStep], minutes: Mapping[str, float | None]) ->
 
 def _explain_loss(status: int) -> str:
     """Why a process that ran a step is gone."""
-    how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    end = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     reason = "; if memory was short, run fewer --jobs" if status == -signal.SIGKILL else ""
-    return f"its process {how}{reason}; saved work is kept, and the same command resumes it"
+    return f"its process {end}{reason}; saved work is kept, and the same command resumes it"

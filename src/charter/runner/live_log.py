@@ -176,18 +176,18 @@ class _Follower:
         """Sends the new lines of all logs. A resume cuts a log and writes equal lines again: they are counted, not
         compared."""
         for name, identity in list(self._ids.items()):
-            done = self._is_done(name, identity)
-            for number, row in enumerate(self._rows(name, identity, done)):
+            is_done = self._is_done(name, identity)
+            for number, row in enumerate(self._rows(name, identity, is_done)):
                 if number >= self._sent[name]:
                     step = row.get("step", number)
                     self._writer.write(name, int(step) if _is_number(step) else number, _numbers(row))
                     self._sent[name] = number + 1
-            if done:
+            if is_done:
                 del self._ids[name]
 
-    def _rows(self, name: str, identity: str, done: bool) -> list[dict[str, Any]]:
+    def _rows(self, name: str, identity: str, is_done: bool) -> list[dict[str, Any]]:
         partial = self._directory.partial(name)
-        if done:
+        if is_done:
             path = self._directory.artifact(name) / LOG
         elif _identity(partial) == identity:
             path = partial / "files" / LOG

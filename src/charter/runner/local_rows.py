@@ -60,9 +60,9 @@ def check_local_rows(steps: Iterable[PlannedStep]) -> tuple[str, ...]:
     """
     problems: list[str] = []
     notes: list[str] = []
-    known: dict[tuple[str, str], RowCount | None] = {}
+    counts: dict[tuple[str, str], RowCount | None] = {}
     for step in steps:
-        for entry, role, own in _sources(step):
+        for entry, role, is_own in _sources(step):
             reading = _reading(role)
             key = (entry.id, reading)
             place = f"step {step.name}: role {entry.role}: "
@@ -73,19 +73,19 @@ def check_local_rows(steps: Iterable[PlannedStep]) -> tuple[str, ...]:
                     f"most); `charter data check {path}` reads them"
                 )
                 continue
-            if key not in known:
+            if key not in counts:
                 try:
-                    known[key] = _count(path, entry.id, reading)
+                    counts[key] = _count(path, entry.id, reading)
                 except CharterError as error:
-                    known[key] = None
+                    counts[key] = None
                     problems.append(f"{place}{error}")
-            count = known[key]
+            count = counts[key]
             if count is not None and count.held_out and is_learnt_from(step, entry.role):
                 problems.append(
                     f"{place}{path}: the row {count.held_out!r} is a held-out request of shipped:{SHIPPED} or of a "
                     "set like it, which no model may learn from; leave it out"
                 )
-            if own and count is not None and count.answered:
+            if is_own and count is not None and count.answered:
                 notes.append(
                     f"{place}{count.answered} of {count.rows} rows of {path} end with the assistant's turn: it is "
                     "dropped, since prompts end with the user's"
@@ -102,9 +102,9 @@ def _sources(step: PlannedStep) -> Iterator[tuple[Input, Role, bool]]:
     outside = {(record.role, record.digest): record.path is not None for record in step.external}
     for entry in step.inputs:
         role = step.room.roles[entry.role]
-        here = entry.path is not None and (entry.role, entry.id) in outside and _reading(role) in _READINGS
+        readable = entry.path is not None and (entry.role, entry.id) in outside and _reading(role) in _READINGS
         # evaluations know the other forms of their published files
-        if here and (role.kind != "questions" or ".jsonl" in entry.folder.name):
+        if readable and (role.kind != "questions" or ".jsonl" in entry.folder.name):
             yield entry, role, outside[entry.role, entry.id]
 
 

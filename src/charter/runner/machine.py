@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import psutil
@@ -22,6 +22,8 @@ from charter.ground.settings.room import THREADS
 
 # what the machine of the measured rates gives on two threads, in float32
 GFLOPS, COPIED = 260.0, 24.0
+# names of the numbers of a speed in the file
+KEYS = ("threads", "gflops", "copied")
 # seconds of each measurement
 SECONDS = 1.5
 
@@ -32,12 +34,12 @@ class MachineSpeed:
 
     threads: int
     gflops: float
-    copied: float
+    copy_gb_per_s: float
 
     @property
     def factor(self) -> float:
         """The speed of a thread, as a multiple of that behind the rooms' rates."""
-        both = (self.gflops / GFLOPS * self.copied / COPIED) ** 0.5
+        both = (self.gflops / GFLOPS * self.copy_gb_per_s / COPIED) ** 0.5
         return float(both / (self.threads / 2) ** THREADS)
 
 
@@ -50,8 +52,8 @@ def read_speed() -> MachineSpeed | None:
     """The measured speed of this machine; None if there is none, or if it is of another CPU."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         content = json.loads(speed_file().read_text("utf-8"))
-        speed = MachineSpeed(**content["speed"])
-        if content["machine"] == _machine() and min(speed.threads, speed.gflops, speed.copied) > 0:
+        speed = MachineSpeed(*(content["speed"][key] for key in KEYS))
+        if content["machine"] == _machine() and min(speed.threads, speed.gflops, speed.copy_gb_per_s) > 0:
             return speed
     return None
 
@@ -59,7 +61,10 @@ def read_speed() -> MachineSpeed | None:
 def keep_speed(speed: MachineSpeed) -> None:
     """Keeps a measured speed for later forecasts. Raises OSError if the cache folder can't be written."""
     speed_file().parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(speed_file(), json.dumps({"machine": _machine(), "speed": asdict(speed)}, indent=1) + "\n")
+    atomic_write(
+        speed_file(),
+        json.dumps({"machine": _machine(), "speed": dict(zip(KEYS, astuple(speed), strict=True))}, indent=1) + "\n",
+    )
 
 
 def is_busy() -> bool:

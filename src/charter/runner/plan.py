@@ -164,13 +164,13 @@ class _Planner:
             if role not in room.roles:
                 hint = suggest(role, room.roles)
                 raise CharterError(f"step {step.name}: room {room.name} has no role {role!r}; {hint}")
-        used = room.uses(settings) if room.uses else room.roles
+        roles = room.uses(settings) if room.uses else room.roles
         filled = []
         for name, slot in room.roles.items():
             refs = step.refs(name)
-            if name not in step.sources and slot.default is not None and name in used:
+            if name not in step.sources and slot.default is not None and name in roles:
                 refs = [slot.default]
-            if not refs and slot.required and name in used:
+            if not refs and slot.required and name in roles:
                 raise CharterError(
                     f"step {step.name}: room {room.name} needs the role {name} ({slot.wants()}): "
                     f"write `from: {{{name}: a step or source}}`"
@@ -204,8 +204,8 @@ class _Planner:
             except CharterError as error:
                 raise CharterError(f"step {step.name}: role {role}: {error}") from None
             entry = open_source(source, ref, role)
-            own = os.path.relpath(source.path, self.run.resolve()) if source.own and source.path else None
-            record = External(role=role, ref=source.ref, digest=source.digest, path=own)
+            path = os.path.relpath(source.path, self.run.resolve()) if source.own and source.path else None
+            record = External(role=role, ref=source.ref, digest=source.digest, path=path)
         if not slot.accepts(entry.kind, entry.variant, artifact=isinstance(record, Parent)):
             actual = f"{entry.kind} ({entry.variant})" if entry.variant else entry.kind
             raise CharterError(f"step {step.name}: role {role} takes {slot.wants()}, and {ref} is {actual}")
@@ -306,12 +306,12 @@ def _needs(step: Step, recipe: Recipe, folder: Path) -> set[str]:
             if recipe.step(ref) is not None:
                 needs.add(ref)
             elif not is_external(ref) and find_artifact(ref, (folder, Path())) is None:
-                hint = _hint(ref, [other.name for other in recipe.steps if other is not step], folder)
+                hint = _hint(ref, [sibling.name for sibling in recipe.steps if sibling is not step], folder)
                 raise CharterError(f"step {step.name}: {role}: there is no step or source {ref!r}; {hint}")
     return needs
 
 
-def _hint(ref: str, others: list[str], folder: Path) -> str:
+def _hint(ref: str, names: list[str], folder: Path) -> str:
     """What to write instead of a reference that names nothing; a file or folder of that name beside the recipe comes
     first."""
     if ref and (folder / ref).exists():
@@ -319,8 +319,8 @@ def _hint(ref: str, others: list[str], folder: Path) -> str:
     if ref and Path(ref).exists():
         place = Path(ref).absolute()
         return f"write {place} for the one of that name here: relative paths start at the recipe's folder"
-    if others and "/" not in ref:
-        return suggest(ref, others)
+    if names and "/" not in ref:
+        return suggest(ref, names)
     path = f"write ./{ref} for a file or folder, or " if ref else ""
     schemes = ", ".join(f"{scheme}:" for scheme in SCHEMES)
     return f"{path}name a finished step of a run (runs/demo/threshold) or what begins with one of {schemes}"

@@ -57,11 +57,11 @@ def load_module(name: str) -> ModuleType:
         raise CharterError(f"{name} cannot be loaded: {error}; install what is missing") from error
 
 
-def open_room(name: str, where: str = "") -> Room[Any]:
+def open_room(name: str, place: str = "") -> Room[Any]:
     """Reads a room's declaration. Raises CharterError for an unknown room."""
     package = building.ROOMS.get(name)
     if package is None:
-        raise CharterError(f"{where}there is no room {name!r}; {suggest(name, building.ROOMS)}")
+        raise CharterError(f"{place}there is no room {name!r}; {suggest(name, building.ROOMS)}")
     declared: Room[Any] = load_module(f"{package}.settings").ROOM
     return replace(declared, name=name, package=package)
 

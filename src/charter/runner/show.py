@@ -11,7 +11,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.runner.directory import RunDirectory
 from charter.runner.names import RUN_FILE
 
-NOTHING = (None, None, None)
+NO_INTERVAL = (None, None, None)
 
 # fewer rows than this stand for nothing
 FEWEST = 10
@@ -101,7 +101,7 @@ def run_records(views: list[StepView]) -> list[dict[str, object]]:
             "status": view.status,
             "parents": [parent._asdict() for parent in view.parents],
             "metrics": {m.name: m.value for m in view.metrics},
-            "intervals": {m.name: [m.low, m.high, m.n] for m in view.metrics if (m.low, m.high, m.n) != NOTHING},
+            "intervals": {m.name: [m.low, m.high, m.n] for m in view.metrics if (m.low, m.high, m.n) != NO_INTERVAL},
         }
         for view in views
     ]

@@ -1,7 +1,5 @@
-"""Runs one step: reuses, restores, resumes or makes its artifact, and publishes it whole.
-
-Frees disk in a run directory: unfinished work, superseded artifacts and remembered answers, never what the recipe
-uses.
+"""Runs one step: reuses, restores, resumes or makes its artifact, and publishes it whole. `sweep` frees disk in a run
+directory: unfinished work, superseded artifacts and remembered answers, never what the recipe uses.
 """
 
 import ctypes
@@ -36,7 +34,7 @@ from charter.ground.settings.purpose import check_reader, inherited, mark, purpo
 from charter.ground.settings.sources import digest_source
 from charter.runner.company import Company, Nobody
 from charter.runner.directory import CACHE, PARTIAL, RunDirectory, Standing, read_unfinished
-from charter.runner.identity import SOURCES_EDITED, source_changed, source_of
+from charter.runner.identity import SOURCES_EDITED, room_source, source_changed
 from charter.runner.pace import Pace, StepProgress, spell_minutes
 from charter.runner.plan import PlannedStep
 from charter.runner.rooms import room_runner
@@ -209,7 +207,7 @@ class Runner:
             inputs=Inputs(planned.inputs).ids,
             parents=sealed(self.directory.path, planned.parents),
             external=list(planned.external),
-            source=source_of(planned.room),
+            source=room_source(planned.room),
             environment=self._environment(planned),
             seed=planned.seed,
             timing=timing,
@@ -228,8 +226,9 @@ def _fetched_purposes(planned: PlannedStep, inputs: Inputs) -> Iterator[str]:
 
 
 def give_memory_back() -> None:
-    """Returns a step's free memory to the system. The allocator keeps it (see `cli/launch.py`), and its fragments may
-    not fit the next step, so that a run would grow from step to step."""
+    """Returns a step's free memory to the system. The allocator keeps it (see `terminal/launch.py`), and its fragments
+    may not fit the next step, so that a run would grow from step to step.
+    """
     gc.collect()
     # only glibc has it
     with suppress(OSError, AttributeError):
@@ -266,10 +265,10 @@ def disk_errors(run: Path | None = None) -> Iterator[None]:
         problem, advice = _DISK[error.errno]
         place = Path(os.fsdecode(error.filename)) if error.filename else run
         if run is not None and place is not None and place.absolute().is_relative_to(run.absolute()):
-            other = "choose another directory with --out, then run again; finished steps and resumable work are kept"
+            hint = "choose another directory with --out, then run again; finished steps and resumable work are kept"
         else:
-            other = "name another place"
-        raise CharterError(f"{problem}{f' ({place})' if place else ''}: {advice} or {other}") from error
+            hint = "name another place"
+        raise CharterError(f"{problem}{f' ({place})' if place else ''}: {advice} or {hint}") from error
 
 
 @contextmanager

@@ -58,17 +58,17 @@ class Summary:
 
 def summarise(run: Path, views: Sequence[StepView]) -> Summary:
     """The summary of a run. Raises CharterError if the record of its card is damaged."""
-    done = [view for view in views if view.status == "done"]
+    finished = [view for view in views if view.status == "done"]
     seconds = sum(view.manifest.timing.seconds for view in views if view.manifest is not None)
     policies = [
         view
-        for view in done
+        for view in finished
         if view.manifest is not None and view.manifest.variant == "policy" and not view.manifest.purpose
     ]
-    reports = [view for view in done if view.kind == "report"]
-    pages = [view for view in done if view.kind == "card" and (view.path / CARD_PAGE).is_file()]
+    reports = [view for view in finished if view.kind == "report"]
+    pages = [view for view in finished if view.kind == "card" and (view.path / CARD_PAGE).is_file()]
     ends = (reports[0].path, reports[-1].path) if len(reports) > 1 else ()
-    short = Summary(run, len(done), len(views), seconds, compare=ends, last=views[-1].name if views else "")
+    short = Summary(run, len(finished), len(views), seconds, compare=ends, last=views[-1].name if views else "")
     talk = policies[-1].path if policies else None
     if not pages:
         return Summary(**{**vars(short), "talk": talk})
@@ -91,10 +91,10 @@ def summarise(run: Path, views: Sequence[StepView]) -> Summary:
             f"{path / CARD_RECORD} lacks what a card records ({error!r}); make its step again with charter run"
         ) from None
     sides = (run,) if len(stages) > 1 else ()
-    made = pages[-1].manifest
-    seal = seal_of(made) if made is not None else ""
-    own = {"card": path / CARD_PAGE, "seal": seal, "talk": final.path if final else talk, "compare": sides}
-    return Summary(**{**vars(short), **facts, **own})
+    card = pages[-1].manifest
+    seal = seal_of(card) if card is not None else ""
+    links = {"card": path / CARD_PAGE, "seal": seal, "talk": final.path if final else talk, "compare": sides}
+    return Summary(**{**vars(short), **facts, **links})
 
 
 def _is_fit(grader: Mapping[str, Any]) -> bool | None:

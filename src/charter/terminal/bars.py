@@ -23,10 +23,10 @@ def make_progress() -> "RichProgress | PlainProgress":
     return RichProgress(console) if console.is_terminal else PlainProgress()
 
 
-def spell(shown: dict[str, object]) -> str:
+def spell(values: dict[str, object]) -> str:
     """'loss 1.234  rate 98.76 tokens/s': the values beside a bar."""
     return "  ".join(
-        f"{k} {v:.4g}{_UNITS.get(k, '')}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items()
+        f"{k} {v:.4g}{_UNITS.get(k, '')}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items()
     )
 
 
@@ -42,8 +42,8 @@ class _Clock(ProgressColumn):
         spent = clock(task.elapsed or 0.0)
         if task.finished or task.stop_time is not None:
             return Text(spent, style="cyan")
-        own = None if task.time_remaining is None else clock(task.time_remaining)
-        return Text(f"{spent}{spell_left(task.fields['run'], own)}", style="cyan")
+        bar_left = None if task.time_remaining is None else clock(task.time_remaining)
+        return Text(f"{spent}{spell_left(task.fields['run'], bar_left)}", style="cyan")
 
 
 class _Values(ProgressColumn):
@@ -147,9 +147,9 @@ class PlainBar:
         """Description, done of total, time spent, the values, and the time left unless it is the last line."""
         spent = now - self._began
         done_here = self._done - self._first
-        rest = self._total - self._done
-        own = clock(spent / done_here * rest) if done_here > 0 and rest > 0 else None
-        left = "" if last else spell_left(self._run, own)
+        remaining = self._total - self._done
+        bar_left = clock(spent / done_here * remaining) if done_here > 0 and remaining > 0 else None
+        left = "" if last else spell_left(self._run, bar_left)
         values = f"  {spell(self._shown)}" if self._shown else ""
         return f"{self._description}: {self._done}/{self._total}, {clock(spent)}{left}{values}"
 
@@ -175,15 +175,15 @@ class PlainProgress:
         print(text, file=sys.stderr, flush=True)
 
 
-def spell_left(run: object, own: str | None) -> str:
+def spell_left(run: object, bar_left: str | None) -> str:
     """', run: 12 minutes left', else ', 3:11 left' of the bar, else nothing: never two times at once."""
     if run is not None:
         return f", run: {run} left"
-    return "" if own is None else f", {own} left"
+    return "" if bar_left is None else f", {bar_left} left"
 
 
 def clock(seconds: float) -> str:
     """1:02:03 or 2:03."""
-    whole = int(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+    total = int(seconds)
+    hours, minutes = total // 3600, total % 3600 // 60
+    return f"{hours}:{minutes:02d}:{total % 60:02d}" if hours else f"{minutes}:{total % 60:02d}"

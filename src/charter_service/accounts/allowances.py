@@ -1,14 +1,8 @@
-"""What is left of the limits by minute, stored, so that a restart does not fill the buckets.
+"""Limits that outlive a restart: the rest of the limits by minute, stored, and the caps on tokens of a month (UTC).
 
-Changes are gathered in memory and written every second in one transaction, so that an admission costs no commit. A
-process that is killed loses what was taken since the last write: at most a second's use, and the time of the write.
-Rows of full buckets are deleted.
-
-The tokens that organisations read and write in a month (UTC), and the caps on them.
-
-One process serves a database, so sums in memory are exact: they are read once from the usage by day, and each request
-adds its own at its end. A request is refused if the month's sum and its prompt would exceed the cap; those under way
-may still end.
+Changes of buckets are gathered in memory and written every second in one transaction, so that an admission costs no
+commit. A process that is killed loses what was taken since the last write: at most a second's use, and the time of the
+write. Rows of full buckets are deleted.
 """
 
 from __future__ import annotations
@@ -49,13 +43,13 @@ class Allowances:
     def flush(self) -> None:
         """Writes what changed. Raises the database's errors; then nothing is lost."""
         with self._writes:
-            changed = [account for some in self._admissions.changes() for account in some]
-            if not changed:
+            accounts = [account for batch in self._admissions.changes() for account in batch]
+            if not accounts:
                 return
             try:
-                self._write([row_of(account) for account in changed])
+                self._write([row_of(account) for account in accounts])
             except BaseException:
-                self._admissions.note_changed(account.id for account in changed)
+                self._admissions.note_changed(account.id for account in accounts)
                 raise
 
     def close(self) -> None:
@@ -88,15 +82,15 @@ class Allowances:
             try:
                 self.flush()
             except (SQLAlchemyError, CharterError) as error:
-                said = " ".join(str(getattr(error, "orig", None) or error).split())
-                _log.warning("limits can't be written now and are kept: %s", said)
+                problem = " ".join(str(getattr(error, "orig", None) or error).split())
+                _log.warning("limits can't be written now and are kept: %s", problem)
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         with writing(self._engine) as connection:
             dialect = postgresql if connection.dialect.name == POSTGRESQL else sqlite
             statement = dialect.insert(ALLOWANCES)
-            changed = {name: statement.excluded[name] for name in rows[0] if name != "account"}
-            connection.execute(statement.on_conflict_do_update(index_elements=["account"], set_=changed), rows)
+            new_values = {name: statement.excluded[name] for name in rows[0] if name != "account"}
+            connection.execute(statement.on_conflict_do_update(index_elements=["account"], set_=new_values), rows)
             connection.execute(delete(ALLOWANCES).where(ALLOWANCES.c.full_at <= self._admissions.now()))
 
 
@@ -109,7 +103,12 @@ def row_of(account: Account) -> dict[str, Any]:
 
 
 class Spending:
-    """Sums by organisation, from any thread. `clock`: seconds since 1970."""
+    """The tokens that organisations read and wrote this month, from any thread. `clock`: seconds since 1970.
+
+    One process serves a database, so sums in memory are exact: they are read once from the usage by day, and each
+    request adds its own at its end. A request is refused if the month's sum and its prompt would exceed the cap; those
+    under way may still end.
+    """
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
         self._clock, self._lock = clock, threading.Lock()

@@ -71,8 +71,8 @@ class Batch:
         """When its results were removed; None while they are stored."""
         if self.removed is not None:
             return self.removed
-        gone = self.created + KEPT
-        return gone if self.state == ENDED and gone <= (time.time() if now is None else now) else None
+        removal = self.created + KEPT
+        return removal if self.state == ENDED and removal <= (time.time() if now is None else now) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +120,27 @@ def make_batch(
     engine: Engine,
     caller: Caller,
     items: Iterable[tuple[str, str]],
-    rest: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], None] = time.sleep,
     quota: Quota | None = None,
     wanted: Once | None = None,
 ) -> str:
     """A new batch's id; `items` are custom ids, and params as JSON. Once this returns, the batch is safe; if it raises,
     nothing of it is stored.
 
-    It is written in pieces, each in its own transaction. After each it `rest`s as long as that one took, since others
+    It is written in pieces, each in its own transaction. After each it `pause`s as long as that one took, since others
     who wait for SQLite's one write lock try only now and then.
 
     Raises Refusal for no or too many items, for malformed or repeated custom ids, and, 429, if the organisation's
     `quota` would be exceeded. If it is `wanted` once, raises as `made_once.claim`.
     """
-    taken = list(islice(items, MOST_REQUESTS + 1))
-    size = _check(taken)
+    requests = list(islice(items, MOST_REQUESTS + 1))
+    size = _check(requests)
     id, now = f"msgbatch_{new_id()}", time.time()
     owner = {"organisation": caller.organisation, "key": caller.key}
     times = {"created": now, "expires": now + EXPIRY}
-    batch = BATCHES.insert().values(id=id, **owner, **times, state=ARRIVING, size=len(taken), bytes=size)
+    batch = BATCHES.insert().values(id=id, **owner, **times, state=ARRIVING, size=len(requests), bytes=size)
     try:
-        for last, rows in _pieces(id, taken):
+        for last, rows in _pieces(id, requests):
             began = time.monotonic()
             with writing(engine) as connection:
                 if rows[0]["number"] == 0:
@@ -148,13 +148,13 @@ def make_batch(
                         alone(connection)  # of two at once, the second sees the first one's batch
                         claim(connection, caller.organisation, wanted, id, now)
                     if quota is not None:
-                        _check_quota(connection, caller.organisation, quota, len(taken), size)
+                        _check_quota(connection, caller.organisation, quota, len(requests), size)
                     connection.execute(batch)
                 connection.execute(BATCH_ITEMS.insert(), rows)
                 if last:
                     connection.execute(update(BATCHES).where(_B.id == id).values(state=IN_PROGRESS))
             if not last:
-                rest(time.monotonic() - began)
+                pause(time.monotonic() - began)
     except BaseException:
         with suppress(Exception), writing(engine) as connection:
             connection.execute(delete(BATCHES).where(_B.id == id))  # its items with it
@@ -165,7 +165,7 @@ def make_batch(
 
 def get_batch(connection: Connection, organisation: str, batch: str) -> Batch:
     """A batch of an organisation. Raises NotFound, also for another organisation's batch."""
-    return _batches(connection, [_owned(connection, _one(organisation, batch), batch)])[0]
+    return _batches(connection, [_owned(connection, _batch_query(organisation, batch), batch)])[0]
 
 
 def list_batches(
@@ -180,18 +180,18 @@ def list_batches(
     if before is not None and after is not None:
         raise Refusal("before_id and after_id can't be given together; send one of them")
     place = tuple_(_B.created, _B.id)
-    wanted = select(BATCHES).where(_B.organisation == organisation, _B.state != ARRIVING)
+    query = select(BATCHES).where(_B.organisation == organisation, _B.state != ARRIVING)
     if (cursor := after if before is None else before) is not None:
-        at = connection.execute(_one(organisation, cursor)).first()
+        at = connection.execute(_batch_query(organisation, cursor)).first()
         if at is None:
             raise Refusal(f"{'after_id' if before is None else 'before_id'}: there is no batch {cursor[:80]!r}")
         mark = tuple_(at.created, at.id)
-        wanted = wanted.where(place < mark if before is None else place > mark)
+        query = query.where(place < mark if before is None else place > mark)
     forward = before is None
     order = (_B.created.desc(), _B.id.desc()) if forward else (_B.created, _B.id)
-    rows = connection.execute(wanted.order_by(*order).limit(limit + 1)).all()
-    shown = rows[:limit] if forward else rows[:limit][::-1]
-    return Page(_batches(connection, shown), len(rows) > limit)
+    rows = connection.execute(query.order_by(*order).limit(limit + 1)).all()
+    page = rows[:limit] if forward else rows[:limit][::-1]
+    return Page(_batches(connection, page), len(rows) > limit)
 
 
 def cancel_batch(
@@ -202,7 +202,7 @@ def cancel_batch(
 
     Raises NotFound, and Refusal for a batch that has ended.
     """
-    row = _owned(connection, _one(organisation, batch).with_for_update(), batch)
+    row = _owned(connection, _batch_query(organisation, batch).with_for_update(), batch)
     if row.state == ENDED:
         raise Refusal(f"the batch {batch} has ended; there is nothing left to cancel")
     if row.state == IN_PROGRESS:
@@ -216,7 +216,7 @@ def cancel_batch(
 
 def delete_batch(connection: Connection, organisation: str, batch: str) -> None:
     """Deletes an ended batch with its results. Raises NotFound, and Refusal if it hasn't ended."""
-    row = _owned(connection, _one(organisation, batch).with_for_update(), batch)
+    row = _owned(connection, _batch_query(organisation, batch).with_for_update(), batch)
     if row.state != ENDED:
         raise Refusal(f"the batch {batch} has not ended; cancel it first, and delete it when it has ended")
     connection.execute(delete(BATCHES).where(_B.id == batch))  # its items with it
@@ -238,18 +238,18 @@ def results(engine: Engine, organisation: str, batch: str, size: int = 200) -> I
 
 def _check_quota(connection: Connection, organisation: str, quota: Quota, requests: int, size: int) -> None:
     alone(connection)  # of two batches at once, the second counts the first
-    mine = select(func.sum(case((_B.state != ENDED, _B.size), else_=0)), func.sum(_B.bytes))
-    waiting, held = connection.execute(mine.where(_B.organisation == organisation)).one()
+    sums = select(func.sum(case((_B.state != ENDED, _B.size), else_=0)), func.sum(_B.bytes))
+    waiting, stored = connection.execute(sums.where(_B.organisation == organisation)).one()
     if (waiting or 0) + requests > quota.requests:
         raise Refusal(
             f"your organisation's batches have {waiting or 0:,} unfinished requests, the limit is {quota.requests:,}; "
             "send these when some batches have ended",
             429,
         )
-    if (held or 0) + size > quota.bytes:
+    if (stored or 0) + size > quota.bytes:
         raise Refusal(
-            f"your organisation's batches hold {(held or 0) // 2**20} MiB of requests, and {quota.bytes // 2**20} MiB "
-            "are allowed; delete batches that have ended",
+            f"your organisation's batches hold {(stored or 0) // 2**20} MiB of requests, and {quota.bytes // 2**20} "
+            "MiB are allowed; delete batches that have ended",
             429,
         )
 
@@ -260,7 +260,7 @@ def _check(items: Sequence[tuple[str, str]]) -> int:
         raise Refusal("requests: a batch needs at least 1 request")
     if len(items) > MOST_REQUESTS:
         raise Refusal(f"requests: a batch may have {MOST_REQUESTS:,} requests; send several batches")
-    seen: dict[str, int] = {}
+    first_places: dict[str, int] = {}
     room = MOST_BYTES
     for number, (custom_id, params) in enumerate(items):
         try:
@@ -273,19 +273,19 @@ def _check(items: Sequence[tuple[str, str]]) -> int:
             raise Refusal(
                 f"requests.{number}.custom_id: expected 1 to 64 letters of a-z and A-Z, digits, hyphens or underscores"
             )
-        if (first := seen.setdefault(custom_id, number)) != number:
+        if (first := first_places.setdefault(custom_id, number)) != number:
             raise Refusal(
                 f"requests.{number}.custom_id: requests.{first} already has {custom_id!r}; each request needs its own"
             )
     return MOST_BYTES - room
 
 
-def _one(organisation: str, batch: str) -> Select[Any]:
+def _batch_query(organisation: str, batch: str) -> Select[Any]:
     return select(BATCHES).where(_B.id == batch, _B.organisation == organisation, _B.state != ARRIVING)
 
 
-def _owned(connection: Connection, wanted: Select[Any], batch: str) -> Row[Any]:
-    row = connection.execute(wanted).first()
+def _owned(connection: Connection, query: Select[Any], batch: str) -> Row[Any]:
+    row = connection.execute(query).first()
     if row is None:
         raise NotFound(f"there is no batch {batch[:80]!r}")
     return row
@@ -306,9 +306,9 @@ def _batches(connection: Connection, rows: Sequence[Row[Any]]) -> list[Batch]:
 def _results(engine: Engine, batch: Batch, size: int) -> Iterator[list[Result]]:
     last, columns = -1, (_I.number, _I.custom_id, _I.state, _I.result)
     while last < batch.size - 1:
-        mine = (_I.batch == batch.id, _I.number > last)
+        conditions = (_I.batch == batch.id, _I.number > last)
         with reading(engine) as connection:
-            rows = connection.execute(select(*columns).where(*mine).order_by(_I.number).limit(size)).all()
+            rows = connection.execute(select(*columns).where(*conditions).order_by(_I.number).limit(size)).all()
         if not rows:  # else a part would look like the whole
             raise NotFound(f"the batch {batch.id} was deleted while its results were read")
         last = rows[-1].number
@@ -324,8 +324,8 @@ def _pieces(batch: str, items: Sequence[tuple[str, str]]) -> Iterator[tuple[bool
             yield False, rows
             rows, size = [], 0
         size += len(params)
-        mine = {"batch": batch, "number": number, "custom_id": custom_id, "params": params, "state": WAITING}
-        rows.append(mine)
+        row = {"batch": batch, "number": number, "custom_id": custom_id, "params": params, "state": WAITING}
+        rows.append(row)
     yield True, rows
 
 

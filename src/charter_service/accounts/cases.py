@@ -2,9 +2,8 @@
 
 A case is closed once, as upheld or dismissed; a second attempt is refused. The closed cases are an audit of the
 classifiers. A case holds text only if somebody sent it in with a report, or if the service stores flagged texts, and
-only until `expire_content`.
-
-Appeals: of an account's standing, or of what the policy stopped of one request. Each is a case for people.
+only until `expire_content`. An appeal is a case too: of an account's standing, or of what the policy stopped of one
+request.
 """
 
 from __future__ import annotations
@@ -40,8 +39,12 @@ LONGEST_NAME = 200
 SEVERITIES: tuple[Severity, ...] = ("severe", "high", "medium", "low")  # in the order of the queue
 NO_SEVERITY: Severity = "medium"  # place in the queue of cases without severity
 _RANK = case(
-    {one: place for place, one in enumerate(SEVERITIES)}, value=CASES.c.severity, else_=SEVERITIES.index(NO_SEVERITY)
+    {severity: place for place, severity in enumerate(SEVERITIES)},
+    value=CASES.c.severity,
+    else_=SEVERITIES.index(NO_SEVERITY),
 )
+MOST_OF_USER = 20  # open appeals of one end user
+MOST_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +123,11 @@ def open_case(connection: Connection, new: NewCase, now: float) -> str | None:
     words, content = fitting(new)
     if new.kind == "flag":
         same = and_(CASES.c.request == new.request, CASES.c.category == new.category, CASES.c.kind == new.kind)
-        known: str | None = connection.execute(
+        existing: str | None = connection.execute(
             select(CASES.c.id).where(same, CASES.c.organisation == new.organisation)
         ).scalar()
-        if known is not None:
-            return known
+        if existing is not None:
+            return existing
     if waiting_of(connection, new.organisation, new.kind) >= MOST_OPEN:
         return None
     id = f"case_{new_id()}"
@@ -170,10 +173,10 @@ def fitting(new: NewCase) -> tuple[str, str]:
 def waiting_of(connection: Connection, organisation: str, kind: Kind, user: str | None = None) -> int:
     """Number of open cases of a kind for an organisation; with `user` only those of one end user, or with "" only the
     organisation's own."""
-    mine = and_(CASES.c.organisation == organisation, CASES.c.kind == kind, CASES.c.closed.is_(None))
+    conditions = and_(CASES.c.organisation == organisation, CASES.c.kind == kind, CASES.c.closed.is_(None))
     if user is not None:
-        mine = and_(mine, CASES.c.user == user)
-    return connection.execute(select(func.count()).select_from(CASES).where(mine)).scalar_one()
+        conditions = and_(conditions, CASES.c.user == user)
+    return connection.execute(select(func.count()).select_from(CASES).where(conditions)).scalar_one()
 
 
 def find_case(connection: Connection, id: str) -> Case:
@@ -204,9 +207,9 @@ def stopped_before(
     acted = and_(DECISIONS.c.request == CASES.c.request, DECISIONS.c.side == "prompt", DECISIONS.c.action.in_(actions))
     if categories:
         acted = and_(acted, DECISIONS.c.category.in_(categories))
-    its = and_(CASES.c.organisation == organisation, CASES.c.user == user, CASES.c.kind == "flag")
+    of_user = and_(CASES.c.organisation == organisation, CASES.c.user == user, CASES.c.kind == "flag")
     rows = select(CASES.c.conversation, CASES.c.request).where(
-        its,
+        of_user,
         CASES.c.conversation.in_(conversations),
         CASES.c.created > since,
         select(DECISIONS.c.number).where(acted).exists(),
@@ -230,20 +233,20 @@ def queue(
     Raises NotFound if `after` doesn't exist.
     """
     place = (_RANK, CASES.c.created, CASES.c.id)
-    wanted = select(CASES).order_by(*place).limit(limit + 1)
+    query = select(CASES).order_by(*place).limit(limit + 1)
     if kind is not None:
-        wanted = wanted.where(CASES.c.kind == kind)
+        query = query.where(CASES.c.kind == kind)
     if state != "all":
-        wanted = wanted.where(CASES.c.closed.is_(None) if state == "open" else CASES.c.closed.is_not(None))
+        query = query.where(CASES.c.closed.is_(None) if state == "open" else CASES.c.closed.is_not(None))
     if organisation:
-        wanted = wanted.where(CASES.c.organisation == organisation)
+        query = query.where(CASES.c.organisation == organisation)
     if severity:
-        wanted = wanted.where(CASES.c.severity == severity)
+        query = query.where(CASES.c.severity == severity)
     if after:
         last = find_case(connection, after)
         behind = (SEVERITIES.index(last.severity or NO_SEVERITY), last.created, last.id)
-        wanted = wanted.where(tuple_(*place) > tuple_(*behind))
-    cases = [_case(row) for row in connection.execute(wanted)]
+        query = query.where(tuple_(*place) > tuple_(*behind))
+    cases = [_case(row) for row in connection.execute(query)]
     return Page(tuple(cases[:limit]), cases[limit - 1].id if len(cases) > limit else "")
 
 
@@ -261,7 +264,7 @@ def close_case(
     closing = {
         "closed": time.time() if now is None else now,
         "verdict": verdict,
-        "by": who(by),
+        "by": decider_name(by),
         "note": plain_text(note, MOST_WORDS, "the note"),
     }
     done = connection.execute(CASES.update().where(CASES.c.id == id, CASES.c.closed.is_(None)).values(**closing))
@@ -274,13 +277,13 @@ def close_case(
 def withdraw(connection: Connection, organisation: str, user: str, levels: Sequence[str], now: float) -> None:
     """Closes an account's open cases of kind standing that ask for another level than these."""
     c = CASES.c
-    its = and_(c.kind == "standing", c.organisation == organisation, c.user == user, c.closed.is_(None))
+    open_standing = and_(c.kind == "standing", c.organisation == organisation, c.user == user, c.closed.is_(None))
     note = "Withdrawn: what is left of the violations doesn't ask for it."
     closing = {"closed": now, "verdict": DISMISSED, "by": RULE, "note": note}
-    connection.execute(CASES.update().where(its, c.category.not_in(levels)).values(**closing))
+    connection.execute(CASES.update().where(open_standing, c.category.not_in(levels)).values(**closing))
 
 
-def who(by: str) -> str:
+def decider_name(by: str) -> str:
     """The name of a person who decides. Raises CharterError if it is empty or the rule's."""
     name = " ".join(plain_text(by, LONGEST_NAME, "the name").split())
     if not name or name == RULE:
@@ -315,7 +318,7 @@ def _audited(category: str, upheld: int, dismissed: int, waiting: int, missed: M
 
 def _missed(connection: Connection) -> Counter[str]:
     """By category, upheld reports on requests without a flag or block under it."""
-    seen = (
+    flagged = (
         select(DECISIONS.c.number)
         .where(
             DECISIONS.c.request == CASES.c.request,
@@ -325,14 +328,14 @@ def _missed(connection: Connection) -> Counter[str]:
         .exists()
     )
     reports = and_(CASES.c.kind == "report", CASES.c.verdict == UPHELD, CASES.c.category != "")
-    return Counter(connection.execute(select(CASES.c.category).where(reports, ~seen)).scalars())
+    return Counter(connection.execute(select(CASES.c.category).where(reports, ~flagged)).scalars())
 
 
 def expire_content(connection: Connection, days: float, now: float) -> int:
     """Empties words, content and digest of cases closed more than `days` ago; returns their number."""
     has_content = or_(CASES.c.words != "", CASES.c.content != "", CASES.c.conversation != "")
-    old = and_(CASES.c.closed < now - days * 86_400, has_content)
-    return connection.execute(CASES.update().where(old).values(words="", content="", conversation="")).rowcount
+    expired = and_(CASES.c.closed < now - days * 86_400, has_content)
+    return connection.execute(CASES.update().where(expired).values(words="", content="", conversation="")).rowcount
 
 
 def _case(row: Row[Any]) -> Case:
@@ -341,11 +344,7 @@ def _case(row: Row[Any]) -> Case:
 
 def rows_of(cases: Iterable[Case]) -> list[dict[str, Any]]:
     """Cases as JSON."""
-    return [one.row() for one in cases]
-
-
-MOST_OF_USER = 20  # open appeals of one end user
-MOST_LISTED = 100
+    return [case.row() for case in cases]
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,14 +388,14 @@ def appeal_stop(connection: Connection, organisation: str, blocked: Stop, words:
     alone(connection)
     _require_words(words)
     d, request = DECISIONS.c, blocked.request
-    mine = and_(d.request == request, d.organisation == organisation)
-    rows = connection.execute(select(d.action, d.category, d.severity, d.user).where(mine)).all()
+    of_request = and_(d.request == request, d.organisation == organisation)
+    rows = connection.execute(select(d.action, d.category, d.severity, d.user).where(of_request)).all()
     if not rows:
         raise NotFound(f"there is no request {request}, or it isn't yours")
     stop = next((row for row in rows if row.action == "block"), None)
     if stop is None:
         raise Refusal(f"nothing of {request} was stopped, so there is nothing to appeal", 409)
-    if any(one.kind == "appeal" and one.organisation == organisation for one in cases_of(connection, request)):
+    if any(case.kind == "appeal" and case.organisation == organisation for case in cases_of(connection, request)):
         raise Refusal("this request was appealed already; people decide about it once", 409)
     if stop.user and waiting_of(connection, organisation, "appeal", stop.user) >= MOST_OF_USER:
         raise Refusal(f"{MOST_OF_USER} appeals of yours are already waiting; send this one later", 429)
@@ -418,8 +417,8 @@ def _open(connection: Connection, new: NewCase, now: float) -> str:
 def appeals_of(connection: Connection, organisation: str, user: str = "") -> list[Appeal]:
     """The newest appeals of an organisation's own, or of one of its end users."""
     c = CASES.c
-    mine = and_(c.kind == "appeal", c.organisation == organisation, c.user == user)
-    rows = select(c.id, c.request, c.created, c.closed, c.verdict).where(mine)
+    of_user = and_(c.kind == "appeal", c.organisation == organisation, c.user == user)
+    rows = select(c.id, c.request, c.created, c.closed, c.verdict).where(of_user)
     newest = rows.order_by(c.created.desc(), c.id).limit(MOST_LISTED)
     return [Appeal(*row) for row in connection.execute(newest)]
 
@@ -428,14 +427,14 @@ def flags_behind(connection: Connection, case: Case) -> list[Case]:
     """The flags on an appealed request, and on the earlier one that it repeats, but those that a person dismissed; one
     that a person upheld is open again."""
     d = DECISIONS.c
-    mine = and_(d.request == case.request, d.organisation == case.organisation, d.repeats != "")
-    earlier = connection.execute(select(d.repeats).where(mine)).scalars()
+    repeating = and_(d.request == case.request, d.organisation == case.organisation, d.repeats != "")
+    earlier = connection.execute(select(d.repeats).where(repeating)).scalars()
     flags = [
-        one
+        flag
         for request in dict.fromkeys((case.request, *earlier))
-        for one in cases_of(connection, request)
-        if one.kind == "flag" and one.organisation == case.organisation and one.verdict != DISMISSED
+        for flag in cases_of(connection, request)
+        if flag.kind == "flag" and flag.organisation == case.organisation and flag.verdict != DISMISSED
     ]
     again = {"closed": None, "verdict": None, "by": None, "note": None}
-    connection.execute(CASES.update().where(CASES.c.id.in_([one.id for one in flags])).values(**again))
+    connection.execute(CASES.update().where(CASES.c.id.in_([flag.id for flag in flags])).values(**again))
     return flags

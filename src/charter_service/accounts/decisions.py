@@ -51,8 +51,7 @@ class Tip(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One decision. `at`: seconds since 1970. `user`: as `user_mark` makes it. `side`: prompt, reply, request, or
-    person for a person's act. `policy`: name, version and digest. `classifiers`: the version of each that
-    ran.
+    person for a person's act. `policy`: name, version and digest. `classifiers`: the version of each that ran.
     `severity`: of the category then. `added`: sha256 of the text that was added to the prompt; of a person's row, of
     what the person wrote down. `grant_id`: the release or exemption that acted. `unscreened`: as a verdict's.
     `repeats`: the earlier request that was stopped for the same text.
@@ -180,11 +179,11 @@ def prune(connection: Connection, before: float, now: float, most: int) -> bool:
     any."""
     alone(connection)
     oldest = select(DECISIONS.c.number, DECISIONS.c.chain, DECISIONS.c.at).order_by(DECISIONS.c.number)
-    old = list(takewhile(lambda row: row.at < before, connection.execute(oldest.limit(most)).all()))
-    if not old:
+    old_rows = list(takewhile(lambda row: row.at < before, connection.execute(oldest.limit(most)).all()))
+    if not old_rows:
         return False
-    connection.execute(ANCHORS.insert().values(number=old[-1].number, chain=old[-1].chain, at=now))
-    connection.execute(delete(DECISIONS).where(DECISIONS.c.number <= old[-1].number))
+    connection.execute(ANCHORS.insert().values(number=old_rows[-1].number, chain=old_rows[-1].chain, at=now))
+    connection.execute(delete(DECISIONS).where(DECISIONS.c.number <= old_rows[-1].number))
     return True
 
 
@@ -208,11 +207,13 @@ def verify_chain(connection: Connection) -> int | None:
 def holds(connection: Connection, number: int, chain: str) -> bool | None:
     """Whether the log has the row that was once its tip; None if unknown, since the row and later ones were removed for
     their age."""
-    stored = connection.execute(select(DECISIONS.c.chain).where(DECISIONS.c.number == number)).scalar()
-    stored = stored or connection.execute(select(ANCHORS.c.chain).where(ANCHORS.c.number == number)).scalar()
-    if stored is None and 0 < number < anchor(connection)[0]:
+    stored_chain = connection.execute(select(DECISIONS.c.chain).where(DECISIONS.c.number == number)).scalar()
+    stored_chain = (
+        stored_chain or connection.execute(select(ANCHORS.c.chain).where(ANCHORS.c.number == number)).scalar()
+    )
+    if stored_chain is None and 0 < number < anchor(connection)[0]:
         return None
-    return (stored or (BEGINNING if number == 0 else None)) == chain
+    return (stored_chain or (BEGINNING if number == 0 else None)) == chain
 
 
 def removed_young(connection: Connection, tip: Tip | None, before: float) -> str:
@@ -237,8 +238,8 @@ def decisions_of(connection: Connection, request: str, organisation: str = "") -
     rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS).where(DECISIONS.c.request == request)
     if organisation:
         rows = rows.where(DECISIONS.c.organisation == organisation)
-    stored = connection.execute(rows.order_by(DECISIONS.c.number))
-    return [Decision(number, Entry(*content), chain) for number, chain, *content in stored]
+    rows_read = connection.execute(rows.order_by(DECISIONS.c.number))
+    return [Decision(number, Entry(*content), chain) for number, chain, *content in rows_read]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,19 +256,19 @@ class Wanted:
     user: str = ""
 
 
-def search(connection: Connection, wanted: Wanted, limit: int = 50) -> tuple[list[Decision], int]:
+def search(connection: Connection, sought: Wanted, limit: int = 50) -> tuple[list[Decision], int]:
     """Decisions, newest first, and the number for the next page's `before`; 0 at the end."""
     rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS)
     for name in ("request", "organisation", "user", "category", "action"):
-        if value := getattr(wanted, name):
+        if value := getattr(sought, name):
             rows = rows.where(DECISIONS.c[name] == value)
-    if wanted.acted:
+    if sought.acted:
         rows = rows.where(DECISIONS.c.action != "allow")
-    if wanted.before:
-        rows = rows.where(DECISIONS.c.number < wanted.before)
+    if sought.before:
+        rows = rows.where(DECISIONS.c.number < sought.before)
     stored = connection.execute(rows.order_by(DECISIONS.c.number.desc()).limit(limit + 1))
-    shown = [Decision(number, Entry(*content), chain) for number, chain, *content in stored]
-    return shown[:limit], shown[limit - 1].number if len(shown) > limit else 0
+    page = [Decision(number, Entry(*content), chain) for number, chain, *content in stored]
+    return page[:limit], page[limit - 1].number if len(page) > limit else 0
 
 
 class Log:
@@ -322,10 +323,10 @@ class Log:
 
 def parse_tip(text: str) -> Tip:
     """A tip from NUMBER:AT:CHAIN, or from NUMBER:CHAIN, which earlier versions printed. Raises CharterError."""
-    number, _, rest = text.partition(":")
-    noted, _, chain = rest.rpartition(":")
+    number, _, noted_tip = text.partition(":")
+    time_text, _, chain = noted_tip.rpartition(":")
     try:
-        at = float(noted) if noted else None
+        at = float(time_text) if time_text else None
     except ValueError:
         at = math.nan
     if not (number.isascii() and number.isdigit()) or len(chain) != 64 or not math.isfinite(at or 0.0):

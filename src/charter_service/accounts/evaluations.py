@@ -78,9 +78,9 @@ def resume(connection: Connection, id: str) -> Evaluation:
     """Sets an ended evaluation running again. Raises NotFound; Stale if it has finished; Refusal if another runs."""
     alone(connection)
     check_free(connection)
-    one = find_evaluation(connection, id)
-    if one.state not in AGAIN:
-        raise Stale(f"{one.run} is {one.state}; only one that failed or was stopped can be resumed")
+    evaluation = find_evaluation(connection, id)
+    if evaluation.state not in AGAIN:
+        raise Stale(f"{evaluation.run} is {evaluation.state}; only one that failed or was stopped can be resumed")
     connection.execute(update(EVALUATIONS).where(_E.id == id).values(state=RUNNING, ended=None, pid=None))
     return find_evaluation(connection, id)
 
@@ -93,8 +93,8 @@ def note_pid(connection: Connection, id: str, pid: int) -> None:
 def end(connection: Connection, id: str, state: State) -> bool:
     """Ends a running evaluation; False if it doesn't run any more."""
     values: dict[str, Any] = {"state": state, "ended": time.time(), "pid": None}
-    mine = (_E.id == id, _E.state == RUNNING)
-    return bool(connection.execute(update(EVALUATIONS).where(*mine).values(**values)).rowcount)
+    conditions = (_E.id == id, _E.state == RUNNING)
+    return bool(connection.execute(update(EVALUATIONS).where(*conditions).values(**values)).rowcount)
 
 
 def find_evaluation(connection: Connection, id: str) -> Evaluation:

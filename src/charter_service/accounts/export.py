@@ -81,14 +81,14 @@ def conduct_of(engine: Engine, content: bool = False) -> Content:
         ).all()
         waiting = len(connection.execute(select(CASES.c.id).where(kinds, CASES.c.closed.is_(None))).all())
         thumbs = connection.execute(select(FEEDBACK).order_by(FEEDBACK.c.created, FEEDBACK.c.id)).all()
-        cases = [(dict(case._mapping), _said(connection, case)) for case in closed]
+        cases = [(dict(case._mapping), _decision_on(connection, case)) for case in closed]
     if not cases and not thumbs:
         raise CharterError("there is no feedback and no closed case to export yet; charter conduct queue lists cases")
     rows: dict[str, Sequence[Mapping[str, Any]]] = {
-        CASE_ROWS: [_case_row(case, said, content) for case, said in cases],
+        CASE_ROWS: [_case_row(case, decision, content) for case, decision in cases],
         THUMBS: [_thumb_row(dict(thumb._mapping), content) for thumb in thumbs],
     }
-    judged = [row for case, said in cases if (row := _judgment_of(case, said)) is not None]
+    judged = [row for case, decision in cases if (row := _judgment_of(case, decision)) is not None]
     if content and judged:
         rows[JUDGMENTS] = judged
     flags = [case["verdict"] == UPHELD for case, _ in cases if case["kind"] == "flag"]
@@ -112,24 +112,24 @@ def conduct_of(engine: Engine, content: bool = False) -> Content:
     return Content("judgments", rows, counts, left_out, metrics, restricted=texts)
 
 
-def _said(connection: Connection, case: Any) -> dict[str, Any]:
+def _decision_on(connection: Connection, case: Any) -> dict[str, Any]:
     """The decision about a case's request under its category, or else about the request."""
     of = and_(DECISIONS.c.request == case.request, DECISIONS.c.organisation == case.organisation)
     rows = connection.execute(
         select(DECISIONS.c.category, *(DECISIONS.c[name] for name in _SAID)).where(of).order_by(DECISIONS.c.number)
     ).all()
-    chosen = next((row for row in rows if row.category == case.category), rows[0] if rows else None)
-    return {} if chosen is None else {name: getattr(chosen, name) for name in _SAID}
+    row_of_category = next((row for row in rows if row.category == case.category), rows[0] if rows else None)
+    return {} if row_of_category is None else {name: getattr(row_of_category, name) for name in _SAID}
 
 
-def _case_row(case: Mapping[str, Any], said: Mapping[str, Any], content: bool) -> dict[str, Any]:
+def _case_row(case: Mapping[str, Any], decision: Mapping[str, Any], content: bool) -> dict[str, Any]:
     names = ("id", "kind", "organisation", "request", "category", "verdict", "created", "closed")
-    row = {name: case[name] for name in names} | dict(said)
+    row = {name: case[name] for name in names} | dict(decision)
     if "classifiers" in row:
         row["classifiers"] = json.loads(row["classifiers"])
     if content:
-        stored = json.loads(case["content"]) if case["content"] else None
-        row |= {"words": case["words"], "note": case["note"] or "", "content": stored}
+        case_content = json.loads(case["content"]) if case["content"] else None
+        row |= {"words": case["words"], "note": case["note"] or "", "content": case_content}
     return row
 
 
@@ -138,15 +138,15 @@ def _thumb_row(thumb: Mapping[str, Any], content: bool) -> dict[str, Any]:
     return {name: thumb[name] for name in names}
 
 
-def _judgment_of(case: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any] | None:
+def _judgment_of(case: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any] | None:
     """A person's verdict on a reply; None if the case is about a prompt, or doesn't hold the reply."""
-    stored = json.loads(case["content"]) if case["content"] else {}
-    reply = stored.get("reply") if isinstance(stored, dict) else None
-    if not isinstance(reply, str) or not reply or (case["kind"] == "flag" and said.get("side") != "reply"):
+    case_content = json.loads(case["content"]) if case["content"] else {}
+    reply = case_content.get("reply") if isinstance(case_content, dict) else None
+    if not isinstance(reply, str) or not reply or (case["kind"] == "flag" and decision.get("side") != "reply"):
         return None
     verdict = HARMFUL if case["verdict"] == UPHELD else HARMLESS
     return judgment_row(
-        Judgment(case["request"], 0, reply, verdict, _last_prompt(stored.get("messages")), case["note"] or "")
+        Judgment(case["request"], 0, reply, verdict, _last_prompt(case_content.get("messages")), case["note"] or "")
     )
 
 
@@ -217,12 +217,14 @@ def expire(connection: Connection, days: float, now: float) -> Forgotten:
 
 
 def _delete_feedback(connection: Connection, organisation: str, requests: Select[Any] | None = None) -> int:
-    gone = FEEDBACK.delete().where(FEEDBACK.c.organisation == organisation)
-    return connection.execute(gone if requests is None else gone.where(FEEDBACK.c.request.in_(requests))).rowcount
+    deletion = FEEDBACK.delete().where(FEEDBACK.c.organisation == organisation)
+    return connection.execute(
+        deletion if requests is None else deletion.where(FEEDBACK.c.request.in_(requests))
+    ).rowcount
 
 
 def _empty_cases(connection: Connection, organisation: str, requests: Select[Any] | None = None) -> int:
     # the rule's words in its own cases belong to nobody
-    theirs = and_(CASES.c.organisation == organisation, CASES.c.kind != "standing")
-    emptied = CASES.update().where(theirs).values(words="", content="", note="", conversation="")
+    of_organisation = and_(CASES.c.organisation == organisation, CASES.c.kind != "standing")
+    emptied = CASES.update().where(of_organisation).values(words="", content="", note="", conversation="")
     return connection.execute(emptied if requests is None else emptied.where(CASES.c.request.in_(requests))).rowcount

@@ -59,8 +59,8 @@ def give_feedback(connection: Connection, caller: Caller, request: str, opinion:
         raise Refusal(f"{opinion.category!r} is not a category; give the id of one of the policy's")
     words = plain_text(opinion.words, MOST_WORDS, "what was written")
     alone(connection)
-    mine = and_(DECISIONS.c.request == request, DECISIONS.c.organisation == caller.organisation)
-    first = select(DECISIONS.c.model).where(mine).order_by(DECISIONS.c.number).limit(1)
+    conditions = and_(DECISIONS.c.request == request, DECISIONS.c.organisation == caller.organisation)
+    first = select(DECISIONS.c.model).where(conditions).order_by(DECISIONS.c.number).limit(1)
     model: str | None = connection.execute(first).scalar()
     if model is None:
         raise NotFound(f"there is no request {request}, or it isn't yours")
@@ -80,8 +80,8 @@ def give_feedback(connection: Connection, caller: Caller, request: str, opinion:
         )
     )
     if opinion.reports:
-        shown = (opinion.category, opinion.words, opinion.content or None, opinion.severity)
-        _report(connection, NewCase("report", caller.organisation, request, *shown), before, now)
+        content = (opinion.category, opinion.words, opinion.content or None, opinion.severity)
+        _report(connection, NewCase("report", caller.organisation, request, *content), before, now)
     return id
 
 
@@ -96,8 +96,8 @@ def _report(connection: Connection, new: NewCase, before: str | None, now: float
         CASES.c.words == before,
     )
     values = {"category": new.category, "severity": new.severity, "words": words, "content": content}
-    changed = CASES.update().where(same).values(**values)
-    if not connection.execute(changed).rowcount and open_case(connection, new, now) is None:
+    statement = CASES.update().where(same).values(**values)
+    if not connection.execute(statement).rowcount and open_case(connection, new, now) is None:
         raise Refusal(f"{MOST_OPEN} reports of yours are already waiting; send this one later", 429)
 
 
@@ -110,8 +110,8 @@ def thumbs_of(connection: Connection, request: str) -> list[dict[str, Any]]:
 def expire_words(connection: Connection, days: float, now: float) -> int:
     """Empties the words of feedback older than `days`; returns how many had any. Words in a waiting case stay."""
     waits = select(CASES.c.id).where(CASES.c.request == FEEDBACK.c.request, CASES.c.closed.is_(None)).exists()
-    old = and_(FEEDBACK.c.created < now - days * 86_400, FEEDBACK.c.words != "", ~waits)
-    return connection.execute(FEEDBACK.update().where(old).values(words="")).rowcount
+    expired = and_(FEEDBACK.c.created < now - days * 86_400, FEEDBACK.c.words != "", ~waits)
+    return connection.execute(FEEDBACK.update().where(expired).values(words="")).rowcount
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,34 +127,34 @@ class Thumbs:
     words: bool = False
 
 
-def thumbs_by_day(connection: Connection, wanted: Thumbs) -> dict[tuple[str, str, str], int]:
+def thumbs_by_day(connection: Connection, sought: Thumbs) -> dict[tuple[str, str, str], int]:
     """Numbers of thumbs by day, model and thumb."""
-    days = (_F.created - _start(wanted.since)) / DAY
+    days = (_F.created - _start(sought.since)) / DAY
     # a cast rounds on PostgreSQL, and SQLite may lack floor
-    whole = cast(func.floor(days) if connection.dialect.name == POSTGRESQL else days, Integer).label("place")
-    rows = _where(select(whole, _F.model, _F.thumb, func.count()), wanted)
-    rows = rows.group_by(whole.name, _F.model, _F.thumb)
+    day_number = cast(func.floor(days) if connection.dialect.name == POSTGRESQL else days, Integer).label("place")
+    rows = _narrow(select(day_number, _F.model, _F.thumb, func.count()), sought)
+    rows = rows.group_by(day_number.name, _F.model, _F.thumb)
     counts: dict[tuple[str, str, str], int] = {}
     for place, model, thumb, count in connection.execute(rows):
-        at = ((wanted.since + timedelta(days=max(0, int(place)))).isoformat(), model, thumb)
+        at = ((sought.since + timedelta(days=max(0, int(place)))).isoformat(), model, thumb)
         counts[at] = counts.get(at, 0) + int(count)
     return counts
 
 
 def find_thumbs(
-    connection: Connection, wanted: Thumbs, before: tuple[float, str] | None, limit: int = 50
+    connection: Connection, sought: Thumbs, before: tuple[float, str] | None, limit: int = 50
 ) -> tuple[list[dict[str, Any]], tuple[float, str] | None]:
     """Thumbs, newest first, with the name of their organisation; and the place for the next page's `before`, None at
     the end."""
     rows = select(FEEDBACK, ORGANISATIONS.c.name.label("organisation_name")).join(
         ORGANISATIONS, ORGANISATIONS.c.id == _F.organisation
     )
-    rows = _where(rows, wanted).order_by(_F.created.desc(), _F.id.desc()).limit(limit + 1)
+    rows = _narrow(rows, sought).order_by(_F.created.desc(), _F.id.desc()).limit(limit + 1)
     if before is not None:
         rows = rows.where(tuple_(_F.created, _F.id) < before)
-    shown = [dict(row._mapping) for row in connection.execute(rows)]
-    last = shown[limit - 1] if len(shown) > limit else None
-    return shown[:limit], (last["created"], last["id"]) if last else None
+    page = [dict(row._mapping) for row in connection.execute(rows)]
+    last = page[limit - 1] if len(page) > limit else None
+    return page[:limit], (last["created"], last["id"]) if last else None
 
 
 def models_of_thumbs(connection: Connection) -> list[str]:
@@ -166,9 +166,9 @@ def _start(day: date) -> float:
     return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
 
 
-def _where(rows: Select[Any], wanted: Thumbs) -> Select[Any]:
-    rows = rows.where(and_(_F.created >= _start(wanted.since), _F.created < _start(wanted.until) + DAY))
+def _narrow(rows: Select[Any], sought: Thumbs) -> Select[Any]:
+    rows = rows.where(and_(_F.created >= _start(sought.since), _F.created < _start(sought.until) + DAY))
     for name in ("model", "thumb", "organisation"):
-        if value := getattr(wanted, name):
+        if value := getattr(sought, name):
             rows = rows.where(_F[name] == value)
-    return rows.where(_F.words != "") if wanted.words else rows
+    return rows.where(_F.words != "") if sought.words else rows

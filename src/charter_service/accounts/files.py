@@ -89,11 +89,11 @@ def check_quota(connection: Connection, organisation: str, quota: int, size: int
     if not quota:
         raise OverQuota("this service stores no files; send documents in the request", 403)
     alone(connection)  # of two that end at once, the second counts the first
-    mine = (_F.organisation == organisation, _F.state == READY)
-    held = int(connection.execute(select(func.coalesce(func.sum(_COUNTED), 0)).where(*mine)).scalar_one())
-    if held + max(size, LEAST_BYTES) > quota:
+    conditions = (_F.organisation == organisation, _F.state == READY)
+    stored = int(connection.execute(select(func.coalesce(func.sum(_COUNTED), 0)).where(*conditions)).scalar_one())
+    if stored + max(size, LEAST_BYTES) > quota:
         this = f", and this one has {size:,}" if size else ""
-        raise OverQuota(f"your organisation's files hold {held:,} of {quota:,} bytes{this}; delete files first", 403)
+        raise OverQuota(f"your organisation's files hold {stored:,} of {quota:,} bytes{this}; delete files first", 403)
 
 
 def keep_file(connection: Connection, file: File, quota: int) -> File:
@@ -129,26 +129,26 @@ def list_files(
         raise Refusal(f"limit is a number from 1 to {MOST_LISTED:,}")
     if before is not None and after is not None:
         raise Refusal("before_id and after_id can't be given together; send one of them")
-    wanted, place = select(FILES).where(*_visible(organisation)), tuple_(_F.created, _F.id)
+    query, place = select(FILES).where(*_visible(organisation)), tuple_(_F.created, _F.id)
     if (cursor := after if before is None else before) is not None:
         try:
             at = find_file(connection, organisation, cursor)
         except NotFound as error:
             raise Refusal(f"{error} to list from; begin again without a cursor") from None
         mark = tuple_(at.created, at.id)
-        wanted = wanted.where(place < mark if before is None else place > mark)
+        query = query.where(place < mark if before is None else place > mark)
     order = (_F.created.desc(), _F.id.desc()) if before is None else (_F.created, _F.id)
-    rows = connection.execute(wanted.order_by(*order).limit(limit + 1)).all()
-    shown = rows[:limit] if before is None else rows[:limit][::-1]
-    return FilePage([_file(row) for row in shown], len(rows) > limit)
+    rows = connection.execute(query.order_by(*order).limit(limit + 1)).all()
+    page = rows[:limit] if before is None else rows[:limit][::-1]
+    return FilePage([_file(row) for row in page], len(rows) > limit)
 
 
 def files_of(connection: Connection, organisation: str, ids: Collection[str]) -> list[File]:
     """Those of some files that the organisation has, newest first. Raises Refusal for more than 100."""
     if len(set(ids)) > MOST_IDS:
         raise Refusal(f"ids: at most {MOST_IDS} ids at a time, found {len(set(ids)):,}")
-    known = [id for id in set(ids) if _ID.fullmatch(id)]
-    rows = select(FILES).where(_F.id.in_(known), *_visible(organisation))
+    wellformed = [id for id in set(ids) if _ID.fullmatch(id)]
+    rows = select(FILES).where(_F.id.in_(wellformed), *_visible(organisation))
     return [_file(row) for row in connection.execute(rows.order_by(_F.created.desc(), _F.id.desc()))]
 
 
@@ -175,18 +175,18 @@ def hide_old(connection: Connection, now: float, before: float | None) -> bool:
     ended: ColumnElement[bool] = _F.expires <= now
     if before is not None:
         ended = or_(ended, _F.created <= before)
-    some = select(_F.id).where(_F.state == READY, ended).limit(PIECE)
-    return bool(_hide(connection, _F.id.in_(connection.execute(some).scalars().all())))
+    query = select(_F.id).where(_F.state == READY, ended).limit(PIECE)
+    return bool(_hide(connection, _F.id.in_(connection.execute(query).scalars().all())))
 
 
 def clear(engine: Engine, blobs: Blobs, started: float) -> int:
     """Removes the bytes and rows of all gone files, and of those that have been arriving since before `started`;
     returns their number. Raises the database's and the disk's errors; what is removed stays removed."""
     removed = 0
-    left = or_(_F.state == GONE, and_(_F.state == ARRIVING, _F.created < started))
+    leftover = or_(_F.state == GONE, and_(_F.state == ARRIVING, _F.created < started))
     while True:
         with reading(engine) as connection:
-            ids = connection.execute(select(_F.id).where(left).limit(PIECE)).scalars().all()
+            ids = connection.execute(select(_F.id).where(leftover).limit(PIECE)).scalars().all()
         if not ids:
             return removed
         removed += len(ids)
@@ -223,9 +223,9 @@ def _visible(organisation: str) -> tuple[ColumnElement[bool], ...]:
     return _F.organisation == organisation, _F.state == READY, unexpired
 
 
-def _hide(connection: Connection, *which: ColumnElement[bool]) -> int:
+def _hide(connection: Connection, *conditions: ColumnElement[bool]) -> int:
     """Hides files, and empties what was told about them."""
-    return connection.execute(update(FILES).where(*which).values(state=GONE, name="", mime="")).rowcount
+    return connection.execute(update(FILES).where(*conditions).values(state=GONE, name="", mime="")).rowcount
 
 
 def _file(row: Any) -> File:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, and_, func, select
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_text
-from charter_service.accounts.cases import MOST_WORDS, Case, find_case, plain_text, who
+from charter_service.accounts.cases import MOST_WORDS, Case, decider_name, find_case, plain_text
 from charter_service.accounts.decisions import ASKED_NONE, PERSON, Entry, anchor, append
 from charter_service.accounts.keys import check_organisation
 from charter_service.accounts.ladder import Ladder
@@ -94,7 +94,7 @@ def release(
     """
     if not 0 < hours <= MOST_HOURS:
         raise Refusal(f"a release holds for more than 0 and at most {MOST_HOURS:g} hours, not {hours:g}")
-    name, why = who(by), _why(reason)
+    name, why = decider_name(by), _why(reason)
     alone(connection)
     case = _case_of(connection, stopped)
     d = DECISIONS.c
@@ -134,15 +134,15 @@ def exempt(connection: Connection, grant: Grant, ladder: Ladder) -> Grant:
     Raises NotFound for an unknown organisation, Refusal for a category that the policy in force doesn't have, and for a
     date out of range.
     """
-    known = [*ladder.severities, *ladder.permitted]
-    if not known:
+    categories = [*ladder.severities, *ladder.permitted]
+    if not categories:
         raise Refusal("no policy has been in force here yet, so there is nothing to exempt from")
-    if grant.category and grant.category not in known:
-        raise Refusal(f"{grant.category!r} is not a category of the policy; give one of {', '.join(known)}")
+    if grant.category and grant.category not in categories:
+        raise Refusal(f"{grant.category!r} is not a category of the policy; give one of {', '.join(categories)}")
     severe = ladder.severity(grant.category) == SEVERE
-    most, what = (MOST_SEVERE_DAYS, " from a severe category") if severe else (MOST_DAYS, "")
+    most, kind = (MOST_SEVERE_DAYS, " from a severe category") if severe else (MOST_DAYS, "")
     if not grant.created < grant.until <= grant.created + most * DAY:
-        raise Refusal(f"an exemption{what} must end in the future and within {most:g} days")
+        raise Refusal(f"an exemption{kind} must end in the future and within {most:g} days")
     alone(connection)
     check_organisation(connection, grant.organisation)
     return _make(connection, replace(grant, side=SEVERE) if severe else grant)
@@ -150,12 +150,14 @@ def exempt(connection: Connection, grant: Grant, ladder: Ladder) -> Grant:
 
 def exemption(organisation: str, category: str, until: float, by: str, reason: str, now: float) -> Grant:
     """A requested exemption; `exempt` makes it. Raises CharterError without a name or a reason."""
-    return Grant(f"exempt_{new_id()}", EXEMPTION, organisation, category, "", "", "", now, until, who(by), _why(reason))
+    return Grant(
+        f"exempt_{new_id()}", EXEMPTION, organisation, category, "", "", "", now, until, decider_name(by), _why(reason)
+    )
 
 
 def revoke(connection: Connection, id: str, by: str, reason: str, now: float) -> Grant:
     """Revokes a grant. Raises NotFound, and Stale if it is already over."""
-    name, why = who(by), _why(reason)
+    name, why = decider_name(by), _why(reason)
     alone(connection)
     grant = find_grant(connection, id)
     if (state := grant.state(now)) != "in force":
@@ -259,8 +261,8 @@ def verify_grants(connection: Connection, before: float = 0.0) -> str | None:
         spent = grant.kind == EXEMPTION or used
         if not (created and taken_back and as_said and spent):
             return id
-    gone = [id for id, _ in logged if id not in grants]
-    return gone[0] if gone else None
+    missing = [id for id, _ in logged if id not in grants]
+    return missing[0] if missing else None
 
 
 def _make(connection: Connection, grant: Grant) -> Grant:

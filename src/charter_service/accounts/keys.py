@@ -3,11 +3,6 @@
 A key is a secret of 256 random bits, shown once when it is made; the database keeps its sha256 digest and its last
 four characters. An unknown secret, a revoked one, an expired one and one of a disabled organisation all get 401: only
 somebody who holds the secret learns which of the last three it is.
-
-Callers by their secrets, cached for a second, so that a busy key isn't looked up for each request.
-
-The second counts from before the key was read: a key revoked by another process stops working a second later, one
-revoked by this process at once.
 """
 
 from __future__ import annotations
@@ -41,6 +36,8 @@ MOST_OVERLAP = 720.0  # hours for which a rotated secret is accepted
 _MOST = 2**31 - 1
 _SECRET = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{43}")
 _NO_DIGEST = "none"  # not the hash of any secret
+SECONDS = 1.0  # that a keyring caches a key
+REMEMBERED = 10_000  # keys of a keyring; the least recently used is dropped first
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +152,8 @@ def make_key(
     scopes, models = tuple(dict.fromkeys(scopes)), tuple(dict.fromkeys(models))
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
-        said = f"there is no scope {unknown[0]!r}" if unknown else "a key needs a scope"
-        raise Refusal(f"{said}; expected some of {', '.join(SCOPES)}")
+        problem = f"there is no scope {unknown[0]!r}" if unknown else "a key needs a scope"
+        raise Refusal(f"{problem}; expected some of {', '.join(SCOPES)}")
     if any(not model.isprintable() or len(model.split()) != 1 for model in models):
         raise Refusal("a model's id must be printable and without spaces; name each one separately")
     if expires is not None and not time.time() < expires < float("inf"):
@@ -208,10 +205,10 @@ def find_key(connection: Connection, key: str) -> Key:
 
 def list_keys(connection: Connection, organisation: str | None = None) -> list[Key]:
     """All keys, oldest first, of one organisation (its id) or of all."""
-    wanted = _keys().where(KEYS.c.digest != _NO_DIGEST).order_by(KEYS.c.created, KEYS.c.id)
+    query = _keys().where(KEYS.c.digest != _NO_DIGEST).order_by(KEYS.c.created, KEYS.c.id)
     if organisation is not None:
-        wanted = wanted.where(KEYS.c.organisation == organisation)
-    return [_key(row) for row in connection.execute(wanted)]
+        query = query.where(KEYS.c.organisation == organisation)
+    return [_key(row) for row in connection.execute(query)]
 
 
 def opens_admin(connection: Connection, organisation: str) -> bool:
@@ -278,10 +275,10 @@ def _change(connection: Connection, key: str, **values: Any) -> None:
 def _no_key(key: str) -> NotFound:
     """The error for an unknown id; it doesn't repeat a secret that was given instead."""
     if key.startswith(PREFIX):
-        said = "that is a key's secret, which does not belong in a command"
+        problem = "that is a key's secret, which does not belong in a command"
     else:
-        said = f"there is no key {key[:LONGEST_SHOWN]}"
-    return NotFound(f"{said}; expected its id, {ID_PREFIX}..., as charter keys list shows it")
+        problem = f"there is no key {key[:LONGEST_SHOWN]}"
+    return NotFound(f"{problem}; expected its id, {ID_PREFIX}..., as charter keys list shows it")
 
 
 def _insert(connection: Connection, caller: Caller, digest: str, hint: str, expires: float | None) -> None:
@@ -317,8 +314,8 @@ def _siblings(connection: Connection, organisation: str) -> tuple[KeyLimits, ...
     columns = [KEYS.c[field.name] for field in fields(KeyLimits)]
     lasts = or_(KEYS.c.expires.is_(None), KEYS.c.expires > time.time())
     usable = (KEYS.c.organisation == organisation, KEYS.c.revoked.is_(None), lasts)
-    wanted = select(*columns).where(*usable).distinct().order_by(*columns)
-    return tuple(KeyLimits(*row) for row in connection.execute(wanted))
+    query = select(*columns).where(*usable).distinct().order_by(*columns)
+    return tuple(KeyLimits(*row) for row in connection.execute(query))
 
 
 def _key(row: Row[Any], siblings: tuple[KeyLimits, ...] = ()) -> Key:
@@ -338,12 +335,12 @@ def checked_name(name: str, whose: str) -> str:
     return name
 
 
-SECONDS = 1.0  # that a keyring caches a key
-REMEMBERED = 10_000  # keys of a keyring; the least recently used is dropped first
-
-
 class Keyring:
-    """Finds callers from any thread. Only usable keys are cached, so that guesses push nothing out."""
+    """Finds callers from any thread, and caches each for a second, so that a busy key isn't looked up for each request.
+
+    The second counts from before the key was read: a key revoked by another process stops working a second later, one
+    revoked by this process at once. Only usable keys are cached, so that guesses push nothing out.
+    """
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._clock = engine, clock
@@ -354,8 +351,8 @@ class Keyring:
 
     def find_caller(self, secret: str) -> Caller:
         """The caller of a secret. Raises KeyRefused."""
-        if (known := self.remembered(secret)) is not None:
-            return known
+        if (caller := self.remembered(secret)) is not None:
+            return caller
         key = self._read(secret, digest_of(secret))
         self.check(key.caller)
         return key.usable()
@@ -364,8 +361,8 @@ class Keyring:
         """The caller of a secret if it is cached, without waiting for the database. Raises KeyRefused."""
         digest = digest_of(secret)
         with self._lock:
-            key, read = self._held.get(digest, (None, 0.0))
-            if key is None or self._clock() - read >= SECONDS:
+            key, read_at = self._held.get(digest, (None, 0.0))
+            if key is None or self._clock() - read_at >= SECONDS:
                 self._held.pop(digest, None)
                 return None
         return key.usable()
@@ -394,5 +391,7 @@ class Keyring:
         """Drops a key, by its id, or all keys from the cache: after a change that this process committed."""
         with self._lock:
             self._forgotten += 1
-            for digest in [held for held, (entry, _) in self._held.items() if key in (None, entry.caller.key)]:
+            for digest in [
+                held_digest for held_digest, (entry, _) in self._held.items() if key in (None, entry.caller.key)
+            ]:
                 del self._held[digest]

@@ -221,8 +221,8 @@ class _Climb:
         if self.held is not None and self.held <= now:
             self.held = None
         while self.recent and self.recent[0].at <= now - self.window:
-            gone = self.recent.popleft()
-            self._add(gone, -gone.weight)
+            violation = self.recent.popleft()
+            self._add(violation, -violation.weight)
 
     def total(self, now: float) -> float:
         """The sum of the window that ends now, less what its requests forgive."""
@@ -237,16 +237,16 @@ class _Climb:
         self.recent.append(violation)
         self._add(violation, violation.weight)
         self.since = violation.at
-        wanted = self.ladder.reached(self.total(violation.at))
-        may = 0 if self.spared else wanted if self._may_suspend() else min(wanted, THROTTLED)
+        reached = self.ladder.reached(self.total(violation.at))
+        may = 0 if self.spared else reached if self._may_suspend() else min(reached, THROTTLED)
         if self.held is None:
             self.level = max(self.level, may)
-        self.asks = wanted if wanted > self.level else 0
+        self.asks = reached if reached > self.level else 0
 
     def _may_suspend(self) -> bool:
         """Whether the rule may suspend without a person."""
         rules = self.ladder
-        clear = sum(one.severe and one.score >= rules.suspend_score for one in self.recent)
+        clear = sum(violation.severe and violation.score >= rules.suspend_score for violation in self.recent)
         return rules.suspend_alone or 0 < rules.suspend_severe <= clear
 
     def rule(self, ruling: Ruling) -> None:

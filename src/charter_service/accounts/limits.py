@@ -21,10 +21,6 @@ the rest of their own bucket.
 a reset is the time, RFC 3339, at which the bucket would be full again. A refusal has in `retry-after` the whole
 seconds before which another try certainly fails. A request that can never be admitted has `x-should-retry: false`
 instead, which both companies' clients obey.
-
-Token buckets of accounts, and their state as the headers of Anthropic's and OpenAI's APIs.
-
-A bucket holds one minute's worth and refills continuously (limit / 60 a second).
 """
 
 from __future__ import annotations
@@ -50,6 +46,11 @@ from charter_service.web.refusal import Refusal
 MINUTE = 60.0
 ROUNDING = 1e-6  # tokens
 REQUESTS, INPUT, OUTPUT = "requests", "input-tokens", "output-tokens"
+REMEMBERED = 20_000  # accounts at a time; the least recently used is dropped first
+BUSY_SECONDS = 1.0  # to wait for a running request to end
+PIECE = 500  # accounts that are read at a time, while nobody is admitted
+BOUNDS = 1024  # results of `_bounds_of` that are kept
+_STARTED = time.time() - time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ State = Mapping[str, Reading]  # by the bucket's name
 
 @dataclass(slots=True)
 class Bucket:
-    """The rest of a minute's limit; below zero if more was written than was left."""
+    """The rest of a minute's limit, refilled continuously (limit / 60 a second); below zero if more was written than
+    was left."""
 
     level: float
     limit: int
@@ -134,7 +136,7 @@ def tightest(states: Iterable[State]) -> State:
     if not others:
         return first
     return {
-        name: min((reading, *(other[name] for other in others)), key=lambda one: one.remaining)
+        name: min((reading, *(other[name] for other in others)), key=lambda candidate: candidate.remaining)
         for name, reading in first.items()
     }
 
@@ -162,10 +164,10 @@ def anthropic_headers(state: State) -> dict[str, str]:
     """The state in Anthropic's headers; remaining tokens are rounded to the nearest thousand."""
     headers = {}
     for name, reading in {**state, **_total(state)}.items():
-        left = int(reading.remaining) if name == REQUESTS else _thousands(reading)
+        remaining = int(reading.remaining) if name == REQUESTS else _thousands(reading)
         reset = datetime.fromtimestamp(math.ceil(reading.at + reading.full_in), UTC)
         headers[f"anthropic-ratelimit-{name}-limit"] = str(reading.limit)
-        headers[f"anthropic-ratelimit-{name}-remaining"] = str(left)
+        headers[f"anthropic-ratelimit-{name}-remaining"] = str(remaining)
         headers[f"anthropic-ratelimit-{name}-reset"] = reset.strftime("%Y-%m-%dT%H:%M:%SZ")
     return headers
 
@@ -186,14 +188,8 @@ def _duration(seconds: float) -> str:
     """`120ms` below a second, else `1m30s`: rounded up."""
     if seconds < 1:
         return f"{math.ceil(seconds * 1_000)}ms"
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
-REMEMBERED = 20_000  # accounts at a time; the least recently used is dropped first
-BUSY_SECONDS = 1.0  # to wait for a running request to end
-PIECE = 500  # accounts that are read at a time, while nobody is admitted
-BOUNDS = 1024  # results of `_bounds_of` that are kept
+    minutes, seconds_left = divmod(math.ceil(seconds), 60)
+    return f"{minutes}m{seconds_left}s" if minutes else f"{seconds_left}s"
 
 
 class Limits(Frozen):
@@ -241,9 +237,6 @@ class _Bounds(NamedTuple):
     at_once: int
 
 
-_STARTED = time.time() - time.monotonic()
-
-
 def _steady() -> float:
     """Seconds since 1970 by a monotonic clock: a step forward would fill all buckets."""
     return _STARTED + time.monotonic()
@@ -281,7 +274,7 @@ class Admissions:
         behind = "/background" if background else ""
         with self._lock:
             accounts = self._parties(caller, factor, behind)
-            shown = len(accounts)
+            own_count = len(accounts)
             if user and share < 1:
                 _, bounds = self._bounds(caller.limits, caller.siblings, caller.shared, factor * share, False)
                 accounts.append(self._filled(f"{caller.organisation}/{user}{behind}", "end user", bounds))
@@ -295,7 +288,7 @@ class Admissions:
                 account.buckets[INPUT].level -= input_tokens
                 account.buckets[OUTPUT].level -= aside
                 account.under_way += 1
-        return Admission(self, accounts, shown, input_tokens, aside)
+        return Admission(self, accounts, own_count, input_tokens, aside)
 
     def count(self, caller: Caller, factor: float = 1.0) -> dict[str, str]:
         """Admits a call that counts tokens, or raises TooMany. Returns the headers of its answer."""
@@ -331,8 +324,8 @@ class Admissions:
     def under_way(self, account: str) -> int:
         """Number of running requests of an account: an organisation's id, or that of a key with its own limits."""
         with self._lock:
-            known = self._accounts.get(account)
-            return known.under_way if known else 0
+            counted = self._accounts.get(account)
+            return counted.under_way if counted else 0
 
     def changes(self) -> Iterable[list[Account]]:
         """Copies of the accounts that changed since the last call, some at a time."""
@@ -399,10 +392,10 @@ class Admissions:
 
     def _parties(self, caller: Caller, factor: float, behind: str, counting: bool = False) -> list[Account]:
         """The accounts of a caller's organisation and, if its limits are others, of its key."""
-        shared, own = self._bounds(caller.limits, caller.siblings, caller.shared, factor, counting)
-        accounts = [self._filled(caller.organisation + behind, "organisation", shared)]
-        if own != shared:
-            accounts.append(self._filled(caller.key + behind, "key", own))
+        shared_bounds, own_bounds = self._bounds(caller.limits, caller.siblings, caller.shared, factor, counting)
+        accounts = [self._filled(caller.organisation + behind, "organisation", shared_bounds)]
+        if own_bounds != shared_bounds:
+            accounts.append(self._filled(caller.key + behind, "key", own_bounds))
         return accounts
 
     def _bounds_of(
@@ -410,10 +403,10 @@ class Admissions:
     ) -> tuple[_Bounds, _Bounds]:
         """The limits of an organisation, each the one in `shared` or, if that is 0, that of its largest usable key; and
         those of a key. `counting`: those of calls that count."""
-        own, several = self._numbers(limits), [self._numbers(one) for one in (limits, *siblings)]
+        own_numbers, several = self._numbers(limits), [self._numbers(key_limits) for key_limits in (limits, *siblings)]
         largest = [max(numbers) for numbers in zip(*several, strict=True)]
         together = [number or most for number, most in zip(astuple(shared), largest, strict=True)]
-        return self._bound(together, factor, counting), self._bound(own, factor, counting)
+        return self._bound(together, factor, counting), self._bound(own_numbers, factor, counting)
 
     def _numbers(self, limits: KeyLimits) -> list[int]:
         """A key's limits, in the order of `KeyLimits`."""
@@ -481,8 +474,8 @@ class Admission:
             if self._settled:
                 return
             self._settled = True
-            written = self._written if output_tokens is None else max(0, output_tokens)
-            self._count(written, min(max(0, cached_tokens), self._input))
+            output = self._written if output_tokens is None else max(0, output_tokens)
+            self._count(output, min(max(0, cached_tokens), self._input))
             for account in self._accounts:
                 account.under_way -= 1
 

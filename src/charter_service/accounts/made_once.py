@@ -61,24 +61,24 @@ def name_of(key: str) -> str:
 
 def is_known(connection: Connection, organisation: str, key: str) -> bool:
     """Whether a key was already used."""
-    mine = (_M.organisation == organisation, _M.name == name_of(key), _M.created > time.time() - SECONDS)
-    return connection.execute(select(_M.batch).where(*mine)).first() is not None
+    conditions = (_M.organisation == organisation, _M.name == name_of(key), _M.created > time.time() - SECONDS)
+    return connection.execute(select(_M.batch).where(*conditions)).first() is not None
 
 
-def claim(connection: Connection, organisation: str, wanted: Once, batch: str, now: float) -> None:
+def claim(connection: Connection, organisation: str, once: Once, batch: str, now: float) -> None:
     """Stores that a key creates a batch. The caller must be alone (`database.alone`).
 
     Raises MadeBefore if it already created one; Refusal if it was used with another body (400), or the batch is still
     being written (409); and NotFound if the batch was deleted.
     """
-    mine = (_M.organisation == organisation, _M.name == wanted.name)
-    connection.execute(delete(MADE_ONCE).where(*mine, _M.created <= now - SECONDS))
-    earlier = connection.execute(select(_M.batch, _M.body).where(*mine)).first()
+    conditions = (_M.organisation == organisation, _M.name == once.name)
+    connection.execute(delete(MADE_ONCE).where(*conditions, _M.created <= now - SECONDS))
+    earlier = connection.execute(select(_M.batch, _M.body).where(*conditions)).first()
     if earlier is None:
-        row = {"organisation": organisation, "name": wanted.name, "body": wanted.body, "batch": batch}
+        row = {"organisation": organisation, "name": once.name, "body": once.body, "batch": batch}
         connection.execute(MADE_ONCE.insert().values(**row, created=now))
         return
-    if earlier.body != wanted.body:
+    if earlier.body != once.body:
         raise Refusal(
             "idempotency-key: this key was used with other requests; send these with a new key, or send the same "
             "requests as before"

@@ -82,15 +82,15 @@ def find_organisation(connection: Connection, name: str) -> str:
 
 def organisation_names(connection: Connection) -> dict[str, str]:
     """The names of all organisations by their ids."""
-    return {one.id: one.name for one in list_organisations(connection)}
+    return {organisation.id: organisation.name for organisation in list_organisations(connection)}
 
 
 def disable_organisation(connection: Connection, organisation: str, disabled: bool = True) -> None:
     """Disables all keys of an organisation, or enables them again. Raises NotFound."""
-    changed = update(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation).values(disabled=disabled)
+    statement = update(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation).values(disabled=disabled)
     if organisation == ANONYMOUS.organisation:
         raise Refusal("this organisation stands for callers without a key and can't be disabled", 409)
-    if not connection.execute(changed).rowcount:
+    if not connection.execute(statement).rowcount:
         raise NotFound(f"there is no organisation {organisation}")
 
 
@@ -100,8 +100,8 @@ def limit_organisation(connection: Connection, organisation: str, limits: KeyLim
     if not 0 <= monthly_tokens <= MOST_TOKENS:
         raise Refusal(f"monthly_tokens must be a number from 0 (no limit) to {MOST_TOKENS}")
     values = {field.name: getattr(limits, field.name) for field in fields(limits)}
-    changed = update(ORGANISATIONS).where(_O.id == organisation)
-    if not connection.execute(changed.values(**values, monthly_tokens=monthly_tokens)).rowcount:
+    statement = update(ORGANISATIONS).where(_O.id == organisation)
+    if not connection.execute(statement.values(**values, monthly_tokens=monthly_tokens)).rowcount:
         raise NotFound(f"there is no organisation {organisation[:100]}")
 
 

@@ -107,9 +107,9 @@ def publish(connection: Connection, new: NewPolicy, seen: int, now: float | None
         "copy_of": new.copy_of,
     }
     connection.execute(POLICIES.insert().values(**values))
-    stored = newest_policy(connection)
-    assert stored is not None
-    return stored
+    published = newest_policy(connection)
+    assert published is not None
+    return published
 
 
 def keep_configured(connection: Connection, policy: Policy) -> int:

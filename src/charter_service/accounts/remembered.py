@@ -64,7 +64,7 @@ def standing_of(change: Change | None, ladder: Ladder, appeal: str) -> Standing:
 
 def stricter(account: Standing, user: Standing) -> Standing:
     """The standing of an end user's request: the stricter of both levels, and each one's limits."""
-    chief = max((account, user), key=lambda one: LEVELS.index(one.level))
+    chief = max((account, user), key=lambda standing: LEVELS.index(standing.level))
     return Standing(
         chief.level,
         chief.sensitivity,
@@ -134,8 +134,8 @@ class Remembered:
         with self._guard:
             if user and account not in self._users:
                 return
-            known = self._users.get(account) if user else self._organisations.get(account)
-            if known is None or (change is not None and change.number >= known.number):
+            present = self._users.get(account) if user else self._organisations.get(account)
+            if present is None or (change is not None and change.number >= present.number):
                 if change is not None:
                     self._learn(change)
                 self._lifts[account] = math.inf if outcome.lifts is None else outcome.lifts
@@ -152,10 +152,10 @@ class Remembered:
 
     def _learn(self, change: Change) -> None:
         if change.user:
-            known = self._users.get(change.account)
-            if known is None or change.number >= known.number:
+            present = self._users.get(change.account)
+            if present is None or change.number >= present.number:
                 self._users[change.account] = change
             return
-        known = self._organisations.get(change.organisation)
-        if known is None or change.number >= known.number:
+        present = self._organisations.get(change.organisation)
+        if present is None or change.number >= present.number:
             self._organisations[change.organisation] = change

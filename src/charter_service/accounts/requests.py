@@ -114,24 +114,24 @@ def find_requests(connection: Connection, sought: Sought, limit: int = 50) -> Re
         return Requests([dict(row._mapping)] if row else [], None)
     order = (_R.at.desc(), _R.number.desc())
     rows = _narrowed(sought).order_by(*order)
-    if not _rest(sought, _R):
+    if not _conditions(sought, _R):
         return _page(connection.execute(rows.limit(limit + 1)).all(), limit, None)
-    read = rows.limit(LOOKED + 1).subquery()
-    place = func.row_number().over(order_by=(read.c.at.desc(), read.c.number.desc())).label("place")
-    numbered = select(read, place).subquery()
+    looked = rows.limit(LOOKED + 1).subquery()
+    place = func.row_number().over(order_by=(looked.c.at.desc(), looked.c.number.desc())).label("place")
+    numbered = select(looked, place).subquery()
     beyond = numbered.c.place > LOOKED
-    matching = or_(and_(*_rest(sought, numbered.c)), beyond)
-    some = connection.execute(select(numbered).where(matching).order_by(numbered.c.place).limit(limit + 1)).all()
-    stopped = some[-1] if some and some[-1].place > LOOKED else None
-    return _page(some[:-1] if stopped is not None else some, limit, stopped)
+    matching = or_(and_(*_conditions(sought, numbered.c)), beyond)
+    rows_read = connection.execute(select(numbered).where(matching).order_by(numbered.c.place).limit(limit + 1)).all()
+    stopped = rows_read[-1] if rows_read and rows_read[-1].place > LOOKED else None
+    return _page(rows_read[:-1] if stopped is not None else rows_read, limit, stopped)
 
 
 def _page(rows: Sequence[Row[Any]], limit: int, stopped: Row[Any] | None) -> Requests:
     """A page of rows. `stopped`: the first row that the search didn't look at."""
-    shown = [{name: value for name, value in row._mapping.items() if name != "place"} for row in rows[:limit]]
+    page = [{name: value for name, value in row._mapping.items() if name != "place"} for row in rows[:limit]]
     if len(rows) > limit:
-        return Requests(shown, (shown[-1]["at"], shown[-1]["number"]))
-    return Requests(shown, None) if stopped is None else Requests(shown, (stopped.at, stopped.number + 1), True)
+        return Requests(page, (page[-1]["at"], page[-1]["number"]))
+    return Requests(page, None) if stopped is None else Requests(page, (stopped.at, stopped.number + 1), True)
 
 
 def _narrowed(sought: Sought) -> Select[Any]:
@@ -155,7 +155,7 @@ def _index_of(sought: Sought) -> str:
     return next((n for n in INDEXED if getattr(sought, n) and (n != "status" or sought.status >= 100)), "")
 
 
-def _rest(sought: Sought, columns: Any) -> list[Any]:
+def _conditions(sought: Sought, columns: Any) -> list[Any]:
     """What the rows of the index must also match."""
     used = _index_of(sought)
     tests: list[Any] = [
@@ -182,6 +182,6 @@ def prune(connection: Connection, before: float, most: int, piece: int) -> bool:
     any."""
     newest = connection.execute(select(func.max(_R.number))).scalar() or 0
     oldest = connection.execute(select(_R.number, _R.at).order_by(_R.number).limit(piece)).all()
-    old = [row.number for row in oldest if row.at < before or row.number <= newest - most]
-    connection.execute(delete(REQUESTS).where(_R.number.in_(old)))
-    return bool(old)
+    numbers = [row.number for row in oldest if row.at < before or row.number <= newest - most]
+    connection.execute(delete(REQUESTS).where(_R.number.in_(numbers)))
+    return bool(numbers)

@@ -45,8 +45,8 @@ class Keep(Frozen):
     requests_most: int = Field(10_000_000, ge=1_000, description="rows of requests, the newest")
 
 
-def sweep(engine: Engine, keep: Keep, now: float, rest: Callable[[float], object] = time.sleep) -> dict[str, int]:
-    """Removes rows older than their retention; returns the number of pieces of each kind. After each piece it `rest`s
+def sweep(engine: Engine, keep: Keep, now: float, pause: Callable[[float], object] = time.sleep) -> dict[str, int]:
+    """Removes rows older than their retention; returns the number of pieces of each kind. After each piece it `pause`s
     as long as that one took, so that others can write in between. Raises the database's errors; removed rows stay
     removed."""
 
@@ -65,36 +65,36 @@ def sweep(engine: Engine, keep: Keep, now: float, rest: Callable[[float], object
         ),
         "decisions": decisions,
     }
-    return {name: sum(1 for _ in _pieces(engine, work, rest)) for name, work in works.items()}
+    return {name: sum(1 for _ in _pieces(engine, work, pause)) for name, work in works.items()}
 
 
-def _pieces(engine: Engine, work: Callable[[Connection], bool], rest: Callable[[float], object]) -> Iterator[None]:
+def _pieces(engine: Engine, work: Callable[[Connection], bool], pause: Callable[[float], object]) -> Iterator[None]:
     while True:
         began = time.monotonic()
         with writing(engine) as connection:
             if not work(connection):
                 return
         yield
-        rest(time.monotonic() - began)
+        pause(time.monotonic() - began)
 
 
 def _made_once(connection: Connection, now: float) -> bool:
-    old = delete(MADE_ONCE).where(MADE_ONCE.c.created <= now - ONCE_SECONDS)
-    return bool(connection.execute(old).rowcount)
+    statement = delete(MADE_ONCE).where(MADE_ONCE.c.created <= now - ONCE_SECONDS)
+    return bool(connection.execute(statement).rowcount)
 
 
 def _results(connection: Connection, before: float, now: float) -> bool:
     """Empties some requests of the oldest expired batch; from the first one on nobody can read its results."""
-    old = (_B.state == ENDED, _B.created <= before, or_(_B.removed.is_(None), _B.bytes > 0))
-    batch = connection.execute(select(_B.id, _B.removed).where(*old).order_by(_B.created, _B.id)).first()
+    expired = (_B.state == ENDED, _B.created <= before, or_(_B.removed.is_(None), _B.bytes > 0))
+    batch = connection.execute(select(_B.id, _B.removed).where(*expired).order_by(_B.created, _B.id)).first()
     if batch is None:
         return False
     full = (_I.batch == batch.id, or_(_I.params != "", _I.result.is_not(None)))
     numbers = connection.execute(select(_I.number).where(*full).order_by(_I.number).limit(PIECE)).scalars()
-    taken = numbers.all()
-    mine = (_I.batch == batch.id, _I.number.in_(taken))
-    connection.execute(update(BATCH_ITEMS).where(*mine).values(params="", result=None))
-    values: dict[str, Any] = {} if len(taken) == PIECE else {"bytes": 0}
+    piece = numbers.all()
+    of_piece = (_I.batch == batch.id, _I.number.in_(piece))
+    connection.execute(update(BATCH_ITEMS).where(*of_piece).values(params="", result=None))
+    values: dict[str, Any] = {} if len(piece) == PIECE else {"bytes": 0}
     if batch.removed is None:
         values["removed"] = now
     if values:
@@ -103,8 +103,8 @@ def _results(connection: Connection, before: float, now: float) -> bool:
 
 
 def _batches(connection: Connection, before: float) -> bool:
-    old = select(_B.id).where(_B.state == ENDED, _B.created <= before)
-    id = connection.execute(old.order_by(_B.created, _B.id).limit(1)).scalar()
+    query = select(_B.id).where(_B.state == ENDED, _B.created <= before)
+    id = connection.execute(query.order_by(_B.created, _B.id).limit(1)).scalar()
     if id is None:
         return False
     numbers = connection.execute(select(_I.number).where(_I.batch == id).limit(PIECE)).scalars().all()
@@ -166,26 +166,26 @@ class Sweeping:
                 return
             try:
                 if time.monotonic() >= next_sweep:
-                    pieces = sweep(self._engine, self._keep, time.time(), self._rest)
+                    pieces = sweep(self._engine, self._keep, time.time(), self._pause)
                     self.last = Swept(time.time(), pieces)
                     next_sweep = time.monotonic() + SWEEP_SECONDS
                 self._clear()
-                shrink(self._engine, self._rest)
+                shrink(self._engine, self._pause)
             except _Closed:
                 return
             except Exception as error:  # the database is away: try next time
-                said = " ".join(str(getattr(error, "orig", error)).split())
-                LOG.warning("old rows can't be removed now: %s: %s", type(error).__name__, said)
+                problem = " ".join(str(getattr(error, "orig", error)).split())
+                LOG.warning("old rows can't be removed now: %s: %s", type(error).__name__, problem)
 
     def _clear(self) -> None:
         try:
             if self._blobs is not None:
                 clear(self._engine, self._blobs, max(self._started, time.time() - DAY))
         except Exception as error:  # the database or the disk is away: try next time
-            said = " ".join(str(getattr(error, "orig", error)).split())
-            LOG.warning("bytes of deleted files can't be removed now: %s: %s", type(error).__name__, said)
+            problem = " ".join(str(getattr(error, "orig", error)).split())
+            LOG.warning("bytes of deleted files can't be removed now: %s: %s", type(error).__name__, problem)
 
-    def _rest(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> None:
         if self._closed.wait(seconds):
             raise _Closed
 

@@ -30,8 +30,8 @@ def open_session(connection: Connection, caller: Caller) -> str:
 
 def find_session(connection: Connection, token: str) -> Caller | None:
     """The caller of a session's cookie, or None if it is unknown or its key is no longer valid."""
-    wanted = select(SESSIONS.c.key).where(SESSIONS.c.digest == digest_of(token), SESSIONS.c.expires > time.time())
-    if (id := connection.execute(wanted).scalar()) is None:
+    query = select(SESSIONS.c.key).where(SESSIONS.c.digest == digest_of(token), SESSIONS.c.expires > time.time())
+    if (id := connection.execute(query).scalar()) is None:
         return None
     try:
         caller = find_key(connection, id).usable()

@@ -4,8 +4,6 @@ An account is an organisation, by its id, or one of its end users, by ORGANISATI
 (`account_of`). The newest row of an account is its standing. Rows by people are rulings that the ladder obeys; rows by
 the rule are its results from the history, and are computed again if the history changes: a dismissed flag restores an
 account at once.
-
-The history behind an account's level, read from the log of decisions, the cases and the standings.
 """
 
 from __future__ import annotations
@@ -28,10 +26,10 @@ from charter_service.accounts.cases import (
     CaseVerdict,
     NewCase,
     close_case,
+    decider_name,
     flags_behind,
     open_case,
     waiting_of,
-    who,
     withdraw,
 )
 from charter_service.accounts.decisions import ASKED_NONE
@@ -56,6 +54,7 @@ MOST = 500  # newest decisions of an action that are weighed; that many are enou
 PAGES = 20  # most pages of these, read if a few end users fill them
 MOST_ASKED = 5_000  # newest rows searched for requests; more would forgive no more in practice
 SEVERE, ADMIN = "severe", "admin"
+LADDER = "ladder"  # the fact with the rules of the service, for commands that decide beside it
 
 
 class _Acted(NamedTuple):
@@ -86,29 +85,29 @@ def history_of(connection: Connection, organisation: str, user: str, ladder: Lad
     )
     ruling = connection.execute(ruled).one_or_none()
     since = ruling.at if ruling else 0.0
-    mine = DECISIONS.c.organisation == organisation
+    of_account = DECISIONS.c.organisation == organisation
     if user:
-        mine = and_(mine, DECISIONS.c.user == user)
-    whose = and_(mine, DECISIONS.c.at > since)
+        of_account = and_(of_account, DECISIONS.c.user == user)
+    whose = and_(of_account, DECISIONS.c.at > since)
     # one action at a time, in the order of an index; both at once would scan all allowed rows
-    acted = [row for action in ACTED for row in _acted(connection, whose, action, ladder)]
+    acted = [row for action in ACTED for row in _decisions_with(connection, whose, action, ladder)]
     verdicts = _verdicts(connection, organisation, since) if acted else {}
     restored = _restored(connection, organisation) if acted and not user else {}
     heaviest: dict[str, Violation] = {}
-    for one in acted:
-        verdict = verdicts.get((one.request, one.category))
-        if verdict != DISMISSED and one.at > restored.get(one.user, 0.0):
+    for decision in acted:
+        verdict = verdicts.get((decision.request, decision.category))
+        if verdict != DISMISSED and decision.at > restored.get(decision.user, 0.0):
             upheld = verdict == UPHELD
-            weight = ladder.weight(one.category, one.side, upheld, one.severity)
-            severe = (one.severity or ladder.severity(one.category)) == SEVERE
-            score = one.score if one.side == "prompt" else 0.0
-            violation = Violation(one.at, weight, upheld, "" if user else one.user, severe, score)
-            heaviest[one.request] = max(
-                violation, heaviest.get(one.request, violation), key=lambda v: (v.weight, v.stands, -v.at)
+            weight = ladder.weight(decision.category, decision.side, upheld, decision.severity)
+            severe = (decision.severity or ladder.severity(decision.category)) == SEVERE
+            score = decision.score if decision.side == "prompt" else 0.0
+            violation = Violation(decision.at, weight, upheld, "" if user else decision.user, severe, score)
+            heaviest[decision.request] = max(
+                violation, heaviest.get(decision.request, violation), key=lambda v: (v.weight, v.stands, -v.at)
             )
-    requests = _requests_since(connection, mine, since - ladder.window_days * DAY) if acted else []
+    requests = _requests_since(connection, of_account, since - ladder.window_days * DAY) if acted else []
     rulings = [Ruling(ruling.at, cast(Level, ruling.level))] if ruling else []
-    stood = _stood(connection, organisation, user)
+    stood = _standing_by_rule(connection, organisation, user)
     dismissed = stood is not None and (
         _dismissed(connection, organisation, user, stood.at) or any(at >= stood.at for at in restored.values())
     )
@@ -133,7 +132,7 @@ def _administers(connection: Connection, organisation: str) -> bool:
     return any(ADMIN in scopes.split() for scopes in connection.execute(rows).scalars())
 
 
-def _stood(connection: Connection, organisation: str, user: str) -> Ruling | None:
+def _standing_by_rule(connection: Connection, organisation: str, user: str) -> Ruling | None:
     """The newest row of an account, if it is the rule's and not good standing."""
     s = STANDINGS.c
     rows = select(s.at, s.level, s.by).where(s.organisation == organisation, s.user == user)
@@ -154,7 +153,9 @@ def _dismissed(connection: Connection, organisation: str, user: str, since: floa
     return connection.execute(rows.limit(1)).first() is not None
 
 
-def _acted(connection: Connection, whose: ColumnElement[bool], action: str, ladder: Ladder) -> Iterator[_Acted]:
+def _decisions_with(
+    connection: Connection, whose: ColumnElement[bool], action: str, ladder: Ladder
+) -> Iterator[_Acted]:
     """The newest decisions with an action, except high-risk uses, which are permitted. End users whose share is full
     are left out of the following pages, so that one user's many decisions don't hide others'."""
     d = DECISIONS.c
@@ -170,8 +171,8 @@ def _acted(connection: Connection, whose: ColumnElement[bool], action: str, ladd
         yield from page
         if len(page) < MOST:
             return
-        for one in page:
-            weighed[one.user] += ladder.weight(one.category, one.side, severity=one.severity)
+        for decision in page:
+            weighed[decision.user] += ladder.weight(decision.category, decision.side, severity=decision.severity)
         full = _full(weighed, ladder)
         if not full:
             return
@@ -185,11 +186,11 @@ def _full(weighed: defaultdict[str, float], ladder: Ladder) -> list[str]:
     return [user for user, weight in weighed.items() if user and weight >= ladder.users.share]
 
 
-def _requests_since(connection: Connection, mine: ColumnElement[bool], since: float) -> list[tuple[float, int]]:
+def _requests_since(connection: Connection, of_account: ColumnElement[bool], since: float) -> list[tuple[float, int]]:
     """Times and counts of an account's requests that a classifier read and let pass, each counted once, among the
     newest rows."""
     d = DECISIONS.c
-    rows = select(d.request, d.at).where(mine, d.action == "allow", d.classifiers != ASKED_NONE, d.at > since)
+    rows = select(d.request, d.at).where(of_account, d.action == "allow", d.classifiers != ASKED_NONE, d.at > since)
     newest_first = connection.execute(rows.order_by(d.at.desc()).limit(MOST_ASKED))
     first = {str(request): float(at) for request, at in newest_first}
     return sorted((at, 1) for at in first.values())
@@ -197,17 +198,14 @@ def _requests_since(connection: Connection, mine: ColumnElement[bool], since: fl
 
 def _verdicts(connection: Connection, organisation: str, since: float) -> dict[tuple[str, str], str]:
     """People's verdicts on flagged requests, by request and category."""
-    mine = and_(
+    conditions = and_(
         CASES.c.organisation == organisation,
         CASES.c.kind == "flag",
         CASES.c.closed.is_not(None),
         CASES.c.created >= since,
     )
-    rows = connection.execute(select(CASES.c.request, CASES.c.category, CASES.c.verdict).where(mine))
+    rows = connection.execute(select(CASES.c.request, CASES.c.category, CASES.c.verdict).where(conditions))
     return {(request, category): verdict for request, category, verdict in rows}
-
-
-LADDER = "ladder"  # the fact with the rules of the service, for commands that decide beside it
 
 
 def account_of(organisation: str, user: str = "") -> str:
@@ -245,13 +243,13 @@ class Change:
 
 def changes_of(connection: Connection, account: str) -> list[Change]:
     """All changes of an account's standing, oldest first."""
-    rows = select(STANDINGS).where(_its(account)).order_by(STANDINGS.c.number)
+    rows = select(STANDINGS).where(_of_account(account)).order_by(STANDINGS.c.number)
     return [Change(**row._mapping) for row in connection.execute(rows)]
 
 
 def newest_of(connection: Connection, account: str) -> Change | None:
     """The row with an account's standing; None if it never changed and is good."""
-    rows = select(STANDINGS).where(_its(account)).order_by(STANDINGS.c.number.desc()).limit(1)
+    rows = select(STANDINGS).where(_of_account(account)).order_by(STANDINGS.c.number.desc()).limit(1)
     row = connection.execute(rows).one_or_none()
     return Change(**row._mapping) if row else None
 
@@ -273,7 +271,7 @@ def newest_row(connection: Connection) -> int:
 
 def lowered(connection: Connection) -> list[str]:
     """Accounts that the rule lowered and that aren't good now, and those about which it asks a person."""
-    accounts = [one.account for one in _newest(connection) if one.level != LEVELS[0] and one.by == RULE]
+    accounts = [change.account for change in _newest(connection) if change.level != LEVELS[0] and change.by == RULE]
     waiting = select(CASES.c.organisation, CASES.c.user).where(CASES.c.kind == "standing", CASES.c.closed.is_(None))
     return list(dict.fromkeys([*accounts, *(account_of(*row) for row in connection.execute(waiting))]))
 
@@ -284,14 +282,14 @@ def users_of(connection: Connection, organisation: str, limit: int = 100) -> lis
     return [change for change in reversed(changes) if change.level != LEVELS[0]][:limit]
 
 
-def _newest(connection: Connection, *where: ColumnElement[bool]) -> list[Change]:
-    last = select(func.max(STANDINGS.c.number)).where(*where)
+def _newest(connection: Connection, *conditions: ColumnElement[bool]) -> list[Change]:
+    last = select(func.max(STANDINGS.c.number)).where(*conditions)
     last = last.group_by(STANDINGS.c.organisation, STANDINGS.c.user)
     rows = select(STANDINGS).where(STANDINGS.c.number.in_(last)).order_by(STANDINGS.c.number)
     return [Change(**row._mapping) for row in connection.execute(rows)]
 
 
-def _its(account: str) -> ColumnElement[bool]:
+def _of_account(account: str) -> ColumnElement[bool]:
     organisation, user = parts_of(account)
     return and_(STANDINGS.c.organisation == organisation, STANDINGS.c.user == user)
 
@@ -351,7 +349,7 @@ def decide(
     """
     if level not in LEVELS:
         raise CharterError(f"{level!r} is not a level; expected {', '.join(LEVELS)}")
-    name = who(by)
+    name = decider_name(by)
     if not reason.strip():
         raise CharterError("a decision needs a reason, for a possible appeal")
     alone(connection)
@@ -399,11 +397,11 @@ def settle(
 def keep_ladder(connection: Connection, ladder: Ladder) -> None:
     """Stores the rules of the service, so that commands beside it use the same."""
     alone(connection)
-    wanted = ladder.model_dump_json()
-    if connection.execute(select(FACTS.c.value).where(FACTS.c.name == LADDER)).scalar() == wanted:
+    rules = ladder.model_dump_json()
+    if connection.execute(select(FACTS.c.value).where(FACTS.c.name == LADDER)).scalar() == rules:
         return  # skip a needless write: the disk may be full
     connection.execute(FACTS.delete().where(FACTS.c.name == LADDER))
-    connection.execute(FACTS.insert().values(name=LADDER, value=wanted))
+    connection.execute(FACTS.insert().values(name=LADDER, value=rules))
 
 
 def kept_ladder(connection: Connection) -> Ladder:

@@ -1,10 +1,8 @@
-"""The usage of each model by each key, by day (UTC).
+"""The usage of each model by each key, and the calls of tools that the server ran, by day (UTC).
 
 Counts are gathered in memory and written every half second in one transaction, so that a request costs no commit: a
 killed process loses the counts of the last half second, and nothing written before. Pages take sums from the daily
 ones where those suffice, and single rows a page at a time; no query reads more than the chosen days.
-
-Calls of tools that the server ran, and those that failed, by day (UTC), key and tool.
 """
 
 from __future__ import annotations
@@ -29,7 +27,13 @@ from charter_service.accounts.requests import RequestRow, add_requests
 from charter_service.accounts.tables import KEYS, ORGANISATIONS, TOOL_USE, USAGE, USAGE_SUMS
 from charter_service.web.database import POSTGRESQL, writing
 
-Place = tuple[str, str, str]  # key, day, tool
+ToolDay = tuple[str, str, str]  # key, day, tool
+SECONDS = 0.5
+MOST_NAMED = 20  # organisations or keys in a list of the largest
+AT_A_TIME = 1000  # rows in memory
+_log = logging.getLogger(__name__)
+ModelDay = tuple[str, str, str]  # key, day, model
+MOST_ROWS = 100_000  # of requests that wait for the database; older ones are dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +59,19 @@ class DayTool:
 def tools_by_day(connection: Connection, since: date, until: date, organisation: str | None = None) -> list[DayTool]:
     """Calls from one day to another, both included, by day and tool; of one organisation (its id), or of all."""
     t = TOOL_USE.c
-    wanted = (
+    query = (
         select(t.day, t.tool, func.sum(t.calls).label("calls"), func.sum(t.failures).label("failures"))
         .where(t.day >= since.isoformat(), t.day <= until.isoformat())
         .group_by(t.day, t.tool)
         .order_by(t.day, t.tool)
     )
     if organisation is not None:
-        wanted = wanted.join(KEYS, KEYS.c.id == t.key).where(KEYS.c.organisation == organisation)
-    rows = connection.execute(wanted)
+        query = query.join(KEYS, KEYS.c.id == t.key).where(KEYS.c.organisation == organisation)
+    rows = connection.execute(query)
     return [DayTool(row.day, row.tool, ToolCounts(int(row.calls), int(row.failures))) for row in rows]
 
 
-def add_tool_use(connection: Connection, gathered: Mapping[Place, ToolCounts]) -> None:
+def add_tool_use(connection: Connection, gathered: Mapping[ToolDay, ToolCounts]) -> None:
     """Adds counts to the rows of their key, day and tool; creates missing rows."""
     rows = [
         {"key": key, "day": day, "tool": tool, "calls": counts.calls, "failures": counts.failures}
@@ -81,11 +85,7 @@ def add_tool_use(connection: Connection, gathered: Mapping[Place, ToolCounts]) -
     connection.execute(statement.on_conflict_do_update(index_elements=["key", "day", "tool"], set_=more), rows)
 
 
-SECONDS = 0.5
-MOST_NAMED = 20  # organisations or keys in a list of the largest
-AT_A_TIME = 1000  # rows in memory
-NO_TOOLS: Mapping[Place, ToolCounts] = MappingProxyType({})
-_log = logging.getLogger(__name__)
+NO_TOOLS: Mapping[ToolDay, ToolCounts] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def usage_by_day(
 ) -> list[DayUsage]:
     """Usage from one day to another, both included, by day, organisation, key and model; of one organisation or one key
     (their ids), or of all."""
-    wanted = (
+    query = (
         select(USAGE, KEYS.c.name, ORGANISATIONS.c.name.label("organisation"))
         .join(KEYS, KEYS.c.id == USAGE.c.key)
         .join(ORGANISATIONS, ORGANISATIONS.c.id == KEYS.c.organisation)
@@ -131,17 +131,13 @@ def usage_by_day(
         .order_by(USAGE.c.day, ORGANISATIONS.c.name, KEYS.c.name, USAGE.c.key, USAGE.c.model)
     )
     if organisation is not None:
-        wanted = wanted.where(KEYS.c.organisation == organisation)
+        query = query.where(KEYS.c.organisation == organisation)
     if key is not None:
-        wanted = wanted.where(USAGE.c.key == key)
+        query = query.where(USAGE.c.key == key)
     return [
         DayUsage(row.day, row.organisation, row.key, row.name, row.model, Counts(*(row._mapping[n] for n in COLUMNS)))
-        for row in connection.execute(wanted)
+        for row in connection.execute(query)
     ]
-
-
-_Place = tuple[str, str, str]  # key, day, model
-MOST_ROWS = 100_000  # of requests that wait for the database; older ones are dropped
 
 
 class Meter:
@@ -153,9 +149,9 @@ class Meter:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._gathered: dict[_Place, Counts] = {}
+        self._gathered: dict[ModelDay, Counts] = {}
         self._used: dict[str, float] = {}  # last use by key
-        self._tools: dict[Place, ToolCounts] = {}
+        self._tools: dict[ToolDay, ToolCounts] = {}
         self._requests: deque[RequestRow] = deque(maxlen=MOST_ROWS)
         self._lock, self._writes, self._closed = threading.Lock(), threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="meter", daemon=True)
@@ -209,14 +205,14 @@ class Meter:
             try:
                 self.flush()
             except (SQLAlchemyError, CharterError) as error:
-                said = " ".join(str(getattr(error, "orig", None) or error).split())
-                _log.warning("usage can't be written now and is kept: %s", said)
+                problem = " ".join(str(getattr(error, "orig", None) or error).split())
+                _log.warning("usage can't be written now and is kept: %s", problem)
 
     def _write(
         self,
-        gathered: Mapping[_Place, Counts],
+        gathered: Mapping[ModelDay, Counts],
         used: Mapping[str, float],
-        tools: Mapping[Place, ToolCounts],
+        tools: Mapping[ToolDay, ToolCounts],
         rows: Collection[RequestRow],
     ) -> None:
         """Writes all at once; if a count's key is unknown, all other counts."""
@@ -230,17 +226,20 @@ class Meter:
                     note_used(connection, key, used[key])
         except IntegrityError:
             with writing(self._engine) as connection:
-                known = set(connection.execute(select(KEYS.c.id).where(KEYS.c.id.in_(sorted(used)))).scalars())
-            if known >= used.keys():
+                known_keys = set(connection.execute(select(KEYS.c.id).where(KEYS.c.id.in_(sorted(used)))).scalars())
+            if known_keys >= used.keys():
                 raise
-            _log.warning("usage of unknown keys is not counted: %s", ", ".join(sorted(used.keys() - known)))
-            known_usage = {place: counts for place, counts in gathered.items() if place[0] in known}
-            known_tools = {place: counts for place, counts in tools.items() if place[0] in known}
-            known_used = {key: at for key, at in used.items() if key in known}
+            _log.warning("usage of unknown keys is not counted: %s", ", ".join(sorted(used.keys() - known_keys)))
+            known_usage = {place: counts for place, counts in gathered.items() if place[0] in known_keys}
+            known_tools = {place: counts for place, counts in tools.items() if place[0] in known_keys}
+            known_used = {key: at for key, at in used.items() if key in known_keys}
             self._write(known_usage, known_used, known_tools, rows)
 
     def _gather(
-        self, gathered: Mapping[_Place, Counts], used: Mapping[str, float], tools: Mapping[Place, ToolCounts] = NO_TOOLS
+        self,
+        gathered: Mapping[ModelDay, Counts],
+        used: Mapping[str, float],
+        tools: Mapping[ToolDay, ToolCounts] = NO_TOOLS,
     ) -> None:
         with self._lock:
             for tool, calls in tools.items():
@@ -251,26 +250,26 @@ class Meter:
                 self._used[key] = max(at, self._used.get(key, 0.0))
 
 
-def _add(connection: Connection, gathered: Mapping[_Place, Counts]) -> None:
+def _add(connection: Connection, gathered: Mapping[ModelDay, Counts]) -> None:
     """Adds counts to the rows of their key, day and model, and to the sums of their organisation and of all; creates
     missing rows."""
     _upsert(connection, USAGE, ("key", "day", "model"), gathered)
     keys = sorted({key for key, _, _ in gathered})
-    stored = select(KEYS.c.id, KEYS.c.organisation).where(KEYS.c.id.in_(keys))
-    owners = {row.id: row.organisation for row in connection.execute(stored)}
-    sums: dict[_Place, Counts] = {}
+    query = select(KEYS.c.id, KEYS.c.organisation).where(KEYS.c.id.in_(keys))
+    owners = {row.id: row.organisation for row in connection.execute(query)}
+    sums: dict[ModelDay, Counts] = {}
     for (key, day, model), counts in gathered.items():
         for whose in ("", owners[key]):
             sums[day, whose, model] = sums.get((day, whose, model), Counts()) + counts
     _upsert(connection, USAGE_SUMS, ("day", "organisation", "model"), sums)
 
 
-def _upsert(connection: Connection, table: Table, names: Sequence[str], counts: Mapping[_Place, Counts]) -> None:
+def _upsert(connection: Connection, table: Table, names: Sequence[str], counts: Mapping[ModelDay, Counts]) -> None:
     """Adds counts to the rows of a table whose primary key has these names, in one order, so that two writers don't
     wait for each other."""
     rows: list[dict[str, Any]] = [
-        dict(zip(names, place, strict=True)) | {name: getattr(one, name) for name in COLUMNS}
-        for place, one in sorted(counts.items())
+        dict(zip(names, place, strict=True)) | {name: getattr(place_counts, name) for name in COLUMNS}
+        for place, place_counts in sorted(counts.items())
     ]
     dialect = postgresql if connection.dialect.name == POSTGRESQL else sqlite
     statement = dialect.insert(table)
@@ -312,11 +311,11 @@ def largest(connection: Connection, span: Span) -> list[tuple[str, str, Counts]]
     top = sums.order_by(tokens.desc(), column).limit(MOST_NAMED).subquery()
     owner = top.c[column.name]
     rows = select(top, names.c.name).join(names, names.c.id == owner, isouter=True)
-    found = [
+    totals = [
         (str(row._mapping[column.name]), str(row.name or ""), Counts(*(int(row._mapping[n]) for n in COLUMNS)))
         for row in connection.execute(rows)
     ]
-    return sorted(found, key=lambda one: (-one[2].input_tokens - one[2].output_tokens, one[0]))
+    return sorted(totals, key=lambda total: (-total[2].input_tokens - total[2].output_tokens, total[0]))
 
 
 def _summed(table: Table, span: Span, *columns: ColumnElement[Any], every: bool = False) -> Select[Any]:
@@ -345,9 +344,9 @@ def usage_rows(
     rows = _rows(span).order_by(*(column.desc() for column in place)).limit(limit + 1)
     if after is not None:
         rows = rows.where(USAGE.c.day <= after[0], tuple_(*place) < after)
-    shown = [_usage(row) for row in connection.execute(rows)]
-    last = shown[limit - 1] if len(shown) > limit else None
-    return shown[:limit], (last.day, last.key, last.model) if last is not None else None
+    page = [_usage(row) for row in connection.execute(rows)]
+    last = page[limit - 1] if len(page) > limit else None
+    return page[:limit], (last.day, last.key, last.model) if last is not None else None
 
 
 def all_usage(connection: Connection, span: Span) -> Iterator[DayUsage]:

@@ -1,13 +1,10 @@
-"""Access to the admin pages, and the proof that forms need before they change anything.
+"""Access to the admin pages: signing in and out, joining by an invitation with a console role, the proof in forms.
 
 Two kinds of visitors come in. A person signs in with the personal key of the chat or the arena; the session and its
 cookie are the same there and here, and the console role of the person, read at each request, says what is allowed. A
 key with the scope admin has all rights: for a browser by a session, for a program in each request's header.
 
 Every admin route also answers in JSON, from the same data as the page.
-
-Here they sign in and out: with a personal key, which the chat and the arena know too, or with an API key of the scope
-admin; and join by an invitation with a console role.
 """
 
 from __future__ import annotations
@@ -264,8 +261,8 @@ async def visit_of(request: Request) -> Visit:
     service, desk = service_of(request), desk_of(request)
     if secret := secret_of(request):
         program = await asyncio.to_thread(admin_of, service, secret)
-        sent = await _fields(request) if request.method == "POST" else Form()
-        return Visit(service, desk, program, "", sent, request)
+        fields = await _fields(request) if request.method == "POST" else Form()
+        return Visit(service, desk, program, "", fields, request)
     session = KEYS_SESSION.of(request)
     caller, person = await asyncio.to_thread(_session_caller, service, session), None
     if caller is None:
@@ -319,10 +316,10 @@ async def _fields(request: Request) -> Form:
 
 
 def _texts(name: str, value: Any) -> list[str]:
-    some = value if isinstance(value, list) else [value]
-    if not all(isinstance(one, str | int | float) for one in some):
+    items = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, str | int | float) for item in items):
         raise ApiError(400, f"{name[:100]}: expected text, a number or a list of them", param=name[:100])
-    return [one if isinstance(one, str) else json.dumps(one) for one in some]
+    return [item if isinstance(item, str) else json.dumps(item) for item in items]
 
 
 def desk_of(request: Request) -> Desk:

@@ -65,9 +65,9 @@ def suggest_address(path: str, served: Sequence[str]) -> str:
     """A hint for a request to `path`; `served` are the known paths."""
     if path.startswith("/v1/v1/"):
         return "the base URL has one /v1 too many: Anthropic's clients take it without, http://HOST:PORT"
-    if any(f"/v1{path}" == one or f"/v1{path}".startswith(f"{one}/") for one in served):
+    if any(f"/v1{path}" == prefix or f"/v1{path}".startswith(f"{prefix}/") for prefix in served):
         return f"did you mean /v1{path[:200]}? OpenAI's programs take a base URL that ends in /v1"
-    if any(path == one or path.startswith(f"{one}/") for one in NOT_OFFERED):
+    if any(path == prefix or path.startswith(f"{prefix}/") for prefix in NOT_OFFERED):
         return f"this part of the API is not offered; {LISTED}"
     close = near(path, served, alike=0.8)
     return f"did you mean {close}? {LISTED}" if close else LISTED

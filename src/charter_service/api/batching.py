@@ -1,17 +1,13 @@
 """The worker that answers batches while the server runs: like other requests, but in the background.
 
 Its running requests are only in memory; finished ones are in the database. After a kill it starts again with the
-waiting ones, so that every accepted request ends exactly once. A request that must wait, for its key's limits or for a
-busy server, is tried again until its batch's day is over. One that fails by our fault is tried a few times, counted in
-the database, and then ends as errored. Between two tries it is not running, and may be cancelled.
+waiting ones. Each is finished only once, by whoever comes first, so that every accepted request ends exactly once. A
+request that must wait, for its key's limits or for a busy server, is tried again until its batch's day is over. One
+that fails by our fault is tried a few times, counted in the database, and then ends as errored. Between two tries it is
+not running, and may be cancelled.
 
 Requests run in the name of the key that sent them. If the key becomes invalid, or its organisation is suspended, all
 waiting requests of the batch end with that error; running ones may finish.
-
-The worker's side of batches: the next requests, how each one ends, and late or left-over batches.
-
-Only the worker knows, in memory, which requests are running; it passes them when it takes more. After a kill it takes
-them again, since they still wait; each is finished only once, by whoever comes first.
 """
 
 from __future__ import annotations
@@ -49,6 +45,14 @@ from charter_service.web.tokens import new_id
 
 _B, _I = BATCHES.c, BATCH_ITEMS.c
 _OPEN = _B.state.in_((IN_PROGRESS, CANCELING))
+T = TypeVar("T")
+SURFACE = "messages/batches"
+LOOK_SECONDS = 30.0  # between two looks for late batches, if nothing else happens
+TRIES = 3  # of a request that fails by our fault
+FIRST_PAUSE = 1.0  # seconds after the first of them, then twice as long each time
+LATER = (429, 503, 529)  # errors that only need waiting
+LONGEST_PAUSE = 30.0  # seconds between two tries
+AFTER_FAILURE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +109,8 @@ def finish(connection: Connection, batch: str, number: int, state: str, result: 
         raise ValueError(f"a request must end as one of {', '.join(ENDS)}, not {state!r}")
     # one at a time for each batch: else two that finish the last two requests would each see the other's waiting
     connection.execute(select(_B.id).where(_B.id == batch).with_for_update())
-    mine = (_I.batch == batch, _I.number == number, _I.state == WAITING)
-    if not connection.execute(update(BATCH_ITEMS).where(*mine).values(state=state, result=result)).rowcount:
+    conditions = (_I.batch == batch, _I.number == number, _I.state == WAITING)
+    if not connection.execute(update(BATCH_ITEMS).where(*conditions).values(state=state, result=result)).rowcount:
         return False
     end_if_done(connection, batch, time.time())
     return True
@@ -132,20 +136,20 @@ def resume(connection: Connection) -> int:
     arriving = connection.execute(select(_B.id).where(_B.state == ARRIVING)).scalars().all()
     release(connection, arriving)
     connection.execute(delete(BATCHES).where(_B.state == ARRIVING))  # their items with them
-    left = select(_B.id).where(_B.state == CANCELING).order_by(_B.id).with_for_update()
-    return _end_all(connection, left, "canceled", time.time())
+    cancelled = select(_B.id).where(_B.state == CANCELING).order_by(_B.id).with_for_update()
+    return _end_all(connection, cancelled, "canceled", time.time())
 
 
 def waits(connection: Connection, item: Item) -> bool:
     """Whether a request still waits: its batch may have been cancelled meanwhile."""
-    mine = (_I.batch == item.batch, _I.number == item.number)
-    return connection.execute(select(_I.state).where(*mine)).scalar() == WAITING
+    conditions = (_I.batch == item.batch, _I.number == item.number)
+    return connection.execute(select(_I.state).where(*conditions)).scalar() == WAITING
 
 
 def note_try(connection: Connection, item: Item, tries: int) -> None:
     """Stores the number of failed tries of a request."""
-    mine = (_I.batch == item.batch, _I.number == item.number)
-    connection.execute(update(BATCH_ITEMS).where(*mine).values(tries=tries))
+    conditions = (_I.batch == item.batch, _I.number == item.number)
+    connection.execute(update(BATCH_ITEMS).where(*conditions).values(tries=tries))
 
 
 def _waiting(
@@ -155,8 +159,8 @@ def _waiting(
     for batch in batches:
         last, columns = -1, (_I.number, _I.custom_id, _I.params, _I.tries)
         while True:
-            mine = (_I.state == WAITING, _I.batch == batch.id, _I.number > last)
-            rows = connection.execute(select(*columns).where(*mine).order_by(_I.number).limit(size)).all()
+            conditions = (_I.state == WAITING, _I.batch == batch.id, _I.number > last)
+            rows = connection.execute(select(*columns).where(*conditions).order_by(_I.number).limit(size)).all()
             if not rows:
                 break
             for number, custom_id, params, tries in rows:
@@ -166,23 +170,12 @@ def _waiting(
             last = rows[-1].number
 
 
-def _end_all(connection: Connection, wanted: Select[Any], state: str, now: float) -> int:
-    batches = connection.execute(wanted).scalars().all()
+def _end_all(connection: Connection, query: Select[Any], state: str, now: float) -> int:
+    batches = connection.execute(query).scalars().all()
     for batch in batches:
         close_waiting(connection, batch, state)
         end_if_done(connection, batch, now)
     return len(batches)
-
-
-T = TypeVar("T")
-
-SURFACE = "messages/batches"
-LOOK_SECONDS = 30.0  # between two looks for late batches, if nothing else happens
-TRIES = 3  # of a request that fails by our fault
-FIRST_PAUSE = 1.0  # seconds after the first of them, then twice as long each time
-LATER = (429, 503, 529)  # errors that only need waiting
-LONGEST_PAUSE = 30.0  # seconds between two tries
-AFTER_FAILURE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +218,10 @@ class Batching:
         try:
             yield
         finally:
-            left = [worker, *self._tasks.values()]
-            for task in left:
+            tasks = [worker, *self._tasks.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._desk.shutdown()
 
     async def _run(self) -> None:
@@ -261,9 +254,9 @@ class Batching:
         """Answers a request and stores the answer."""
         try:
             ended = await self._answer(item)
-            if ended is not None and not await self._kept(item, ended):
+            if ended is not None and not await self._store_end(item, ended):
                 failed = anthropic_body(ApiError(500, OUT_OF_ORDER), item.batch)
-                await self._kept(item, _Ended("errored", failed))
+                await self._store_end(item, _Ended("errored", failed))
         except BaseException as error:
             _must_go_on(error)
             log_failure(error, item.batch)
@@ -271,7 +264,7 @@ class Batching:
         finally:
             del self._tasks[item.batch, item.number]
 
-    async def _kept(self, item: Item, ended: _Ended) -> bool:
+    async def _store_end(self, item: Item, ended: _Ended) -> bool:
         """Stores the result of a request, and tries again while the database is away; False if it can't be written at
         all."""
         failures = 0

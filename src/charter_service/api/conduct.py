@@ -164,7 +164,7 @@ class Conduct:
             return self.standing(organisation, facts.user)
         rows = [self._entry(facts, verdict, now) for verdict in acted]
         flagged = {row.category: row.severity for row in rows if row.action in ACTED}
-        kept = content if self.keep_content else None
+        stored_content = content if self.keep_content else None
         judged = flagged and self.ladder.state == "on"
         accounts = dict.fromkeys((organisation, account_of(organisation, facts.mark))) if judged else ()
 
@@ -180,9 +180,9 @@ class Conduct:
             else:
                 append(connection, rows)
             for category, severity in flagged.items():
-                about = (facts.id, category, "", kept, severity, facts.mark, mark)
+                about = (facts.id, category, "", stored_content, severity, facts.mark, mark)
                 open_case(connection, NewCase("flag", organisation, *about), now)
-            return [(one, *evaluate(connection, one, self.ladder, now)) for one in accounts]
+            return [(account, *evaluate(connection, account, self.ladder, now)) for account in accounts]
 
         for account, change, outcome in self.log.note_now((), then) or ():
             self.standings.evaluated(account, change, outcome)
@@ -196,14 +196,14 @@ class Conduct:
 
     def exempt_from(self, organisation: str) -> frozenset[str]:
         """Ids of the categories and high-risk uses that an organisation is exempt from, from memory."""
-        now, mine = self._clock(), self._exempt.get(organisation, ())
-        in_force = [grant for grant in mine if grant.until > now]
-        named = {grant.category for grant in in_force}
-        if "" in named:
-            named |= {*self.ladder.severities, *self.ladder.permitted}
-        severe = {one for one in named if self.ladder.severity(one) == SEVERE}
+        now, exemptions = self._clock(), self._exempt.get(organisation, ())
+        in_force = [grant for grant in exemptions if grant.until > now]
+        categories = {grant.category for grant in in_force}
+        if "" in categories:
+            categories |= {*self.ladder.severities, *self.ladder.permitted}
+        severe = {category for category in categories if self.ladder.severity(category) == SEVERE}
         severe -= {grant.category for grant in in_force if grant.side == SEVERE}
-        return frozenset(named - severe - {""})
+        return frozenset(categories - severe - {""})
 
     def use_exemption(self, facts: RequestFacts, verdict: Verdict) -> bool:
         """Whether the organisation is exempt from this verdict. It is logged before this returns. Waits for the disk,
@@ -279,16 +279,16 @@ class Conduct:
         The rules are those of the server that started last, so that several servers of one database with different
         rules don't undo each other's changes.
         """
-        seen, now = self.standings.seen, self._clock()
+        number, now = self.standings.seen, self._clock()
         with reading(self._engine) as connection:
-            changed, ladder = changes_since(connection, seen), kept_ladder(connection)
+            changes, ladder = changes_since(connection, number), kept_ladder(connection)
             # end users are read on their first request, so earlier ones aren't needed
-            changed += user_changes_since(connection, max(seen, self._newest))
+            changes += user_changes_since(connection, max(number, self._newest))
             exempt: dict[str, list[Grant]] = {}
             for grant in grants.exemptions_at(connection, now):
                 exempt.setdefault(grant.organisation, []).append(grant)
         self.ladder, self._exempt = ladder, exempt
-        self.standings.learn(changed)
+        self.standings.learn(changes)
         self.standings.skip(self._newest)
         for account in self.standings.due(now):
             with writing(self._engine) as connection:
@@ -304,12 +304,12 @@ class Conduct:
     def _user(self, organisation: str, user: str) -> Change | None:
         """The newest row of an end user."""
         account = _account(organisation, user)
-        known, change = self.standings.user(account)
-        if not known:
-            seen = self.standings.seen
+        remembered, change = self.standings.user(account)
+        if not remembered:
+            number = self.standings.seen
             with reading(self._engine) as connection:
                 change = newest_of(connection, account)
-            self.standings.keep_user(account, change, seen)
+            self.standings.keep_user(account, change, number)
         return change
 
     def _entry(self, facts: RequestFacts, verdict: Verdict, now: float, side: str = "") -> Entry:
@@ -361,8 +361,8 @@ class Conduct:
                 # whatever it is, the thread continues and waiting entries stay; logged once, not every 0.2 s, in
                 # the driver's words alone, since the whole message would hold rows
                 if not failing:
-                    said = " ".join(str(getattr(error, "orig", error)).split())
-                    _log.warning("decisions can't be written: %s: %s", type(error).__name__, said)
+                    problem = " ".join(str(getattr(error, "orig", error)).split())
+                    _log.warning("decisions can't be written: %s: %s", type(error).__name__, problem)
                 failing = True
 
 

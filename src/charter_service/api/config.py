@@ -228,6 +228,6 @@ def make_config(
 
 def default_name(source: str) -> str:
     """The default name of a model: a folder's last part, or the part after the scheme."""
-    rest = source.split(":", 1)[-1].rstrip("/")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", rest.rsplit("/", 1)[-1]).strip("-.")
+    path = source.split(":", 1)[-1].rstrip("/")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.rsplit("/", 1)[-1]).strip("-.")
     return name or "model"

@@ -1,5 +1,4 @@
-"""The OpenAPI document: what the routes declare, the meaning of their fields, and the errors that any route may answer;
-and the document as pages, one for each group of routes.
+"""The OpenAPI document, from what the routes declare, and its pages, one for each group of routes.
 
 A field means the same in every body, so meanings go by name; a shape with its own description of a field keeps it. The
 pages' templates read the document itself, so that pages load nothing from elsewhere; types and bounds get their words
@@ -88,20 +87,6 @@ FIELDS = {
         "accepted, without effect",
     ),
 }
-
-
-def explain(shapes: Mapping[str, Any], named: Iterable[str]) -> None:
-    """Adds descriptions to fields without one, in place. `shapes`: schemas by name; `named`: those of bodies."""
-    for name in named:
-        for field_name, schema in shapes[name].get("properties", {}).items():
-            if schema.get("description"):
-                continue
-            if field_name in FIELDS:
-                schema["description"] = FIELDS[field_name]
-            elif field_name in offered.FIELDS:
-                schema["description"] = offered.FIELDS[field_name].meaning
-
-
 DESCRIPTION = """Claude's API of 2023 and of today, and OpenAI's shapes, on models that you made.
 
 What these models can't do, and should not be used for:
@@ -124,6 +109,31 @@ ERRORS = {
 WITH_BODY, WITH_KEY = (413, 529), (401, 403)  # errors that need a body, and a key
 MODE: JsonSchemaMode = "validation"
 Schemas = Mapping[Any, dict[str, Any]]  # references, by shape and mode
+Piece = tuple[str, str]  # a part of a type: its words, and the shape that it names, "" for none
+REFERENCE = "#/components/schemas/"
+BOUNDS = {
+    "minimum": "from",
+    "exclusiveMinimum": "above",
+    "maximum": "to",
+    "exclusiveMaximum": "below",
+    "minLength": "minimum length",
+    "maxLength": "maximum length",
+    "minItems": "minimum items",
+    "maxItems": "maximum items",
+    "pattern": "pattern",
+}
+
+
+def explain(shapes: Mapping[str, Any], named: Iterable[str]) -> None:
+    """Adds descriptions to fields without one, in place. `shapes`: schemas by name; `named`: those of bodies."""
+    for name in named:
+        for field_name, schema in shapes[name].get("properties", {}).items():
+            if schema.get("description"):
+                continue
+            if field_name in FIELDS:
+                schema["description"] = FIELDS[field_name]
+            elif field_name in offered.FIELDS:
+                schema["description"] = offered.FIELDS[field_name].meaning
 
 
 def model_for_examples(service: Service) -> str:
@@ -208,21 +218,6 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
-Piece = tuple[str, str]  # a part of a type: its words, and the shape that it names, "" for none
-REFERENCE = "#/components/schemas/"
-BOUNDS = {
-    "minimum": "from",
-    "exclusiveMinimum": "above",
-    "maximum": "to",
-    "exclusiveMaximum": "below",
-    "minLength": "minimum length",
-    "maxLength": "maximum length",
-    "minItems": "minimum items",
-    "maxItems": "maximum items",
-    "pattern": "pattern",
-}
-
-
 @dataclass
 class Group:
     """The routes of one page, and the shapes that they name, by name."""
@@ -243,7 +238,7 @@ def reference(document: dict[str, Any], address: str, model: str, keyed: bool) -
     shapes = document["components"]["schemas"]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            versioned = any(one["name"] == "anthropic-version" for one in operation.get("parameters", ()))
+            versioned = any(parameter["name"] == "anthropic-version" for parameter in operation.get("parameters", ()))
             closed = operation.get("security") != []
             facts = {
                 "id": f"{method}-{path}".replace("/", "-").replace("{", "").replace("}", ""),
@@ -269,12 +264,12 @@ def _named_in(value: Any, shapes: dict[str, Any]) -> set[str]:
     """All shapes that a part of the document names, and those that they name."""
     named, waiting = set[str](), [value]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, list):
-            waiting += one
-        elif isinstance(one, dict):
-            waiting += one.values()
-            name = str(one.get("$ref", "")).removeprefix(REFERENCE)
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            waiting += part.values()
+            name = str(part.get("$ref", "")).removeprefix(REFERENCE)
             if name in shapes and name not in named:
                 named.add(name)
                 waiting.append(shapes[name])
@@ -291,10 +286,10 @@ def type_of(schema: Any) -> list[Piece]:
     if "const" in schema:
         return [(json.dumps(schema["const"], ensure_ascii=False), "")]
     if "enum" in schema:
-        return [(", ".join(json.dumps(one, ensure_ascii=False) for one in schema["enum"]), "")]
+        return [(", ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"]), "")]
     for several in ("anyOf", "oneOf"):
         if several in schema:
-            return _joined(type_of(one) for one in schema[several])
+            return _joined(type_of(alternative) for alternative in schema[several])
     if schema.get("type") == "array":
         return [("list of ", ""), *type_of(schema.get("items"))]
     if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
@@ -305,8 +300,8 @@ def type_of(schema: Any) -> list[Piece]:
 
 def _joined(several: Iterable[list[Piece]]) -> list[Piece]:
     joined: list[Piece] = []
-    for one in several:
-        joined += [(" or ", ""), *one] if joined else one
+    for type_parts in several:
+        joined += [(" or ", ""), *type_parts] if joined else type_parts
     return joined
 
 
@@ -317,7 +312,7 @@ def meaning(schema: dict[str, Any]) -> str:
 
 def bounds(schema: dict[str, Any]) -> str:
     """Bounds and default in a few words."""
-    said = [f"{words} {schema[name]}" for name, words in BOUNDS.items() if name in schema]
+    facts = [f"{words} {schema[name]}" for name, words in BOUNDS.items() if name in schema]
     if "default" in schema and schema["default"] not in (None, "", [], {}):
-        said.append(f"default {json.dumps(schema['default'], ensure_ascii=False)}")
-    return ", ".join(said)
+        facts.append(f"default {json.dumps(schema['default'], ensure_ascii=False)}")
+    return ", ".join(facts)

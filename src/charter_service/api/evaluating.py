@@ -36,15 +36,15 @@ Command = Callable[[Evaluation, str, Path], Sequence[str]]
 Note = Callable[[Connection, Evaluation], None]
 
 
-def _nothing(connection: Connection, one: Evaluation) -> None:
+def _nothing(connection: Connection, evaluation: Evaluation) -> None:
     """Notes nothing."""
 
 
-def eval_command(one: Evaluation, source: str, folder: Path) -> list[str]:
+def eval_command(evaluation: Evaluation, source: str, folder: Path) -> list[str]:
     """The command line of an evaluation of a model by its source."""
     nice = ["nice", "-n", "19"] if shutil.which("nice") else []
-    limit = ["--limit", str(one.questions), "--out", str(folder / one.run)]
-    tasks = ["--tasks", one.tasks] if one.tasks else []
+    limit = ["--limit", str(evaluation.questions), "--out", str(folder / evaluation.run)]
+    tasks = ["--tasks", evaluation.tasks] if evaluation.tasks else []
     return [*nice, sys.executable, "-m", "charter", "eval", source, *tasks, *limit]
 
 
@@ -59,9 +59,9 @@ class Evaluating:
         self._now, self._stopping, self._closing = "", "", False
         self._watch: threading.Thread | None = None
         with writing(engine) as connection:
-            for one in running(connection):
-                self._end_left(one)
-                end(connection, one.id, "interrupted")
+            for evaluation in running(connection):
+                self._end_left(evaluation)
+                end(connection, evaluation.id, "interrupted")
 
     def start(self, source: str, new: NewEvaluation, note: Note = _nothing) -> Evaluation:
         """Starts an evaluation of the model at a source; `note` runs in the transaction that begins it. Raises Refusal,
@@ -93,10 +93,10 @@ class Evaluating:
             _kill(process)
             watch.join()
 
-    def log(self, one: Evaluation) -> str:
+    def log(self, evaluation: Evaluation) -> str:
         """The end of an evaluation's log, without control characters; "" if there is none."""
         try:
-            with self._log_file(one).open("rb") as file:
+            with self._log_file(evaluation).open("rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
                 text = file.read().decode("utf-8", "replace")
         except OSError:
@@ -108,28 +108,30 @@ class Evaluating:
             if self._closing:
                 raise CharterError("the server is stopping; start the evaluation when it runs again")
             with writing(self._engine) as connection:
-                one = work(connection)
-                note(connection, one)
+                evaluation = work(connection)
+                note(connection, evaluation)
             try:
-                process = self._open(one, source)
+                process = self._open(evaluation, source)
             except OSError as error:
                 with writing(self._engine) as connection:
-                    end(connection, one.id, "failed")
+                    end(connection, evaluation.id, "failed")
                 raise CharterError(f"the evaluation can't be started: {error.strerror or error}") from None
-            self._process, self._now, self._stopping = process, one.id, ""
-            self._watch = threading.Thread(target=self._wait, args=(one, process), name="evaluation", daemon=True)
+            self._process, self._now, self._stopping = process, evaluation.id, ""
+            self._watch = threading.Thread(
+                target=self._wait, args=(evaluation, process), name="evaluation", daemon=True
+            )
             self._watch.start()
             with writing(self._engine) as connection:
-                note_pid(connection, one.id, process.pid)
-        return one
+                note_pid(connection, evaluation.id, process.pid)
+        return evaluation
 
-    def _open(self, one: Evaluation, source: str) -> subprocess.Popen[bytes]:
-        log = self._log_file(one)
+    def _open(self, evaluation: Evaluation, source: str) -> subprocess.Popen[bytes]:
+        log = self._log_file(evaluation)
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
         with log.open("ab") as file:
             return subprocess.Popen(
-                list(self._command(one, source, self.folder)),
+                list(self._command(evaluation, source, self.folder)),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -137,10 +139,10 @@ class Evaluating:
                 start_new_session=True,
             )
 
-    def _wait(self, one: Evaluation, process: subprocess.Popen[bytes]) -> None:
+    def _wait(self, evaluation: Evaluation, process: subprocess.Popen[bytes]) -> None:
         code = process.wait()
         state: State = "finished" if code == 0 else "failed"
-        if code != 0 and self._stopping == one.id:
+        if code != 0 and self._stopping == evaluation.id:
             state = "stopped"
         elif code != 0 and self._closing:
             state = "interrupted"
@@ -148,21 +150,21 @@ class Evaluating:
             self._process, self._now, self._watch = None, "", None
         try:
             with writing(self._engine) as connection:
-                end(connection, one.id, state)
+                end(connection, evaluation.id, state)
         except (SQLAlchemyError, CharterError) as error:  # the next start of the server notes it as interrupted
             LOG.warning("the end of an evaluation can't be written: %s", type(error).__name__)
 
-    def _log_file(self, one: Evaluation) -> Path:
-        return self.folder / LOGS / f"{one.run}.log"
+    def _log_file(self, evaluation: Evaluation) -> Path:
+        return self.folder / LOGS / f"{evaluation.run}.log"
 
-    def _end_left(self, one: Evaluation) -> None:
+    def _end_left(self, evaluation: Evaluation) -> None:
         """Ends the process that a killed server left, if its command line says that it is the one."""
-        if one.pid is None:
+        if evaluation.pid is None:
             return
         with suppress(OSError):
-            words = Path(f"/proc/{one.pid}/cmdline").read_bytes().split(b"\0")
-            if str(self.folder / one.run).encode() in words:
-                os.killpg(one.pid, signal.SIGKILL)
+            words = Path(f"/proc/{evaluation.pid}/cmdline").read_bytes().split(b"\0")
+            if str(self.folder / evaluation.run).encode() in words:
+                os.killpg(evaluation.pid, signal.SIGKILL)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

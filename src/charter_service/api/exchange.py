@@ -92,7 +92,7 @@ class Exchange:
                     yield End(sample, "refused", reason=self.refusal, category=self.category)
                 return
             stream = self.served.backend.stream(self.model_request, self._account, self.call.background)
-            async with aclosing(self._checked(stream)) as checked:
+            async with aclosing(self._checked_parts(stream)) as checked:
                 async for part in checked:
                     self.call.row.wrote()
                     yield part
@@ -111,13 +111,13 @@ class Exchange:
     async def _stops(self, text: str | Ids) -> bool:
         """Whether the policy blocks a text as a reply: the whole text, or a part between two markers, after the text
         before. Sets `refusal` to the reason."""
-        screen, whole = self.screen, _plain(text)
+        screen, plain = self.screen, _plain(text)
         if screen is None:
             return False
         runs = text.runs if isinstance(text, Ids) and len(text.runs) > 1 else ()
-        read: list[tuple[list[Message], str]] = [([], whole)]
-        read += [([user("\n".join(runs[:n]))] if n else [], run) for n, run in enumerate(runs)]
-        for messages, reply in read:
+        readings: list[tuple[list[Message], str]] = [([], plain)]
+        readings += [([user("\n".join(runs[:n]))] if n else [], run) for n, run in enumerate(runs)]
+        for messages, reply in readings:
             verdict = await self._check_reply(Watch(screen, messages, self.sensitivity), reply)
             if not verdict.allowed:
                 self.refusal, self.category = verdict.reason, verdict.category
@@ -158,19 +158,19 @@ class Exchange:
     def _account(self) -> str:
         return self.call.caller.organisation
 
-    async def _checked(self, stream: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
+    async def _checked_parts(self, stream: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
         """The stream, with every piece held back until the reply so far has been checked."""
         hold = self.service.config.policy.hold
         # a turn that the caller began is the beginning of the reply, which continues it
         screen, conversation = self.screen, self._before_reply
-        held = [
+        samples = [
             Held(hold, Watch(screen, conversation, self.sensitivity) if screen else None)
             for _ in range(self.model_request.n)
         ]
         async with aclosing(stream):
             async for part in stream:
                 self._count(part)
-                sample = held[part.sample]
+                sample = samples[part.sample]
                 if sample.watch is None:
                     yield part
                     continue
@@ -185,7 +185,7 @@ class Exchange:
                 sample.refused = True
                 tokens, why = self.written[part.sample], verdict.reason
                 yield End(part.sample, "refused", output_tokens=tokens, reason=why, category=verdict.category)
-                if all(one.refused or one.ended for one in held):
+                if all(other.refused or other.ended for other in samples):
                     return
 
     async def _check_reply(self, watch: Watch, text: str, number: int = 0) -> Verdict:
@@ -381,21 +381,21 @@ async def stopped_already(exchange: Exchange) -> str:
     if isinstance(prompt, str | Ids) or screen is None:
         return ""
     ends = [n for n, message in enumerate(prompt, 1) if message["role"] == "user"][:-1]
-    mine = facts.caller.organisation
-    marks = {conversation_mark(mine, facts.model, form(prompt[:end])): end for end in ends}
+    organisation = facts.caller.organisation
+    marks = {conversation_mark(organisation, facts.model, form(prompt[:end])): end for end in ends}
 
-    def known() -> dict[str, str]:
+    def stopped() -> dict[str, str]:
         with reading(exchange.service.database) as connection:
-            return stopped_before(connection, mine, facts.mark, marks)
+            return stopped_before(connection, organisation, facts.mark, marks)
 
-    requests = await asyncio.to_thread(known)
+    requests = await asyncio.to_thread(stopped)
     if not requests:
         return ""
     last = max(requests, key=marks.__getitem__)
     said, more = exchange.said, len(prompt) - marks[last]
     # what is said of tools belongs to every turn
-    rest = [*(m for m in said.messages[:-more] if m["role"] == "system"), *said.messages[-more:]]
-    steps = screen.steps(rest, exchange.sensitivity, mine, said.system)
+    newest = [*(m for m in said.messages[:-more] if m["role"] == "system"), *said.messages[-more:]]
+    steps = screen.steps(newest, exchange.sensitivity, organisation, said.system)
     verdict = await exchange.service.judge(exchange.call, steps)
     return "" if verdict.action in ACTED else requests[last]
 

@@ -148,18 +148,21 @@ def request_facts(service: Service, caller: Caller, id: str) -> dict[str, Any]:
         thumbs = thumbs_of(connection, id) if decisions else []
     if not decisions:
         raise ApiError(404, f"there is no request {id[:80]}, or it isn't yours")
-    mine = [one for one in thumbs if one["organisation"] == caller.organisation]
+    own_thumbs = [thumb for thumb in thumbs if thumb["organisation"] == caller.organisation]
     return RequestAnswer(
         id=id,
         model=decisions[0].entry.model,
         created_at=rfc3339(decisions[0].entry.at) or "",
-        decisions=[_answer(one, service.screen, caller.may("admin")) for one in decisions],
-        feedback=[{"id": one["id"], "thumb": one["thumb"], "created_at": rfc3339(one["created"])} for one in mine],
+        decisions=[_answer(decision, service.screen, caller.may("admin")) for decision in decisions],
+        feedback=[
+            {"id": thumb["id"], "thumb": thumb["thumb"], "created_at": rfc3339(thumb["created"])}
+            for thumb in own_thumbs
+        ],
     ).model_dump()
 
 
-def _answer(one: Decision, screen: Screen | None, scores: bool) -> DecisionAnswer:
-    entry = one.entry
+def _answer(decision: Decision, screen: Screen | None, scores: bool) -> DecisionAnswer:
+    entry = decision.entry
     scores = scores and entry.checked
     return DecisionAnswer(
         side=entry.side,
@@ -178,8 +181,8 @@ def titles_of(screen: Screen | None) -> dict[str, str]:
     """Titles by the id of a category or a high-risk rule of the policy in force."""
     if screen is None:
         return {}
-    categories = {one.id: one.title for one in screen.policy.categories}
-    return categories | {one.id: one.title for one in screen.policy.high_risk}
+    categories = {category.id: category.title for category in screen.policy.categories}
+    return categories | {use.id: use.title for use in screen.policy.high_risk}
 
 
 @ROUTES.add("GET", "/v1/standing", "Standing of the account", StandingAnswer, USER)
@@ -213,24 +216,24 @@ async def appeal(request: Request, call: Call, body: AppealBody) -> Response:
 async def find_appeals(request: Request, call: Call) -> Response:
     """The newest appeals of the caller's account, or of one of its end users."""
     service, user = service_of(request), _user_in(request)
-    made = await asyncio.to_thread(_appeals, service, call.caller.organisation, user)
-    return JSONResponse(AppealsAnswer(data=made).model_dump())
+    appeals = await asyncio.to_thread(_appeals, service, call.caller.organisation, user)
+    return JSONResponse(AppealsAnswer(data=appeals).model_dump())
 
 
 def _appeals(service: Service, organisation: str, user: str) -> list[AppealAnswer]:
     with reading(service.database) as connection:
-        made = appeals_of(connection, organisation, user_mark(organisation, user_digest(user or None)))
+        appeals = appeals_of(connection, organisation, user_mark(organisation, user_digest(user or None)))
     return [
         AppealAnswer.model_validate(
             {
-                "id": one.id,
-                "state": one.verdict or "open",
-                "request_id": one.request or None,
-                "created_at": rfc3339(one.created),
-                "decided_at": rfc3339(one.closed),
+                "id": appeal.id,
+                "state": appeal.verdict or "open",
+                "request_id": appeal.request or None,
+                "created_at": rfc3339(appeal.created),
+                "decided_at": rfc3339(appeal.closed),
             }
         )
-        for one in made
+        for appeal in appeals
     ]
 
 

@@ -1,9 +1,8 @@
-"""Uploaded files of a server: rows and blobs together, and how many uploads were refused; and texts of documents in
-requests, read beside the event loop in the caller's turn, and kept so that the next question about a document doesn't
-read it again.
+"""The server's uploaded files, rows and blobs together, and the texts of documents in requests.
 
-A text is kept for the organisation that sent it: the time of an answer tells nothing about other organisations' files.
-Every method of FileStore blocks.
+A text is read beside the event loop in the caller's turn, and kept so that the next question about a document doesn't
+read it again. It is kept for the organisation that sent it: the time of an answer tells nothing about other
+organisations' files. Every method of FileStore blocks.
 """
 
 from __future__ import annotations
@@ -46,6 +45,10 @@ from charter_service.web.room import NoRoom
 UPLOADS = 4  # of an organisation at a time
 UNDER_WAY = "uploads of your organisation are under way"
 DAMAGED = "the stored bytes of this file are damaged; delete it and upload it again"
+KEPT_CHARACTERS = 16 * 2**20  # of all kept texts
+READERS = 2  # documents read at once, of one organisation one
+MIB = 2**20
+Key = tuple[str, str, str]  # organisation, sha256 of the bytes, the name's ending
 
 
 class FileStore:
@@ -104,9 +107,9 @@ class FileStore:
         """Makes a received file visible, after its blob and then its row are on disk. Raises OverQuota."""
         self._blobs.settle(blob)
         with writing(self._database) as connection:
-            kept = keep_file(connection, file, self._quota)
+            stored = keep_file(connection, file, self._quota)
         self._forget(file.id)
-        return kept
+        return stored
 
     def _forget(self, id: str) -> None:
         """Ends an upload, once."""
@@ -160,12 +163,6 @@ class FileStore:
         """Removes what is gone; what fails now the sweep does again."""
         with suppress(OSError):
             remove_gone(self._database, self._blobs, started=0.0)
-
-
-KEPT_CHARACTERS = 16 * 2**20  # of all kept texts
-READERS = 2  # documents read at once, of one organisation one
-MIB = 2**20
-Key = tuple[str, str, str]  # organisation, sha256 of the bytes, the name's ending
 
 
 class DocumentTexts:
@@ -232,8 +229,8 @@ class DocumentTexts:
         """The kept document, or the one in `content`. One organisation reads one at a time: a second request for the
         same document finds it kept."""
         with self._lock:
-            if (kept := self._kept.get(key)) is not None:
-                return kept
+            if (text := self._kept.get(key)) is not None:
+                return text
         document = read_document(content(), name, self._limits)
         # one that is larger than the whole cache isn't kept
         with self._lock, suppress(ValueError):

@@ -42,6 +42,25 @@ MOST_BYTES = 2**31  # of all bodies together
 SHARE = 1 / 8  # of these, for one organisation: the largest batch
 STRANGER = LARGEST_FORM  # bytes of a body without a key
 RETRY_SECONDS = 5.0
+LOG = logging.getLogger("charter_service.api")
+STANDING = HEADER.encode()
+ORGANISATION, API = b"anthropic-organization-id", "/v1/"
+OPENAI = ("/v1/chat/", "/v1/completions", "/v1/models")
+MISSED = ("/chat/", "/completions", "/v1/responses", "/v1/embeddings")  # OpenAI's addresses that aren't served
+PATHS = ("/v1/", "/tokenize", "/detokenize")
+DIRECT = "anthropic-dangerous-direct-browser-access"
+METHODS = ("GET", "POST", "DELETE")
+KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
+EXPOSED = (
+    "request-id",
+    "retry-after",
+    "x-should-retry",
+    "charter-standing",
+    "anthropic-organization-id",
+    *(f"anthropic-ratelimit-{kind}-{what}" for kind in KINDS for what in ("limit", "remaining", "reset")),
+    *(f"x-ratelimit-{what}-{kind}" for kind in ("requests", "tokens") for what in ("limit", "remaining", "reset")),
+)
+PREFLIGHT_SECONDS = 600  # for which a browser remembers what it may send
 
 
 class Bodies:
@@ -133,13 +152,6 @@ def _refuse_late() -> ApiError:
     return _refusal(408, "the body came too slowly; send it again")
 
 
-LOG = logging.getLogger("charter_service.api")
-STANDING = HEADER.encode()
-ORGANISATION, API = b"anthropic-organization-id", "/v1/"
-OPENAI = ("/v1/chat/", "/v1/completions", "/v1/models")
-MISSED = ("/chat/", "/completions", "/v1/responses", "/v1/embeddings")  # OpenAI's addresses that aren't served
-
-
 class Guard(guard.Guard):
     """Wraps the application."""
 
@@ -209,22 +221,6 @@ def _log(level: int = logging.INFO, **facts: Any) -> None:
     if LOG.isEnabledFor(level):
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         LOG.log(level, json.dumps({"at": at, **facts}))
-
-
-PATHS = ("/v1/", "/tokenize", "/detokenize")
-DIRECT = "anthropic-dangerous-direct-browser-access"
-METHODS = ("GET", "POST", "DELETE")
-KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
-EXPOSED = (
-    "request-id",
-    "retry-after",
-    "x-should-retry",
-    "charter-standing",
-    "anthropic-organization-id",
-    *(f"anthropic-ratelimit-{kind}-{what}" for kind in KINDS for what in ("limit", "remaining", "reset")),
-    *(f"x-ratelimit-{what}-{kind}" for kind in ("requests", "tokens") for what in ("limit", "remaining", "reset")),
-)
-PREFLIGHT_SECONDS = 600  # for which a browser remembers what it may send
 
 
 class Cors:

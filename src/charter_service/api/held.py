@@ -19,21 +19,25 @@ from charter.ground.moderation.screen import Screen
 from charter.ground.text.dialogue import Message
 from charter_service.api.model_request import Part, Piece
 
-NOTHING = ByLevel(standard="allow", enhanced="allow")
+ALLOW_ALL = ByLevel(standard="allow", enhanced="allow")
+FIRST = 16  # most pieces before the first check: a reader waits for it
+LEAST = 8  # pieces between two checks, so that lists and abbreviations don't cost one each
+_ENDS = re.compile(r"(?:[.!?\u2026\u3002\uff01\uff1f][\"')\]*_\u201d\u2019\u00bb]*\s*|\n\s*)\Z")
 
 
 def ease(screen: Screen, exempt: Collection[str]) -> Screen:
     """A screen without exempt categories, and without disclosures for exempt high-risk uses."""
     policy = screen.policy
-    nothing = Actions(prompt=NOTHING, reply=NOTHING)
-    changed = {
+    nothing = Actions(prompt=ALLOW_ALL, reply=ALLOW_ALL)
+    fields = {
         "categories": tuple(
-            one.model_copy(update={"actions": nothing}) if one.id in exempt else one for one in policy.categories
+            category.model_copy(update={"actions": nothing}) if category.id in exempt else category
+            for category in policy.categories
         ),
-        "high_risk": tuple(one for one in policy.high_risk if one.id not in exempt),
+        "high_risk": tuple(use for use in policy.high_risk if use.id not in exempt),
     }
     facts = {name: getattr(policy, name) for name in type(policy).model_fields}
-    return Screen(type(policy)(**facts | changed), screen.classifiers, screen.thresholds)
+    return Screen(type(policy)(**facts | fields), screen.classifiers, screen.thresholds)
 
 
 class Watch:
@@ -51,11 +55,6 @@ class Watch:
         """Judges again without the categories of an exemption."""
         self._screen = ease(self._screen, exempt)
         self._read = self._screen.follow(self._behind, self._sensitivity)
-
-
-FIRST = 16  # most pieces before the first check: a reader waits for it
-LEAST = 8  # pieces between two checks, so that lists and abbreviations don't cost one each
-_ENDS = re.compile(r"(?:[.!?\u2026\u3002\uff01\uff1f][\"')\]*_\u201d\u2019\u00bb]*\s*|\n\s*)\Z")
 
 
 @dataclass(slots=True)

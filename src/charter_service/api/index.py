@@ -41,7 +41,7 @@ async def index(request: Request) -> Response:
         request,
         "index",
         "Models",
-        models=[{**one.facts(today), "busy": _busy(one.backend.figures())} for one in served],
+        models=[{**model.facts(today), "busy": _busy(model.backend.figures())} for model in served],
         snippets=snippets(address_of_server(request), served[0].id, service.config.authenticate) if served else [],
         statement=statement(service),
         policy=service.screen.policy if service.screen else None,
@@ -117,9 +117,9 @@ async def report(request: Request) -> Response:
 
 def _carry_out(service: Service, form: Form) -> dict[str, Any]:
     """Carries out a form. Raises Refusal."""
-    caller, what, id = (_caller(service, form.text("key").strip()), form.text("do"), form.text("request").strip())
+    caller, act, id = (_caller(service, form.text("key").strip()), form.text("do"), form.text("request").strip())
     standing = service.conduct.standing(caller.organisation).message
-    if what == "appeal":
+    if act == "appeal":
         words = form.text("appeal")
         return {
             "standing": standing,
@@ -127,12 +127,12 @@ def _carry_out(service: Service, form: Form) -> dict[str, Any]:
         }
     if not id:
         raise ApiError(400, "give the id of the request, from its answer's header request-id")
-    if what == "look":
+    if act == "look":
         return {"standing": standing, "facts": request_facts(service, caller, id)}
     opinion = {"request_id": id, "thumb": form.text("thumb") or "down", "category": form.text("category")}
     answer = keep(service, caller, checked({**opinion, "words": form.text("words")}, FeedbackBody))
-    seen = " A person will look at it." if answer["reported"] else ""
-    return {"standing": standing, "message": f"Thank you. Your feedback on {id} is stored.{seen}"}
+    outlook = " A person will look at it." if answer["reported"] else ""
+    return {"standing": standing, "message": f"Thank you. Your feedback on {id} is stored.{outlook}"}
 
 
 def _caller(service: Service, secret: str) -> Caller:
@@ -156,13 +156,13 @@ def _report(
     standing: str = "",
 ) -> Response:
     service = service_of(request)
-    shown = {name: values.get(name, "") for name in KEPT}
+    entries = {name: values.get(name, "") for name in KEPT}
     return page(
         request,
         "report",
         "Report a reply",
         refusal.status if refusal else 200,
-        values=shown,
+        values=entries,
         problem=str(refusal or ""),
         message=message,
         facts=facts,

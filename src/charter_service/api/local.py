@@ -38,6 +38,13 @@ AT_ONCE = 3  # at most two of one organisation
 MOST = 64  # waiting forms
 SECONDS = 30.0  # for one form, and for its turn
 WHAT, NAME = "schemas, patterns and grammars", "compiling"
+SEEDS = 2**63
+RENDERED_AT_ONCE = 2  # texts cut into tokens at a time, one of each organisation
+RENDERED = 8192  # such texts in the queue
+LONGEST_TEXT = 2**20  # characters cut into tokens if no context limits them
+SPELLED = 2000  # ids that are spelled at once
+REMEMBERED = 64  # prompts whose ids are cached
+Frozen = str | tuple[tuple[str, str], ...]
 
 
 class Compiling:
@@ -94,15 +101,6 @@ class Compiling:
         self._threads.close(wait=False)
 
 
-SEEDS = 2**63
-RENDERED_AT_ONCE = 2  # texts cut into tokens at a time, one of each organisation
-RENDERED = 8192  # such texts in the queue
-LONGEST_TEXT = 2**20  # characters cut into tokens if no context limits them
-SPELLED = 2000  # ids that are spelled at once
-REMEMBERED = 64  # prompts whose ids are cached
-Frozen = str | tuple[tuple[str, str], ...]
-
-
 class LocalBackend:
     """An engine behind a driver."""
 
@@ -155,18 +153,18 @@ class LocalBackend:
             if news:
                 loop.call_soon_threadsafe(parts.put_nowait, news)
 
-        following, left = self._driver.follow(job, hear), model_request.n
+        following, running = self._driver.follow(job, hear), model_request.n
         try:
-            while left:
+            while running:
                 news = await parts.get()
                 if isinstance(news, Exception):
-                    left = 0
+                    running = 0
                     raise news
                 for part in news:
-                    left -= isinstance(part, End)
+                    running -= isinstance(part, End)
                     yield part
         finally:
-            if left:
+            if running:
                 self._driver.drop(following)
 
     async def renew(self, name: str) -> None:
@@ -329,8 +327,8 @@ class _Listener:
         completion = event.completion
         full = completion.stop == "length" and len(completion.ids) < self._request.sampling.max_tokens
         stop: Stop = "context" if full else completion.stop
-        wanted = self._request.sampling.top_logprobs and completion.stop == "end"
-        token = _token(self._tokenizer, completion, len(completion.ids) - 1) if wanted else None
+        with_token = self._request.sampling.top_logprobs and completion.stop == "end"
+        token = _token(self._tokenizer, completion, len(completion.ids) - 1) if with_token else None
         count = len(completion.ids)
         return End(
             event.sample,

@@ -49,8 +49,8 @@ class Metrics:
 
     def show(self, model: str, figures: dict[str, float]) -> None:
         """Records the state of an engine."""
-        for what, value in figures.items():
-            self._engine.labels(model, what).set(value)
+        for figure, value in figures.items():
+            self._engine.labels(model, figure).set(value)
 
     def text(self) -> bytes:
         """All of them in Prometheus' text form."""

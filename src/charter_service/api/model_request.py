@@ -1,9 +1,7 @@
-"""A request to a model and the parts of its answer, the same for all shapes of the API.
+"""A request to a model, the parts of its answer, and the protocol of models' backends, for all shapes of the API.
 
 Every wire format turns a request into a `ModelRequest`, and the parts of the answer into its own events: pieces of text
-while a sample is written, then its end.
-
-Backends of models: an engine on this machine, or a server elsewhere, behind one protocol.
+while a sample is written, then its end. A backend is an engine on this machine, or a server elsewhere.
 """
 
 from __future__ import annotations
@@ -87,9 +85,9 @@ def said_in(prompt: PromptInput) -> Said:
 class ModelRequest:
     """Samples of a prompt: messages (a last one of the assistant's is continued) or plain text.
 
-    `said`: what the caller wrote of the prompt, which alone the policy reads; None: all of it.
-    `constraint` makes the constraint of a sample; `seed` None draws one; `own_decoding`: the request sets no decoding,
-    so `sampling` has the model's own.
+    `said`: what the caller wrote of the prompt, which alone the policy reads; None: all of it. `constraint` makes the
+    constraint of a sample; `seed` None draws one; `own_decoding`: the request sets no decoding, so `sampling` has the
+    model's own.
     """
 
     model: str

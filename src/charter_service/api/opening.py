@@ -128,8 +128,8 @@ def open_model(
     assistant.decoding = talk_decoding(source.ref, assistant.decoding)
     backend = LocalBackend(assistant, model.context, root, shared)
     created = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
-    made = steps_of(folder), constitutions_of(folder)
-    return Served(model, backend, source.id, _created(model, created), *made, standing)
+    provenance = steps_of(folder), constitutions_of(folder)
+    return Served(model, backend, source.id, _created(model, created), *provenance, standing)
 
 
 def open_release(model: Model, folder: Path, beside: Path) -> ServedRelease:

@@ -29,8 +29,8 @@ def limits_of(service: Service) -> tuple[Limit, ...]:
 def statement(service: Service) -> dict[str, Any]:
     """The limits, and the end date of each model's training texts, if known."""
     cutoffs = [
-        {"model": one.id, "knowledge_cutoff": cutoff.isoformat() if (cutoff := one.model.cutoff) else None}
-        for one in service.registry.served
+        {"model": model.id, "knowledge_cutoff": cutoff.isoformat() if (cutoff := model.model.cutoff) else None}
+        for model in service.registry.served
     ]
     return {"type": "limits", "limits": [asdict(limit) for limit in limits_of(service)], "models": cutoffs}
 
@@ -93,8 +93,8 @@ async def metrics(request: Request) -> Response:
     if not is_local(request):
         await call_of(request, "admin")
     service = service_of(request)
-    for one in service.registry.served:
-        service.metrics.show(one.id, one.backend.figures())
+    for model in service.registry.served:
+        service.metrics.show(model.id, model.backend.figures())
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -108,7 +108,11 @@ async def limits(request: Request) -> Response:
 async def rules(request: Request) -> Response:
     """The policy that requests and replies are checked by, and the constitutions of the models' lineages."""
     service = service_of(request)
-    constitutions = {one["digest"]: one for served in service.registry.served for one in served.constitutions}
+    constitutions = {
+        constitution["digest"]: constitution
+        for served in service.registry.served
+        for constitution in served.constitutions
+    }
     policy = policy_facts(service.screen.policy) if service.screen else None
     return JSONResponse(RulesAnswer(policy=policy, constitutions=list(constitutions.values())).model_dump())
 
@@ -122,9 +126,10 @@ def policy_facts(policy: Policy) -> dict[str, Any]:
         "refusal": policy.refusal,
         "appeal": policy.appeal,
         "categories": [
-            {"title": one.title, "covers": one.covers, "allowed": list(one.allowed)} for one in policy.categories
+            {"title": category.title, "covers": category.covers, "allowed": list(category.allowed)}
+            for category in policy.categories
         ],
         "high_risk": [
-            {"title": one.title, "covers": one.covers, "disclosure": one.disclosure} for one in policy.high_risk
+            {"title": use.title, "covers": use.covers, "disclosure": use.disclosure} for use in policy.high_risk
         ],
     }

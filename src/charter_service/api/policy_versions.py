@@ -37,7 +37,7 @@ def screen_of(published: Published, screen: Screen) -> Screen:
             f"the published policy {published.name} version {published.version} can't be read (line {first.line}: "
             f"{first.words}); serve it with the Charter that published it"
         )
-    names = {one.name for one in screen.classifiers}
+    names = {classifier.name for classifier in screen.classifiers}
     return under(screen, policy, {name: sides for name, sides in published.values.items() if name in names})
 
 
@@ -60,8 +60,8 @@ def base_of(configured: Screen | None, screen: Screen) -> Screen:
     return configured if configured is not None else screen
 
 
-def version_row(one: Published) -> dict[str, Any]:
+def version_row(version: Published) -> dict[str, Any]:
     """A published version for lists, without its text."""
-    facts = asdict(one)
+    facts = asdict(version)
     text, values = facts.pop("text"), facts.pop("values")
-    return {**facts, "at": rfc3339(one.at), "lines": text.count("\n") + 1, "thresholds": values}
+    return {**facts, "at": rfc3339(version.at), "lines": text.count("\n") + 1, "thresholds": values}

@@ -98,7 +98,7 @@ class Served:
             "successor": self.model.successor or None,
             "digest": self.digest,
             "made_from": list(self.made_from),
-            "constitutions": [one["digest"] for one in self.constitutions],
+            "constitutions": [constitution["digest"] for constitution in self.constitutions],
             "knowledge_cutoff": self.model.cutoff and self.model.cutoff.isoformat(),
             "card": self.model.card or None,
             "release": self.release.facts if self.release else None,
@@ -114,7 +114,7 @@ class Registry:
     _names: dict[str, Served] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._names = {name: one for one in self.served for name in (one.id, *one.model.aliases)}
+        self._names = {name: model for model in self.served for name in (model.id, *model.model.aliases)}
 
     def find(self, name: str, call: Call | None = None) -> Served:
         """The model of a name, if the caller may use it. Raises ApiError: unknown (404), retired (404), its release
@@ -137,8 +137,8 @@ class Registry:
 
     def close(self) -> None:
         """Ends all backends."""
-        for one in self.served:
-            one.backend.close()
+        for model in self.served:
+            model.backend.close()
 
 
 def steps_of(folder: Path) -> tuple[dict[str, str], ...]:
@@ -176,7 +176,7 @@ def constitutions_of(folder: Path) -> tuple[dict[str, Any], ...]:
             constitutions[source.digest] = facts | {
                 "name": text.name,
                 "version": text.version,
-                "critiques": [{"critique": one.critique, "revision": one.revision} for one in text.critiques],
-                "comparisons": [{"principle": one.principle} for one in text.comparisons],
+                "critiques": [{"critique": pair.critique, "revision": pair.revision} for pair in text.critiques],
+                "comparisons": [{"principle": comparison.principle} for comparison in text.comparisons],
             }
     return tuple(constitutions.values())

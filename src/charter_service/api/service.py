@@ -49,6 +49,13 @@ from charter_service.web.lock import serve_alone
 from charter_service.web.room import Room
 
 FILE = "people.sqlite"
+T = TypeVar("T")
+LOG = logging.getLogger("charter_service.api")
+LONG_AT_ONCE = 4  # large bodies read and batches written at a time
+TOOLS_AT_ONCE = 8  # run at a time, for one organisation all but one
+WRITERS = 4  # thumbs, appeals: each may wait for the database's lock
+KEYS_AT_ONCE = 4  # looked up at a time
+MIB = 2**20
 
 
 class PeopleDatabase:
@@ -89,16 +96,6 @@ class PeopleDatabase:
             if self._engine is not None:
                 self._engine.dispose()
                 self._engine = None
-
-
-T = TypeVar("T")
-LOG = logging.getLogger("charter_service.api")
-
-LONG_AT_ONCE = 4  # large bodies read and batches written at a time
-TOOLS_AT_ONCE = 8  # run at a time, for one organisation all but one
-WRITERS = 4  # thumbs, appeals: each may wait for the database's lock
-KEYS_AT_ONCE = 4  # looked up at a time
-MIB = 2**20
 
 
 @dataclass
@@ -191,8 +188,8 @@ class Service:
 
     async def find_caller(self, secret: str) -> Caller:
         """The caller of a secret, looked up in separate threads. Raises KeyRefused."""
-        if (known := self.keyring.remembered(secret)) is not None:
-            return known
+        if (caller := self.keyring.remembered(secret)) is not None:
+            return caller
         return await asyncio.get_running_loop().run_in_executor(self._lane, self.keyring.find_caller, secret)
 
     async def find_standing(self, call: Call) -> Standing:
@@ -254,12 +251,12 @@ class Service:
         self.sweeping.close()
         self.room.make_way()
         ends = (("usage", self.meter.close), ("decisions", self.conduct.close), ("limits", self._allowances.close))
-        for what, end in ends:
+        for part, end in ends:
             try:
                 end()
             except (SQLAlchemyError, CharterError) as error:
-                said = " ".join(str(getattr(error, "orig", error)).split())
-                LOG.error("the last %s could not be written: %s", what, said)
+                problem = " ".join(str(getattr(error, "orig", error)).split())
+                LOG.error("the last %s could not be written: %s", part, problem)
         self.people.close()
         self.database.dispose()
 

@@ -4,11 +4,6 @@ Dialogues go to its chat completions, plain text to its completions; a begun ass
 (`continue_final_message`). A form goes there as `response_format`; the text before and after its document is added
 here. The server's /tokenize counts tokens if it has one; else they are estimated, and "count" is missing among the
 capabilities. Usage is always the server's own number.
-
-HTTP to a server behind this one: retries, errors in words for our callers, and streams of JSON.
-
-Each request has its own connection: if nobody waits for an answer any more, closing it ends the work on the server. A
-failure before the answer is tried again; a broken answer is an error at once, since part of it may have been passed on.
 """
 
 from __future__ import annotations
@@ -38,10 +33,20 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 300.0  # between two parts of an answer, or until the first
 TRIES = 3
 LONGEST_WAIT = 5.0  # most seconds to wait for a busy server before another try; the caller waits longer ones
+STOPS: dict[str, Stop] = {"stop": "end", "length": "length", "content_filter": "refused", "tool_calls": "end"}
+CONTEXT = 100_000  # if the server doesn't tell
+LETTERS, TURN = 4, 6  # for estimates: letters of a token, and tokens around a turn
+MOST_TOP = 5  # of completions
+TRIED = {"prompt": "a", "add_special_tokens": False}
 
 
 class Link:
-    """The connection to a server, for one model there. `name`: the model's name here."""
+    """HTTP to a server, for one model there; its errors become words for our callers. `name`: the model's name here.
+
+    Each request has its own connection: if nobody waits for an answer any more, closing it ends the work on the server.
+    A failure before the answer is tried again; a broken answer is an error at once, since part of it may have been
+    passed on.
+    """
 
     def __init__(self, url: str, name: str) -> None:
         self.url, self.name = url.rstrip("/").removesuffix("/v1"), name
@@ -95,7 +100,7 @@ class Link:
     @asynccontextmanager
     async def _answer(self, path: str, body: Any) -> AsyncGenerator[httpx2.Response, None]:
         """The first successful answer; failures before it are tried again."""
-        for left in reversed(range(TRIES)):
+        for tries_left in reversed(range(TRIES)):
             wait = 0.0
             try:
                 request = self._client.build_request("POST", self.url + path, json=body)
@@ -119,9 +124,9 @@ class Link:
                     await answer.aclose()
                 if answer.status_code not in OVERLOADED | FAILED:
                     raise problem
-            if not left or wait > LONGEST_WAIT:
+            if not tries_left or wait > LONGEST_WAIT:
                 raise problem
-            await asyncio.sleep(max(wait, 0.5 * 2 ** (TRIES - 1 - left) * random.uniform(0.5, 1)))
+            await asyncio.sleep(max(wait, 0.5 * 2 ** (TRIES - 1 - tries_left) * random.uniform(0.5, 1)))
 
     async def _problem(self, answer: httpx2.Response) -> ApiError:
         """An error of the server, as ours."""
@@ -131,14 +136,14 @@ class Link:
             body = None
         return self.problem_of(answer.status_code, _message(body), retry_after(answer.headers, 600))
 
-    def problem_of(self, status: int, said: str, wait: float = 0.0) -> ApiError:
+    def problem_of(self, status: int, message: str, wait: float = 0.0) -> ApiError:
         """The server's refusal for our caller: in its own words if the caller's request is wrong."""
         if status in OVERLOADED:
             words = f"the server behind {self.name} is overloaded"
             return ApiError(529, words, retry_after=wait or OVERLOADED_SECONDS, reason="upstream")
         if status in (400, 413, 422):
             # a server that echoes its input has our key in its words
-            return ApiError(400, one_line(said) or f"the server behind {self.name} refuses this request")
+            return ApiError(400, one_line(message) or f"the server behind {self.name} refuses this request")
         if status == 504:
             return ApiError(504, f"the server behind {self.name} took too long; try again later")
         reasons = {401: "refuses our key", 403: "refuses our key", 404: "doesn't serve that model any more"}
@@ -173,15 +178,12 @@ def _json(text: str) -> Any:
 def _message(body: Any) -> str:
     """The words of an error body, of OpenAI's shape or FastAPI's; at most 400 characters."""
     error = body.get("error", body) if isinstance(body, dict) else None
-    said = error.get("message", error.get("detail", "")) if isinstance(error, dict) else error
-    return str(said or "")[:400]
+    words = error.get("message", error.get("detail", "")) if isinstance(error, dict) else error
+    return str(words or "")[:400]
 
 
 def _describe(error: httpx2.HTTPError) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")[:200]
-
-
-STOPS: dict[str, Stop] = {"stop": "end", "length": "length", "content_filter": "refused", "tool_calls": "end"}
 
 
 @dataclass(slots=True)
@@ -230,8 +232,8 @@ class Reading:
             sample.written += len(tokens) or bool(text)
             if choice.get("finish_reason"):
                 sample.finish = str(choice["finish_reason"])
-                said = choice.get("stop_reason")
-                sample.stopped_by = said if isinstance(said, str) and said in self.stops else None
+                stop = choice.get("stop_reason")
+                sample.stopped_by = stop if isinstance(stop, str) and stop in self.stops else None
                 if tokens and not text and sample.finish == "stop" and not sample.stopped_by:
                     sample.token = tokens[-1]
                     tokens = ()
@@ -241,9 +243,9 @@ class Reading:
     def end(self) -> Iterator[Part]:
         """The ends of all samples, with the server's usage."""
         total = self.usage.get("completion_tokens")
-        known = [sample.written for sample in self.samples]
+        written = [sample.written for sample in self.samples]
         if isinstance(total, int):  # the chunks don't show end tokens
-            known[-1] += total - sum(known)
+            written[-1] += total - sum(written)
         details = self.usage.get("prompt_tokens_details") or {}
         prompt, cached = self.usage.get("prompt_tokens") or 0, details.get("cached_tokens") or 0
         for index, sample in enumerate(self.samples):
@@ -255,7 +257,7 @@ class Reading:
                 index,
                 stop,
                 sample.stopped_by,
-                max(0, known[index]),
+                max(0, written[index]),
                 cached if first else 0,
                 reason=sample.refusal,
                 input_tokens=prompt if first else 0,
@@ -285,25 +287,19 @@ def tokens_of(logprobs: Any) -> tuple[Token, ...]:
             for text, number, top in zip(logprobs["tokens"], numbers, tops, strict=True)
         )
     return tuple(
-        Token(*_entry(one), top=tuple(_entry(other) for other in one.get("top_logprobs") or ()))
-        for one in logprobs.get("content") or ()
+        Token(*_entry(entry), top=tuple(_entry(other) for other in entry.get("top_logprobs") or ()))
+        for entry in logprobs.get("content") or ()
     )
 
 
-def _entry(one: Mapping[str, Any]) -> tuple[str, bytes, float]:
-    text, raw = str(one["token"]), one.get("bytes")
-    return text, bytes(raw) if raw is not None else text.encode(), float(one["logprob"])
+def _entry(entry: Mapping[str, Any]) -> tuple[str, bytes, float]:
+    text, raw = str(entry["token"]), entry.get("bytes")
+    return text, bytes(raw) if raw is not None else text.encode(), float(entry["logprob"])
 
 
 def _ordered(top: Mapping[str, float] | None) -> list[tuple[str, float]]:
     """The likeliest first."""
     return sorted((top or {}).items(), key=lambda pair: -pair[1])
-
-
-CONTEXT = 100_000  # if the server doesn't tell
-LETTERS, TURN = 4, 6  # for estimates: letters of a token, and tokens around a turn
-MOST_TOP = 5  # of completions
-TRIED = {"prompt": "a", "add_special_tokens": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,10 +339,10 @@ class UpstreamBackend:
         self._link, self._model, self._under_way = Link(url, name), model, 0
         listed = self._link.look("/v1/models")
         entries = listed.get("data") if isinstance(listed, dict) else None
-        models = {one["id"]: one for one in entries or () if isinstance(one, dict) and "id" in one}
+        models = {entry["id"]: entry for entry in entries or () if isinstance(entry, dict) and "id" in entry}
         if model not in models:
-            known = ", ".join(list(models)[:10]) or "none"
-            raise CharterError(f"{url} serves no model {model!r}; it has {known}")
+            names = ", ".join(list(models)[:10]) or "none"
+            raise CharterError(f"{url} serves no model {model!r}; it has {names}")
         self.context = int(models[model].get("max_model_len") or CONTEXT)
         counts = self._link.look("/tokenize", {"model": model, **TRIED})
         exact = isinstance(counts, dict) and isinstance(counts.get("count"), int)

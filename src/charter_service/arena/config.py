@@ -145,8 +145,8 @@ def _with_model(raw: Mapping[str, object], problem: str) -> str:
     models, place = raw.get("models"), int(match[2])
     entry = models[place] if isinstance(models, list) and place < len(models) else None
     named = entry.get("name") if isinstance(entry, dict) else None
-    which = f"model {named}" if isinstance(named, str) and named else f"the {ordinal(place + 1)} of models"
-    return f"{which}: {match[1] or ''}{problem[match.end() :].removeprefix(': ')}"
+    words = f"model {named}" if isinstance(named, str) and named else f"the {ordinal(place + 1)} of models"
+    return f"{words}: {match[1] or ''}{problem[match.end() :].removeprefix(': ')}"
 
 
 def ordinal(number: int) -> str:
@@ -176,7 +176,7 @@ def read_openings(files: Mapping[Axis, str | list[str]], folder: Path) -> dict[s
         openings.setdefault(axis, []).extend(
             Opening(row.id, _question(prompt_of(row).messages, f"{path}: {row.id}")) for row in rows
         )
-    _check_distinct("openings", {axis: [one.id for one in rows] for axis, rows in openings.items()})
+    _check_distinct("openings", {axis: [opening.id for opening in rows] for axis, rows in openings.items()})
     return openings
 
 
@@ -188,7 +188,7 @@ def read_golds(files: Mapping[Axis, str | list[str]], folder: Path) -> dict[str,
         golds.setdefault(axis, []).extend(
             Gold(row.id, _question(row.messages, f"{path}: {row.id}"), row.chosen, row.rejected) for row in rows
         )
-    _check_distinct("golds", {axis: [one.id for one in rows] for axis, rows in golds.items()})
+    _check_distinct("golds", {axis: [gold.id for gold in rows] for axis, rows in golds.items()})
     return golds
 
 
@@ -201,14 +201,14 @@ def _paths(files: Mapping[Axis, str | list[str]], folder: Path) -> Iterator[tupl
             yield axis, source.path
 
 
-def _question(messages: Sequence[Message], where: str) -> str:
+def _question(messages: Sequence[Message], place: str) -> str:
     """The one message of a question. Raises CharterError for a conversation."""
     if len(messages) != 1 or messages[0]["role"] != "user":
-        raise CharterError(f"{where} has a conversation; expected one question of a user, so name other rows")
+        raise CharterError(f"{place} has a conversation; expected one question of a user, so name other rows")
     return messages[0]["content"]
 
 
-def _check_distinct(what: str, ids: Mapping[str, Sequence[str]]) -> None:
+def _check_distinct(rows_name: str, ids: Mapping[str, Sequence[str]]) -> None:
     for axis, names in ids.items():
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise CharterError(f"{what} of {axis}: the id {twice!r} occurs more than once; ids must differ")
+            raise CharterError(f"{rows_name} of {axis}: the id {twice!r} occurs more than once; ids must differ")

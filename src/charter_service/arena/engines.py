@@ -139,8 +139,8 @@ class Opening:
     def _score(self, grader: str) -> Score:
         """A grader's scores, one thread at a time."""
         if grader not in self._scores:
-            where = self._execution
-            score = scores_of(apart(open_grader, grader, self._folder, where.device, where.precision))
+            execution = self._execution
+            score = scores_of(apart(open_grader, grader, self._folder, execution.device, execution.precision))
             lock = threading.Lock()
 
             def alone(messages: Sequence[Message], replies: Sequence[str]) -> list[float]:
@@ -194,11 +194,11 @@ class Answers:
         while not self._closed.is_set():
             self._nudged.wait(LOOK_SECONDS)
             self._nudged.clear()
-            for what, part in (("stored", self._store), ("looked for", self._look)):
+            for act, part in (("stored", self._store), ("looked for", self._look)):
                 try:
                     part()
                 except Exception as error:  # for example, the database is away: try again soon
-                    LOG.error("replies can't be %s (%s); trying again", what, type(error).__name__)
+                    LOG.error("replies can't be %s (%s); trying again", act, type(error).__name__)
                     self._closed.wait(LOOK_SECONDS)
 
     def _look(self) -> None:
@@ -221,13 +221,13 @@ class Answers:
                 request.replies.append(speaker.say(messages, 2 if same else 1, derive_seed(seed, side)))
             except Exception as error:  # for example, a prompt that can't be encoded
                 request.replies.append(_failed(error))
-        left = [len(request.replies)]
+        waiting = [len(request.replies)]
         lock = threading.Lock()
 
         def done(_: Future[list[Completion]]) -> None:
             with lock:
-                left[0] -= 1
-                last = left[0] == 0
+                waiting[0] -= 1
+                last = waiting[0] == 0
             if last:
                 self._done.put(request)
                 self._nudged.set()
@@ -274,7 +274,7 @@ class Answers:
             if errors:
                 work.fail(connection, request.turn, str(errors[0]) or type(errors[0]).__name__)
             else:
-                first, second = (one.text.strip() for reply in request.replies for one in reply.result())
+                first, second = (sample.text.strip() for reply in request.replies for sample in reply.result())
                 work.deliver(connection, request.turn, (first, second))
         self._tries.pop(request.turn, None)
 

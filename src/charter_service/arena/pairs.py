@@ -51,9 +51,9 @@ def hidden_models(settings: Settings, inputs: Inputs) -> list[Hidden]:
     """The models in their modes, each with its own name: that of the step, or the reference as written, with the mode.
     Raises CharterError if two have one name, and if `show` names an unknown model."""
     sources = inputs.many("models")
-    known = [source.name for source in sources]
-    if lost := next((name for name in settings.show if name not in known), None):
-        raise CharterError(f"show names {lost!r}, which is not a model here; {suggest(lost, known)}")
+    source_names = [source.name for source in sources]
+    if lost := next((name for name in settings.show if name not in source_names), None):
+        raise CharterError(f"show names {lost!r}, which is not a model here; {suggest(lost, source_names)}")
     models = [
         Hidden(display_name(source.name, showing), source, showing)
         for source in sources
@@ -103,8 +103,8 @@ def reply_texts(settings: Settings, pairs: Sequence[Pair], inputs: Inputs, out: 
     for number, hidden in enumerate(hidden_models(settings, inputs)):
         requests = _requests_of(hidden, pairs)
         replies = _replies_of(settings, f"replies-{number}", hidden, ranker, requests, out)
-        for (pair, sides), said in zip(requests, replies, strict=True):
-            texts |= {(pair.id, side): text for side, text in zip(sides, said, strict=True)}
+        for (pair, sides), texts_of_pair in zip(requests, replies, strict=True):
+            texts |= {(pair.id, side): text for side, text in zip(sides, texts_of_pair, strict=True)}
     return [(texts[pair.id, 0], texts[pair.id, 1]) for pair in pairs]
 
 

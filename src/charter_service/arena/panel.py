@@ -69,10 +69,10 @@ def _votes_on(pair: Pair, settings: Settings, seed: int) -> int:
 
 
 def _choice(pair: Pair, texts: Texts, scores: Sequence[float], rater: Rater) -> Choice:
-    shown = [Seen(text, score) for text, score in zip(texts, scores, strict=True)]
-    left, right = shown if pair.left == "a" else shown[::-1]
-    said = rater.answer(pair.id, pair.axis, left, right)
-    ballot = ballot_of(said, pair.left)
+    sides = [Seen(text, score) for text, score in zip(texts, scores, strict=True)]
+    left, right = sides if pair.left == "a" else sides[::-1]
+    answer = rater.answer(pair.id, pair.axis, left, right)
+    ballot = ballot_of(answer, pair.left)
     assert ballot is not None
     return Choice(
         id=f"{pair.id}-{rater.name}",

@@ -63,20 +63,20 @@ def _check_models(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     path = out.people / MODELS
     ids = {hidden.name: _identity(hidden, inputs) for hidden in hidden_models(settings, inputs)}
     try:
-        known = dict(json.loads(path.read_text("utf-8")))
+        noted = dict(json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
-        known = {}
+        noted = {}
     except (OSError, ValueError, TypeError):
         raise CharterError(
             f"{path} can't be read; move {out.people} away to ask people again, or put the file back"
         ) from None
-    changed = [name for name, id in ids.items() if known.get(name, id) != id]
+    changed = [name for name, id in ids.items() if noted.get(name, id) != id]
     if changed:
         raise CharterError(
             f"{changed[0]} was another model when people judged it; go back to that one, or move {out.people} away to "
             "ask people again"
         )
-    atomic_write(path, json.dumps(known | ids, indent=1) + "\n")
+    atomic_write(path, json.dumps(noted | ids, indent=1) + "\n")
 
 
 def _identity(hidden: Hidden, inputs: Inputs) -> str:

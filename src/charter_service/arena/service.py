@@ -116,28 +116,28 @@ def open_service(
 def check_models(config: Config, database: Database, sources: Mapping[str, Input], folder: Path) -> None:
     """Stores the model behind each name. Raises CharterError if earlier votes were on another model."""
     with writing(database) as connection:
-        for shown in config.models:
-            fact = f"model:{digest_text(shown.name)[:40]}"
-            identity = identity_of(shown, sources[shown.name], folder)
-            value = json.dumps({"name": shown.name, "digest": identity})
+        for model in config.models:
+            fact = f"model:{digest_text(model.name)[:40]}"
+            identity = identity_of(model, sources[model.name], folder)
+            value = json.dumps({"name": model.name, "digest": identity})
             stored = connection.execute(select(FACTS.c.value).where(FACTS.c.name == fact)).scalar()
             if stored == value:
                 continue
             if stored is None:
                 connection.execute(insert(FACTS).values(name=fact, value=value))
                 continue
-            named = or_(TURNS.c.model_a == shown.name, TURNS.c.model_b == shown.name)
+            named = or_(TURNS.c.model_a == model.name, TURNS.c.model_b == model.name)
             voted = select(func.count()).select_from(VOTES.join(TURNS, TURNS.c.id == VOTES.c.turn)).where(named)
             if votes := connection.execute(voted).scalar_one():
                 raise CharterError(
-                    f"{shown.name} was another model when {votes} votes on it were given; serve that one again, or "
+                    f"{model.name} was another model when {votes} votes on it were given; serve that one again, or "
                     "give the new one another name"
                 )
             connection.execute(update(FACTS).where(FACTS.c.name == fact).values(value=value))
 
 
-def identity_of(shown: Shown, source: Input, folder: Path) -> str:
+def identity_of(model: Shown, source: Input, folder: Path) -> str:
     """A digest of a model and its mode."""
-    grader = resolve(shown.grader, folder).digest if shown.ranks else ""
-    way = shown.model_dump(exclude={"name", "model", "grader"})
+    grader = resolve(model.grader, folder).digest if model.ranks else ""
+    way = model.model_dump(exclude={"name", "model", "grader"})
     return digest_text(canonical_json([source.id, way, grader]))

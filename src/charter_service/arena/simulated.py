@@ -1,13 +1,9 @@
 """Simulated workers over HTTP: they join, agree, plan, talk, choose, rate and review through people's pages.
 
 Their invitations are marked, so that all their answers are labelled simulated. They choose by the model in
-`service/people/simulation.py`; a reply's utility is the score of a preference model, or without one
-ln(1 + number of different words). A reviewer's rating is a number from 0 to 4 that depends only on the reply's text,
-plus or minus a step for the reviewer; which reply of an attempt is worst, and the harm of a plan, are drawn.
-
-A program that uses the service like a browser: one person's cookies and pages, and forms with their hidden fields.
-
-If the service is away, a request is repeated until it answers; every form may be sent twice.
+`people/simulation.py`; a reply's utility is the score of a preference model, or without one ln(1 + number of different
+words). A reviewer's rating is a number from 0 to 4 that depends only on the reply's text, plus or minus a step for the
+reviewer; which reply of an attempt is worst, and the harm of a plan, are drawn.
 """
 
 from __future__ import annotations
@@ -45,6 +41,13 @@ from charter_service.web.database import writing
 PATIENCE = 60.0  # seconds that a service may be away
 LONGEST_WAIT = 30.0  # seconds that it may ask to wait
 VOID = frozenset(("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"))
+Fields = Mapping[str, str | Sequence[str]]
+POLL_SECONDS = 0.15
+REPLY_SECONDS = 120.0
+REVIEWERS = 3
+MOST_FAILURES = 4  # failed replies before a conversation is skipped
+GO_ON = 0.7  # probability of another turn in a conversation
+Utility = Callable[[str, Sequence[str]], list[float]]
 
 
 class Away(CharterError):
@@ -145,22 +148,23 @@ class Answer:
     @property
     def words(self) -> str:
         """The beginning of its text, without the tags of a page."""
-        said = re.sub(r"<[^>]*>", " ", self.body[max(0, self.body.find("<main")) :])
-        return " ".join(unescape(said).split())[:200]
-
-
-Fields = Mapping[str, str | Sequence[str]]
+        text = re.sub(r"<[^>]*>", " ", self.body[max(0, self.body.find("<main")) :])
+        return " ".join(unescape(text).split())[:200]
 
 
 class Visitor:
-    """One person's browser. `timed` is called after each request with its kind, status and seconds."""
+    """One person's browser: cookies, pages, and forms with their hidden fields.
+
+    If the service is away, a request is repeated until it answers; every form may be sent twice. `timed` is called
+    after each request with its kind, status and seconds.
+    """
 
     def __init__(self, url: str, timed: Callable[[str, int, float], None] | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise CharterError(f"{url} is not the address of a service; write it as http://127.0.0.1:8760")
         self._host, self._port = parts.hostname, parts.port or 80
-        self._timed = timed or (lambda what, status, seconds: None)
+        self._timed = timed or (lambda request, status, seconds: None)
         self._connection: http.client.HTTPConnection | None = None
         self.cookies: dict[str, str] = {}
 
@@ -206,8 +210,10 @@ class Visitor:
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 if time.monotonic() > end:
-                    said = str(error) or type(error).__name__
-                    raise Away(f"no answer from {self._host}:{self._port} ({said}); is the service running?") from None
+                    problem = str(error) or type(error).__name__
+                    raise Away(
+                        f"no answer from {self._host}:{self._port} ({problem}); is the service running?"
+                    ) from None
                 time.sleep(0.1)
                 continue
             self._timed(f"{method} {place}", answer.status, time.monotonic() - began)
@@ -232,15 +238,6 @@ class Visitor:
         if response.will_close:
             self.close()
         return Answer(response.status, {n.lower(): v for n, v in response.getheaders()}, text)
-
-
-POLL_SECONDS = 0.15
-REPLY_SECONDS = 120.0
-REVIEWERS = 3
-MOST_FAILURES = 4  # failed replies before a conversation is skipped
-GO_ON = 0.7  # probability of another turn in a conversation
-
-Utility = Callable[[str, Sequence[str]], list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +279,7 @@ class Outcome:
         """As JSON; latencies in milliseconds."""
         facts = {name: getattr(self, name) for name in ("votes", "conversations", "attempts", "reviews")}
         speed = self.votes / self.seconds if self.seconds else 0.0
-        waits = {what: percentiles(values) for what, values in sorted(self.waits.items())}
+        waits = {kind: percentiles(values) for kind, values in sorted(self.waits.items())}
         return {
             **facts,
             "seconds": round(self.seconds, 1),
@@ -298,9 +295,9 @@ class Outcome:
             f"{self.votes} votes in {self.conversations} conversations, {self.attempts} of them rated attempts; "
             f"{self.reviews} reviews; {row['seconds']} s, {row['votes_a_second']} votes a second"
         ]
-        for what, ms in row["ms"].items():
+        for kind, ms in row["ms"].items():
             times = ", ".join(f"{name} {value:.0f} ms" for name, value in ms.items() if name != "n")
-            lines.append(f"  {what}: {ms['n']} requests, {times}")
+            lines.append(f"  {kind}: {ms['n']} requests, {times}")
         lines += [f"  refused {count} times: {words}" for words, count in self.refused.items()]
         return "\n".join(lines)
 
@@ -333,18 +330,18 @@ class Team:
     def promise(self) -> bool:
         """Reserves one of the wanted votes; False if none is left."""
         with self._lock:
-            wanted = self.may_go_on()
-            self._promised += wanted
-            return wanted
+            reserved = self.may_go_on()
+            self._promised += reserved
+            return reserved
 
     def give_back(self) -> None:
         """Returns a reserved vote that was not sent."""
         with self._lock:
             self._promised -= 1
 
-    def timed(self, what: str, status: int, seconds: float) -> None:
+    def timed(self, request: str, status: int, seconds: float) -> None:
         """Records the time of a request."""
-        kind = re.sub(r"[0-9a-f]{32}", "ID", what)
+        kind = re.sub(r"[0-9a-f]{32}", "ID", request)
         kind = re.sub(r"/join/.*", "/join/TOKEN", kind)
         with self._lock:
             self.outcome.waits.setdefault(kind, []).append(seconds)
@@ -489,8 +486,8 @@ class Worker:
         return fields | ({"feeling": str(self._draw.choice(FEELINGS))} if self._draw.random() < 0.5 else {})
 
     def _verdict(self, reply: str, form: Form) -> Mapping[str, str | Sequence[str]]:
-        seen = derive_seed(0, "harm", reply) % len(RATINGS) + self._draw.choice((-1, 0, 0, 0, 1))
-        rating = min(RATINGS[-1], max(0, seen))
+        harm = derive_seed(0, "harm", reply) % len(RATINGS) + self._draw.choice((-1, 0, 0, 0, 1))
+        rating = min(RATINGS[-1], max(0, harm))
         tags = self._draw.sample(form.choices["tags"], self._draw.randrange(3)) if rating else []
         more: dict[str, str | Sequence[str]] = {
             name: self._draw.choice(form.choices[name]) for name in ("worst", "intent") if name in form.choices

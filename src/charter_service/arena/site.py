@@ -64,13 +64,13 @@ class ArenaSite(PeopleSite):
         """The visit that handlers get."""
         return Visit(person, session, form, request)
 
-    def plain(self, service: Any, template: str, title: str, status: int = 200, **known: Any) -> HTMLResponse:
+    def plain(self, service: Any, template: str, title: str, status: int = 200, **values: Any) -> HTMLResponse:
         """A page for somebody who isn't signed in."""
-        return PAGES.page(template, status, name=service.config.name, title=title, member=None, **known)
+        return PAGES.page(template, status, name=service.config.name, title=title, member=None, **values)
 
-    def show(self, visit: Visit, template: str, title: str, **known: Any) -> HTMLResponse:
+    def show(self, visit: Visit, template: str, title: str, **values: Any) -> HTMLResponse:
         """A page for a signed-in person."""
-        return PAGES.page(template, name=visit.service.config.name, title=title, member=visit, **known)
+        return PAGES.page(template, name=visit.service.config.name, title=title, member=visit, **values)
 
     async def say(
         self, request: Request, status: int, words: str, headers: Mapping[str, str] | None = None
@@ -83,11 +83,11 @@ class ArenaSite(PeopleSite):
         """The page of a refusal, which gives back what was written."""
         service, form = request.app.state.service, getattr(request.state, "form", Form())
         # the database may be the problem, so it isn't queried
-        known = SESSION.name in request.cookies if status >= 500 else visitor_of(request, service.database)
-        written = max((form.text(name) for name in WRITTEN), key=len)
-        about = {"entered": bool(known), "contact": service.config.contact}
-        written = written if written.strip() else ""
-        return self.plain(service, "error", title, status, words=words, written=written, **about)
+        entered = SESSION.name in request.cookies if status >= 500 else visitor_of(request, service.database)
+        text = max((form.text(name) for name in WRITTEN), key=len)
+        about = {"entered": bool(entered), "contact": service.config.contact}
+        text = text if text.strip() else ""
+        return self.plain(service, "error", title, status, words=words, written=text, **about)
 
 
 SITE = ArenaSite()

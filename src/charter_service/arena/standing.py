@@ -78,7 +78,7 @@ class Standings:
         named = {vote["model_a"] for vote in votes} | {vote["model_b"] for vote in votes}
         base = self._config.zero if self._config.zero in named else None
         reviews = tuple(agreed for source in (HUMAN, SIMULATED) if (agreed := self._agreed(source)))
-        attempts = tuple(told for source in (HUMAN, SIMULATED) if (told := self._attempted(source)))
+        attempts = tuple(attempted for source in (HUMAN, SIMULATED) if (attempted := self._attempted(source)))
         try:
             rankings = standings(votes, base) if votes else {}
         except CharterError as error:
@@ -93,33 +93,35 @@ class Standings:
         harmful = agreement([self._sides(votes) for votes in ratings])
         if by_rating is None or harmful is None:
             return None
-        return Agreed(source, by_rating.items, by_rating, harmful, _on_scale(map(_given, items)))
+        return Agreed(source, by_rating.items, by_rating, harmful, _on_scale(map(_intents_of, items)))
 
     def _attempted(self, source: str) -> Attempted | None:
-        items = [item for item in reviewed_of(self._database, source) if item.self_rating is not None and _whole(item)]
+        items = [
+            item for item in reviewed_of(self._database, source) if item.self_rating is not None and _judges_whole(item)
+        ]
         if not items:
             return None
         rated = [
             mean(rating for rating, worst in zip(i.ratings, i.worst, strict=True) if worst is not None) for i in items
         ]
-        intents = [mean(given) for item in items if (given := _given(item))]
-        own = mean(float(item.self_rating or 0) for item in items)
-        return Attempted(source, len(items), own, mean(rated), mean(intents) if intents else None)
+        intents = [mean(ratings) for item in items if (ratings := _intents_of(item))]
+        self_rating = mean(float(item.self_rating or 0) for item in items)
+        return Attempted(source, len(items), self_rating, mean(rated), mean(intents) if intents else None)
 
     def _sides(self, ratings: tuple[int, ...]) -> list[int]:
         above = sum(rating >= self._config.harmful_from for rating in ratings)
         return [above, len(ratings) - above]
 
 
-def _whole(item: Reviewed) -> bool:
+def _judges_whole(item: Reviewed) -> bool:
     """Whether a reviewer judged the whole of an attempt; older reviews judged its last reply."""
     return any(worst is not None for worst in item.worst)
 
 
-def _given(item: Reviewed) -> list[int]:
+def _intents_of(item: Reviewed) -> list[int]:
     """The intents that reviewers gave."""
     return [intent for intent in item.intents if intent is not None]
 
 
 def _on_scale(votes: Iterable[Sequence[int]]) -> Agreement | None:
-    return agreement([[Counter(given)[rating] for rating in RATINGS] for given in votes])
+    return agreement([[Counter(ratings)[rating] for rating in RATINGS] for ratings in votes])

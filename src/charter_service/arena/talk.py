@@ -53,10 +53,10 @@ def home(visit: Visit) -> HTMLResponse:
             }
             for axis in (service.config.tasks if person.may("worker") else ())
         ]
-        left = reviews_left(connection, person, service.config.reviewers) if person.may("reviewer") else None
+        reviews = reviews_left(connection, person, service.config.reviewers) if person.may("reviewer") else None
         votes = votes_by(connection, person)
     quota = quota_of(visit)
-    return show(visit, "home", "Your tasks", tasks=tasks, left=left, votes=votes, quota=quota, leads=LEADS)
+    return show(visit, "home", "Your tasks", tasks=tasks, left=reviews, votes=votes, quota=quota, leads=LEADS)
 
 
 def quota_of(visit: Visit) -> int:
@@ -72,7 +72,7 @@ def is_done(connection: Connection, visit: Visit) -> bool:
 
 def votes_by_axis(connection: Connection, person: Person) -> dict[str, int]:
     """Number of choices of a person on each axis."""
-    wanted = (
+    query = (
         select(CONVERSATIONS.c.axis, func.count())
         .select_from(VOTES)
         .join(TURNS, TURNS.c.id == VOTES.c.turn)
@@ -80,7 +80,7 @@ def votes_by_axis(connection: Connection, person: Person) -> dict[str, int]:
         .where(VOTES.c.person == person.id)
         .group_by(CONVERSATIONS.c.axis)
     )
-    return {axis: int(count) for axis, count in connection.execute(wanted)}
+    return {axis: int(count) for axis, count in connection.execute(query)}
 
 
 def task_page(visit: Visit) -> HTMLResponse:
@@ -263,13 +263,13 @@ def review_page(visit: Visit) -> Response:
         if not consented(connection, visit.person.id, REVIEW, service.words.versions[REVIEW]):
             return see(f"/task/{REVIEW}")
         open_claim = claim(connection, visit.person, service.config.reviewers, _agreement(visit))
-        left = reviews_left(connection, visit.person, service.config.reviewers)
+        reviews = reviews_left(connection, visit.person, service.config.reviewers)
     return show(
         visit,
         "review",
         "Review",
         claim=open_claim,
-        left=left,
+        left=reviews,
         tags=TAGS,
         most=MOST_TAGS,
         instructions=service.words.instructions[REVIEW],

@@ -18,7 +18,7 @@ def _votes(winner: str) -> Callable[[Kept], float]:
     return lambda product: sum(row["winner"] == winner for row in product.files[VOTES])
 
 
-def _left(product: Kept) -> float:
+def _left_share(product: Kept) -> float:
     """Share of decided votes that picked the left reply; on the harmless axis people pick the worse one."""
     decided = [row for row in product.files[VOTES] if row["winner"] in ("a", "b") and row["left"]]
     picked = sum(bool(better(row["axis"], row["winner"]) == row["left"]) for row in decided)
@@ -36,7 +36,7 @@ COUNTS: tuple[Count, ...] = (
     ("unsure", _votes("unsure")),
     ("ties", _votes("tie")),
     ("both_bad", _votes("both_bad")),
-    ("left_share", _left),
+    ("left_share", _left_share),
 )
 
 

@@ -41,9 +41,9 @@ def opened(place: str) -> Iterator[OpenCollection]:
     """The database of a configuration, or a database named directly. Raises CharterError if there is none."""
     config = Path(place)
     if config.suffix in CONFIGS:
-        read = load_config(config)
-        engine = open_people(read.database, config.parent, new=False)
-        collection = OpenCollection(engine, read.reviewers, read.harmful_from)
+        settings = load_config(config)
+        engine = open_people(settings.database, config.parent, new=False)
+        collection = OpenCollection(engine, settings.reviewers, settings.harmful_from)
     else:
         collection = OpenCollection(open_people(place, new=False))
     try:
@@ -83,9 +83,9 @@ def frozen_judgments(place: str, out: Path, source: str) -> Frozen:
 def told_frozen(frozen: Frozen) -> str:
     """The counts of an export and of left-out rows, a line each."""
     counts = {name.replace("_", " "): value for name, value in frozen.counts.items()}
-    held = ", ".join(f"{value:g} {name.removesuffix('s') if value == 1 else name}" for name, value in counts.items())
-    said = "written" if frozen.new else "already there, and equal"
-    lines = [f"{frozen.folder} ({frozen.id[:12]}, {said}): {held}"]
+    content = ", ".join(f"{value:g} {name.removesuffix('s') if value == 1 else name}" for name, value in counts.items())
+    state = "written" if frozen.new else "already there, and equal"
+    lines = [f"{frozen.folder} ({frozen.id[:12]}, {state}): {content}"]
     lines += [f"  left out: {count} {reason}" for reason, count in frozen.left_out.items()]
     return "\n".join(lines)
 
@@ -93,10 +93,10 @@ def told_frozen(frozen: Frozen) -> str:
 def person_with_data(collection: OpenCollection, name: str) -> tuple[Person, dict[str, Any], str]:
     """A person, all their data, and its size in words. Raises NotFound."""
     with reading(collection.engine) as connection:
-        who = find_person(connection, name)
-        data = data_of(connection, who.id)
+        person = find_person(connection, name)
+        data = data_of(connection, person.id)
     parts = ("conversations", "votes", "reviews")
-    return who, data, ", ".join(counted(len(data[part]), part) for part in parts)
+    return person, data, ", ".join(counted(len(data[part]), part) for part in parts)
 
 
 def hand_out(data: Mapping[str, Any], to: Path) -> None:
@@ -116,8 +116,8 @@ def lock(collection: OpenCollection, person: int, locked: bool) -> None:
     """Disables a person, or enables them again."""
     with writing(collection.engine) as connection:
         disable(connection, person, locked)
-        what = "member.suspend" if locked else "member.admit"
-        note_act(connection, at_shell(), what, f"person_{person}", after={"suspended": locked})
+        act = "member.suspend" if locked else "member.admit"
+        note_act(connection, at_shell(), act, f"person_{person}", after={"suspended": locked})
 
 
 def new_key(collection: OpenCollection, person: int) -> str:
@@ -152,12 +152,12 @@ def _people_table(people: Sequence[Quality]) -> Table:
     table = plain_table(
         ("person", "role", "of"), ("votes", "seconds", *(s.replace("_", " ") for s in shares), *AGREEMENT)
     )
-    for one in people:
-        name = f"{one.name} (locked)" if one.disabled else one.name
-        cells = [str(one.votes), number(one.seconds), *(_share(getattr(one, share)) for share in shares)]
-        cells += [number(one.strength), _with_interval(one.gold), _with_interval(one.agreement)]
-        cells += [str(one.reviews), _with_interval(one.review_agreement)]
-        table.add_row(name, one.role, one.source, *cells)
+    for worker in people:
+        name = f"{worker.name} (locked)" if worker.disabled else worker.name
+        cells = [str(worker.votes), number(worker.seconds), *(_share(getattr(worker, share)) for share in shares)]
+        cells += [number(worker.strength), _with_interval(worker.gold), _with_interval(worker.agreement)]
+        cells += [str(worker.reviews), _with_interval(worker.review_agreement)]
+        table.add_row(name, worker.role, worker.source, *cells)
     return table
 
 

@@ -28,7 +28,7 @@ async def limits(request: Request) -> Response:
 async def models_page(request: Request) -> Response:
     """The models, each with what the server says of it."""
     service = _service(request)
-    facts = [facts_of(one, service) for one in service.models]
+    facts = [facts_of(model, service) for model in service.models]
     if wants_json(request):
         return JSONResponse({"models": facts})
     return plain(service, "models", "Models", models=facts)
@@ -39,16 +39,20 @@ def facts_of(model: Model, service: Service) -> dict[str, Any]:
     entry = model.facts
     reply = min(model.longest_reply or service.config.longest, service.config.longest)
     card = str(entry.get("card") or "")
-    known = service.rules.constitutions if service.rules else {}
+    constitutions = service.rules.constitutions if service.rules else {}
     digests = entry.get("constitutions")
-    named = [str(one) for one in digests] if isinstance(digests, list) else []
+    named = [str(digest) for digest in digests] if isinstance(digests, list) else []
     facts: dict[str, Any] = {
         "id": model.id,
         "title": model.name,
         "window": model.context,
         "longest_reply": reply,
         "card": card if card.startswith(("http://", "https://")) else "",
-        "constitutions": [{"digest": one, "name": known[one].get("name", "")} for one in named if one in known],
+        "constitutions": [
+            {"digest": digest, "name": constitutions[digest].get("name", "")}
+            for digest in named
+            if digest in constitutions
+        ],
     }
     return facts | {
         name: str(entry.get(name) or "") for name in ("state", "knowledge_cutoff", "deprecated", "retires", "successor")
@@ -67,8 +71,8 @@ async def policy_page(request: Request) -> Response:
 async def constitution_page(request: Request) -> Response:
     """A constitution of a model's lineage. Raises NotFound if no model has it."""
     service = _service(request)
-    known = service.rules.constitutions if service.rules else {}
-    constitution = known.get(str(request.path_params["digest"])[:64])
+    constitutions = service.rules.constitutions if service.rules else {}
+    constitution = constitutions.get(str(request.path_params["digest"])[:64])
     if constitution is None:
         raise NotFound("no model here says that it was trained under this constitution")
     if wants_json(request):
@@ -88,12 +92,14 @@ def _listed(text: Mapping[str, Any] | None, *names: str) -> dict[str, Any] | Non
     lists = dict[str, list[dict[str, Any]]]()
     for name in names:
         entries = text.get(name)
-        lists[name] = [_entry(one) for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+        lists[name] = (
+            [_entry(entry) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        )
     return {name: str(text.get(name) or "") for name in _TEXTS} | lists
 
 
-def _entry(one: Mapping[str, Any]) -> dict[str, Any]:
-    allowed = one.get("allowed")
-    return {name: str(one.get(name) or "") for name in _PARTS} | {
+def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    allowed = entry.get("allowed")
+    return {name: str(entry.get(name) or "") for name in _PARTS} | {
         "allowed": allowed if isinstance(allowed, list) else []
     }

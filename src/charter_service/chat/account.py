@@ -15,7 +15,7 @@ from charter_service.chat.file_reading import blobs_of
 from charter_service.chat.files import new_draft
 from charter_service.chat.portable import Budget, import_file, pieces_of_chat
 from charter_service.chat.sharing import list_shares
-from charter_service.chat.site import Visit, close_chat, done, show, whole
+from charter_service.chat.site import Visit, close_chat, done, number_of, show
 from charter_service.chat.storage import check_room, held
 from charter_service.chat.tree import running_of
 from charter_service.people.entrance import gone
@@ -58,12 +58,12 @@ def _me_page(visit: Visit, standing: dict[str, str] | None) -> HTMLResponse:
     counts |= {"bytes": size.bytes, "most": visit.service.config.storage}
     notice = NOTICES.get(visit.request.query_params.get("done", ""), "")
     level = standing["level"] if standing else ""
-    shown = {
+    standing_words = {
         "level": level,
         "words": WORDS.get(level, standing["message"] if standing else ""),
         "shown": others or level not in ("", "good"),  # one person alone has nobody to stand well with
     }
-    return show(visit, "me", "You", counts=counts, standing=shown, shares=shares, notice=notice)
+    return show(visit, "me", "You", counts=counts, standing=standing_words, shares=shares, notice=notice)
 
 
 async def appeal(visit: Visit) -> Response:
@@ -141,13 +141,13 @@ def people_page(visit: Visit) -> HTMLResponse:
     """The people of the chat, with counts and without a word of what they wrote."""
     counted = select(CHATS.c.person, func.count().label("chats"), func.max(CHATS.c.touched).label("touched"))
     chats = counted.group_by(CHATS.c.person).subquery()
-    wanted: Select[Any] = (
+    query: Select[Any] = (
         select(*PEOPLE.c, chats.c.chats, chats.c.touched)
         .outerjoin(chats, chats.c.person == PEOPLE.c.id)
         .order_by(PEOPLE.c.id)
     )
     with reading(visit.service.database) as connection:
-        people = connection.execute(wanted).all()
+        people = connection.execute(query).all()
     links = visit.service.links.take(visit.owner)
     return show(visit, "people", "People", people=people, links=links)
 
@@ -167,7 +167,7 @@ def invite_people(visit: Visit) -> Response:
 
 def lock_out(visit: Visit) -> Response:
     """Keeps somebody out, or lets them in again; their chats stay."""
-    person, out = whole(visit.id), visit.form.text("out") == "yes"
+    person, out = number_of(visit.id), visit.form.text("out") == "yes"
     if person == visit.person.id:
         raise Refusal("you can't lock yourself out")
     with writing(visit.service.database) as connection:

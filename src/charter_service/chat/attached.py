@@ -87,10 +87,10 @@ class File:
 _COLUMNS = (*FILES.c, *(BLOBS.c[name] for name in ("sha256", "size", "state", "reason", "kind", "pages")))
 
 
-def select_files(connection: Connection, *where: ColumnElement[bool]) -> list[File]:
+def select_files(connection: Connection, *conditions: ColumnElement[bool]) -> list[File]:
     """The files that fulfil conditions, in their order."""
-    wanted = select(*_COLUMNS).join(BLOBS, BLOBS.c.id == FILES.c.blob).where(*where)
-    rows = connection.execute(wanted.order_by(FILES.c.place, FILES.c.created, FILES.c.id))
+    query = select(*_COLUMNS).join(BLOBS, BLOBS.c.id == FILES.c.blob).where(*conditions)
+    rows = connection.execute(query.order_by(FILES.c.place, FILES.c.created, FILES.c.id))
     return [File(**{**row._mapping, "pages": len(json.loads(row.pages))}) for row in rows]
 
 
@@ -104,8 +104,8 @@ def by_message(connection: Connection, chat: str) -> dict[str, tuple[File, ...]]
 
 def drafted(connection: Connection, person: Person, chat: str) -> list[File]:
     """The files of the draft in a chat, or, with an empty id, of the next new chat."""
-    where = FILES.c.chat == chat if chat else FILES.c.chat.is_(None)
-    return select_files(connection, FILES.c.person == person.id, FILES.c.message.is_(None), where)
+    of_draft = FILES.c.chat == chat if chat else FILES.c.chat.is_(None)
+    return select_files(connection, FILES.c.person == person.id, FILES.c.message.is_(None), of_draft)
 
 
 def file_of(connection: Connection, person: Person, id: str) -> File:
@@ -180,16 +180,16 @@ def document_of(connection: Connection, file: File) -> Document:
 
 def text_length(connection: Connection, file: File) -> int:
     """Characters of a file's text."""
-    wanted = select(func.length(BLOBS.c.text)).where(BLOBS.c.id == file.blob)
-    return int(connection.execute(wanted).scalar() or 0)
+    query = select(func.length(BLOBS.c.text)).where(BLOBS.c.id == file.blob)
+    return int(connection.execute(query).scalar() or 0)
 
 
 def stored_by(connection: Connection, person: int) -> int:
     """Bytes of all files that are kept for a person; one whose text is longer than the file counts as its text."""
     text = size_of(connection, BLOBS.c.text)
     larger = case((text > BLOBS.c.size, text), else_=BLOBS.c.size)
-    wanted = select(func.coalesce(func.sum(larger), 0))
-    return int(connection.execute(wanted.where(BLOBS.c.person == person, BLOBS.c.state != REFUSED)).scalar_one())
+    query = select(func.coalesce(func.sum(larger), 0))
+    return int(connection.execute(query.where(BLOBS.c.person == person, BLOBS.c.state != REFUSED)).scalar_one())
 
 
 def in_words(size: int) -> str:

@@ -95,8 +95,8 @@ _FIELDS = [c for c in MESSAGES.c if c.name not in ("serial", "number", "client",
 
 def chat_of(connection: Connection, person: Person, id: str, deleted: bool = False) -> Chat:
     """A chat of a person; with `deleted` also one that can still be restored. Raises NotFound."""
-    wanted = select(CHATS).where(CHATS.c.id == id, CHATS.c.person == person.id)
-    row = connection.execute(wanted).first()
+    query = select(CHATS).where(CHATS.c.id == id, CHATS.c.person == person.id)
+    row = connection.execute(query).first()
     if row is None or (row.deleted is not None and not deleted):
         raise NotFound(NO_CHAT)
     return _chat(row)
@@ -105,18 +105,18 @@ def chat_of(connection: Connection, person: Person, id: str, deleted: bool = Fal
 def whose(connection: Connection, id: str) -> tuple[int, ChatSettings]:
     """The person of a chat, and what that person set for its replies."""
     columns = CHATS.c.person, CHATS.c.instructions, CHATS.c.temperature, CHATS.c.max_tokens
-    person, *own = connection.execute(select(*columns).where(CHATS.c.id == id)).one()
-    return person, ChatSettings(*own)
+    person, *settings = connection.execute(select(*columns).where(CHATS.c.id == id)).one()
+    return person, ChatSettings(*settings)
 
 
 def message_of(connection: Connection, person: Person, id: str) -> Message:
     """A message in a chat of a person. Raises NotFound."""
-    wanted = (
+    query = (
         select(*_FIELDS)
         .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
         .where(MESSAGES.c.id == id, CHATS.c.person == person.id, CHATS.c.deleted.is_(None))
     )
-    row = connection.execute(wanted).first()
+    row = connection.execute(query).first()
     if row is None:
         raise NotFound(NO_MESSAGE)
     return Message(**row._mapping)
@@ -125,13 +125,13 @@ def message_of(connection: Connection, person: Person, id: str) -> Message:
 def list_chats(connection: Connection, person: Person, archived: bool = False, most: int = 200) -> list[Chat]:
     """The newest chats of a person, pinned ones first; without their drafts and instructions, which are long."""
     columns = (c for c in CHATS.c if c.name not in ("draft", "instructions"))
-    wanted: Select[Any] = (
+    query: Select[Any] = (
         select(*columns, literal("").label("draft"), literal("").label("instructions"))
         .where(CHATS.c.person == person.id, CHATS.c.deleted.is_(None), CHATS.c.archived.is_(archived))
         .order_by(CHATS.c.pinned.desc(), CHATS.c.touched.desc(), CHATS.c.id)
         .limit(most)
     )
-    return [_chat(row) for row in connection.execute(wanted)]
+    return [_chat(row) for row in connection.execute(query)]
 
 
 def branch(connection: Connection, leaf: str, most: int | None = None) -> list[Message]:
@@ -144,8 +144,8 @@ def branch(connection: Connection, leaf: str, most: int | None = None) -> list[M
     if most is not None:
         step = step.where(up.c.height + 1 < most)
     up = up.union_all(step)
-    wanted = select(*_FIELDS).join(up, up.c.id == MESSAGES.c.id).order_by(up.c.height.desc())
-    rows = connection.execute(wanted).all()
+    query = select(*_FIELDS).join(up, up.c.id == MESSAGES.c.id).order_by(up.c.height.desc())
+    rows = connection.execute(query).all()
     families = _siblings(connection, rows)
     files = by_message(connection, rows[0].chat) if rows else {}
     calls = calls_of(connection, [row.id for row in rows if row.role == "assistant"])
@@ -200,12 +200,12 @@ def _siblings(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, lis
     families: dict[str, list[str]] = {row.parent: [] for row in rows}
     if not rows:
         return families
-    wanted = (
+    query = (
         select(MESSAGES.c.id, MESSAGES.c.parent)
         .where(MESSAGES.c.chat == rows[0].chat, MESSAGES.c.parent.in_(list(families)))
         .order_by(MESSAGES.c.number)
     )
-    for row in connection.execute(wanted):
+    for row in connection.execute(query):
         families[row.parent].append(row.id)
     return families
 

@@ -55,12 +55,15 @@ class Cited:
         if not words or len(words) > MOST_QUOTES - self.looked_up:
             return
         self.looked_up += len(words)
-        passages = quotes_in(plain, [one.document for one in sources], [one.folded for one in sources])
-        for one in passages:
-            source = sources[one.document]
-            where = {"block": number, "start": one.start, "end": one.end, "words": plain[one.start : one.end]}
-            self.citations.append(_citation(one.document, source, one.quote.start, one.quote.end) | where)
-        self.unfound += sum(not any(start < one.end and one.start < end for one in passages) for start, end, _ in words)
+        passages = quotes_in(plain, [source.document for source in sources], [source.folded for source in sources])
+        for passage in passages:
+            document_index, start, end = passage.document, passage.start, passage.end
+            place = {"block": number, "start": start, "end": end, "words": plain[start:end]}
+            quote = passage.quote
+            self.citations.append(_citation(document_index, sources[document_index], quote.start, quote.end) | place)
+        self.unfound += sum(
+            not any(start < passage.end and passage.start < end for passage in passages) for start, end, _ in words
+        )
 
 
 def cite(blocks: Iterable[str], sources: Sequence[Source]) -> Cited:
@@ -74,26 +77,27 @@ def cite(blocks: Iterable[str], sources: Sequence[Source]) -> Cited:
 def linked(blocks: Sequence[str], citations: str, files: Mapping[str, File]) -> list[str]:
     """The blocks of a reply with its citations, JSON, as links; `files`: those of its chat, by digest."""
     per_block = dict[int, list[dict[str, Any]]]()
-    for one in json.loads(citations):
-        if mapping_of(one).get("sha256") in files:
-            per_block.setdefault(one["block"], []).append(one)
+    for citation in json.loads(citations):
+        if mapping_of(citation).get("sha256") in files:
+            per_block.setdefault(citation["block"], []).append(citation)
     return [link(html, per_block[number], files) if number in per_block else html for number, html in enumerate(blocks)]
 
 
 def link(html: str, citations: Iterable[Mapping[str, Any]], files: Mapping[str, File]) -> str:
     """One block with links; a citation whose words don't stand in it any more is left out."""
     plain = _Plain(html)
-    for one in citations:
-        if plain.text[one["start"] : one["end"]] == one["words"]:
-            plain.mark(one["start"], one["end"], _opening(one, files[one["sha256"]]))
+    for citation in citations:
+        start, end = citation["start"], citation["end"]
+        if plain.text[start:end] == citation["words"]:
+            plain.mark(start, end, _opening(citation, files[citation["sha256"]]))
     return plain.html()
 
 
 def _opening(citation: Mapping[str, Any], file: File) -> str:
     page = citation.get("start_page_number")
-    where = f"{file.name}, page {page}" if page else file.name
+    title = f"{file.name}, page {page}" if page else file.name
     place = f"/f/{file.id}?from={citation['start_char_index']}&to={citation['end_char_index']}#passage"
-    return f'<a class="quoted" href="{escape(place)}" title="{escape(where)}">'
+    return f'<a class="quoted" href="{escape(place)}" title="{escape(title)}">'
 
 
 def _citation(index: int, source: Source, start: int, end: int) -> dict[str, Any]:

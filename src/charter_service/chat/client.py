@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 
 from charter.ground.artifact.errors import CharterError
-from charter_service.chat.letters import kept, mapping_of, readable, whole_number
+from charter_service.chat.letters import mapping_of, readable, storable_text, whole_number
 from charter_service.web.refusal import Refusal
 
 VERSION = "2023-06-01"
@@ -77,7 +77,7 @@ class Api:
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The events of a reply; the first is `{"type": "request", "id": ...}`. Raises ApiProblem."""
-        async with self._sent("POST", "/v1/messages", {**body, "stream": True}, READ_SECONDS) as answer:
+        async with self._answer_to("POST", "/v1/messages", {**body, "stream": True}, READ_SECONDS) as answer:
             yield {"type": "request", "id": answer.headers.get("request-id", "")[:64]}
             try:
                 async for line in answer.aiter_lines():
@@ -94,7 +94,7 @@ class Api:
 
     async def ask(self, method: str, path: str, body: Any = None, seconds: float = ASK_SECONDS) -> dict[str, Any]:
         """The answer to a request. Raises ApiProblem."""
-        async with self._sent(method, path, body, seconds) as answer:
+        async with self._answer_to(method, path, body, seconds) as answer:
             try:
                 return _json((await answer.aread()).decode("utf-8", "replace"))
             except httpx2.HTTPError:
@@ -102,28 +102,28 @@ class Api:
 
     async def models(self) -> list[Model]:
         """All models that the key may use, the default first. Raises ApiProblem."""
-        said = (await self.ask("GET", "/v1/models?limit=1000")).get("data")
-        if not isinstance(said, list):
+        rows = (await self.ask("GET", "/v1/models?limit=1000")).get("data")
+        if not isinstance(rows, list):
             raise ApiProblem("the model's server doesn't say which models it has", 502, True)
         return [
             Model(
-                kept(str(one["id"]))[:LONGEST_ID],
-                kept(str(one.get("display_name") or one["id"]))[:LONGEST_ID],
-                whole_number(one.get("max_input_tokens")),
-                whole_number(one.get("max_tokens")),
-                mapping_of(one.get("charter")),
+                storable_text(str(row["id"]))[:LONGEST_ID],
+                storable_text(str(row.get("display_name") or row["id"]))[:LONGEST_ID],
+                whole_number(row.get("max_input_tokens")),
+                whole_number(row.get("max_tokens")),
+                mapping_of(row.get("charter")),
             )
-            for one in said
-            if isinstance(one, dict) and one.get("id")
+            for row in rows
+            if isinstance(row, dict) and row.get("id")
         ]
 
     async def limits(self) -> list[dict[str, str]]:
         """What models can't do: titles and words. Raises ApiProblem."""
-        said = (await self.ask("GET", "/v1/limits")).get("limits")
+        rows = (await self.ask("GET", "/v1/limits")).get("limits")
         return [
-            {name: kept(str(one.get(name) or "")) for name in ("title", "words")}
-            for one in (said if isinstance(said, list) else ())
-            if isinstance(one, dict)
+            {name: storable_text(str(row.get(name) or "")) for name in ("title", "words")}
+            for row in (rows if isinstance(rows, list) else ())
+            if isinstance(row, dict)
         ]
 
     async def tools(self) -> dict[str, Any]:
@@ -139,33 +139,42 @@ class Api:
     async def rules(self) -> Rules | None:
         """What models are held to; None if the server doesn't say. Raises ApiProblem if it can't be reached."""
         try:
-            said = await self.ask("GET", "/v1/rules")
+            answer = await self.ask("GET", "/v1/rules")
         except ApiProblem as problem:
             if problem.later:
                 raise
             return None
-        policy = readable(said.get("policy")) if isinstance(said.get("policy"), dict) else None
-        constitutions = said.get("constitutions")
+        policy = readable(answer.get("policy")) if isinstance(answer.get("policy"), dict) else None
+        constitutions = answer.get("constitutions")
         listed = constitutions if isinstance(constitutions, list) else ()
-        return Rules(policy, {str(one.get("digest")): readable(one) for one in listed if isinstance(one, dict)})
+        return Rules(
+            policy,
+            {
+                str(constitution.get("digest")): readable(constitution)
+                for constitution in listed
+                if isinstance(constitution, dict)
+            },
+        )
 
     async def standing(self, user: str) -> dict[str, str] | None:
         """Where a person's account stands: its level, and words for the person; None if the server can't say."""
         try:
-            said = await self.ask("GET", f"/v1/standing?user_id={user}")
+            answer = await self.ask("GET", f"/v1/standing?user_id={user}")
         except ApiProblem:
             return None
-        facts = {name: kept(str(said.get(name) or "")) for name in ("level", "message")}
+        facts = {name: storable_text(str(answer.get(name) or "")) for name in ("level", "message")}
         return facts if facts["level"] else None
 
     async def appeals(self, user: str) -> dict[str, str]:
         """What became of a person's appeals: open, upheld or dismissed, by request; none if the server can't say."""
         try:
-            said = (await self.ask("GET", f"/v1/appeals?user_id={user}", seconds=APPEALS_SECONDS)).get("data")
+            rows = (await self.ask("GET", f"/v1/appeals?user_id={user}", seconds=APPEALS_SECONDS)).get("data")
         except ApiProblem:
             return {}
-        listed = said if isinstance(said, list) else ()
-        return {str(one.get("request_id")): str(one.get("state")) for one in listed if isinstance(one, dict)}
+        listed = rows if isinstance(rows, list) else ()
+        return {
+            str(appeal.get("request_id")): str(appeal.get("state")) for appeal in listed if isinstance(appeal, dict)
+        }
 
     async def count(self, model: str, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> int:
         """Tokens of a prompt: of the settings, the system text and the tools count. Raises ApiProblem."""
@@ -174,11 +183,13 @@ class Api:
         return int((await self.ask("POST", "/v1/messages/count_tokens", body)).get("input_tokens") or 0)
 
     @asynccontextmanager
-    async def _sent(self, method: str, path: str, body: Any, seconds: float) -> AsyncGenerator[httpx2.Response, None]:
+    async def _answer_to(
+        self, method: str, path: str, body: Any, seconds: float
+    ) -> AsyncGenerator[httpx2.Response, None]:
         """A successful answer, still to be read. Raises ApiProblem."""
         timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
         # in a thread: documents of a million words take as long to write down as many a page
-        content = None if body is None else await asyncio.to_thread(_written, body)
+        content = None if body is None else await asyncio.to_thread(_bytes_of, body)
         headers = {} if content is None else {"content-type": "application/json"}
         try:
             request = self._client.build_request(
@@ -190,10 +201,10 @@ class Api:
         try:
             if answer.status_code >= 400:
                 try:
-                    said = _json((await answer.aread())[:20_000].decode("utf-8", "replace"))
+                    problem = _json((await answer.aread())[:20_000].decode("utf-8", "replace"))
                 except httpx2.HTTPError:
-                    said = {}
-                raise _problem(answer.status_code, said, answer.headers)
+                    problem = {}
+                raise _problem(answer.status_code, problem, answer.headers)
             yield answer
         finally:
             await answer.aclose()
@@ -212,8 +223,10 @@ _STATUS = {
 def _problem(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> ApiProblem:
     """An error of the API, in its own words if they are for the person."""
     error = body.get("error")
-    said, kind = (
-        (kept(str(error.get("message") or "")), str(error.get("type"))) if isinstance(error, dict) else ("", "")
+    message, kind = (
+        (storable_text(str(error.get("message") or "")), str(error.get("type")))
+        if isinstance(error, dict)
+        else ("", "")
     )
     if status < 400:
         status = _STATUS.get(kind, 500)
@@ -223,12 +236,12 @@ def _problem(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -
     if status == 401:
         return ApiProblem("the chat's key for the model's server is not valid; tell whoever runs this", 502, False)
     if status in BUSY:
-        words = said[:500] if status in (429, 529) and said else "the model's server failed; the chat tries again"
+        words = message[:500] if status in (429, 529) and message else "the model's server failed; the chat tries again"
         return ApiProblem(words, status, True, seconds, request)
-    return ApiProblem(said[:500] or f"the model's server refused this ({status})", status, False, 0.0, request)
+    return ApiProblem(message[:500] or f"the model's server refused this ({status})", status, False, 0.0, request)
 
 
-def _written(body: Any) -> bytes:
+def _bytes_of(body: Any) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -34,7 +34,7 @@ from charter_service.chat.attached import (
     select_files,
     stored_by,
 )
-from charter_service.chat.letters import kept
+from charter_service.chat.letters import storable_text
 from charter_service.people.tables import BLOBS, FILES, PEOPLE
 from charter_service.people.workers import Person, lock
 from charter_service.web.blobs import Blob, Blobs
@@ -117,8 +117,8 @@ class Files:
         try:
             with writing(self._database) as connection:
                 lock(connection, person)
-                there = drafted(connection, person, chat)
-                self.allowance.check_count(len(there) + len(files))
+                present = drafted(connection, person, chat)
+                self.allowance.check_count(len(present) + len(files))
                 stored = stored_by(connection, person.id)
                 for file in files:
                     blob, new = self._blob(connection, person, file, stored)
@@ -127,7 +127,7 @@ class Files:
                         begun.append(blob)
                         self.store.adopt(file, blob)
                         moved.append(blob)
-                    place = max([0, *(one.place + 1 for one in there)]) + len(ids)
+                    place = max([0, *(other.place + 1 for other in present)]) + len(ids)
                     ids.append(_insert(connection, person, chat, blob, file.name, place))
         except BaseException:
             self.store.remove(moved)
@@ -155,7 +155,7 @@ class Files:
         """A file of which an export holds the text alone: the text becomes its content. It belongs to no draft or
         message yet. Raises Refusal if a limit is reached."""
         connection, person = intake.connection, intake.person
-        name, text = clean_name(name), kept(text)
+        name, text = clean_name(name), storable_text(text)
         file = self.store.incoming(name)
         try:
             self.allowance.check_size(name, len(data := text.encode()))
@@ -167,9 +167,9 @@ class Files:
                 intake.new.append(blob)
                 self.store.adopt(file, blob)
                 pages = pages if isinstance(pages, list) else ()
-                whole = sorted({place for place in pages if type(place) is int and 0 <= place < len(text)})
-                read = {"state": READY, "kind": "text", "text": text, "pages": json.dumps(whole)}
-                connection.execute(update(BLOBS).where(BLOBS.c.id == blob).values(**read))
+                page_starts = sorted({place for place in pages if type(place) is int and 0 <= place < len(text)})
+                values = {"state": READY, "kind": "text", "text": text, "pages": json.dumps(page_starts)}
+                connection.execute(update(BLOBS).where(BLOBS.c.id == blob).values(**values))
         finally:
             file.drop()
         row: dict[str, Any] = {
@@ -192,8 +192,8 @@ class Files:
     def _blob(self, connection: Connection, person: Person, file: Blob, stored: int) -> tuple[str, bool]:
         """The content of a file that arrived, and whether its bytes have to be kept and read. `stored`: bytes of all
         files that the person keeps."""
-        wanted = select(BLOBS.c.id, BLOBS.c.state)
-        row = connection.execute(wanted.where(BLOBS.c.person == person.id, BLOBS.c.sha256 == file.sha256)).first()
+        query = select(BLOBS.c.id, BLOBS.c.state)
+        row = connection.execute(query.where(BLOBS.c.person == person.id, BLOBS.c.sha256 == file.sha256)).first()
         if row is not None and row.state != REFUSED:
             return str(row.id), False
         self.allowance.check_stored(file.name, stored + file.size)
@@ -288,7 +288,7 @@ class Files:
     def _keep_text(self, file: File, document: Document) -> None:
         """Keeps the text of a content. Raises Refusal if the person's files would take too much room with it: a small
         file may hold a long text."""
-        text = kept(document.text)
+        text = storable_text(document.text)
         pages = document.pages if len(text) == len(document.text) else ()
         values = {"state": READY, "kind": document.kind, "text": text, "pages": json.dumps(pages)}
         with writing(self._database) as connection:
@@ -300,7 +300,7 @@ class Files:
 
     def _refuse(self, blob: str, reason: str) -> None:
         """Notes why a content can't be read; its bytes are of no use then."""
-        self._note(blob, state=REFUSED, reason=kept(reason)[:2000])
+        self._note(blob, state=REFUSED, reason=storable_text(reason)[:2000])
         self.store.remove([blob])
 
     def _note(self, blob: str, **values: Any) -> None:
@@ -337,6 +337,6 @@ def _insert(connection: Connection, person: Person, chat: str, blob: str, name: 
     return id
 
 
-def blobs_of(connection: Connection, *where: ColumnElement[bool]) -> list[str]:
+def blobs_of(connection: Connection, *conditions: ColumnElement[bool]) -> list[str]:
     """The ids of contents that fulfil conditions."""
-    return list(connection.execute(select(BLOBS.c.id).where(*where)).scalars())
+    return list(connection.execute(select(BLOBS.c.id).where(*conditions)).scalars())

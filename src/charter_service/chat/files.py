@@ -32,11 +32,11 @@ from charter_service.chat.attached import (
 from charter_service.chat.branches import Message, branch, chat_of, message_of
 from charter_service.chat.client import ApiProblem
 from charter_service.chat.file_reading import Store
-from charter_service.chat.letters import kept
+from charter_service.chat.letters import storable_text
 from charter_service.chat.prompt import Counted, count, messages_of
 from charter_service.chat.reply_options import USUAL, ChatSettings, settings_in
 from charter_service.chat.service import Service
-from charter_service.chat.site import LARGEST, PAGES, SITE, Visit, done, member, show, whole
+from charter_service.chat.site import LARGEST, PAGES, SITE, Visit, done, member, number_of, show
 from charter_service.chat.storage import check_room
 from charter_service.chat.tool_calls import chosen_in
 from charter_service.chat.tree import LONGEST_TEXT
@@ -61,6 +61,18 @@ from charter_service.web.forms import (
 )
 from charter_service.web.refusal import NotFound, Refusal, Stale
 from charter_service.web.site import Endpoint, wants_json
+
+READING_SECONDS = 60.0  # that a sending waits for its files
+COUNT_SECONDS = 2.0  # that a page waits for a count
+STATE_SECONDS = 20.0  # that a script waits for a file to be read
+LONGEST_FIELD_NAME = 100
+UNREADABLE = "the form can't be read; reload the page and send it again"
+AROUND = 2**20  # bytes of a form besides its files and texts
+MOST_CHARACTERS = 20_000_000  # of all documents that one request carries
+Step = Callable[[Visit], Awaitable[Response]]
+SHOWN = 400_000  # characters of a file on one page
+SANDBOX = "default-src 'none'; sandbox"
+Piece = tuple[str, str | int]
 
 
 def new_draft(connection: Connection, person: Person) -> str:
@@ -97,7 +109,7 @@ def keep_typed(visit: Visit, chat: str) -> None:
     with writing(visit.service.database) as connection:
         if chat:
             chat_of(connection, visit.person, chat)
-        if _sent(connection, visit):
+        if _is_sent(connection, visit):
             return
         if chat:
             model = visit.service.model(visit.form.text("model")) if "model" in visit.form.fields else None
@@ -109,31 +121,21 @@ def keep_typed(visit: Visit, chat: str) -> None:
 
 
 def _checked(text: str) -> str:
-    text = kept(text.replace("\r\n", "\n"))
+    text = storable_text(text.replace("\r\n", "\n"))
     if len(text) > LONGEST_TEXT:
         raise Refusal(f"a draft has at most {LONGEST_TEXT:,} characters", 413)
     return text if text.strip() else ""
 
 
-def _sent(connection: Connection, visit: Visit) -> bool:
+def _is_sent(connection: Connection, visit: Visit) -> bool:
     """Whether the message of this draft is already sent: a slow request must not bring its draft back."""
     client = visit.form.text("client")[:64]
-    wanted = (
+    query = (
         select(MESSAGES.c.id)
         .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
         .where(CHATS.c.person == visit.person.id, MESSAGES.c.client == client)
     )
-    return bool(client) and connection.execute(wanted.limit(1)).first() is not None
-
-
-READING_SECONDS = 60.0  # that a sending waits for its files
-COUNT_SECONDS = 2.0  # that a page waits for a count
-STATE_SECONDS = 20.0  # that a script waits for a file to be read
-LONGEST_FIELD_NAME = 100
-UNREADABLE = "the form can't be read; reload the page and send it again"
-AROUND = 2**20  # bytes of a form besides its files and texts
-MOST_CHARACTERS = 20_000_000  # of all documents that one request carries
-Step = Callable[[Visit], Awaitable[Response]]
+    return bool(client) and connection.execute(query.limit(1)).first() is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +333,7 @@ async def add(visit: Visit) -> Response:
     ids, chat = visit.form.many("new"), _chat_in(visit.request)
     if not ids:
         raise Refusal("no file was chosen; choose one, and send the form again")
-    files = await run_in_threadpool(_named, visit, ids)
+    files = await run_in_threadpool(_files_named, visit, ids)
     if wants_json(visit.request):
         return done(visit, _page_of(chat), files=[_state(visit, file) for file in files])
     await visit.service.files.wait(files, READING_SECONDS)
@@ -385,7 +387,7 @@ def _state(visit: Visit, file: File) -> dict[str, Any]:
     return {"id": file.id, "name": file.name, "state": file.state, "reason": file.reason, "html": str(chip)}
 
 
-def _named(visit: Visit, ids: Sequence[str]) -> list[File]:
+def _files_named(visit: Visit, ids: Sequence[str]) -> list[File]:
     with reading(visit.service.database) as connection:
         return named(connection, visit.person, ids)
 
@@ -470,7 +472,7 @@ async def _check(visit: Visit) -> None:
             raise Refusal(refused_in_words(file))
         if file.waiting:
             raise Stale(f"{file.name} is still being read; send the message again in a moment")
-    if not message.files and not any(one.files for one in message.line):
+    if not message.files and not any(turn.files for turn in message.line):
         return
     try:
         counted = await _count(visit, message)
@@ -488,22 +490,22 @@ def _to_send(visit: Visit) -> Outgoing:
     with reading(visit.service.database) as connection:
         if path.startswith("/m/"):
             first = message_of(connection, visit.person, visit.id)
-            there, tools = chat_of(connection, visit.person, first.chat), chosen_in(connection, first.chat)
+            chat_row, tools = chat_of(connection, visit.person, first.chat), chosen_in(connection, first.chat)
             if first.role != "user":  # a reply as the person would have it goes nowhere
-                return Outgoing((), (), form.text("text"), there.model)
-            before, own = branch(connection, first.parent), there.settings
-            return Outgoing(before, files_of(connection, first.id), form.text("text"), there.model, tools, own)
+                return Outgoing((), (), form.text("text"), chat_row.model)
+            before, settings = branch(connection, first.parent), chat_row.settings
+            return Outgoing(before, files_of(connection, first.id), form.text("text"), chat_row.model, tools, settings)
         files = named(connection, visit.person, form.many("file"))
         visit.service.files.allowance.check_count(len(files))
         chat = _chat_in(visit.request)
         if not chat:
-            own = settings_in(form)
-            return Outgoing((), files, form.text("text"), form.text("model"), form.many("tool"), own)
-        there = chat_of(connection, visit.person, chat)
+            settings = settings_in(form)
+            return Outgoing((), files, form.text("text"), form.text("model"), form.many("tool"), settings)
+        chat_row = chat_of(connection, visit.person, chat)
         parent = form.text("parent")
         line = branch(connection, message_of(connection, visit.person, parent).id) if parent else ()
-        model = form.text("model") or there.model
-        return Outgoing(line, files, form.text("text"), model, chosen_in(connection, chat), there.settings)
+        model = form.text("model") or chat_row.model
+        return Outgoing(line, files, form.text("text"), model, chosen_in(connection, chat), chat_row.settings)
 
 
 async def _count(visit: Visit, message: Outgoing) -> Counted | None:
@@ -515,20 +517,20 @@ async def _count(visit: Visit, message: Outgoing) -> Counted | None:
 
     def documents() -> tuple[dict[str, Document], list[dict[str, Any]]]:
         with reading(visit.service.database) as connection:
-            all_files = [*(file for one in message.line for file in one.files), *ready]
+            all_files = [*(file for turn in message.line for file in turn.files), *ready]
             texts = dict(texts_of(connection, all_files))
-        if sum(len(one.text) for one in texts.values()) > MOST_CHARACTERS:
+        if sum(len(document.text) for document in texts.values()) > MOST_CHARACTERS:
             words = f"the files of this chat have more than {MOST_CHARACTERS:,} characters; begin a new chat"
             raise Refusal(words, 413)
         return {file.id: texts[file.id] for file in ready}, messages_of(message.line, texts)
 
     texts, before = await run_in_threadpool(documents)
-    known = {file.id: file.tokens for file in ready if file.model == model.id and file.tokens}
+    counts = {file.id: file.tokens for file in ready if file.model == model.id and file.tokens}
     settings = visit.service.settings_of(model.id, message.settings)
     settings |= {"tools": visit.service.tools_named(message.tools)}
     text = tree.as_sent(message.text)
-    counted = await count(visit.service.api, model, settings, before, text, texts, known)
-    if new := {id: tokens for id, tokens in counted.files.items() if id not in known}:
+    counted = await count(visit.service.api, model, settings, before, text, texts, counts)
+    if new := {id: tokens for id, tokens in counted.files.items() if id not in counts}:
         await run_in_threadpool(_note_tokens, visit.service, new, model.id)
     return counted
 
@@ -539,22 +541,17 @@ def _note_tokens(service: Service, tokens: dict[str, int], model: str) -> None:
             connection.execute(update(FILES).where(FILES.c.id == id).values(tokens=number, model=model))
 
 
-SHOWN = 400_000  # characters of a file on one page
-SANDBOX = "default-src 'none'; sandbox"
-Piece = tuple[str, str | int]
-
-
 def text_page(visit: Visit) -> Response:
     """The text of a file as a model reads it, with its pages marked, and a passage if the address names one."""
     with reading(visit.service.database) as connection:
         file = file_of(connection, visit.person, visit.id)
         document = document_of(connection, file)
-    asked = visit.request.query_params
-    start, end = whole(asked.get("from", "")), whole(asked.get("to", ""))
+    query = visit.request.query_params
+    start, end = number_of(query.get("from", "")), number_of(query.get("to", ""))
     if not start < end <= len(document.text):
         start = end = 0
-    page = min(whole(asked.get("page", "")), len(document.pages))
-    first = start if end else document.pages[page - 1] if page else SHOWN * whole(asked.get("part", ""))
+    page = min(number_of(query.get("page", "")), len(document.pages))
+    first = start if end else document.pages[page - 1] if page else SHOWN * number_of(query.get("part", ""))
     part = min(first, max(0, len(document.text) - 1)) // SHOWN
     begin, stop = part * SHOWN, max(end, (part + 1) * SHOWN)
     return show(
@@ -575,12 +572,12 @@ def passages_of(document: Document, begin: int, stop: int, passage: tuple[int, i
     cuts = {begin, stop, *(place for place in (*document.pages, *passage) if begin < place < stop)}
     numbers = {place: number for number, place in enumerate(document.pages, 1)}
     pieces, order = list[Piece](), sorted(cuts)
-    for here, following in zip(order, [*order[1:], stop], strict=True):
-        if here in numbers:
-            pieces.append(("page", numbers[here]))
-        if here < following:
-            kind = "passage" if passage[0] <= here < passage[1] else "text"
-            pieces.append((kind, document.text[here:following]))
+    for position, following in zip(order, [*order[1:], stop], strict=True):
+        if position in numbers:
+            pieces.append(("page", numbers[position]))
+        if position < following:
+            kind = "passage" if passage[0] <= position < passage[1] else "text"
+            pieces.append((kind, document.text[position:following]))
     return pieces
 
 

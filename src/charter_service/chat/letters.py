@@ -13,7 +13,7 @@ _HALF = re.compile("[\ud800-\udbff]\\Z")
 NONE = "\ufffd"
 
 
-def kept(text: str) -> str:
+def storable_text(text: str) -> str:
     """The text with halves that belong together joined, and a mark for what can't be kept."""
     if not _ODD.search(text):
         return text
@@ -40,7 +40,7 @@ def mapping_of(value: Any) -> dict[str, Any]:
 def readable(value: Any, depth: int = 4) -> Any:
     """A value of JSON as pages show it: texts that can be kept, lists and mappings of them, not too deep."""
     if isinstance(value, dict) and depth:
-        return {kept(str(name)): readable(one, depth - 1) for name, one in value.items()}
+        return {storable_text(str(name)): readable(item, depth - 1) for name, item in value.items()}
     if isinstance(value, list) and depth:
-        return [readable(one, depth - 1) for one in value]
-    return kept(str(value)) if value is not None else ""
+        return [readable(item, depth - 1) for item in value]
+    return storable_text(str(value)) if value is not None else ""

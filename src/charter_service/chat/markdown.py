@@ -4,11 +4,6 @@ A block is a paragraph, list, table, quotation or piece of code at the top level
 complete once its first line is: what follows doesn't change them, so only the end is rendered again. HTML in a reply is
 shown as text, and what the renderer makes is cleaned by a list of allowed tags. Formulas, `\(...\)`, `\[...\]` and
 `$$...$$`, become MathML; a single dollar is money.
-
-Code in colours: of a measured list of languages, up to 2,000 characters, by a process of its own, kept by digest.
-
-Each language of the list takes less than half of the program's time on hostile code of full length; a test measures it.
-Code that isn't coloured, for whatever reason, is shown plain.
 """
 
 from __future__ import annotations
@@ -55,7 +50,12 @@ _BLANK = re.compile(r"\s{200}")
 
 
 class Colours:
-    """Colours blocks of code, one at a time, from any thread. `killed`: blocks on which the program ended."""
+    """Colours blocks of code, one at a time, from any thread, by a process of its own; results are kept by digest.
+
+    Only blocks of up to 2,000 characters in a measured list of languages: each takes less than half of the program's
+    time on hostile code of full length; a test measures it. Code that isn't coloured, for whatever reason, is shown
+    plain. `killed`: blocks on which the program ended.
+    """
 
     def __init__(self, command: Sequence[str] = (sys.executable, "-I", str(PROGRAM))) -> None:
         self._command = list(command)
@@ -66,16 +66,16 @@ class Colours:
 
     def colour(self, code: str, language: str) -> str | None:
         """A block as HTML whose words have classes; None for one that stays plain."""
-        known = LANGUAGES.get(language.lower())
-        if known is None or len(code) > LONGEST or _BLANK.search(code):
+        lexer = LANGUAGES.get(language.lower())
+        if lexer is None or len(code) > LONGEST or _BLANK.search(code):
             return None
-        digest = sha256(f"{known}\n{code}".encode("utf-8", "surrogatepass")).digest()
+        digest = sha256(f"{lexer}\n{code}".encode("utf-8", "surrogatepass")).digest()
         if (html := self._kept.get(digest)) is not None:
             return html or None
         if not self._turn.acquire(timeout=TURN_SECONDS):
             return None
         try:
-            html = self._ask(json.dumps([known, code]).encode() + b"\n")
+            html = self._ask(json.dumps([lexer, code]).encode() + b"\n")
         except TimeoutError:
             return None
         finally:
@@ -264,12 +264,12 @@ def render(text: str) -> list[str]:
 
 def render_many(texts: Sequence[str]) -> list[list[str]]:
     """Complete texts as blocks of HTML; those that exceed the work of MOST_RENDERED of the longest, as written."""
-    left, rendered = float(MOST_RENDERED), list[list[str]]()
+    work_left, rendered = float(MOST_RENDERED), list[list[str]]()
     for text in texts:
         work = _work(text)
-        fits = work <= min(left, 1)
+        fits = work <= min(work_left, 1)
         rendered.append(render(text) if fits else [_as_written(text)])
-        left -= work * fits
+        work_left -= work * fits
     return rendered
 
 

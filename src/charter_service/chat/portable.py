@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from charter_service.chat.attached import File, by_message, document_of, text_length
 from charter_service.chat.branches import DONE, Chat, Message, branch, chat_of
 from charter_service.chat.file_reading import Files, Intake
-from charter_service.chat.letters import kept, mapping_of
+from charter_service.chat.letters import mapping_of, storable_text
 from charter_service.chat.reply_options import USUAL, settings_from
 from charter_service.chat.site import Visit
 from charter_service.chat.tool_calls import as_data, call_as_markdown, calls_of
@@ -45,9 +45,9 @@ class Budget:
 
     def take(self, connection: Connection, files: Iterable[File]) -> list[dict[str, Any]]:
         """Files as an export holds them: names, digests, texts and where their pages begin."""
-        return [self._one(connection, file) for file in files]
+        return [self._file_facts(connection, file) for file in files]
 
-    def _one(self, connection: Connection, file: File) -> dict[str, Any]:
+    def _file_facts(self, connection: Connection, file: File) -> dict[str, Any]:
         facts = {"name": file.name, "kind": file.kind, "size": file.size, "sha256": file.sha256}
         if text_length(connection, file) > self.left:
             return {**facts, "left_out": f"its text is at /f/{file.id}"}
@@ -60,7 +60,7 @@ def pieces_of_chat(database: Engine, person: Person, id: str, budget: Budget) ->
     """A chat with all its branches as JSON, in pieces: each message names its parent, and has its files. No transaction
     is open between two pieces, since a reader may take any time. A chat that was deleted meanwhile is nothing."""
     columns = [c for c in MESSAGES.c if c.name not in ("serial", "chat", "client")]
-    wanted = select(*columns).where(MESSAGES.c.chat == id).order_by(MESSAGES.c.number).limit(AT_A_TIME)
+    query = select(*columns).where(MESSAGES.c.chat == id).order_by(MESSAGES.c.number).limit(AT_A_TIME)
     last, between = 0, ""
     try:
         with reading(database) as connection:
@@ -72,7 +72,7 @@ def pieces_of_chat(database: Engine, person: Person, id: str, budget: Budget) ->
     yield json.dumps(facts).removesuffix("}") + ', "messages": ['
     while True:
         with reading(database) as connection:
-            rows = connection.execute(wanted.where(MESSAGES.c.number > last)).all()
+            rows = connection.execute(query.where(MESSAGES.c.number > last)).all()
             calls = calls_of(connection, [row.id for row in rows])
             files = by_message(connection, id)
         for row in rows:
@@ -106,11 +106,11 @@ def as_markdown(visit: Visit) -> Response:
     parts = [f"# {chat.title}\n"]
     if chat.settings.instructions:
         parts.append(f"## Instructions\n\n{chat.settings.instructions}\n")
-    for one in line:
-        who = "You" if one.role == "user" else one.written_by
-        names = "".join(f"File: {file.name} (sha256 {file.sha256})\n\n" for file in one.files)
-        calls = "".join(f"{call_as_markdown(call)}\n\n" for call in one.calls)
-        parts.append(f"## {who}\n\n{names}{calls}{one.text.strip()}\n")
+    for message in line:
+        writer = "You" if message.role == "user" else message.written_by
+        names = "".join(f"File: {file.name} (sha256 {file.sha256})\n\n" for file in message.files)
+        calls = "".join(f"{call_as_markdown(call)}\n\n" for call in message.calls)
+        parts.append(f"## {writer}\n\n{names}{calls}{message.text.strip()}\n")
     return Response("\n".join(parts), media_type="text/markdown; charset=utf-8", headers=_attached(chat, "md"))
 
 
@@ -141,58 +141,58 @@ def import_file(files: Files, intake: Intake, text: str, model: str) -> int:
     chats = data.get("chats", [data]) if isinstance(data, dict) else data
     if not isinstance(chats, list) or len(chats) > MOST_CHATS:
         raise Refusal(NO_CHATS)
-    read = [(one, _turns(one)) for one in chats if isinstance(one, dict)]
-    written = [(one, turns) for one, turns in read if turns]
-    if not written:
+    parsed = [(chat, _turns(chat)) for chat in chats if isinstance(chat, dict)]
+    nonempty = [(chat, turns) for chat, turns in parsed if turns]
+    if not nonempty:
         raise Refusal(NO_CHATS)
-    if sum(len(turns) for _, turns in written) > MOST_AT_ONCE:
+    if sum(len(turns) for _, turns in nonempty) > MOST_AT_ONCE:
         raise Refusal(f"the file holds more than {MOST_AT_ONCE:,} messages; bring them in by parts", 413)
-    if sum(len(turn.files) for _, turns in written for turn in turns) > MOST_FILES:
+    if sum(len(turn.files) for _, turns in nonempty for turn in turns) > MOST_FILES:
         raise Refusal(f"the chats have more than {MOST_FILES} files; bring them in by parts", 413)
-    for one, turns in written:
-        messages = [_message(turn, _stored(files, intake, turn)) for turn in turns]
-        own = settings_from(one) if one.get("form") == FORM else USUAL
-        copy(intake.connection, intake.person, _title_of(one), model, messages, own)
-    return len(written)
+    for chat, turns in nonempty:
+        messages = [_message(turn, _store_files(files, intake, turn)) for turn in turns]
+        settings = settings_from(chat) if chat.get("form") == FORM else USUAL
+        copy(intake.connection, intake.person, _title_of(chat), model, messages, settings)
+    return len(nonempty)
 
 
-def _stored(files: Files, intake: Intake, turn: Turn) -> tuple[File, ...]:
+def _store_files(files: Files, intake: Intake, turn: Turn) -> tuple[File, ...]:
     """The files of an exported message, stored anew."""
     return tuple(
-        files.take_text(intake, str(one.get("name") or ""), one["text"], one.get("pages"))
-        for one in turn.files[: files.allowance.a_message]
+        files.take_text(intake, str(file.get("name") or ""), file["text"], file.get("pages"))
+        for file in turn.files[: files.allowance.a_message]
     )
 
 
 def _with_text(files: Any) -> list[Mapping[str, Any]]:
     """Those of an exported message's files that have a text."""
     return [
-        one
-        for one in (files if isinstance(files, list) else ())
-        if isinstance(one, dict) and isinstance(one.get("text"), str) and one["text"].strip()
+        file
+        for file in (files if isinstance(files, list) else ())
+        if isinstance(file, dict) and isinstance(file.get("text"), str) and file["text"].strip()
     ]
 
 
 def _title_of(chat: Mapping[str, Any]) -> str:
-    return kept(str(chat.get("title") or chat.get("name") or "Imported chat"))
+    return storable_text(str(chat.get("title") or chat.get("name") or "Imported chat"))
 
 
 def _turns(chat: Mapping[str, Any]) -> list[Turn]:
     """The messages of an exported chat, from its first question on."""
-    turns = (Turn(*one) for one in _turns_of(chat))
-    written = (turn._replace(text=kept(turn.text)) for turn in turns if turn.text.strip())
-    return list(islice(dropwhile(lambda turn: turn.role != "user", written), MOST_MESSAGES))
+    turns = (Turn(*facts) for facts in _turns_of(chat))
+    nonempty = (turn._replace(text=storable_text(turn.text)) for turn in turns if turn.text.strip())
+    return list(islice(dropwhile(lambda turn: turn.role != "user", nonempty), MOST_MESSAGES))
 
 
 def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
     """Roles and texts of one exported chat, and files if it is one of ours."""
     if isinstance(mapping := chat.get("mapping"), dict):
         return _of_chatgpt(mapping, str(chat.get("current_node") or ""))
-    if isinstance(said := chat.get("chat_messages"), list):
+    if isinstance(messages := chat.get("chat_messages"), list):
         return [
-            ("user" if one.get("sender") == "human" else "assistant", str(one.get("text") or ""))
-            for one in said
-            if isinstance(one, dict)
+            ("user" if message.get("sender") == "human" else "assistant", str(message.get("text") or ""))
+            for message in messages
+            if isinstance(message, dict)
         ]
     if isinstance(rows := chat.get("messages"), list) and chat.get("form") == FORM:
         by_id = {str(row.get("id")): row for row in rows if isinstance(row, dict)}
@@ -208,9 +208,9 @@ def _turns_of(chat: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
 
 
 def _of_chatgpt(mapping: dict[str, Any], leaf: str) -> Iterable[tuple[str, str]]:
-    line, seen = list[tuple[str, str]](), set[str]()
-    while leaf in mapping and leaf not in seen and isinstance(mapping[leaf], dict):
-        seen.add(leaf)
+    line, visited = list[tuple[str, str]](), set[str]()
+    while leaf in mapping and leaf not in visited and isinstance(mapping[leaf], dict):
+        visited.add(leaf)
         message = mapping[leaf].get("message")
         if isinstance(message, dict):
             role = str(mapping_of(message.get("author")).get("role"))

@@ -28,10 +28,10 @@ def content_of(documents: Iterable[Document], text: str) -> Content:
     blocks: Content = [
         {
             "type": "document",
-            "source": {"type": "text", "media_type": "text/plain", "data": one.text},
-            "title": one.name,
+            "source": {"type": "text", "media_type": "text/plain", "data": document.text},
+            "title": document.name,
         }
-        for one in documents
+        for document in documents
     ]
     if text.strip():
         blocks.append({"type": "text", "text": text})
@@ -42,13 +42,13 @@ def messages_of(line: Iterable[Message], documents: Mapping[str, Document]) -> l
     """A branch as messages of the API; `documents`: those of its files, by the file's id. A question that the policy
     stopped, and its reply, stay out: the model never answered it, and it must not stop all that follows."""
     turns: list[tuple[str, Content]] = []
-    for one in line:
-        if one.role == "assistant" and one.state == REFUSED:
+    for message in line:
+        if message.role == "assistant" and message.state == REFUSED:
             if turns and turns[-1][0] == "user":
                 turns.pop()
             continue
-        files = (documents[file.id] for file in one.files)
-        turns.append((one.role, [*blocks_of(one.calls, one.id), *content_of(files, one.text)]))
+        files = (documents[file.id] for file in message.files)
+        turns.append((message.role, [*blocks_of(message.calls, message.id), *content_of(files, message.text)]))
     return [{"role": role, "content": content} for role, content in turns if content]
 
 
@@ -84,7 +84,7 @@ class Counted:
             f"(a window of {self.window:,}, less {self.reply:,} for its reply)"
         )
         sizes = sorted((self.files.get(file.id, 0), file.name) for file in files)
-        enough = [one for one in sizes if one[0] >= self.too_many]
+        enough = [size for size in sizes if size[0] >= self.too_many]
         if not sizes:
             return f"{words}; begin a new chat, or shorten the text"
         tokens, name = enough[0] if enough else sizes[-1]
@@ -121,7 +121,7 @@ async def count(
     without = [[other for other in documents if other != id] for id in new]
     words = text if text.strip() else NO_WORDS
     all_of_them = [tokens(documents, words)] if new and words != text else []
-    whole, *more = await asyncio.gather(tokens(documents, text), *all_of_them, *(tokens(ids, words) for ids in without))
-    compared = more.pop(0) if all_of_them else whole
+    total, *more = await asyncio.gather(tokens(documents, text), *all_of_them, *(tokens(ids, words) for ids in without))
+    compared = more.pop(0) if all_of_them else total
     files = dict(known) | {id: max(0, compared - less) for id, less in zip(new, more, strict=True)}
-    return Counted(whole, model.context, int(settings.get("max_tokens", 0)), files)
+    return Counted(total, model.context, int(settings.get("max_tokens", 0)), files)

@@ -3,8 +3,6 @@
 A reply belongs to the server, not to the page that asked for it: closing the page changes nothing, only `stop` ends it.
 One journal writes all running replies, in one transaction five times a second. After a crash each running reply goes on
 from its written text, as a begun turn of the assistant; what a reader sees again is at most the last word.
-
-A reply that is being written, as it stands in memory, and what a page must change to show it.
 """
 
 from __future__ import annotations
@@ -12,125 +10,29 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Engine, select, update
-from starlette.concurrency import run_in_threadpool
 
 from charter_service.chat.attached import texts_of
 from charter_service.chat.branches import DONE, FAILED, REFUSED, RUNNING, STOPPED, Message, branch, whose
-from charter_service.chat.citing import Source, cite, link
+from charter_service.chat.citing import Source, cite
 from charter_service.chat.client import USER, Api, ApiProblem
-from charter_service.chat.letters import kept, mapping_of, split_half, whole_number
-from charter_service.chat.markdown import Writing, render
+from charter_service.chat.letters import mapping_of, storable_text, whole_number
+from charter_service.chat.live import Change, Live, differences, go_back
+from charter_service.chat.markdown import render
 from charter_service.chat.prompt import content_of, messages_of
 from charter_service.chat.reply_options import USUAL, ChatSettings
 from charter_service.chat.storage import keep
-from charter_service.chat.tool_calls import Listening, ToolCall, blocks_of, chosen_in, store_call
+from charter_service.chat.tool_calls import ToolCall, blocks_of, chosen_in, store_call
 from charter_service.chat.tree import LONGEST_TEXT, UNDO_SECONDS, purge
 from charter_service.people.tables import MESSAGES
 from charter_service.web.database import reading, writing
-
-SHORT = 2000  # characters that are rendered at once; more are rendered in a thread
-_LAST_WORD = re.compile(r"\s+\S*\Z|\A\S*\Z")
-
-
-@dataclass(eq=False)
-class Live:
-    """A reply that is being written. `changed` is set, and replaced, at every change."""
-
-    id: str
-    writing: Writing = field(default_factory=Writing)
-    state: str = RUNNING
-    facts: dict[str, Any] = field(default_factory=dict)  # of the message's row, as far as they are known
-    stopping: bool = False
-    started: bool = False
-    ending: bool = False  # how it ended is being stored, which nothing interrupts
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-    showing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    half: str = ""  # of a letter whose other half has yet to come
-    sources: tuple[Source, ...] = ()  # the files of its branch, in the order of the prompt
-    linked: dict[str, str] = field(default_factory=dict)  # complete blocks, with quotations as links
-    calls: Listening = field(default_factory=Listening)
-    kept: list[ToolCall] = field(default_factory=list)  # the calls that have a result
-    body: dict[str, Any] | None = None  # of the request, if the reply is stored nowhere
-    ended: Callable[[Live, str], None] | None = None  # called at the end of such a reply
-
-    @property
-    def text(self) -> str:
-        """What is written."""
-        return self.writing.text
-
-    def tell(self) -> None:
-        """Wakes all who follow."""
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-    def add(self, more: str) -> None:
-        """Adds text as it came."""
-        more, self.half = split_half(self.half + more)
-        self.writing.add(kept(more))
-        self.tell()
-
-    async def shown(self) -> list[str]:
-        """The blocks of what is written, rendered once for all who follow. After a long piece of work as much time
-        passes as it took, so that a giant block costs others little."""
-        async with self.showing:
-            writing, ended = self.writing, self.state != RUNNING
-            if writing.waiting > SHORT or writing.slow:
-                began = time.monotonic()
-                await run_in_threadpool(writing.show, ended)
-                await asyncio.sleep(time.monotonic() - began)
-            elif writing.waiting:
-                writing.show(ended)
-            blocks, sealed = list(writing.blocks), writing.sealed
-            if self.sources and any(html not in self.linked for html in blocks[:sealed]):
-                await run_in_threadpool(self._link, blocks[:sealed])
-            return [self.linked.get(html, html) for html in blocks[:sealed]] + blocks[sealed:]
-
-    def _link(self, blocks: list[str]) -> None:
-        """Makes quotations in complete blocks links to where they stand in a file."""
-        files = {source.file.sha256: source.file for source in self.sources}
-        for html in blocks:
-            if html not in self.linked:
-                self.linked[html] = link(html, cite([html], self.sources).citations, files)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something for a page: `block` with its number and HTML, `cut` with how many blocks are left, or `state`."""
-
-    kind: str
-    number: int = 0
-    html: str = ""
-
-
-def go_back(live: Live) -> None:
-    """Cuts a begun reply back to the end of its last whole word: a model that goes on within a word would write another
-    one, and the API takes no text that ends in a space."""
-    if not live.text.strip():
-        live.writing = Writing()
-    else:
-        whole = _LAST_WORD.sub("", live.text)
-        live.writing = Writing(whole)
-    live.tell()
-
-
-def differences(shown: list[str], blocks: list[str]) -> list[Change]:
-    """What a page that shows some blocks must change to show others."""
-    changes = [Change("cut", len(blocks))] if len(shown) > len(blocks) else []
-    for number, html in enumerate(blocks):
-        if number >= len(shown) or (shown[number] is not html and shown[number] != html):
-            changes.append(Change("block", number, html))
-    return changes
-
 
 LOG = logging.getLogger("charter_service.chat")
 JOURNAL_SECONDS = 0.2
@@ -196,20 +98,20 @@ class Replies:
         """The changes of a reply to its end, for a page that knows the blocks before number `known`."""
         live = self._live.get(reply)
         if live is not None:
-            blocks = await live.shown()
-            shown = blocks[:known]
+            blocks = await live.rendered_blocks()
+            page_blocks = blocks[:known]
             if known > len(blocks):
                 yield Change("cut", len(blocks))
             running = True
             while running:  # once more after the end
                 running, waiting = live.state == RUNNING, live.changed
-                blocks = await live.shown()
-                for change in differences(shown, blocks):
+                blocks = await live.rendered_blocks()
+                for change in differences(page_blocks, blocks):
                     yield change
-                shown = blocks
+                page_blocks = blocks
                 if running:
                     await waiting.wait()
-                    if shown:  # the first text at once
+                    if page_blocks:  # the first text at once
                         await asyncio.sleep(LOOK_SECONDS)
         yield Change("state")
 
@@ -265,7 +167,7 @@ class Replies:
             if row is None:
                 return DONE
             live.writing.add(row.text)
-            live.kept = list(row.calls)
+            live.answered_calls = list(row.calls)
         last_word, pause, furthest = time.monotonic(), 0.1, len(live.text)
         while True:
             if live.text:
@@ -294,7 +196,7 @@ class Replies:
                     self._count(live, mapping_of(mapping_of(event.get("message")).get("usage")))
                 elif live.body is None and (call := live.calls.take(event)) is not None:
                     await asyncio.to_thread(self._store_call, live.id, call)
-                    live.kept.append(call)
+                    live.answered_calls.append(call)
                     live.add("\n\n" if live.text.strip() else "")
                 elif kind == "content_block_delta":
                     text = mapping_of(event.get("delta")).get("text")
@@ -307,12 +209,12 @@ class Replies:
                         break
                 elif kind == "message_delta":
                     delta = mapping_of(event.get("delta"))
-                    live.facts["stop"] = kept(str(delta.get("stop_reason") or ""))[:64]
+                    live.facts["stop"] = storable_text(str(delta.get("stop_reason") or ""))[:64]
                     details = mapping_of(delta.get("stop_details"))
                     if details.get("type") == REPETITION:
                         live.facts["stop"] = REPETITION
-                    reason = kept(str(details.get("explanation") or ""))[:LONGEST_REASON]
-                    live.facts["category"] = kept(str(details.get("category") or ""))[:64]
+                    reason = storable_text(str(details.get("explanation") or ""))[:LONGEST_REASON]
+                    live.facts["category"] = storable_text(str(details.get("category") or ""))[:64]
                     self._count(live, mapping_of(event.get("usage")))
         if live.facts.get("stop") == "refusal":
             live.facts["reason"] = reason
@@ -335,20 +237,22 @@ class Replies:
             line = branch(connection, reply)
             if not line or not line[-1].running:
                 return None, {}, ()
-            person, own = whose(connection, line[-1].chat)
+            person, settings = whose(connection, line[-1].chat)
             tools = self._tools(chosen_in(connection, line[-1].chat))
-            files = [file for one in line for file in one.files]
+            files = [file for message in line for file in message.files]
             documents = texts_of(connection, files)
-        body = self._body(messages_of(line[:-1], documents), line[-1], person, own)
+        body = self._body(messages_of(line[:-1], documents), line[-1], person, settings)
         sources = tuple(Source(file, documents[file.id]) for file in files)
         return line[-1], body | ({"tools": tools} if tools else {}), sources
 
-    def _body(self, messages: list[dict[str, Any]], reply: Message, person: int, own: ChatSettings) -> dict[str, Any]:
+    def _body(
+        self, messages: list[dict[str, Any]], reply: Message, person: int, settings: ChatSettings
+    ) -> dict[str, Any]:
         """The body of the request for the reply to some messages, at the temperature that the reply names."""
         # a mark lets the API tell how much of the prompt it had read before
         messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
         about: dict[str, Any] = {"model": reply.model, "messages": messages, "metadata": {"user_id": f"{USER}{person}"}}
-        return self._settings(reply.model, replace(own, temperature=reply.temperature)) | about
+        return self._settings(reply.model, replace(settings, temperature=reply.temperature)) | about
 
     def _left_over(self) -> list[str]:
         """Replies that were running when an earlier process ended."""
@@ -364,8 +268,8 @@ class Replies:
         if live.sources:
             values |= self._citations(live)
         with self._lock, writing(self._database) as connection:
-            wanted = update(MESSAGES).where(MESSAGES.c.id == live.id, MESSAGES.c.state == RUNNING)
-            if connection.execute(wanted.values(**values)).rowcount:
+            statement = update(MESSAGES).where(MESSAGES.c.id == live.id, MESSAGES.c.state == RUNNING)
+            if connection.execute(statement.values(**values)).rowcount:
                 chat = select(MESSAGES.c.chat).where(MESSAGES.c.id == live.id)
                 keep(connection, connection.execute(chat).scalar_one(), {live.id: live.text})
 
@@ -409,8 +313,8 @@ class Replies:
     def _store(self, texts: Mapping[str, str]) -> None:
         with self._lock, writing(self._database) as connection:
             for id, text in texts.items():
-                wanted = update(MESSAGES).where(MESSAGES.c.id == id, MESSAGES.c.state == RUNNING)
-                connection.execute(wanted.values(text=text))
+                statement = update(MESSAGES).where(MESSAGES.c.id == id, MESSAGES.c.state == RUNNING)
+                connection.execute(statement.values(text=text))
 
     async def _purge(self) -> None:
         """Deletes chats whose time to be restored is over."""
@@ -434,15 +338,15 @@ class Replies:
         """Those of the running replies whose rows are deleted."""
         if not running:
             return set()
-        wanted = select(MESSAGES.c.id).where(MESSAGES.c.id.in_(running))
+        query = select(MESSAGES.c.id).where(MESSAGES.c.id.in_(running))
         with reading(self._database) as connection:
-            return set(running) - set(connection.execute(wanted).scalars())
+            return set(running) - set(connection.execute(query).scalars())
 
 
 def _continued(body: Mapping[str, Any], live: Live) -> dict[str, Any]:
     """The body of a request for the rest of a reply, with the calls that were made for it."""
-    if not live.text and not live.kept:
+    if not live.text and not live.answered_calls:
         return dict(body)
-    calls = blocks_of(live.kept, live.id)
+    calls = blocks_of(live.answered_calls, live.id)
     content = [*calls, *content_of((), live.text)] if calls else live.text
     return {**body, "messages": [*body["messages"], {"role": "assistant", "content": content}]}

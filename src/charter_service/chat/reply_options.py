@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charter_service.chat.letters import kept
+from charter_service.chat.letters import storable_text
 from charter_service.web.forms import Form
 from charter_service.web.refusal import Refusal
 
@@ -47,7 +47,7 @@ USUAL = ChatSettings()
 
 def settings_in(form: Form) -> ChatSettings:
     """The settings of a form, whose empty fields are the usual ones. Raises Refusal naming what was expected."""
-    instructions = kept(form.text("instructions").replace("\r\n", "\n")).strip()
+    instructions = storable_text(form.text("instructions").replace("\r\n", "\n")).strip()
     if len(instructions) > LONGEST_INSTRUCTIONS:
         raise Refusal(
             f"the instructions have {len(instructions):,} characters; the limit is {LONGEST_INSTRUCTIONS:,}", 413

@@ -22,7 +22,7 @@ from charter_service.web.site import wants_json
 
 MOST = 50
 LONGEST = 200  # characters of a search
-NOTHING = Markup()
+NO_MARKUP = Markup()
 AROUND = 60  # characters of a snippet before its first word, and twice as many behind it
 LOOKED = 200_000  # characters of all messages together in which the snippets are sought
 NEWEST = 1000  # messages that PostgreSQL reads one by one before it asks the index of words
@@ -64,7 +64,7 @@ class Hit:
     title: str
     message: str = ""
     role: str = ""
-    marked: Markup = NOTHING  # a piece of the message, with the words marked
+    marked: Markup = NO_MARKUP  # a piece of the message, with the words marked
 
 
 def search(connection: Connection, person: Person, query: str) -> list[Hit]:
@@ -83,7 +83,7 @@ def search(connection: Connection, person: Person, query: str) -> list[Hit]:
     )
     hits = [Hit(row.id, row.title) for row in connection.execute(titled)]
     serials = _serials(connection, person.id, [plain_word(word) for word in words])
-    shown = (
+    statement = (
         select(
             MESSAGES.c.id,
             MESSAGES.c.chat,
@@ -96,8 +96,8 @@ def search(connection: Connection, person: Person, query: str) -> list[Hit]:
         .where(MESSAGES.c.serial.in_(serials), CHATS.c.person == person.id)
         .order_by(MESSAGES.c.serial.desc())
     )
-    meant = wanted(words)
-    for row in connection.execute(shown):
+    meant = matcher(words)
+    for row in connection.execute(statement):
         marked = snippet(row.text, meant, whole=len(row.text) == row.length)
         hits.append(Hit(row.chat, row.title, row.id, row.role, marked))
     return hits
@@ -111,40 +111,40 @@ def _serials(connection: Connection, person: int, words: list[str]) -> Sequence[
     if connection.dialect.name == SQLITE:
         values |= {"words": " AND ".join(f'"{key}"' for key in keys) + "*", "gone": json.dumps(gone)}
         return connection.execute(text(_SQLITE), values).scalars().all()
-    whole = " & ".join(f"'{key}'" for key in keys[:-1])
+    whole_words = " & ".join(f"'{key}'" for key in keys[:-1])
     begun = f"'{keys[-1]}':*"
-    values |= {"words": f"{whole} & {begun}" if whole else begun, "gone": gone, "newest": NEWEST}
+    values |= {"words": f"{whole_words} & {begun}" if whole_words else begun, "gone": gone, "newest": NEWEST}
     serials = connection.execute(text(_POSTGRESQL_NEWEST), values).scalars().all()
     if len(serials) == MOST:
         return serials
-    if whole and len(words[-1]) < SHORT:
-        rows = connection.execute(text(_POSTGRESQL_FEW), {**values, "whole": whole, "few": FEW}).all()
+    if whole_words and len(words[-1]) < SHORT:
+        rows = connection.execute(text(_POSTGRESQL_FEW), {**values, "whole": whole_words, "few": FEW}).all()
         if len(rows) < FEW:
             return sorted((row.serial for row in rows if row.hit), reverse=True)[:MOST]
     return connection.execute(text(_POSTGRESQL), values).scalars().all()
 
 
-def wanted(words: list[str]) -> Callable[[str], bool]:
+def matcher(words: list[str]) -> Callable[[str], bool]:
     """Whether a word of a text is one of some words; the last may be the beginning of it."""
-    whole, begun = {plain_word(word) for word in words}, plain_word(words[-1])
+    whole_words, begun = {plain_word(word) for word in words}, plain_word(words[-1])
 
     @cache  # texts repeat their words
-    def meant(word: str) -> bool:
-        return (word := plain_word(word)) in whole or word.startswith(begun)
+    def matches(word: str) -> bool:
+        return (word := plain_word(word)) in whole_words or word.startswith(begun)
 
-    return meant
+    return matches
 
 
 def snippet(text: str, meant: Callable[[str], bool], whole: bool = True) -> Markup:
     """The piece of a text around its first word that is meant, with all such words marked; the text may be only the
     beginning of a message."""
-    first = next((one.start() for one in WORD.finditer(text) if meant(one[0])), 0)
+    first = next((match.start() for match in WORD.finditer(text) if meant(match[0])), 0)
     begin, end = max(0, first - AROUND), first + 2 * AROUND
     piece, at, parts = text[begin:end], 0, ["…" if begin else ""]
-    for one in WORD.finditer(piece):
-        if meant(one[0]):
-            parts += [escape(piece[at : one.start()]), f"<mark>{escape(one[0])}</mark>"]
-            at = one.end()
+    for match in WORD.finditer(piece):
+        if meant(match[0]):
+            parts += [escape(piece[at : match.start()]), f"<mark>{escape(match[0])}</mark>"]
+            at = match.end()
     return Markup("".join([*parts, escape(piece[at:]), "" if whole and end >= len(text) else "…"]))
 
 

@@ -131,19 +131,21 @@ class Service:
                 self.replies.stop(reply)
             await self.look()
 
-    def settings_of(self, id: str, own: ChatSettings = USUAL) -> dict[str, Any]:
+    def settings_of(self, id: str, chat_settings: ChatSettings = USUAL) -> dict[str, Any]:
         """What a request to a model says besides its messages, with what the person set. Our server tells if a model
         has no decoding of its own: then a careful one is taken, since small models ramble at temperature 1."""
         model, config = self.model(id), self.config
         longest = min(config.longest, model.longest_reply) if model and model.longest_reply else config.longest
-        settings: dict[str, Any] = {"max_tokens": min(longest, own.max_tokens or longest)}
+        settings: dict[str, Any] = {"max_tokens": min(longest, chat_settings.max_tokens or longest)}
         careful = model is not None and "decoding" in model.facts and model.facts["decoding"] is None
         settings |= CAREFUL if careful else {}
-        if own.temperature is not None:
-            settings["temperature"] = own.temperature
-        if system := "\n\n".join(text for text in (config.system, own.instructions) if text):
+        if chat_settings.temperature is not None:
+            settings["temperature"] = chat_settings.temperature
+        if system := "\n\n".join(text for text in (config.system, chat_settings.instructions) if text):
             settings["system"] = system
-        if own.instructions and model is not None and model.facts:  # our server screens a person's text as a turn
+        if (
+            chat_settings.instructions and model is not None and model.facts
+        ):  # our server screens a person's text as a turn
             settings["system_by"] = "user"
         return settings
 
@@ -162,7 +164,7 @@ class Service:
         """A served model by its id, the default one for an empty id; None if it isn't served now."""
         if not id:
             return self.models[0] if self.models else None
-        return next((one for one in self.models if one.id == id), None)
+        return next((model for model in self.models if model.id == id), None)
 
 
 def _folder(config: Config, database: Engine) -> Path:

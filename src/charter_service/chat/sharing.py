@@ -51,13 +51,13 @@ class Share:
 
 def list_shares(connection: Connection, person: Person) -> list[Share]:
     """The links of a person that still work."""
-    wanted = (
+    query = (
         select(SHARES.c.digest, SHARES.c.chat, SHARES.c.title, SHARES.c.created, SHARES.c.expires)
         .join(CHATS, CHATS.c.id == SHARES.c.chat)
         .where(CHATS.c.person == person.id, SHARES.c.expires > time.time(), CHATS.c.deleted.is_(None))
         .order_by(SHARES.c.created.desc())
     )
-    return [Share(*row) for row in connection.execute(wanted)]
+    return [Share(*row) for row in connection.execute(query)]
 
 
 def share(visit: Visit) -> Response:
@@ -70,12 +70,12 @@ def share(visit: Visit) -> Response:
         chat = chat_of(connection, visit.person, visit.id)
         if len(list_shares(connection, visit.person)) >= MOST_SHARES:
             raise Refusal(f"you share {MOST_SHARES} chats already; take one of the links back first")
-        line = [one for one in whole_branch(connection, chat.leaf) if not one.running]
-        kept = ("role", "author", "text", "model", "state", "request")
+        line = [message for message in whole_branch(connection, chat.leaf) if not message.running]
+        field_names = ("role", "author", "text", "model", "state", "request")
         frozen = [
-            {name: getattr(one, name) for name in kept}
-            | {"files": [file.name for file in one.files], "calls": [as_data(call) for call in one.calls]}
-            for one in line
+            {name: getattr(message, name) for name in field_names}
+            | {"files": [file.name for file in message.files], "calls": [as_data(call) for call in message.calls]}
+            for message in line
         ]
         if not frozen:
             raise Refusal("there is nothing to share in this chat yet")
@@ -101,17 +101,17 @@ def shared_page(visit: Visit) -> HTMLResponse:
     """The link of a new share, shown once, and what it shows."""
     with reading(visit.service.database) as connection:
         chat = chat_of(connection, visit.person, visit.id)
-        shares = [one for one in list_shares(connection, visit.person) if one.chat == chat.id]
+        shares = [share for share in list_shares(connection, visit.person) if share.chat == chat.id]
     links = visit.service.links.take(visit.owner)
     return show(visit, "shared", "Shared", chat=chat, shares=shares, link=links[0] if links else "")
 
 
 def take_back(visit: Visit) -> Response:
     """Ends a shared link at once."""
-    mine = select(CHATS.c.id).where(CHATS.c.person == visit.person.id)
+    own_chats = select(CHATS.c.id).where(CHATS.c.person == visit.person.id)
     with writing(visit.service.database) as connection:
-        gone = delete(SHARES).where(SHARES.c.digest == visit.id, SHARES.c.chat.in_(mine))
-        if not connection.execute(gone).rowcount:
+        deletion = delete(SHARES).where(SHARES.c.digest == visit.id, SHARES.c.chat.in_(own_chats))
+        if not connection.execute(deletion).rowcount:
             raise NotFound("there is no such link, or it isn't yours")
     return done(visit, "/me#shares")
 
@@ -127,13 +127,13 @@ async def open_share(request: Request) -> Response:
 
 def _frozen(service: Service, token: str) -> tuple[Any, list[dict[str, Any]]]:
     """A shared copy. Raises NotFound."""
-    wanted = (
+    query = (
         select(SHARES.c.title, SHARES.c.frozen, SHARES.c.created)
         .join(CHATS, CHATS.c.id == SHARES.c.chat)
         .where(SHARES.c.digest == digest_of(token), SHARES.c.expires > time.time(), CHATS.c.deleted.is_(None))
     )
     with reading(service.database) as connection:
-        row = connection.execute(wanted).first()
+        row = connection.execute(query).first()
     if row is None:
         raise NotFound("this link doesn't work: it has expired, or was taken back")
     return row, json.loads(row.frozen)
@@ -141,13 +141,17 @@ def _frozen(service: Service, token: str) -> tuple[Any, list[dict[str, Any]]]:
 
 def _open_share(service: Service, token: str, notice: str) -> Response:
     row, frozen = _frozen(service, token)
-    blocks = render_many([one["text"] if one["role"] == "assistant" else "" for one in frozen])
+    blocks = render_many([message["text"] if message["role"] == "assistant" else "" for message in frozen])
     messages = [
-        SimpleNamespace(**{"files": (), **one, "calls": from_data(one.get("calls"))}, blocks=its)
-        for one, its in zip(frozen, blocks, strict=True)
+        SimpleNamespace(**{"files": (), **message, "calls": from_data(message.get("calls"))}, blocks=message_blocks)
+        for message, message_blocks in zip(frozen, blocks, strict=True)
     ]
-    known: dict[str, Any] = {"token": token, "notice": notice, "reportable": any(one.get("request") for one in frozen)}
-    return plain(service, "share", row.title, messages=messages, created=row.created, **known)
+    values: dict[str, Any] = {
+        "token": token,
+        "notice": notice,
+        "reportable": any(message.get("request") for message in frozen),
+    }
+    return plain(service, "share", row.title, messages=messages, created=row.created, **values)
 
 
 async def report_share(request: Request) -> Response:
@@ -157,13 +161,13 @@ async def report_share(request: Request) -> Response:
     form, token = await read_form(request), str(request.path_params["token"])[:100]
     async with service.turns(NOBODY):
         frozen = (await run_in_threadpool(_frozen, service, token))[1]
-        replies = [one for one in frozen if one.get("request")]
+        replies = [message for message in frozen if message.get("request")]
         if not replies:
             raise Refusal("no reply in this copy was written by a model of this server, so nobody can look at it")
         check_pace(service.reports_of_one, network_of(request.scope))
         check_pace(service.reports, "all")
-        said = [{"role": one["role"], "content": one["text"]} for one in frozen]
+        content = [{"role": message["role"], "content": message["text"]} for message in frozen]
         words = f"Reported from a shared link: {form.text('words').strip()}"[:MOST_WORDS]
         body = {"request_id": replies[-1]["request"], "thumb": "down", "words": words}
-        await service.api.ask("POST", "/v1/feedback", {**body, "content": {"messages": said}})
+        await service.api.ask("POST", "/v1/feedback", {**body, "content": {"messages": content}})
     return see(f"/s/{token}?done=reported")

@@ -86,20 +86,20 @@ class ChatSite(PeopleSite):
     def visit(self, person: Person, session: str, form: Form, request: Request) -> Visit:
         """The visit that handlers get."""
         # no database keeps NUL
-        fields = {name: [one.replace("\x00", "") for one in values] for name, values in form.fields.items()}
+        fields = {name: [value.replace("\x00", "") for value in values] for name, values in form.fields.items()}
         return Visit(person, session, Form(fields), request, asyncio.get_running_loop())
 
     def turns(self, service: Service, person: int) -> asyncio.Semaphore:
         """What a person's requests wait for."""
         return service.turns(person)
 
-    def plain(self, service: Service, template: str, title: str, status: int = 200, **known: Any) -> HTMLResponse:
+    def plain(self, service: Service, template: str, title: str, status: int = 200, **values: Any) -> HTMLResponse:
         """A page for somebody who isn't signed in."""
         config = service.config
-        known |= {"here": "", "chats": (), "service": service, "contact": config.contact}
-        return PAGES.page(template, status, name=config.name, title=title, member=None, **known)
+        values |= {"here": "", "chats": (), "service": service, "contact": config.contact}
+        return PAGES.page(template, status, name=config.name, title=title, member=None, **values)
 
-    def show(self, visit: Visit, template: str, title: str, **known: Any) -> HTMLResponse:
+    def show(self, visit: Visit, template: str, title: str, **values: Any) -> HTMLResponse:
         """A page for a signed-in person, with the list of chats beside it."""
         with reading(visit.service.database) as connection:
             chats = list_chats(connection, visit.person)
@@ -107,14 +107,14 @@ class ChatSite(PeopleSite):
             host = visit.request.url.hostname or ""
             others = dict(other_places(connection, CHAT, host)) if judges else {}
         config = visit.service.config
-        known |= {
+        values |= {
             "here": visit.request.url.path,
             "chats": chats,
             "console": others.get(NAMES[CONSOLE], ""),
             "service": visit.service,
             "contact": config.contact,
         }
-        return PAGES.page(template, name=config.name, title=title, member=visit, **known)
+        return PAGES.page(template, name=config.name, title=title, member=visit, **values)
 
     def wants_data(self, request: Request) -> bool:
         """Whether a program asks: for JSON, or for the events of a reply."""
@@ -166,14 +166,14 @@ def close_chat(visit: Visit, chat: TemporaryChat) -> None:
     visit.service.replies.stop(chat.messages[-1].id)
 
 
-def whole(text: str) -> int:
+def number_of(text: str) -> int:
     """A whole number in an address; 0 if it is none."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
 def number_in(visit: Visit, name: str) -> int:
     """A whole number in the query of a request; 0 if there is none."""
-    return whole(visit.request.query_params.get(name, ""))
+    return number_of(visit.request.query_params.get(name, ""))
 
 
 def done(visit: Visit, place: str, **facts: Any) -> Response:
@@ -187,10 +187,10 @@ def articles(visit: Visit, messages: Sequence[Message], unfolded: str = "") -> l
     """Messages of a chat as HTML, in a thread of a request: appealed stops say what became of the appeal, which the
     model's server knows. `unfolded`: as in `article`."""
     appeals: dict[str, str] = {}
-    if any(one.appealed for one in messages):
-        known = visit.service.api.appeals(visit.user)
-        appeals = asyncio.run_coroutine_threadsafe(known, visit.loop).result()
-    return [article(visit, one, "/m/", unfolded, appeals.get(one.request, "open")) for one in messages]
+    if any(message.appealed for message in messages):
+        request = visit.service.api.appeals(visit.user)
+        appeals = asyncio.run_coroutine_threadsafe(request, visit.loop).result()
+    return [article(visit, message, "/m/", unfolded, appeals.get(message.request, "open")) for message in messages]
 
 
 def article(visit: Visit, message: Message, place: str = "/m/", unfolded: str = "", appeal: str = "open") -> str:
@@ -202,7 +202,7 @@ def article(visit: Visit, message: Message, place: str = "/m/", unfolded: str = 
     stop = stop_words(visit.service, message) if message.state == REFUSED else ""
     bare = message.role != "assistant" or (stop and text.strip() == message.reason.strip())
     blocks = () if bare else _blocks(visit, message, text)
-    shown = {
+    values = {
         "m": message,
         "text": text,
         "blocks": blocks,
@@ -211,7 +211,7 @@ def article(visit: Visit, message: Message, place: str = "/m/", unfolded: str = 
         "stop": stop,
         "appeal": appeal,
     }
-    return str(PAGES.fill("message", member=visit, service=visit.service, unfolded=unfolded, **shown))
+    return str(PAGES.fill("message", member=visit, service=visit.service, unfolded=unfolded, **values))
 
 
 def stop_words(service: Service, message: Message) -> str:
@@ -231,4 +231,4 @@ def _blocks(visit: Visit, message: Message, text: str) -> list[str]:
         return blocks
     with reading(visit.service.database) as connection:
         files = by_message(connection, message.chat)
-    return linked(blocks, message.citations, {one.sha256: one for some in files.values() for one in some})
+    return linked(blocks, message.citations, {file.sha256: file for some in files.values() for file in some})

@@ -42,14 +42,14 @@ def keep(connection: Connection, chat: str, texts: Mapping[str, str]) -> None:
         update(CHATS)
         .where(CHATS.c.id == chat)
         .values(
-            characters=CHATS.c.characters + sum(len(one) for one in texts.values()),
-            bytes=CHATS.c.bytes + sum(len(one.encode()) for one in texts.values()),
+            characters=CHATS.c.characters + sum(len(message_text) for message_text in texts.values()),
+            bytes=CHATS.c.bytes + sum(len(message_text.encode()) for message_text in texts.values()),
         )
     )
     lite = connection.dialect.name == SQLITE
     rows = list[dict[str, Any]]()
-    for id, one in texts.items():
-        keys = keys_of(person, one)
+    for id, message_text in texts.items():
+        keys = keys_of(person, message_text)
         rows.append({"id": id, "person": person, "words": " ".join(keys) if lite else keys})
     connection.execute(_SQLITE if lite else _POSTGRESQL, rows)
 

@@ -29,9 +29,9 @@ from charter_service.chat.branches import (
     message_of,
 )
 from charter_service.chat.files import draft_of, new_draft, save_new
-from charter_service.chat.letters import kept
+from charter_service.chat.letters import storable_text
 from charter_service.chat.reply_options import settings_in
-from charter_service.chat.site import Visit, articles, done, number_in, show, whole
+from charter_service.chat.site import Visit, articles, done, number_in, number_of, show
 from charter_service.chat.storage import check_room
 from charter_service.chat.tool_calls import check_names, chosen_in, switch_on
 from charter_service.people.tables import CHAT_TOOLS, MESSAGES
@@ -46,6 +46,8 @@ LONGEST_PAGE = 1_000_000  # characters of all messages of a page
 PING_SECONDS = 15
 RUNNING_AT_ONCE = 4  # replies of one person
 MOST_STREAMS = 20  # of events, for one person
+_CLIENT = re.compile(r"[\w-]{1,64}")
+MOST_WORDS = 4000
 
 
 def home(visit: Visit) -> HTMLResponse:
@@ -75,14 +77,14 @@ def talk(visit: Visit) -> HTMLResponse:
         messages = branch(connection, end, fitting(connection, end, most, LONGEST_PAGE))
         earlier = length_of(connection, end) - len(messages)
         later = later_than(connection, chat.leaf, end, SHOWN) if end != chat.leaf else []
-        chosen = chosen_in(connection, chat.id)
-    shown = articles(visit, messages)
+        tool_names = chosen_in(connection, chat.id)
+    html = articles(visit, messages)
     return show(
         visit,
         "talk",
         chat.title,
         chat=chat,
-        messages=shown,
+        messages=html,
         last=messages[-1] if messages else None,
         earlier=earlier,
         earlier_place=_before(messages, end if end != chat.leaf else "", most) if earlier else "",
@@ -90,7 +92,7 @@ def talk(visit: Visit) -> HTMLResponse:
         later_place=f"?to={later[-1]}#m-{later[0]}" if later else "",
         draft=chat.draft,
         look=number_in(visit, "look") + 1,
-        chosen=chosen,
+        chosen=tool_names,
         drafted=draft_of(visit),
         notice="",
     )
@@ -100,10 +102,10 @@ def _end(connection: Connection, visit: Visit, chat: Chat) -> str:
     """The last message of a page: the newest one, or the one that `to` names."""
     if not (to := visit.request.query_params.get("to", "")):
         return chat.leaf
-    one = message_of(connection, visit.person, to)
-    if one.chat != chat.id:
+    message = message_of(connection, visit.person, to)
+    if message.chat != chat.id:
         raise NotFound(NO_MESSAGE)
-    return one.id
+    return message.id
 
 
 def _before(messages: Sequence[Message], to: str, most: int) -> str:
@@ -137,15 +139,15 @@ def appeal_form(visit: Visit) -> HTMLResponse:
 
 def _unfolded(visit: Visit, form: str, title: str) -> HTMLResponse:
     """A page of one message with an open form, which a script puts into the page of the chat."""
-    one, shown = _alone(visit, form)
-    return show(visit, "unfolded", title, shown=shown, chat=one.chat, message=one.id)
+    message, html = _alone(visit, form)
+    return show(visit, "unfolded", title, shown=html, chat=message.chat, message=message.id)
 
 
 def _alone(visit: Visit, unfolded: str = "") -> tuple[Message, str]:
     """One message, and its HTML."""
     with reading(visit.service.database) as connection:
-        one = branch(connection, message_of(connection, visit.person, visit.id).id, 1)[0]
-    return one, articles(visit, [one], unfolded)[0]
+        message = branch(connection, message_of(connection, visit.person, visit.id).id, 1)[0]
+    return message, articles(visit, [message], unfolded)[0]
 
 
 def begin(visit: Visit) -> Response:
@@ -160,7 +162,7 @@ def begin(visit: Visit) -> Response:
         attach(connection, visit.person, visit.form.many("file"), sent.chat, sent.question)
         save_new(connection, visit.person, "")
         check_room(connection, visit.person.id, visit.service.config.storage)
-    return _sent(visit, sent)
+    return _answer_to_sending(visit, sent)
 
 
 def ask(visit: Visit) -> Response:
@@ -173,7 +175,7 @@ def ask(visit: Visit) -> Response:
         sent = tree.ask(connection, visit.person, visit.id, parent, text, client_of(visit), model)
         attach(connection, visit.person, form.many("file"), sent.chat, sent.question)
         check_room(connection, visit.person.id, visit.service.config.storage)
-    return _sent(visit, sent)
+    return _answer_to_sending(visit, sent)
 
 
 def edit(visit: Visit) -> Response:
@@ -192,7 +194,7 @@ def edit(visit: Visit) -> Response:
         if not files_of(connection, sent.question):  # else the same sending again
             give_copies(connection, files_of(connection, first.id), first.chat, sent.question)
         check_room(connection, visit.person.id, visit.service.config.storage)
-    return _sent(visit, sent)
+    return _answer_to_sending(visit, sent)
 
 
 def retry(visit: Visit) -> Response:
@@ -210,7 +212,7 @@ def _again(visit: Visit, goes_on: bool) -> Response:
         check_running(connection, visit)
         sent = tree.retry(connection, visit.person, visit.id, goes_on, visit.service.retried_at)
         check_room(connection, visit.person.id, visit.service.config.storage)
-    return _sent(visit, sent)
+    return _answer_to_sending(visit, sent)
 
 
 def choose(visit: Visit) -> Response:
@@ -234,22 +236,22 @@ def fork(visit: Visit) -> Response:
 def stop(visit: Visit) -> Response:
     """Ends a reply; what is written stays."""
     with reading(visit.service.database) as connection:
-        one = message_of(connection, visit.person, visit.id)
-    visit.service.replies.stop(one.id)
-    return done(visit, f"/c/{one.chat}")
+        message = message_of(connection, visit.person, visit.id)
+    visit.service.replies.stop(message.id)
+    return done(visit, f"/c/{message.chat}")
 
 
 async def events(visit: Visit) -> Response:
     """What changes in a reply until it is complete."""
-    one = await run_in_threadpool(_message, visit)
-    return event_stream(visit, one.id)
+    message = await run_in_threadpool(_message, visit)
+    return event_stream(visit, message.id)
 
 
 def event_stream(visit: Visit, reply: str) -> EventSourceResponse:
     """What changes in a reply until it is complete, as server-sent events: each replaces a block by its number, so a
     page that lost its connection asks again from the last one."""
     last = visit.request.headers.get("last-event-id", "")
-    known = whole(last) if last else number_in(visit, "known")
+    block_count = number_of(last) if last else number_in(visit, "known")
     streams, person = visit.service.streams, visit.person.id
     if streams[person] >= MOST_STREAMS:
         raise Refusal(f"{MOST_STREAMS} pages already wait for replies; close one of them", 429)
@@ -258,7 +260,7 @@ def event_stream(visit: Visit, reply: str) -> EventSourceResponse:
         streams[person] += 1
         try:
             yield ServerSentEvent(retry=1000, comment="begin")
-            async with aclosing(visit.service.replies.follow(reply, known)) as changes:
+            async with aclosing(visit.service.replies.follow(reply, block_count)) as changes:
                 async for change in changes:
                     if change.kind == "block":
                         yield ServerSentEvent(change.html, event="block", id=str(change.number))
@@ -333,9 +335,6 @@ def model_of(visit: Visit, id: str) -> str:
     raise Refusal(f"the model {id[:80]} isn't served any more; choose another")
 
 
-_CLIENT = re.compile(r"[\w-]{1,64}")
-
-
 def client_of(visit: Visit) -> str:
     """The sender's id of this sending; empty if there is none."""
     id = visit.form.text("client")
@@ -351,62 +350,59 @@ def check_running(connection: Connection, visit: Visit) -> None:
         raise Refusal(f"{count} replies are being written for you; wait until one is complete, or stop one", 429)
 
 
-def _sent(visit: Visit, sent: tree.Sent) -> Response:
+def _answer_to_sending(visit: Visit, sent: tree.Sent) -> Response:
     visit.service.replies.begin(sent.reply)
     return done(visit, f"/c/{sent.chat}#m-{sent.question}", chat=sent.chat, question=sent.question, reply=sent.reply)
 
 
-MOST_WORDS = 4000
-
-
 async def thumb(visit: Visit) -> Response:
     """A thumb on a reply, with words and a report if the person wants people to look at it."""
-    one = await run_in_threadpool(_message, visit)
+    message = await run_in_threadpool(_message, visit)
     up = visit.form.text("thumb") == "up"
-    if not one.request:
+    if not message.request:
         raise Refusal("no request of the model's server belongs to this reply, so there is nobody to tell")
     reports = visit.form.text("content") == "yes"
     if up and reports:
         raise Refusal("a report says that a reply is bad; send it with Bad, or without the report")
-    body: dict[str, Any] = {"request_id": one.request, "thumb": "up" if up else "down"}
-    if words := kept(visit.form.text("words"))[:MOST_WORDS].strip():
+    body: dict[str, Any] = {"request_id": message.request, "thumb": "up" if up else "down"}
+    if words := storable_text(visit.form.text("words"))[:MOST_WORDS].strip():
         body["words"] = words
     if not up:
         body["category"] = visit.form.text("category")[:64]
         if reports:
-            body["content"] = await run_in_threadpool(_said, visit, one.id)
+            body["content"] = await run_in_threadpool(_messages_up_to, visit, message.id)
     await visit.service.api.ask("POST", "/v1/feedback", body)
-    await run_in_threadpool(_note, visit, one.id, thumb=body["thumb"])
-    return done(visit, f"/c/{one.chat}#m-{one.id}", thumb=body["thumb"])
+    await run_in_threadpool(_note, visit, message.id, thumb=body["thumb"])
+    return done(visit, f"/c/{message.chat}#m-{message.id}", thumb=body["thumb"])
 
 
 async def appeal(visit: Visit) -> Response:
     """Asks people to look at a stop."""
-    one = await run_in_threadpool(_message, visit)
-    words = kept(visit.form.text("words"))[:MOST_WORDS].strip()
-    if one.state != REFUSED or not one.request:
+    message = await run_in_threadpool(_message, visit)
+    words = storable_text(visit.form.text("words"))[:MOST_WORDS].strip()
+    if message.state != REFUSED or not message.request:
         raise Refusal("this reply wasn't stopped by the policy, so there is nothing to appeal")
     if not words:
         raise Refusal("say in a few words why; nothing was sent")
-    if not await run_in_threadpool(_note, visit, one.id, ~MESSAGES.c.appealed, appealed=True):
+    if not await run_in_threadpool(_note, visit, message.id, ~MESSAGES.c.appealed, appealed=True):
         raise Stale("you have appealed this already; people decide about it")
-    body: dict[str, Any] = {"request_id": one.request, "words": words}
+    body: dict[str, Any] = {"request_id": message.request, "words": words}
     if visit.form.text("content") == "yes":
-        body["content"] = await run_in_threadpool(_said, visit, one.id)
+        body["content"] = await run_in_threadpool(_messages_up_to, visit, message.id)
     try:
         await visit.service.api.ask("POST", "/v1/appeals", body)
     except BaseException:
         # nobody was told, so that the person may try again
-        await run_in_threadpool(_note, visit, one.id, appealed=False)
+        await run_in_threadpool(_note, visit, message.id, appealed=False)
         raise
-    return done(visit, f"/c/{one.chat}#m-{one.id}", appealed=True)
+    return done(visit, f"/c/{message.chat}#m-{message.id}", appealed=True)
 
 
-def _said(visit: Visit, id: str) -> dict[str, Any]:
+def _messages_up_to(visit: Visit, id: str) -> dict[str, Any]:
     """What was said up to a reply, as people who look at a report see it."""
     with reading(visit.service.database) as connection:
         line = branch(connection, id)
-    return {"messages": [{"role": one.role, "content": one.text} for one in line]}
+    return {"messages": [{"role": message.role, "content": message.text} for message in line]}
 
 
 def _note(visit: Visit, id: str, *only: ColumnElement[bool], **values: Any) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from charter_service.chat.branches import DONE, RUNNING, STOPPED, Message
-from charter_service.chat.replies import Live
+from charter_service.chat.live import Live
 from charter_service.web.refusal import NotFound, Refusal, Stale
 from charter_service.web.tokens import new_id
 
@@ -42,7 +42,7 @@ class TemporaryChat:
     @property
     def characters(self) -> int:
         """Of all messages."""
-        return sum(len(one.text) for one in self.messages)
+        return sum(len(message.text) for message in self.messages)
 
 
 class TemporaryChats:
@@ -57,11 +57,11 @@ class TemporaryChats:
         """A new chat with its first question. Raises Refusal if there are too many."""
         with self._lock:
             self.sweep()
-            mine = [one for one in self._chats.values() if one.person == person]
-            for one in mine:
-                if client and client in one.sent and one.owner == owner:
-                    return one
-            if len(mine) >= MOST_OF_ONE:
+            own_chats = [other for other in self._chats.values() if other.person == person]
+            for other in own_chats:
+                if client and client in other.sent and other.owner == owner:
+                    return other
+            if len(own_chats) >= MOST_OF_ONE:
                 raise Refusal(f"you have {MOST_OF_ONE} temporary chats already; close one of them", 429)
             if len(self._chats) >= MOST:
                 raise Refusal("the server holds as many temporary chats as it can; try again later", 503)
@@ -112,14 +112,14 @@ class TemporaryChats:
         with self._lock:
             self.sweep()
             for chat in self._chats.values():
-                if chat.owner == owner and any(one.id == message for one in chat.messages):
+                if chat.owner == owner and any(turn.id == message for turn in chat.messages):
                     return chat
             raise NotFound(GONE)
 
     def of(self, person: int) -> list[TemporaryChat]:
         """The chats of a person, in all sessions."""
         with self._lock:
-            return [one for one in self._chats.values() if one.person == person]
+            return [chat for chat in self._chats.values() if chat.person == person]
 
     def end(self, live: Live, state: str) -> None:
         """Notes how a reply ended."""
@@ -138,10 +138,10 @@ class TemporaryChats:
         """Forgets chats without a message for an hour. Returns the replies that were being written in them."""
         with self._lock:
             now = self._clock()
-            old = [one for one in self._chats.values() if now - one.touched > HOUR]
-            for chat in old:
+            expired = [chat for chat in self._chats.values() if now - chat.touched > HOUR]
+            for chat in expired:
                 self.close(chat)
-            return [chat.messages[-1].id for chat in old if chat.running]
+            return [chat.messages[-1].id for chat in expired if chat.running]
 
     def _add(self, chat: TemporaryChat, text: str, client: str) -> None:
         if chat.characters + len(text) > LONGEST or len(chat.messages) >= MOST_MESSAGES:

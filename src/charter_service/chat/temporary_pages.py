@@ -28,7 +28,7 @@ def begin(visit: Visit) -> Response:
     model, text = model_of(visit, visit.form.text("model")), checked(visit.form.text("text"))
     _check_running(visit)
     chats = visit.service.temporary
-    return _sent(visit, chats.begin(visit.person.id, visit.owner, model, text, client_of(visit)))
+    return _answer_to_sending(visit, chats.begin(visit.person.id, visit.owner, model, text, client_of(visit)))
 
 
 def ask(visit: Visit) -> Response:
@@ -36,22 +36,22 @@ def ask(visit: Visit) -> Response:
     text = checked(visit.form.text("text"))
     _check_running(visit)
     model = model_of(visit, named) if (named := visit.form.text("model")) else ""
-    return _sent(visit, visit.service.temporary.ask(visit.owner, visit.id, text, client_of(visit), model))
+    return _answer_to_sending(visit, visit.service.temporary.ask(visit.owner, visit.id, text, client_of(visit), model))
 
 
 def retry(visit: Visit) -> Response:
     """Another reply in the place of the last one."""
     _check_running(visit)
-    return _sent(visit, visit.service.temporary.retry(visit.owner, visit.id, visit.service.retried_at))
+    return _answer_to_sending(visit, visit.service.temporary.retry(visit.owner, visit.id, visit.service.retried_at))
 
 
 def talk(visit: Visit) -> HTMLResponse:
     """A temporary chat."""
     chat = visit.service.temporary.find(visit.owner, visit.id)
-    shown = [article(visit, one, PLACE) for one in chat.messages[-SHOWN:]]
+    html = [article(visit, message, PLACE) for message in chat.messages[-SHOWN:]]
     last = chat.messages[-1]
     look = number_in(visit, "look") + 1
-    return show(visit, "temporary", TITLE, chat=chat, messages=shown, last=last, look=look, notice="")
+    return show(visit, "temporary", TITLE, chat=chat, messages=html, last=last, look=look, notice="")
 
 
 def part(visit: Visit) -> HTMLResponse:
@@ -66,9 +66,9 @@ async def events(visit: Visit) -> EventSourceResponse:
 
 def stop(visit: Visit) -> Response:
     """Ends a reply; what is written stays."""
-    one = _message(visit)
-    visit.service.replies.stop(one.id)
-    return done(visit, f"/temporary/{one.chat}")
+    message = _message(visit)
+    visit.service.replies.stop(message.id)
+    return done(visit, f"/temporary/{message.chat}")
 
 
 def close(visit: Visit) -> Response:
@@ -84,10 +84,10 @@ def _check_running(visit: Visit) -> None:
 
 def _message(visit: Visit) -> Message:
     chat = visit.service.temporary.chat_of(visit.owner, visit.id)
-    return next(one for one in chat.messages if one.id == visit.id)
+    return next(message for message in chat.messages if message.id == visit.id)
 
 
-def _sent(visit: Visit, chat: TemporaryChat) -> Response:
+def _answer_to_sending(visit: Visit, chat: TemporaryChat) -> Response:
     question, reply = chat.messages[-2:]
     if reply.running:
         visit.service.replies.begin_unstored(chat.messages, chat.person, visit.service.temporary.end)

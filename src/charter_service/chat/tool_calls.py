@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from charter_service.chat.letters import kept, mapping_of
+from charter_service.chat.letters import mapping_of, storable_text
 from charter_service.people.tables import CHAT_TOOLS, CHATS, MESSAGES, TOOL_CALLS
 from charter_service.web.refusal import Refusal
 
@@ -74,8 +74,8 @@ class ToolCall:
     def rows(self) -> Mapping[str, Any]:
         """Columns and rows of a query, nothing for other tools."""
         result = mapping_of(self.result)
-        whole = all(isinstance(result.get(name), list) for name in ("columns", "rows"))
-        rows = whole and all(isinstance(row, list) for row in result["rows"])
+        is_table = all(isinstance(result.get(name), list) for name in ("columns", "rows"))
+        rows = is_table and all(isinstance(row, list) for row in result["rows"])
         return result if rows else {}
 
     @property
@@ -87,14 +87,14 @@ class ToolCall:
     def sources(self) -> list[dict[str, str]]:
         """Passages and pages: title, text, and the address of a page of the web, else ""."""
         rows = self.result if isinstance(self.result, list) else ()
-        return [_source(one) for one in rows if isinstance(one, dict)]
+        return [_source(row) for row in rows if isinstance(row, dict)]
 
 
 def _source(row: Mapping[str, Any]) -> dict[str, str]:
     url, page = str(row.get("url") or ""), row.get("page")
     title = str(row.get("title") or row.get("file") or url)
-    shown = {"title": f"{title}, page {page}" if page else title, "text": str(row.get("text") or "")}
-    return shown | {"url": url if url.startswith(("http://", "https://")) else ""}
+    facts = {"title": f"{title}, page {page}" if page else title, "text": str(row.get("text") or "")}
+    return facts | {"url": url if url.startswith(("http://", "https://")) else ""}
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ class Listening:
             self.calls[self._open] = (name, (text + str(delta.get("partial_json") or ""))[:LONGEST_ARGUMENTS])
         elif kind == "server_tool_use" and len(self.calls) < MOST_CALLS:
             self._open = id
-            self.calls[id] = (kept(str(block.get("name")))[:64], "")
+            self.calls[id] = (storable_text(str(block.get("name")))[:64], "")
         elif kind.endswith(RESULT) and id in self.calls:
             name, text = self.calls.pop(id)
             return _call(name, text, block.get("content"))
@@ -124,32 +124,32 @@ class Listening:
 
 def _call(name: str, arguments: str, content: Any) -> ToolCall:
     try:
-        given = mapping_of(json.loads(arguments or "{}"))
+        call_input = mapping_of(json.loads(arguments or "{}"))
     except (ValueError, RecursionError):
-        given = {}
+        call_input = {}
     failed = str(mapping_of(content).get("type")).endswith("_error")
     content = _clean(content)
     if len(json.dumps(content)) > LONGEST:
         content = TOO_LONG
-    return ToolCall(name, _clean(given), content, failed)
+    return ToolCall(name, _clean(call_input), content, failed)
 
 
 def _clean(value: Any, depth: int = 5) -> Any:
     """A value of JSON with texts that a database can keep, and not too deep."""
     if isinstance(value, dict) and depth:
-        return {kept(str(name)): _clean(one, depth - 1) for name, one in value.items()}
+        return {storable_text(str(name)): _clean(item, depth - 1) for name, item in value.items()}
     if isinstance(value, list) and depth:
-        return [_clean(one, depth - 1) for one in value]
-    return value if value is None or isinstance(value, bool | int | float) else kept(str(value))
+        return [_clean(item, depth - 1) for item in value]
+    return value if value is None or isinstance(value, bool | int | float) else storable_text(str(value))
 
 
-def tools_of(said: Mapping[str, Any]) -> list[ServerTool]:
+def tools_of(answer: Mapping[str, Any]) -> list[ServerTool]:
     """The tools in the API's list."""
-    rows = said.get("data")
+    rows = answer.get("data")
     return [
-        ServerTool(kept(str(one.get("name")))[:64], kept(str(one.get("type")))[:64])
-        for one in (rows if isinstance(rows, list) else ())
-        if isinstance(one, dict) and one.get("name") and one.get("type")
+        ServerTool(storable_text(str(row.get("name")))[:64], storable_text(str(row.get("type")))[:64])
+        for row in (rows if isinstance(rows, list) else ())
+        if isinstance(row, dict) and row.get("name") and row.get("type")
     ]
 
 
@@ -160,7 +160,7 @@ def chosen_in(connection: Connection, chat: str) -> set[str]:
 
 def check_names(names: Iterable[str], tools: Iterable[ServerTool]) -> None:
     """Raises Refusal if one of the names is no tool's."""
-    if not set(names) <= {one.name for one in tools}:
+    if not set(names) <= {tool.name for tool in tools}:
         raise Refusal("there is no such tool here now; reload the page to see which there are")
 
 
@@ -173,18 +173,18 @@ def switch_on(connection: Connection, chat: str, names: Iterable[str]) -> None:
 def named(tools: Iterable[ServerTool], names: Iterable[str]) -> list[dict[str, str]]:
     """Tools as a request names them. Searches and the calculator take the question as it is: small models
     write poor queries, and call nothing."""
-    wanted = set(names)
+    chosen_names = set(names)
     return [
-        {"type": one.type, "name": one.name} | ({"query": "question"} if one.name in BY_QUESTION else {})
-        for one in tools
-        if one.name in wanted
+        {"type": tool.type, "name": tool.name} | ({"query": "question"} if tool.name in BY_QUESTION else {})
+        for tool in tools
+        if tool.name in chosen_names
     ]
 
 
 def store_call(connection: Connection, message: str, call: ToolCall) -> None:
     """Stores a call of a reply after those that it has."""
-    wanted = select(TOOL_CALLS.c.place).where(TOOL_CALLS.c.message == message)
-    last = connection.execute(wanted.order_by(TOOL_CALLS.c.place.desc()).limit(1)).scalar()
+    query = select(TOOL_CALLS.c.place).where(TOOL_CALLS.c.message == message)
+    last = connection.execute(query.order_by(TOOL_CALLS.c.place.desc()).limit(1)).scalar()
     place = 0 if last is None else last + 1
     if place >= MOST_CALLS:
         return
@@ -199,8 +199,8 @@ def store_call(connection: Connection, message: str, call: ToolCall) -> None:
 def calls_of(connection: Connection, messages: Sequence[str]) -> dict[str, list[ToolCall]]:
     """The calls of messages, by message and in order."""
     calls: dict[str, list[ToolCall]] = {}
-    wanted = select(TOOL_CALLS).where(TOOL_CALLS.c.message.in_(messages))
-    for row in connection.execute(wanted.order_by(TOOL_CALLS.c.message, TOOL_CALLS.c.place)):
+    query = select(TOOL_CALLS).where(TOOL_CALLS.c.message.in_(messages))
+    for row in connection.execute(query.order_by(TOOL_CALLS.c.message, TOOL_CALLS.c.place)):
         call = ToolCall(row.name, json.loads(row.arguments), json.loads(row.result), row.failed)
         calls.setdefault(row.message, []).append(call)
     return calls
@@ -212,7 +212,7 @@ def as_data(call: ToolCall) -> dict[str, Any]:
     result = call.result
     if isinstance(result, list):
         result = [
-            {key: value for key, value in one.items() if key != SEALED} for one in result if isinstance(one, dict)
+            {key: value for key, value in row.items() if key != SEALED} for row in result if isinstance(row, dict)
         ]
     return {"name": call.name, "arguments": call.arguments, "result": result, "failed": call.failed}
 
@@ -228,9 +228,9 @@ def call_as_markdown(call: ToolCall) -> str:
         lines = [lines[0], "\n".join(lines[1:])]
     elif call.value:
         lines.append(call.value)
-    for number, one in enumerate(call.sources, 1):
-        words = " ".join(one["text"].split())
-        lines.append(f"{number}. " + ": ".join(part for part in (one["title"], one["url"], words) if part))
+    for number, source in enumerate(call.sources, 1):
+        words = " ".join(source["text"].split())
+        lines.append(f"{number}. " + ": ".join(part for part in (source["title"], source["url"], words) if part))
     return "\n\n".join(_quoted(line) for line in lines)
 
 
@@ -261,7 +261,7 @@ def from_data(data: Any) -> list[ToolCall]:
     """The calls of a shared copy."""
     rows = data if isinstance(data, list) else ()
     return [
-        ToolCall(str(one.get("name")), mapping_of(one.get("arguments")), one.get("result"), bool(one.get("failed")))
-        for one in rows
-        if isinstance(one, dict)
+        ToolCall(str(row.get("name")), mapping_of(row.get("arguments")), row.get("result"), bool(row.get("failed")))
+        for row in rows
+        if isinstance(row, dict)
     ]

@@ -58,12 +58,12 @@ def begin(
 ) -> Sent:
     """A new chat with its first question. The same `client` again gives the same chat."""
     text = checked(text)
-    wanted = (
+    query = (
         select(MESSAGES.c.chat, MESSAGES.c.id)
         .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
         .where(CHATS.c.person == person.id, MESSAGES.c.client == client, MESSAGES.c.parent == "")
     )
-    if client and (row := connection.execute(wanted).first()):
+    if client and (row := connection.execute(query).first()):
         return Sent(row.chat, row.id, _reply_to(connection, row.id))
     chat, now = new_id(), time.time()
     connection.execute(
@@ -94,17 +94,17 @@ def ask(
     Raises NotFound, Refusal for an empty or too long text, Stale if the reply before it isn't complete.
     """
     text = checked(text)
-    there = _lock(connection, person, chat)
-    if client and (question := _sent(connection, chat, client)):
+    chat_row = _lock(connection, person, chat)
+    if client and (question := _message_sent_by(connection, chat, client)):
         return Sent(chat, question, _reply_to(connection, question))
     before = message_of(connection, person, parent)
     if before.chat != chat or before.role != "assistant":
         raise NotFound(NO_MESSAGE)
     if before.running:
         raise Stale("the reply before this is still being written; stop it, or wait until it is complete")
-    if model and model != there.model:
+    if model and model != chat_row.model:
         connection.execute(update(CHATS).where(CHATS.c.id == chat).values(model=model))
-    return _ask(connection, chat, parent, text, model or there.model, there.settings, client)
+    return _ask(connection, chat, parent, text, model or chat_row.model, chat_row.settings, client)
 
 
 def edit(connection: Connection, person: Person, question: str, text: str, client: str) -> Sent:
@@ -113,13 +113,13 @@ def edit(connection: Connection, person: Person, question: str, text: str, clien
     first = message_of(connection, person, question)
     if first.role != "user":
         raise Refusal("that message is a reply; edit it as one")
-    there = _lock(connection, person, first.chat)
-    if client and (sent := _sent(connection, first.chat, client)):
+    chat_row = _lock(connection, person, first.chat)
+    if client and (sent := _message_sent_by(connection, first.chat, client)):
         return Sent(first.chat, sent, _reply_to(connection, sent))
     if not first.parent:  # a title that nobody wrote is the first question's
-        own = (CHATS.c.id == first.chat, CHATS.c.titled.is_(False))
-        connection.execute(update(CHATS).where(*own).values(title=title_of(text)))
-    return _ask(connection, first.chat, first.parent, text, there.model, there.settings, client)
+        untitled = (CHATS.c.id == first.chat, CHATS.c.titled.is_(False))
+        connection.execute(update(CHATS).where(*untitled).values(title=title_of(text)))
+    return _ask(connection, first.chat, first.parent, text, chat_row.model, chat_row.settings, client)
 
 
 def retry(
@@ -138,18 +138,18 @@ def retry(
         raise Refusal("no question leads to that reply, so there can be no other one")
     if goes_on and not (first.cut and first.author == MODEL):
         raise Refusal("that reply can't be gone on with; ask for more instead")
-    there = _lock(connection, person, first.chat)
+    chat_row = _lock(connection, person, first.chat)
     running = select(MESSAGES.c.id).where(
         MESSAGES.c.chat == first.chat, MESSAGES.c.parent == first.parent, MESSAGES.c.state == RUNNING
     )
     if again := connection.execute(running).scalar():  # a double click
         return Sent(first.chat, first.parent, again)
-    again_at = there.settings.temperature
+    again_at = chat_row.settings.temperature
     if goes_on:
         again_at = first.temperature
-    elif again_at is None and first.model == there.model and first.state in (DONE, STOPPED):
-        again_at = retried_at(there.model)
-    another = _add_reply(connection, first.chat, first.parent, there.model, again_at, first.text if goes_on else "")
+    elif again_at is None and first.model == chat_row.model and first.state in (DONE, STOPPED):
+        again_at = retried_at(chat_row.model)
+    another = _add_reply(connection, first.chat, first.parent, chat_row.model, again_at, first.text if goes_on else "")
     for call in branch(connection, reply, 1)[0].calls if goes_on else ():
         store_call(connection, another, call)
     return Sent(first.chat, first.parent, another)
@@ -170,15 +170,15 @@ def amend(connection: Connection, person: Person, reply: str, text: str) -> str:
 
 def choose(connection: Connection, person: Person, message: str) -> str:
     """Shows the branch of a message, down to its newest end. Returns the chat's id."""
-    chosen = message_of(connection, person, message)
-    _lock(connection, person, chosen.chat)
+    row = message_of(connection, person, message)
+    _lock(connection, person, row.chat)
     # the chat goes along, so that no planner reads the whole chat again at each step
     columns = select(MESSAGES.c.id, MESSAGES.c.chat, MESSAGES.c.number)
     down = columns.where(MESSAGES.c.id == message).cte("down", recursive=True)
     down = down.union_all(columns.where(MESSAGES.c.chat == down.c.chat, MESSAGES.c.parent == down.c.id))
     newest = connection.execute(select(down.c.id).order_by(down.c.number.desc()).limit(1)).scalar_one()
-    _show(connection, chosen.chat, newest, touch=False)
-    return chosen.chat
+    _show(connection, row.chat, newest, touch=False)
+    return row.chat
 
 
 def fork(connection: Connection, person: Person, message: str) -> str:
@@ -226,16 +226,16 @@ def copy(
         "citations",
         "quotes_unfound",
     ]
-    for number, one in enumerate(line, 1):
-        facts = {name: getattr(one, name) for name in names}
-        rows.append(_row(chat, parent, number, facts, one.created) | {"client": None})
+    for number, message in enumerate(line, 1):
+        facts = {name: getattr(message, name) for name in names}
+        rows.append(_row(chat, parent, number, facts, message.created) | {"client": None})
         parent = rows[-1]["id"]
     if rows:
         connection.execute(insert(MESSAGES), rows)
-    keep(connection, chat, {one["id"]: one["text"] for one in rows})
-    for one, row in zip(line, rows, strict=True):
-        give_copies(connection, one.files, chat, str(row["id"]))
-        for call in one.calls:
+    keep(connection, chat, {row["id"]: row["text"] for row in rows})
+    for message, row in zip(line, rows, strict=True):
+        give_copies(connection, message.files, chat, str(row["id"]))
+        for call in message.calls:
             store_call(connection, str(row["id"]), call)
     connection.execute(update(CHATS).where(CHATS.c.id == chat).values(leaf=parent))
     return chat
@@ -255,8 +255,8 @@ def change(connection: Connection, person: Person, chat: str, **values: Any) -> 
 def set_up(connection: Connection, person: Person, chat: str, settings: ChatSettings, filled_from: str) -> None:
     """Changes a chat's settings. `filled_from`: the mark of those that the form showed, empty if it showed none. Raises
     Stale if they were changed meanwhile, so that no page of another tab undoes it unseen."""
-    there = _lock(connection, person, chat).settings
-    if filled_from and filled_from != there.mark and there != settings:
+    present = _lock(connection, person, chat).settings
+    if filled_from and filled_from != present.mark and present != settings:
         raise Stale(
             "the settings of this chat were changed on another page meanwhile; reload this one, and change them again"
         )
@@ -277,8 +277,8 @@ def restore(connection: Connection, person: Person, chat: str) -> None:
 
 def purge(connection: Connection, now: float) -> list[str]:
     """Deletes the rows of chats whose time to be restored is over. Returns their ids."""
-    gone = select(CHATS.c.id).where(CHATS.c.deleted < now - UNDO_SECONDS)
-    ids = list(connection.execute(gone).scalars())
+    query = select(CHATS.c.id).where(CHATS.c.deleted < now - UNDO_SECONDS)
+    ids = list(connection.execute(query).scalars())
     if ids:
         connection.execute(delete(CHATS).where(CHATS.c.id.in_(ids)))
     return ids
@@ -286,12 +286,12 @@ def purge(connection: Connection, now: float) -> list[str]:
 
 def running_of(connection: Connection, person: int) -> list[str]:
     """The replies that are being written for a person."""
-    wanted = (
+    query = (
         select(MESSAGES.c.id)
         .join(CHATS, CHATS.c.id == MESSAGES.c.chat)
         .where(MESSAGES.c.state == RUNNING, CHATS.c.person == person)
     )
-    return list(connection.execute(wanted).scalars())
+    return list(connection.execute(query).scalars())
 
 
 def title_of(text: str) -> str:
@@ -324,17 +324,17 @@ def _lock(connection: Connection, person: Person, chat: str) -> Chat:
     return chat_of(connection, person, chat)
 
 
-def _sent(connection: Connection, chat: str, client: str) -> str | None:
+def _message_sent_by(connection: Connection, chat: str, client: str) -> str | None:
     """The message that was sent under a client's id, or None."""
-    wanted = select(MESSAGES.c.id).where(MESSAGES.c.chat == chat, MESSAGES.c.client == client)
-    id: str | None = connection.execute(wanted).scalar()
+    query = select(MESSAGES.c.id).where(MESSAGES.c.chat == chat, MESSAGES.c.client == client)
+    id: str | None = connection.execute(query).scalar()
     return id
 
 
 def _reply_to(connection: Connection, question: str) -> str:
     """The first reply to a question."""
-    wanted = select(MESSAGES.c.id).where(MESSAGES.c.parent == question).order_by(MESSAGES.c.number).limit(1)
-    return str(connection.execute(wanted).scalar_one())
+    query = select(MESSAGES.c.id).where(MESSAGES.c.parent == question).order_by(MESSAGES.c.number).limit(1)
+    return str(connection.execute(query).scalar_one())
 
 
 def _ask(

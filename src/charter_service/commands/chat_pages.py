@@ -127,9 +127,9 @@ def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManage
     end_in_time()
     with listening.listen(options.host, options.port) as bound:
         local = listening.address_at(options.host, bound)
-        known = public or ("" if options.host in ANYWHERE else local)
-        proxied = known.startswith("https://")
-        named = urlsplit(known).hostname or ""
+        public_address = public or ("" if options.host in ANYWHERE else local)
+        proxied = public_address.startswith("https://")
+        named = urlsplit(public_address).hostname or ""
         hosts = (*listening.LOOPBACK, named) if options.host in listening.LOOPBACK else ()
         config = Config(
             options.name,
@@ -137,7 +137,7 @@ def serve_pages(options: PageOptions, server: Callable[[], AbstractContextManage
             secure=proxied,
             proxy=proxied,
             log=options.log,
-            address=known,
+            address=public_address,
             storage=options.storage * MEGABYTE,
             sign_ups=options.sign_ups,
             sign_ups_of_one=options.sign_ups_of_one,
@@ -162,12 +162,12 @@ def _public(address: str) -> str:
         return ""
     try:
         parts = urlsplit(address)
-        whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+        wellformed = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
     except ValueError:
-        whole = None
+        wellformed = None
     else:
-        whole = whole and not (parts.query or parts.fragment or parts.username) and parts.path in ("", "/")
-    if not whole or not address.isascii() or any(letter.isspace() for letter in address):
+        wellformed = wellformed and not (parts.query or parts.fragment or parts.username) and parts.path in ("", "/")
+    if not wellformed or not address.isascii() or any(letter.isspace() for letter in address):
         raise CharterError(f"--address {address}: expected http://HOST or https://HOST, without a path")
     return address.rstrip("/")
 

@@ -109,18 +109,18 @@ def serve(
         raise CharterError(
             f"{how} serves only 127.0.0.1, not {host}: leave it out, and create a key with charter keys create"
         )
-    where = choose_execution(device, precision)
+    execution = choose_execution(device, precision)
     relaunch(threads=threads, adapts=True)
     with listening.listen(host, port) as bound:
         if host not in listening.LOOPBACK:
             _warn(host)
-        _run(settings, config.parent if config else Path(), where, (host, bound), as_json)
+        _run(settings, config.parent if config else Path(), execution, (host, bound), as_json)
     print("charter: stopped; run the same command again to continue", file=sys.stderr, flush=True)
     # all is written and closed; taking down torch takes seconds on a busy machine
     os._exit(0)
 
 
-def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket], as_json: bool) -> None:
+def _run(settings: Any, folder: Path, execution: Execution, place: tuple[str, socket], as_json: bool) -> None:
     """Opens the models, with progress, and serves them until a signal stops it."""
     from charter_service.api import app as server
     from charter_service.api import opening
@@ -138,7 +138,7 @@ def _run(settings: Any, folder: Path, where: Execution, place: tuple[str, socket
         sources = {
             model.id: find_model(model.source, "charter serve") for model in settings.models if not model.backend
         }
-        service = opening.open_service(settings, folder, sources, where, progress)
+        service = opening.open_service(settings, folder, sources, execution, progress)
     except KeyboardInterrupt:
         progress.stop()
         print("charter: stopped while starting; run the same command again to start", file=sys.stderr, flush=True)
@@ -208,7 +208,7 @@ def _ready(service: Any, address: str, as_json: bool) -> None:
 
 def _say(service: Any, address: str, as_json: bool) -> None:
     """Prints the address of the service."""
-    names = [one.id for one in service.registry.served]
+    names = [model.id for model in service.registry.served]
     if as_json:
         print(json.dumps({"address": address, "models": names}), flush=True)
         return

@@ -7,8 +7,8 @@ from charter.ground.artifact.errors import CharterError
 
 
 def votes_of_configuration(path: Path) -> tuple[list[dict[str, Any]], str]:
-    """The votes of a configuration's database, and the model with Elo 0 ("" if there is none).
-    Raises CharterError if the configuration can't be read or there is no database or no vote."""
+    """The votes of a configuration's database, and the model with Elo 0 ("" if there is none). Raises CharterError if
+    the configuration can't be read or there is no database or no vote."""
     from charter_service.arena.config import load_config
 
     config = load_config(path)
@@ -16,8 +16,8 @@ def votes_of_configuration(path: Path) -> tuple[list[dict[str, Any]], str]:
 
 
 def votes_of_database(database: str, folder: Path) -> list[dict[str, Any]]:
-    """The votes of a database; a relative path starts at `folder`.
-    Raises CharterError if there is no database or no vote."""
+    """The votes of a database; a relative path starts at `folder`. Raises CharterError if there is no database or no
+    vote."""
     from charter_service.people.export import votes_of
 
     file = database.removeprefix("sqlite:///").partition("?")[0]

@@ -114,8 +114,8 @@ def _alone(options: PageOptions) -> list[str]:
     """One person's own machine keeps no standings of accounts."""
     from charter_service.web.listening import LOOPBACK
 
-    own = options.host in LOOPBACK and not (options.address or options.sign_up)
-    return ["--no-standing"] if own else []
+    is_private = options.host in LOOPBACK and not (options.address or options.sign_up)
+    return ["--no-standing"] if is_private else []
 
 
 @contextmanager

@@ -56,18 +56,18 @@ class Capped(Limits):
 def keys_page(visit: Visit) -> Shown:
     """All keys by organisation, with forms to create and change them."""
     with reading(visit.service.database) as connection:
-        stored, owners = keys.list_keys(connection), organisations.list_organisations(connection)
+        all_keys, owners = keys.list_keys(connection), organisations.list_organisations(connection)
     data = {
         "organisations": [
-            {"id": one.id, "name": one.name, "created": rfc3339(one.created), "disabled": one.disabled}
-            for one in owners
-            if one.name != keys.LOCAL
+            {"id": owner.id, "name": owner.name, "created": rfc3339(owner.created), "disabled": owner.disabled}
+            for owner in owners
+            if owner.name != keys.LOCAL
         ],
-        "keys": [key_row(key) for key in stored],
+        "keys": [key_row(key) for key in all_keys],
         "scopes": list(keys.SCOPES),
         "usual": list(keys.USUAL),
         "defaults": {name: getattr(visit.service.config.limits, name) for name in LIMITS},
-        "models": [one.id for one in visit.service.registry.served],
+        "models": [model.id for model in visit.service.registry.served],
     }
     return Shown("admin_keys", "Keys", data)
 
@@ -81,8 +81,8 @@ def create_key(visit: Visit) -> Done:
         raise invalid("days: expected 1 to 3,650, or nothing for a key that never expires", "days")
     _check_scopes(visit, form.many("scopes"))
     limits, models = Limits.of(visit).limits(), [name for name in form.many("models") if name]
-    known = {one.id for one in visit.service.registry.served}
-    if unknown := [name for name in models if name not in known]:
+    known_models = {model.id for model in visit.service.registry.served}
+    if unknown := [name for name in models if name not in known_models]:
         raise invalid(f"models: there is no {unknown[0][:200]}", "models")
     with writing(visit.service.database) as connection:
         id, secret = keys.make_key(
@@ -96,10 +96,10 @@ def create_key(visit: Visit) -> Done:
         )
         row = key_row(keys.find_key(connection, id))
         visit.note(connection, "key.create", id, after=key_state(row))
-    return _made(visit, row, secret)
+    return _hand_out(visit, row, secret)
 
 
-def _made(visit: Visit, row: dict[str, Any], secret: str) -> Done:
+def _hand_out(visit: Visit, row: dict[str, Any], secret: str) -> Done:
     """Hands out a secret: to a program at once, to a browser on the next page."""
     if visit.session:
         visit.desk.shown.put(visit.owner, [row["name"], row["organisation"], secret])
@@ -121,11 +121,11 @@ def _check_scopes(visit: Visit, scopes: Iterable[str]) -> None:
 def _owner(connection: Connection, visit: Visit) -> str:
     """The organisation of a new key: by its id or name, or a new one of that name."""
     form = visit.form
-    wanted = " ".join((form.text("new_organisation") or form.text("organisation")).split())
-    if not wanted:
+    name_or_id = " ".join((form.text("new_organisation") or form.text("organisation")).split())
+    if not name_or_id:
         raise invalid("organisation: choose one, or give a new one's name", "organisation")
-    there = {name: one.id for one in organisations.list_organisations(connection) for name in (one.id, one.name)}
-    return there[wanted] if wanted in there else _new_organisation(connection, visit, wanted)
+    ids = {name: owner.id for owner in organisations.list_organisations(connection) for name in (owner.id, owner.name)}
+    return ids[name_or_id] if name_or_id in ids else _new_organisation(connection, visit, name_or_id)
 
 
 def _new_organisation(connection: Connection, visit: Visit, name: str) -> str:
@@ -183,10 +183,10 @@ def rotate_key(visit: Visit) -> Done:
     def work(connection: Connection, key: str) -> None:
         secrets.append(keys.rotate(connection, key, OVERLAP if hours is None else hours))
 
-    return _made(visit, _change(visit, "key.rotate", work), secrets[-1])
+    return _hand_out(visit, _change(visit, "key.rotate", work), secrets[-1])
 
 
-def _change(visit: Visit, what: str, change: Callable[[Connection, str], None]) -> dict[str, Any]:
+def _change(visit: Visit, act: str, change: Callable[[Connection, str], None]) -> dict[str, Any]:
     """A key after a change, which applies from the next request on."""
     id = visit.part("key")
 
@@ -195,7 +195,7 @@ def _change(visit: Visit, what: str, change: Callable[[Connection, str], None]) 
         _check_scopes(visit, before["scopes"])
         change(connection, id)
         row = key_row(keys.find_key(connection, id))
-        visit.note(connection, what, id, key_state(before), key_state(row))
+        visit.note(connection, act, id, key_state(before), key_state(row))
         return row
 
     changed = visit.service.room.write(work)
@@ -208,23 +208,23 @@ def organisations_page(visit: Visit) -> Shown:
     """All organisations: their keys, limits, and what they used of this month's cap."""
     with reading(visit.service.database) as connection:
         rows = [
-            {**organisation_row(visit.service, one), "keys": count}
-            for one, count in organisations.organisations_with_keys(connection)
-            if one.name != keys.LOCAL
+            {**organisation_row(visit.service, organisation), "keys": count}
+            for organisation, count in organisations.organisations_with_keys(connection)
+            if organisation.name != keys.LOCAL
         ]
     return Shown("admin_organisations", "Organisations", {"organisations": rows})
 
 
-def organisation_row(service: Service, one: organisations.Organisation) -> dict[str, Any]:
+def organisation_row(service: Service, organisation: organisations.Organisation) -> dict[str, Any]:
     """An organisation as JSON; `used`: tokens of this month."""
     return {
-        "id": one.id,
-        "name": one.name,
-        "created": rfc3339(one.created),
-        "disabled": one.disabled,
-        "limits": asdict(one.limits),
-        "monthly_tokens": one.monthly_tokens,
-        "used": service.spending.used(one.id),
+        "id": organisation.id,
+        "name": organisation.name,
+        "created": rfc3339(organisation.created),
+        "disabled": organisation.disabled,
+        "limits": asdict(organisation.limits),
+        "monthly_tokens": organisation.monthly_tokens,
+        "used": service.spending.used(organisation.id),
     }
 
 
@@ -232,23 +232,25 @@ def organisation_row(service: Service, one: organisations.Organisation) -> dict[
 def organisation_page(visit: Visit) -> Shown:
     """One organisation, with forms to change it. Raises NotFound."""
     with reading(visit.service.database) as connection:
-        one = organisations.organisation_by_id(connection, visit.part("organisation"))
-        kept = not visit.may("own") and keys.opens_admin(connection, one.id)
-    own = kept or one.id == visit.caller.organisation or one.name == keys.LOCAL
-    data = {"organisation": organisation_row(visit.service, one), "own": own, "kept": kept}
-    return Shown("admin_organisation", one.name, data)
+        organisation = organisations.organisation_by_id(connection, visit.part("organisation"))
+        holds_last_key = not visit.may("own") and keys.opens_admin(connection, organisation.id)
+    is_own = holds_last_key or organisation.id == visit.caller.organisation or organisation.name == keys.LOCAL
+    data = {"organisation": organisation_row(visit.service, organisation), "own": is_own, "kept": holds_last_key}
+    return Shown("admin_organisation", organisation.name, data)
 
 
 @ROUTES.page("POST", ORGANISATIONS, "Create an organisation")
 def create_organisation(visit: Visit) -> Done:
     """Creates an organisation without keys."""
     name = " ".join(visit.form.text("name").split())
-    one = visit.service.room.write(lambda c: organisations.organisation_by_id(c, _new_organisation(c, visit, name)))
-    return _changed(visit, one)
+    organisation = visit.service.room.write(
+        lambda c: organisations.organisation_by_id(c, _new_organisation(c, visit, name))
+    )
+    return _done_with(visit, organisation)
 
 
-def _changed(visit: Visit, one: organisations.Organisation) -> Done:
-    return Done(f"{ORGANISATIONS}/{one.id}", organisation_row(visit.service, one))
+def _done_with(visit: Visit, organisation: organisations.Organisation) -> Done:
+    return Done(f"{ORGANISATIONS}/{organisation.id}", organisation_row(visit.service, organisation))
 
 
 @ROUTES.page("POST", ONE, "Suspend or restore an organisation")
@@ -262,8 +264,8 @@ def switch_organisation(visit: Visit) -> Done:
         before = organisations.organisation_by_id(connection, id)
         visit.check_holder(connection, id)
         organisations.disable_organisation(connection, id, disabled)
-        what = "organisation.suspend" if disabled else "organisation.restore"
-        visit.note(connection, what, id, {"disabled": before.disabled}, {"disabled": disabled})
+        act = "organisation.suspend" if disabled else "organisation.restore"
+        visit.note(connection, act, id, {"disabled": before.disabled}, {"disabled": disabled})
 
     visit.service.room.write(work)
     visit.service.keyring.forget()
@@ -281,13 +283,13 @@ def limit(visit: Visit) -> Done:
         visit.check_holder(connection, id)
         organisations.limit_organisation(connection, id, form.limits(), form.monthly_tokens or 0)
         after = organisations.organisation_by_id(connection, id)
-        states = [{**asdict(one.limits), "monthly_tokens": one.monthly_tokens} for one in (before, after)]
+        states = [{**asdict(state.limits), "monthly_tokens": state.monthly_tokens} for state in (before, after)]
         visit.note(connection, "organisation.limits", id, *states)
         return after
 
-    one = visit.service.room.write(work)
+    organisation = visit.service.room.write(work)
     visit.service.keyring.forget()
-    return _changed(visit, one)
+    return _done_with(visit, organisation)
 
 
 @ROUTES.page("POST", f"{ONE}/export", "All data of an organisation", "own")
@@ -337,9 +339,9 @@ def limits_page(visit: Visit) -> Shown:
     and how many were refused for a limit since the server began."""
     service = visit.service
     with reading(service.database) as connection:
-        stored = keys.list_keys(connection)
+        all_keys = keys.list_keys(connection)
     by_organisation = defaultdict[str, list[keys.Key]](list)
-    for key in stored:
+    for key in all_keys:
         if key.state() == "usable":
             by_organisation[key.caller.organisation].append(key)
     load = service.admissions.load

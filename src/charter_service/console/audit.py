@@ -38,7 +38,7 @@ class ActFilters(Filters):
     until: Annotated[DayStart, Input("To", DATE)]
     before: Annotated[int, number("the number of an act")]
 
-    def wanted(self) -> Wanted:
+    def search(self) -> Wanted:
         """The search for them; the last day is included."""
         facts = self.model_dump(exclude={"log"})
         return Wanted(**{**facts, "until": self.until and self.until + DAY})
@@ -48,22 +48,22 @@ class ActFilters(Filters):
 def audit_page(visit: Visit) -> Shown | Response:
     """Acts, newest first: a page, a table for spreadsheets, or JSON; with `verify=yes` the chain is read."""
     filters = ActFilters.of(visit)
-    log, wanted = filters.log, filters.wanted()
+    log, query = filters.log, filters.search()
     database = visit.service.database if log == LOGS[0] else visit.service.people.existing()
     rows, following, tip, checked = list[Row](), 0, "", None
     if visit.query("format") == "csv":
         if database is None:
             raise ApiError(404, "there is no database of people yet")
-        return spreadsheet(f"audit-{log}.csv", COLUMNS, _all_acts(database, wanted))
+        return spreadsheet(f"audit-{log}.csv", COLUMNS, _all_acts(database, query))
     if database is not None:
         with reading(database) as connection:
-            rows, following = search_acts(connection, wanted)
+            rows, following = search_acts(connection, query)
             tip = audit_tip(connection)
             checked = _checked(connection) if visit.query("verify") == "yes" else None
-    acts = [timed(one.facts(), "at") for one in rows]
-    shown = {"acts": acts, "before": following or None, "tip": tip, "checked": checked}
-    asked = ActFilters.shown(visit)
-    return Shown("admin_audit", "Audit log", {**shown, "log": log, "logs": list(LOGS), "asked": asked})
+    acts = [timed(row.facts(), "at") for row in rows]
+    facts = {"acts": acts, "before": following or None, "tip": tip, "checked": checked}
+    inputs = ActFilters.shown(visit)
+    return Shown("admin_audit", "Audit log", {**facts, "log": log, "logs": list(LOGS), "asked": inputs})
 
 
 def _checked(connection: Connection) -> dict[str, Any]:
@@ -72,10 +72,10 @@ def _checked(connection: Connection) -> dict[str, Any]:
     return {"at": rfc3339(time.time()), "intact": broken is None, "broken_at": broken}
 
 
-def _all_acts(database: Engine, wanted: Wanted) -> Iterator[dict[str, Any]]:
+def _all_acts(database: Engine, query: Wanted) -> Iterator[dict[str, Any]]:
     """The rows of an export, newest first."""
     with reading(database) as connection:
-        for one in search_acts(connection, wanted, MOST_ROWS)[0]:
-            facts = timed(one.facts(), "at")
+        for row in search_acts(connection, query, MOST_ROWS)[0]:
+            facts = timed(row.facts(), "at")
             states = {name: json.dumps(facts[name], ensure_ascii=False) for name in ("before", "after")}
             yield {**facts, **states}

@@ -94,15 +94,13 @@ def decisions_page(visit: Visit) -> Shown:
     with reading(visit.service.database) as connection:
         names = organisations.organisation_names(connection)
         owner = organisation_in(names, filters.organisation)
-        stored, after = decisions.search(
-            connection, decisions.Wanted(**{**filters.model_dump(), "organisation": owner})
-        )
+        rows, after = decisions.search(connection, decisions.Wanted(**{**filters.model_dump(), "organisation": owner}))
         newest = decisions.told_tip(connection)
         if visit.query("verify") == "yes":
             since = time.time() - visit.service.config.keep.decisions_days * ladder.DAY
             visit.desk.checked = _check_log(connection, newest, since)
     data = {
-        "decisions": [decision_row(one, names) for one in stored],
+        "decisions": [decision_row(decision, names) for decision in rows],
         "before": after or None,
         "tip": {"number": newest.number, "at": newest.at, "chain": newest.chain},
         "checked": visit.desk.checked,
@@ -142,10 +140,10 @@ def request_page(visit: Visit) -> Shown:
     data = {
         "id": id,
         "row": request_row(rows[0], names) if rows else None,
-        "decisions": [decision_row(one, names) for one in stored],
-        "cases": [case_row(one, names) for one in opened],
+        "decisions": [decision_row(decision, names) for decision in stored],
+        "cases": [case_row(case, names) for case in opened],
         "texts": added_texts(visit.service.screen),
-        "feedback": [timed(one, "created") for one in thumbs],
+        "feedback": [timed(thumb, "created") for thumb in thumbs],
     }
     return Shown("admin_request", "One request", data)
 
@@ -155,7 +153,7 @@ def added_texts(screen: Screen | None) -> dict[str, str]:
     if screen is None:
         return {}
     policy = screen.policy
-    texts = [one.safety_prompt for one in policy.categories] + [one.disclosure for one in policy.high_risk]
+    texts = [one.safety_prompt for one in policy.categories] + [category.disclosure for category in policy.high_risk]
     return {digest_text(text): text for text in texts if text}
 
 
@@ -181,7 +179,7 @@ def queue_page(visit: Visit) -> Shown:
         kind = cast(cases.Kind | None, filters.kind or None)
         queued = cases.queue(connection, kind, filters.state, owner, filters.after, severity=filters.severity)
     data = {
-        "cases": [case_row(one, names) for one in queued.cases],
+        "cases": [case_row(queued_case, names) for queued_case in queued.cases],
         "after": queued.after or None,
         "kinds": list(cases.KINDS),
         "states": list(STATES),
@@ -198,20 +196,20 @@ def case_page(visit: Visit) -> Shown:
     visit.service.conduct.log.flush()
     with reading(visit.service.database) as connection:
         case, names = (cases.find_case(connection, visit.part("case")), organisations.organisation_names(connection))
-        said = decisions.decisions_of(connection, case.request, case.organisation) if case.request else []
+        logged = decisions.decisions_of(connection, case.request, case.organisation) if case.request else []
         standing = standings.newest_of(connection, case.organisation)
-        let = [one for one in grants.grants_of(connection, case.organisation) if one.request == case.request]
+        releases = [grant for grant in grants.grants_of(connection, case.organisation) if grant.request == case.request]
     if case.content or case.words:  # no text is shown before the act is on disk
         visit.service.room.write(lambda connection: visit.note(connection, "case.read", case.id))
-    blocked = [one.entry.side for one in said if one.entry.action == "block"]
+    blocked = [decision.entry.side for decision in logged if decision.entry.action == "block"]
     data = {
         "releasable": bool(case.kind == "flag" and blocked and case.conversation),
         "stopped_side": blocked[0] if blocked else "",
         "organisation_name": names.get(case.organisation, ""),
-        "grants": [grant_row(one) for one in let if case.request],
+        "grants": [grant_row(grant) for grant in releases if case.request],
         "case": {**case_row(case, names), "content": json.loads(case.content) if case.content else None},
         "written": texts_of(case.content),
-        "decisions": [decision_row(one, names) for one in said],
+        "decisions": [decision_row(decision, names) for decision in logged],
         "standing": standing.level if standing else ladder.LEVELS[0],
         "verdicts": list(cases.VERDICTS),
     }
@@ -231,9 +229,9 @@ def texts_of(content: str) -> list[dict[str, str]]:
     texts = []
     for turn in turns:
         role = turn.get("role") if isinstance(turn, dict) else None
-        said = turn.get("content") if isinstance(turn, dict) else None
+        words = turn.get("content") if isinstance(turn, dict) else None
         whose = f"what the {role if isinstance(role, str) and role else 'user'} wrote"
-        texts.append({"whose": whose, "text": said if isinstance(said, str) else _as_json(turn)})
+        texts.append({"whose": whose, "text": words if isinstance(words, str) else _as_json(turn)})
     if reply := parsed.get("reply"):
         texts.append({"whose": "the reply", "text": reply if isinstance(reply, str) else _as_json(reply)})
     return texts
@@ -267,7 +265,7 @@ def close_case(visit: Visit) -> Done:
 def standings_page(visit: Visit) -> Shown:
     """The standing of each account."""
     with reading(visit.service.database) as connection:
-        listed = organisations.list_organisations(connection)
+        all_organisations = organisations.list_organisations(connection)
         newest = {
             change.organisation: {"level": change.level, "since": rfc3339(change.at)}
             | {"reason": change.reason, "by": change.by}
@@ -275,8 +273,13 @@ def standings_page(visit: Visit) -> Shown:
         }
     good: dict[str, Any] = {"level": ladder.LEVELS[0], "since": None, "reason": "", "by": ""}
     rows = [
-        {"organisation": one.id, "name": one.name, "disabled": one.disabled, **newest.get(one.id, good)}
-        for one in listed
+        {
+            "organisation": organisation.id,
+            "name": organisation.name,
+            "disabled": organisation.disabled,
+            **newest.get(organisation.id, good),
+        }
+        for organisation in all_organisations
     ]
     rows.sort(key=lambda row: (-ladder.LEVELS.index(row["level"]), row["name"]))
     return Shown("admin_standings", "Standings", {"standings": rows, "levels": list(ladder.LEVELS)})
@@ -316,23 +319,23 @@ def standing_page(visit: Visit) -> Shown:
             standings.outcome_of(connection, account, rules, now),
         )
         users = [] if user else standings.users_of(connection, id)
-        let = [] if user else grants.grants_of(connection, id)
+        given_grants = [] if user else grants.grants_of(connection, id)
     data = {
         "organisation": id,
         "organisation_name": names[id],
         "user": user,
-        "users": [change_row(one) for one in users],
-        "grants": [grant_row(one) for one in let],
+        "users": [change_row(user) for user in users],
+        "grants": [grant_row(grant) for grant in given_grants],
         "exemptible": {
-            one: f"{title} (severe)" if rules.severity(one) == grants.SEVERE else title
-            for one, title in titles_of(policy).items()
+            category: f"{title} (severe)" if rules.severity(category) == grants.SEVERE else title
+            for category, title in titles_of(policy).items()
         },
         "level": changes[-1].level if changes else ladder.LEVELS[0],
         "total": outcome.total,
         "lifts": rfc3339(outcome.lifts),
         "asks": outcome.asks,
         "seen": changes[-1].number if changes else 0,
-        "changes": [change_row(one) for one in reversed(changes)],
+        "changes": [change_row(change) for change in reversed(changes)],
         "levels": list(ladder.LEVELS),
     }
     return Shown("admin_standing", "Standing", data)
@@ -410,11 +413,11 @@ def exempt(visit: Visit) -> Done:
     with reading(visit.service.database) as connection:
         id = organisation_in(organisations.organisation_names(connection), form.organisation)
     until = datetime.datetime.combine(form.until, datetime.time(), datetime.UTC).timestamp()
-    what = "" if form.category == EVERYTHING else form.category
+    category = "" if form.category == EVERYTHING else form.category
 
     after = {"category": form.category, "until": form.until.isoformat()}
     also = partial(visit.note, what="grant.exempt", whose=id, after=after)
-    grant = visit.service.conduct.exempt(id, what, until, visit.by, form.reason, also)
+    grant = visit.service.conduct.exempt(id, category, until, visit.by, form.reason, also)
     return Done(f"{STANDINGS}/{id}", grant_row(grant))
 
 
@@ -460,11 +463,11 @@ def feedback_page(visit: Visit) -> Shown | Response:
     since, until = filters.days()
     with reading(service.database) as connection:
         owner = organisation_in(organisations.organisation_names(connection), filters.organisation)
-        wanted = feedback.Thumbs(since, until, filters.model, filters.thumb, owner, filters.words)
+        query = feedback.Thumbs(since, until, filters.model, filters.thumb, owner, filters.words)
         if visit.query("format") == "csv":
-            return spreadsheet("feedback.csv", THUMB_COLUMNS, _all_thumbs(visit, wanted))
-        counts, models = (feedback.thumbs_by_day(connection, wanted), feedback.models_of_thumbs(connection))
-        rows, last = feedback.find_thumbs(connection, wanted, filters.before)
+            return spreadsheet("feedback.csv", THUMB_COLUMNS, _all_thumbs(visit, query))
+        counts, models = (feedback.thumbs_by_day(connection, query), feedback.models_of_thumbs(connection))
+        rows, last = feedback.find_thumbs(connection, query, filters.before)
     by_model = {model: dict.fromkeys(feedback.THUMBS, 0) for model in sorted({model for _, model, _ in counts})}
     for (_, model, thumb), count in counts.items():
         by_model[model][thumb] += count
@@ -478,7 +481,7 @@ def feedback_page(visit: Visit) -> Shown | Response:
             {"day": day, "model": model, "thumb": thumb, "count": count}
             for (day, model, thumb), count in sorted(counts.items(), reverse=True)
         ],
-        "feedback": [timed(one, "created") for one in rows],
+        "feedback": [timed(row, "created") for row in rows],
         "before": f"{last[0]!r}:{last[1]}" if last else None,
         "models": models,
         "thumbs": list(feedback.THUMBS),
@@ -491,12 +494,12 @@ def feedback_page(visit: Visit) -> Shown | Response:
     return Shown("admin_feedback", "Feedback", data)
 
 
-def _all_thumbs(visit: Visit, wanted: feedback.Thumbs) -> Iterator[dict[str, Any]]:
+def _all_thumbs(visit: Visit, query: feedback.Thumbs) -> Iterator[dict[str, Any]]:
     """All rows, a thousand at a time, so that nobody waits for the reader."""
     before: tuple[float, str] | None = None
     while True:
         with reading(visit.service.database) as connection:
-            some, before = feedback.find_thumbs(connection, wanted, before, 1000)
-        yield from (timed(one, "created") for one in some)
+            page, before = feedback.find_thumbs(connection, query, before, 1000)
+        yield from (timed(thumb, "created") for thumb in page)
         if before is None:
             return

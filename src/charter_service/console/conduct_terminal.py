@@ -139,8 +139,8 @@ def _write(place: str) -> Iterator[Connection]:
 def print_queue(place: str, wanted: Wanted, as_json: bool) -> None:
     """Prints cases."""
     with _read(place) as c:
-        mine = organisation_of(c, wanted.organisation) if wanted.organisation else ""
-        page = cases.queue(c, wanted.kind, wanted.state, mine, wanted.after, wanted.limit, wanted.severity)
+        owner = organisation_of(c, wanted.organisation) if wanted.organisation else ""
+        page = cases.queue(c, wanted.kind, wanted.state, owner, wanted.after, wanted.limit, wanted.severity)
         names = organisations.organisation_names(c)
     if as_json:
         print_json({"cases": [case.row() for case in page.cases], "after": page.after})
@@ -163,18 +163,18 @@ def print_case(place: str, id: str, as_json: bool) -> None:
     """Prints a case, the decisions about its request, and the standing of the account."""
     with _read(place) as c:
         case = cases.find_case(c, id)
-        said = decisions.decisions_of(c, case.request, case.organisation) if case.request else []
+        logged = decisions.decisions_of(c, case.request, case.organisation) if case.request else []
         newest = standings.newest_of(c, case.organisation)
         name = organisations.organisation_names(c).get(case.organisation, case.organisation)
     level = newest.level if newest else ladder.LEVELS[0]
     if as_json:
-        rows = [decision.row() for decision in said]
+        rows = [decision.row() for decision in logged]
         print_json({"case": case.row(), "decisions": rows, "standing": level})
         return
     for line in _case_lines(case, name, level):
         print(plain(line))
-    if said:
-        DECISIONS.show(_decided(said))
+    if logged:
+        DECISIONS.show(_decided(logged))
 
 
 def _case_lines(case: cases.Case, name: str, level: ladder.Level) -> Iterator[str]:
@@ -182,9 +182,9 @@ def _case_lines(case: cases.Case, name: str, level: ladder.Level) -> Iterator[st
     yield f"  account   {level}"
     category = f"{case.category} ({case.severity})" if case.severity else case.category
     facts = (("request", case.request), ("category", category), ("user", case.user), ("words", case.words))
-    for what, value in facts:
+    for label, value in facts:
         if value:
-            yield f"  {what:9} {value}"
+            yield f"  {label:9} {value}"
     if case.content:
         yield f"  content   {json.dumps(json.loads(case.content), ensure_ascii=False)}"
     if case.verdict and case.closed is not None:
@@ -201,8 +201,8 @@ def decide(place: str, organisation: str, user: str, level: ladder.Level, by: st
     with _write(place) as c:
         account = account_of(c, organisation, user)
         change = standings.decide(c, account, level, by, reason, time.time())
-        mine, mark = standings.parts_of(account)
-        note_act(c, at_shell(by), "standing.set", mine, after={"level": level, "user": mark})
+        owner, mark = standings.parts_of(account)
+        note_act(c, at_shell(by), "standing.set", owner, after={"level": level, "user": mark})
     print(f"{_whose(organisation, user)} is {change.level} by decision of {change.by}")
 
 
@@ -246,8 +246,8 @@ def print_standing(place: str, organisation: str, user: str, as_json: bool) -> N
 def appeal(place: str, organisation: str, user: str, words: str) -> None:
     """Puts an appeal into the queue."""
     with _write(place) as c:
-        mine, mark = standings.parts_of(account_of(c, organisation, user))
-        print(cases.appeal(c, mine, words, time.time(), mark))
+        owner, mark = standings.parts_of(account_of(c, organisation, user))
+        print(cases.appeal(c, owner, words, time.time(), mark))
 
 
 def release(place: str, stopped: str, by: str, reason: str, hours: float) -> None:
@@ -262,14 +262,14 @@ def exempt(place: str, organisation: str, categories: Sequence[str], until: date
     """Exempts an organisation from categories, from all of them or none."""
     end = until.replace(tzinfo=UTC).timestamp()
     with _write(place) as c:
-        mine, rules, now = organisation_of(c, organisation), standings.kept_ladder(c), time.time()
-        wanted = [grants.exemption(mine, category, end, by, reason, now) for category in categories]
-        exemptions = [grants.exempt(c, one, rules) for one in wanted]
+        owner, rules, now = organisation_of(c, organisation), standings.kept_ladder(c), time.time()
+        requested = [grants.exemption(owner, category, end, by, reason, now) for category in categories]
+        exemptions = [grants.exempt(c, grant, rules) for grant in requested]
         after = {"category": ", ".join(categories)[:1000], "until": until.date().isoformat()}
-        note_act(c, at_shell(by), "grant.exempt", mine, after=after)
-    for one in exemptions:
-        what = one.category or "all that isn't severe"
-        print(f"{one.id}: {organisation} is exempt from {what} until {when(one.until)} (UTC)")
+        note_act(c, at_shell(by), "grant.exempt", owner, after=after)
+    for exemption in exemptions:
+        scope = exemption.category or "all that isn't severe"
+        print(f"{exemption.id}: {organisation} is exempt from {scope} until {when(exemption.until)} (UTC)")
 
 
 def revoke(place: str, id: str, by: str, reason: str) -> None:
@@ -284,8 +284,11 @@ def print_grants(place: str, organisation: str, everything: bool, as_json: bool)
     """Prints releases and exemptions."""
     now = time.time()
     with _read(place) as c:
-        mine, names = (organisation_of(c, organisation) if organisation else "", organisations.organisation_names(c))
-        rows = [one.row() | {"state": one.state(now)} for one in grants.grants_of(c, mine, None if everything else now)]
+        owner, names = (organisation_of(c, organisation) if organisation else "", organisations.organisation_names(c))
+        rows = [
+            grant.row() | {"state": grant.state(now)}
+            for grant in grants.grants_of(c, owner, None if everything else now)
+        ]
     if as_json:
         print_json(rows)
     elif everything and not rows:
@@ -311,7 +314,7 @@ def print_decisions(place: str, request: str, as_json: bool) -> None:
 def print_audit(place: str, as_json: bool) -> None:
     """Prints people's verdicts on the classifiers."""
     with _read(place) as c:
-        rows = [asdict(one) for one in cases.audit(c)]
+        rows = [asdict(verdicts) for verdicts in cases.audit(c)]
     if as_json:
         print_json(rows)
     else:
@@ -322,8 +325,8 @@ def freeze(place: str, out: Path, content: bool) -> None:
     """Freezes feedback and closed cases."""
     with opened(place) as engine:
         frozen = export.freeze_conduct(engine, out, content)
-    held = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in frozen.counts.items())
-    print(f"{frozen.folder} ({frozen.id[:12]}, {'written' if frozen.new else 'already there, and equal'}): {held}")
+    counts = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in frozen.counts.items())
+    print(f"{frozen.folder} ({frozen.id[:12]}, {'written' if frozen.new else 'already there, and equal'}): {counts}")
     for reason, count in frozen.left_out.items():
         print(f"  left out: {count} {reason}")
 
@@ -351,10 +354,10 @@ def forget(place: str, organisation: str, user: str) -> None:
     with opened(place) as engine:
         with writing(engine) as c:
             id = organisation_of(c, organisation)
-            gone = export.forget_user(c, id, digest_of(user)) if user else export.forget_organisation(c, id)
-            note_act(c, at_shell(), "user.forget" if user else "organisation.forget", id, after=asdict(gone))
+            counts = export.forget_user(c, id, digest_of(user)) if user else export.forget_organisation(c, id)
+            note_act(c, at_shell(), "user.forget" if user else "organisation.forget", id, after=asdict(counts))
         files.clear_beside(engine)
-    print(f"deleted: {_forgotten_words(gone)}; decisions stay; they hold no text")
+    print(f"deleted: {_forgotten_words(counts)}; decisions stay; they hold no text")
 
 
 def expire(place: str, days: float) -> None:
@@ -363,11 +366,11 @@ def expire(place: str, days: float) -> None:
         print(f"emptied: {_forgotten_words(export.expire(c, days, time.time()))}")
 
 
-def _forgotten_words(gone: export.Forgotten) -> str:
-    feedback = f"{counted(gone.feedback, 'pieces')} of feedback"
-    batches = f", {gone.batches} {'batch' if gone.batches == 1 else 'batches'}" if gone.batches else ""
-    files = f", {gone.files} uploaded {'file' if gone.files == 1 else 'files'}" if gone.files else ""
-    return f"{feedback}, the texts of {counted(gone.cases, 'cases')}{batches}{files}"
+def _forgotten_words(forgotten: export.Forgotten) -> str:
+    feedback = f"{counted(forgotten.feedback, 'pieces')} of feedback"
+    batches = f", {forgotten.batches} {'batch' if forgotten.batches == 1 else 'batches'}" if forgotten.batches else ""
+    files = f", {forgotten.files} uploaded {'file' if forgotten.files == 1 else 'files'}" if forgotten.files else ""
+    return f"{feedback}, the texts of {counted(forgotten.cases, 'cases')}{batches}{files}"
 
 
 def _whose(organisation: str, user: str) -> str:

@@ -1,12 +1,9 @@
 """Console pages of evaluation runs: scores with intervals, two runs side by side, the gate, reports and cards; and
 starting an evaluation of a served model.
 
-Reports are somebody's HTML: they are sent with a policy of their own that runs no script and reaches nothing.
-
-Runs on disk, read through the manifests of their steps: names, metrics with intervals, and files for pages.
-
-A name comes from a listing of the folder, never from a path that somebody sends; a file from a step's manifest. Links
-are not followed.
+Reports are somebody's HTML: they are sent with a policy of their own that runs no script and reaches nothing. Runs on
+disk are read through the manifests of their steps. A run's name comes from a listing of the folder, never from a path
+that somebody sends; a file from a step's manifest. Links are not followed.
 """
 
 from __future__ import annotations
@@ -44,6 +41,24 @@ from charter_service.web.refusal import NotFound
 MOST_RUNS, MOST_STEPS = 500, 200
 LARGEST = 64 * 2**20  # bytes of a file that a page sends
 LARGEST_MANIFEST = 8 * 2**20
+RUNS, STARTED = f"{ADMIN}/runs", f"{ADMIN}/evaluations"
+TASKS = re.compile(r"[a-z0-9_]+(,[a-z0-9_]+)*")
+METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,99}")
+MOST_QUESTIONS, COMMAND_SECONDS, MOST_RESULTS = 100_000, 120, 50
+REPORT_POLICY = "; ".join(
+    (
+        "sandbox",
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+TYPES = {".html": "text/html; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png", ".json": "application/json"}
+_one_at_a_time = threading.Lock()
+_results: dict[tuple[Any, ...], dict[str, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,9 @@ class Step:
     def pages(self) -> list[str]:
         """The files that a browser can show."""
         return [
-            one.path for one in self.manifest.files if one.path.endswith((".html", ".md")) or one.path == "report.json"
+            file.path
+            for file in self.manifest.files
+            if file.path.endswith((".html", ".md")) or file.path == "report.json"
         ]
 
 
@@ -83,14 +100,14 @@ def list_names(folder: Path) -> list[tuple[str, float]]:
     """Names of runs and when each last changed, newest first; empty if there is no such folder."""
     try:
         with os.scandir(folder) as entries:
-            found = [
-                (one.name, one.stat(follow_symlinks=False).st_mtime)
-                for one in entries
-                if one.is_dir(follow_symlinks=False) and _shown(one.name) and _is_run(Path(one.path))
+            runs = [
+                (run.name, run.stat(follow_symlinks=False).st_mtime)
+                for run in entries
+                if run.is_dir(follow_symlinks=False) and _is_shown(run.name) and _is_run(Path(run.path))
             ]
     except OSError:
         return []
-    return sorted(found, key=lambda one: (-one[1], one[0]))[:MOST_RUNS]
+    return sorted(runs, key=lambda run: (-run[1], run[0]))[:MOST_RUNS]
 
 
 def open_run(folder: Path, name: str) -> Run:
@@ -105,8 +122,8 @@ def open_run(folder: Path, name: str) -> Run:
 def find_file(folder: Path, run: str, step: str, path: str) -> tuple[Path, bool]:
     """A file of a step that its manifest lists, and whether it holds harmful text. Raises NotFound."""
     unknown = NotFound("there is no such file in this run")
-    found = next((one for one in open_run(folder, run).steps if one.name == step), None)
-    if found is None or path not in {one.path for one in found.manifest.files}:
+    source = next((candidate for candidate in open_run(folder, run).steps if candidate.name == step), None)
+    if source is None or path not in {file.path for file in source.manifest.files}:
         raise unknown
     root = (folder / run / step).resolve()
     place = root / path
@@ -114,12 +131,12 @@ def find_file(folder: Path, run: str, step: str, path: str) -> tuple[Path, bool]
         raise unknown  # a link, or a path that leaves the folder
     if place.stat().st_size > LARGEST:
         raise NotFound(f"{path[:80]} has over {LARGEST // 2**20} MiB; read it on the server")
-    return place, path in found.manifest.restricted
+    return place, path in source.manifest.restricted
 
 
 def _steps(run: Path) -> Iterator[Step]:
     with os.scandir(run) as entries:
-        names = sorted(one.name for one in entries if one.is_dir(follow_symlinks=False) and _shown(one.name))
+        names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and _is_shown(entry.name))
     for name in names[:MOST_STEPS]:
         manifest = run / name / MANIFEST
         try:
@@ -133,7 +150,7 @@ def _is_run(place: Path) -> bool:
     return (place / "run.json").is_file()
 
 
-def _shown(name: str) -> bool:
+def _is_shown(name: str) -> bool:
     return not name.startswith(".") and name.isprintable()
 
 
@@ -146,24 +163,6 @@ def read_json(text: str) -> Any:
 
 
 ROUTES = AdminRoutes(TAG)
-RUNS, STARTED = f"{ADMIN}/runs", f"{ADMIN}/evaluations"
-TASKS = re.compile(r"[a-z0-9_]+(,[a-z0-9_]+)*")
-METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,99}")
-MOST_QUESTIONS, COMMAND_SECONDS, MOST_RESULTS = 100_000, 120, 50
-REPORT_POLICY = "; ".join(
-    (
-        "sandbox",
-        "default-src 'none'",
-        "style-src 'unsafe-inline'",
-        "img-src data:",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
-TYPES = {".html": "text/html; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png", ".json": "application/json"}
-_one_at_a_time = threading.Lock()
-_results: dict[tuple[Any, ...], dict[str, Any]] = {}
 
 
 def _evaluating(visit: Visit) -> Evaluating:
@@ -182,22 +181,22 @@ def runs_page(visit: Visit) -> Shown:
     data = {
         "configured": evaluating is not None,
         "runs": [{"name": name, "changed": rfc3339(changed)} for name, changed in names],
-        "evaluations": [_started(one) for one in started],
-        "running": next((_started(one) for one in started if one.state == RUNNING), None),
-        "models": [one.id for one in _local(visit)],
+        "evaluations": [_evaluation_row(evaluation) for evaluation in started],
+        "running": next((_evaluation_row(evaluation) for evaluation in started if evaluation.state == RUNNING), None),
+        "models": [model.id for model in _local(visit)],
     }
     return Shown("admin_runs", "Evaluations", data)
 
 
-def _started(one: Evaluation) -> dict[str, Any]:
-    facts = asdict(one)
+def _evaluation_row(evaluation: Evaluation) -> dict[str, Any]:
+    facts = asdict(evaluation)
     facts.pop("pid")
-    return timed({**facts, "resumable": one.state in AGAIN}, "created", "ended")
+    return timed({**facts, "resumable": evaluation.state in AGAIN}, "created", "ended")
 
 
 def _local(visit: Visit) -> list[Served]:
     """The models that this machine runs: `charter eval` reads them from where they come."""
-    return [one for one in visit.service.registry.served if not one.model.backend]
+    return [model for model in visit.service.registry.served if not model.model.backend]
 
 
 @ROUTES.page("GET", f"{RUNS}/compare", "Two runs side by side")
@@ -205,8 +204,10 @@ def compare_page(visit: Visit) -> Shown:
     """What is better and worse in a second run than in a first, paired over the prompts that both answered."""
     folder = _evaluating(visit).folder
     first, second = open_run(folder, visit.query("a")), open_run(folder, visit.query("b"))
-    found = _asked(("compare", first.name, first.ids, second.name, second.ids), folder, [first.name, second.name])
-    data = {"a": first.name, "b": second.name, "metrics": found["facts"].get("metrics", []), "error": found["error"]}
+    answer = _command_answer(
+        ("compare", first.name, first.ids, second.name, second.ids), folder, [first.name, second.name]
+    )
+    data = {"a": first.name, "b": second.name, "metrics": answer["facts"].get("metrics", []), "error": answer["error"]}
     return Shown("admin_compare", "Compare", data)
 
 
@@ -218,7 +219,7 @@ def run_page(visit: Visit) -> Shown:
     run, gate = open_run(folder, visit.part("run")), None
     options = _gate_options(visit, folder)
     if options:
-        gate = _asked(("gate", run.name, run.ids, *options), folder, [run.name], options)
+        gate = _command_answer(("gate", run.name, run.ids, *options), folder, [run.name], options)
     data = {
         "run": run.name,
         "changed": rfc3339(run.changed),
@@ -261,7 +262,9 @@ def _gate_options(visit: Visit, folder: Path) -> list[str]:
     return options
 
 
-def _asked(key: tuple[Any, ...], folder: Path, runs: Sequence[str], options: Sequence[str] = ()) -> dict[str, Any]:
+def _command_answer(
+    key: tuple[Any, ...], folder: Path, runs: Sequence[str], options: Sequence[str] = ()
+) -> dict[str, Any]:
     """What `charter compare` or `charter gate` says of runs: its facts, and its error in one line. Results are kept by
     what the runs hold. Raises ApiError if another command is at work."""
     if key in _results:
@@ -279,11 +282,11 @@ def _asked(key: tuple[Any, ...], folder: Path, runs: Sequence[str], options: Seq
     words = " ".join(done.stderr.split()).removeprefix("charter: error: ")
     words = words.replace(f"{folder.resolve()}/", "").replace(f"{folder}/", "")
     facts = read_json(done.stdout) if done.stdout.strip() else {}
-    found = {"facts": facts if isinstance(facts, dict) else {}, "error": words if done.returncode else ""}
+    answer = {"facts": facts if isinstance(facts, dict) else {}, "error": words if done.returncode else ""}
     if len(_results) >= MOST_RESULTS:
         _results.pop(next(iter(_results)))
-    _results[key] = found
-    return found
+    _results[key] = answer
+    return answer
 
 
 @ROUTES.page("GET", f"{RUNS}/{{run}}/{{step}}/{{path:path}}", "A file of a run")
@@ -312,24 +315,29 @@ def start(visit: Visit) -> Done:
         raise invalid(f"questions: expected 0 (all) to {MOST_QUESTIONS:,} of each evaluation", "questions")
     served = _model(visit, form.text("model"))
     new = NewEvaluation(served.id, tasks, questions, visit.by)
-    one = evaluating.start(served.model.source, new, _noting(visit, "evaluation.start"))
-    return Done(f"{STARTED}/{one.id}", _started(one))
+    evaluation = evaluating.start(served.model.source, new, _noting(visit, "evaluation.start"))
+    return Done(f"{STARTED}/{evaluation.id}", _evaluation_row(evaluation))
 
 
-def _noting(visit: Visit, what: str) -> Note:
+def _noting(visit: Visit, act: str) -> Note:
     """Adds an act on an evaluation to the audit log."""
 
-    def note(connection: Connection, one: Evaluation) -> None:
-        facts = {"run": one.run, "model": one.model, "tasks": one.tasks, "questions": one.questions}
-        visit.note(connection, what, one.id, None, facts)
+    def note(connection: Connection, evaluation: Evaluation) -> None:
+        facts = {
+            "run": evaluation.run,
+            "model": evaluation.model,
+            "tasks": evaluation.tasks,
+            "questions": evaluation.questions,
+        }
+        visit.note(connection, act, evaluation.id, None, facts)
 
     return note
 
 
 def _model(visit: Visit, id: str) -> Served:
-    for one in _local(visit):
-        if one.id == id:
-            return one
+    for model in _local(visit):
+        if model.id == id:
+            return model
     raise invalid(f"model: {id[:80]!r} is not a model that this machine runs", "model")
 
 
@@ -338,10 +346,12 @@ def evaluation_page(visit: Visit) -> Shown:
     """How an evaluation stands, and the end of its log."""
     evaluating = _evaluating(visit)
     with reading(visit.service.database) as connection:
-        one = evaluations.find_evaluation(connection, visit.part("evaluation"))
-    log = evaluating.log(one)
-    there = one.run in dict(list_names(evaluating.folder))
-    return Shown("admin_evaluation", "Evaluation", {"evaluation": _started(one), "log": log, "there": there})
+        evaluation = evaluations.find_evaluation(connection, visit.part("evaluation"))
+    log = evaluating.log(evaluation)
+    on_disk = evaluation.run in dict(list_names(evaluating.folder))
+    return Shown(
+        "admin_evaluation", "Evaluation", {"evaluation": _evaluation_row(evaluation), "log": log, "there": on_disk}
+    )
 
 
 @ROUTES.page("POST", f"{STARTED}/{{evaluation}}/stop", "Stop an evaluation", "operate")
@@ -359,11 +369,11 @@ def go_on(visit: Visit) -> Done:
     """Resumes an evaluation that was stopped, was interrupted or failed."""
     id = visit.part("evaluation")
     with reading(visit.service.database) as connection:
-        one = evaluations.find_evaluation(connection, id)
-    _evaluating(visit).resume(id, _model(visit, one.model).model.source, _noting(visit, "evaluation.resume"))
+        evaluation = evaluations.find_evaluation(connection, id)
+    _evaluating(visit).resume(id, _model(visit, evaluation.model).model.source, _noting(visit, "evaluation.resume"))
     return _now(visit, id)
 
 
 def _now(visit: Visit, id: str) -> Done:
     with reading(visit.service.database) as connection:
-        return Done(f"{STARTED}/{id}", _started(evaluations.find_evaluation(connection, id)))
+        return Done(f"{STARTED}/{id}", _evaluation_row(evaluations.find_evaluation(connection, id)))

@@ -76,10 +76,10 @@ class Filters(Texts):
     def inputs(cls) -> list[dict[str, Any]]:
         """The fields of the page's form."""
         return [
-            {**asdict(given), "name": name, "id": given.id or name}
+            {**asdict(control), "name": name, "id": control.id or name}
             for name, field in cls.model_fields.items()
-            for given in field.metadata
-            if isinstance(given, Input)
+            for control in field.metadata
+            if isinstance(control, Input)
         ]
 
 
@@ -196,14 +196,14 @@ class Days(Filters):
         return since, until
 
 
-def organisation_in(names: Mapping[str, str], wanted: str) -> str:
+def organisation_in(names: Mapping[str, str], name_or_id: str) -> str:
     """The id of an organisation by its id or name; "" if none is named. Raises ApiError."""
-    if not wanted or wanted in names:
-        return wanted
+    if not name_or_id or name_or_id in names:
+        return name_or_id
     for id, name in names.items():
-        if name == wanted:
+        if name == name_or_id:
             return id
-    raise ApiError(404, f"there is no organisation {wanted}", param="organisation")
+    raise ApiError(404, f"there is no organisation {name_or_id}", param="organisation")
 
 
 def is_sure(visit: Visit, name: str) -> bool:

@@ -23,7 +23,7 @@ from charter_service.accounts.store import open_accounts
 from charter_service.accounts.usage import COLUMNS, Counts, usage_by_day
 from charter_service.console.listing import LIMITS, Listing, Row, day, key_row, usage_row
 from charter_service.web.audit import at_shell, note_act
-from charter_service.web.database import shown, writing
+from charter_service.web.database import without_password, writing
 from charter_service.web.refusal import NotFound
 
 DAY = 86_400.0
@@ -97,7 +97,7 @@ def create(database: str, wanted: Wanted, as_json: bool) -> None:
     expires = None if days is None else time.time() + days * DAY
     new = _is_new(database)
     with _opened(database, new=True) as connection:
-        place = shown(connection.engine.url).removeprefix("sqlite:///")
+        place = without_password(connection.engine.url).removeprefix("sqlite:///")
         try:
             organisation = find_organisation(connection, wanted.organisation)
         except NotFound:
@@ -117,8 +117,10 @@ def create(database: str, wanted: Wanted, as_json: bool) -> None:
     print(f"{id} of {key.organisation} may use {', '.join(key.caller.scopes)} {until}; its secret, shown only once:")
     print(secret)
     if new:
-        where = Path(place).absolute()
-        print(f"charter: {place} is new: the key opens a service started with --database {where}", file=sys.stderr)
+        database_file = Path(place).absolute()
+        print(
+            f"charter: {place} is new: the key opens a service started with --database {database_file}", file=sys.stderr
+        )
 
 
 def _is_new(database: str) -> bool:
@@ -182,11 +184,11 @@ def usage(
         if key is not None:
             find_key(connection, key)
         used = usage_by_day(connection, first, last, owner, key)
-    rows = [usage_row(one) for one in used]
+    rows = [usage_row(row) for row in used]
     if as_json:
         print(json.dumps(rows))
     elif rows:
-        together = asdict(sum((one.counts for one in used), Counts()))
+        together = asdict(sum((row.counts for row in used), Counts()))
         USAGE.show([*rows, {"day": "together", "organisation": "", "key": "", "model": "", **together}])
     else:
         print(f"{USAGE.none} from {first} to {last}")

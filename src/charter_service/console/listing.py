@@ -1,9 +1,7 @@
-"""Listings: rows of one kind and the columns that tables show of them. A row is a mapping, the same for all faces: the
-terminal and spreadsheets show its columns, pages and programs its fields.
+"""Listings: rows of one kind, and the columns, charts by day and comma-separated tables that show them.
 
-Charts of counts by day, and tables as comma-separated values for spreadsheets.
-
-The rows of the console's listings, with the names of what they belong to and their times in RFC 3339.
+A row is a mapping, the same for all faces: the terminal and spreadsheets show its columns, pages and programs its
+fields. It has the names of what it belongs to, and its times in RFC 3339.
 """
 
 from __future__ import annotations
@@ -34,6 +32,11 @@ from charter_service.api.wire.answers import rfc3339
 Row = Mapping[str, Any]
 Cell = str | Callable[[Row], object]  # the name of a field, or what is made of a row
 LONG = 60  # characters of a text in a table
+HEIGHT, STEP = 120, 16  # of a chart, in its own units
+AT_A_TIME = 500  # rows
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+LIMITS = tuple(field.name for field in fields(KeyLimits))
+Names = Mapping[str, str]  # of organisations, by id
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +101,6 @@ def day(at: float | None) -> str:
     return "-" if at is None else datetime.fromtimestamp(at, UTC).date().isoformat()
 
 
-HEIGHT, STEP = 120, 16  # of a chart, in its own units
-AT_A_TIME = 500  # rows
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-
-
 def chart(since: date, until: date, counts: Iterable[tuple[str, int, int]]) -> dict[str, Any]:
     """Bars of two counts a day, each summed, from (day, lower, upper): `wrote` below, `read` above."""
     lower, upper = Counter[str](), Counter[str]()
@@ -119,15 +117,15 @@ def bars(days: Sequence[date], lower: Mapping[str, int], upper: Mapping[str, int
     drawn = []
     for place, (day, (below, above)) in enumerate(zip(days, totals, strict=True)):
         wrote = HEIGHT * below / most if most else 0.0
-        read = HEIGHT * above / most if most else 0.0
+        read_height = HEIGHT * above / most if most else 0.0
         drawn.append(
             {
                 "x": place * STEP,
                 "day": day.isoformat(),
                 "wrote": round(wrote, 2),
-                "read": round(read, 2),
+                "read": round(read_height, 2),
                 "wrote_y": round(HEIGHT - wrote, 2),
-                "read_y": round(HEIGHT - wrote - read, 2),
+                "read_y": round(HEIGHT - wrote - read_height, 2),
                 "lower": below,
                 "upper": above,
             }
@@ -158,10 +156,6 @@ def csv_of(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iter
 
 def _harmless(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA) else value
-
-
-LIMITS = tuple(field.name for field in fields(KeyLimits))
-Names = Mapping[str, str]  # of organisations, by id
 
 
 def key_row(key: Key) -> dict[str, Any]:

@@ -32,9 +32,9 @@ NO_ROLE = "none"  # in forms: no console role
 def members_page(visit: Visit) -> Shown:
     """Persons with a console role, and forms to invite and change them."""
     links = visit.desk.links.take(visit.owner) if visit.session else []
-    shown = _listed(visit, console=True)
+    facts = _listed(visit, console=True)
     roles = {role: sorted(rights) for role, rights in CONSOLE_ROLES.items()}
-    return Shown("admin_members", "Members", {**shown, "roles": roles, "links": links})
+    return Shown("admin_members", "Members", {**facts, "roles": roles, "links": links})
 
 
 @ROUTES.page("GET", PEOPLE, "People of the chat and the arena", "own")
@@ -53,18 +53,18 @@ class MemberFilters(Filters):
 def _listed(visit: Visit, console: bool) -> dict[str, Any]:
     filters, database = MemberFilters.of(visit), visit.service.people.existing()
     name = filters.name[: members.LONGEST_SEARCH]
-    listed, following, totals = list[Member](), 0, {"joined": 0, "suspended": 0, "invited": 0}
+    page, following, totals = list[Member](), 0, {"joined": 0, "suspended": 0, "invited": 0}
     if database is not None:
         with reading(database) as connection:
-            listed, following = members.list_members(connection, name, filters.after, console)
+            page, following = members.list_members(connection, name, filters.after, console)
             totals = members.totals(connection)
-    rows = [member_row(one) for one in listed]
+    rows = [member_row(member) for member in page]
     return {"members": rows, "after": following or None, "totals": totals, "asked": {"name": name}}
 
 
-def member_row(one: Member) -> dict[str, Any]:
+def member_row(member: Member) -> dict[str, Any]:
     """A person as JSON."""
-    return timed(asdict(one), "created", "touched")
+    return timed(asdict(member), "created", "touched")
 
 
 @ROUTES.page("POST", f"{MEMBERS}/invite", "Invite a member", "own")

@@ -1,8 +1,6 @@
-"""Console pages of the acceptable-use policy: the one in force; a draft, tried before it is published; versions, and
-the way back to an older one.
+"""Console pages of the acceptable-use policy: the one in force, a draft, versions, and the way back to an older one.
 
-A draft of the acceptable-use policy: read, tried on texts, and compared with what was decided, before anybody
-publishes it.
+A draft is read, tried on texts and compared with what was decided, before anybody publishes it.
 """
 
 from __future__ import annotations
@@ -52,6 +50,10 @@ WEEK, MOST_JUDGED, MOST_LISTED = 7 * 86_400.0, 300, 100
 HARMLESS = 40  # prompts that a usable policy lets pass
 REFUSED_SHARE = 0.25  # of them, beyond which publishing asks once more
 THRESHOLD = "at:"  # begins the names of a form's fields for thresholds: at:CLASSIFIER:SIDE:LEVEL
+POLICY = f"{ADMIN}/policy"
+DRAFT, VERSIONS = f"{POLICY}/draft", f"{POLICY}/versions"
+ACTS = ("check", "try", "publish")
+VERSION_LINE = re.compile(r"^version:\s*(\d{1,9})\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Week:
     @property
     def changed(self) -> int:
         """How many decisions would be others."""
-        return sum(one["count"] for one in self.counts)
+        return sum(change["count"] for change in self.counts)
 
 
 def read_draft(form: Form, screen: Screen, base: Screen, before: Values) -> Draft:
@@ -121,14 +123,14 @@ def _values(form: Form, screen: Screen, before: Values) -> tuple[dict[str, dict[
     for name, side, level, now in values_of(screen):
         if (field_name := f"{THRESHOLD}{name}:{side}:{level}") not in form.fields:
             continue
-        written = form.text(field_name).strip()
-        if not written:
+        entry = form.text(field_name).strip()
+        if not entry:
             values.get(name, {}).get(side, {}).pop(level, None)
-        elif written != shown_threshold(now):  # a page shows rounded numbers
+        elif entry != shown_threshold(now):  # a page shows rounded numbers
             try:
-                values.setdefault(name, {}).setdefault(side, {})[level] = float(written)
+                values.setdefault(name, {}).setdefault(side, {})[level] = float(entry)
             except ValueError:
-                words = f"threshold of {name}, {side}, {level}: {written[:40]!r} is not a number"
+                words = f"threshold of {name}, {side}, {level}: {entry[:40]!r} is not a number"
                 problems.append(Problem(0, words))
     return values, problems
 
@@ -140,9 +142,9 @@ def shown_threshold(value: float) -> str:
 
 def _warnings(policy: Policy, now: Policy, screen: Screen) -> Iterator[str]:
     yield from policy.warnings()
-    known = {one.id for one in now.categories}
+    category_ids = {other.id for other in now.categories}
     for category in policy.categories:
-        if category.id not in known:
+        if category.id not in category_ids:
             yield f"{category.id} is new: a classifier that has not learnt it can't find it"
     for name, side, level, value in values_of(screen):
         if level == "enhanced":
@@ -155,11 +157,16 @@ def _warnings(policy: Policy, now: Policy, screen: Screen) -> Iterator[str]:
 def tried(screen: Screen, texts: Sequence[str], level: Level) -> list[dict[str, Any]]:
     """The verdict of a screen on each prompt."""
     verdicts = screen.prompts([[user(text)] for text in texts], level) if texts else []
-    return [{"text": text, **_verdict(one)} for text, one in zip(texts, verdicts, strict=True)]
+    return [{"text": text, **_verdict(verdict)} for text, verdict in zip(texts, verdicts, strict=True)]
 
 
-def _verdict(one: Verdict) -> dict[str, Any]:
-    return {"action": one.action, "category": one.category, "score": one.score, "threshold": one.threshold}
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "action": verdict.action,
+        "category": verdict.category,
+        "score": verdict.score,
+        "threshold": verdict.threshold,
+    }
 
 
 def texts_in(form: Form) -> list[str]:
@@ -197,16 +204,18 @@ def week_of(service: Service, screen: Screen, now: float | None = None) -> Week:
         rows = rows_since(connection, since)
     changes = []
     for level in ("standard", "enhanced"):
-        mine = [one for one in flagged if one.sensitivity == level]
-        prompts = [one for one in mine if one.side == "prompt"]
-        replies = [one for one in mine if one.side == "reply"]
-        verdicts = screen.prompts([_messages(one.messages) for one in prompts], level) if prompts else []
-        verdicts += screen.replies([(_messages(one.messages), one.reply) for one in replies], level) if replies else []
-        for one, verdict in zip([*prompts, *replies], verdicts, strict=True):
-            if (one.action, one.category) != (verdict.action, verdict.category):
-                after = (verdict.action, one.category, verdict.category)
-                changes.append(Change(one.request, one.side, one.action, *after))
-    counts = Counter((one.category, one.before, one.after) for one in changes)
+        of_level = [flag for flag in flagged if flag.sensitivity == level]
+        prompts = [flag for flag in of_level if flag.side == "prompt"]
+        replies = [flag for flag in of_level if flag.side == "reply"]
+        verdicts = screen.prompts([_messages(flag.messages) for flag in prompts], level) if prompts else []
+        verdicts += (
+            screen.replies([(_messages(flag.messages), flag.reply) for flag in replies], level) if replies else []
+        )
+        for flag, verdict in zip([*prompts, *replies], verdicts, strict=True):
+            if (flag.action, flag.category) != (verdict.action, verdict.category):
+                after = (verdict.action, flag.category, verdict.category)
+                changes.append(Change(flag.request, flag.side, flag.action, *after))
+    counts = Counter((change.category, change.before, change.after) for change in changes)
     by_category = [
         {"category": category, "before": before, "after": after, "count": count}
         for (category, before, after), count in sorted(counts.items())
@@ -216,21 +225,25 @@ def week_of(service: Service, screen: Screen, now: float | None = None) -> Week:
 
 def _messages(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
     """The turns of a kept conversation whose content is text."""
-    turns = [one for one in messages if isinstance(one.get("content"), str) and isinstance(one.get("role"), str)]
-    return [cast(Message, {"role": one["role"], "content": one["content"]}) for one in turns] or [user("")]
+    turns = [turn for turn in messages if isinstance(turn.get("content"), str) and isinstance(turn.get("role"), str)]
+    return [cast(Message, {"role": turn["role"], "content": turn["content"]}) for turn in turns] or [user("")]
 
 
 @lru_cache(maxsize=1)
 def harmless_prompts() -> tuple[str, ...]:
     """Harmless prompts that come along, spread over all of them."""
-    plain = [one.messages for one in examples.prompts() if one.label == examples.HARMLESS and len(one.messages) == 1]
+    plain = [
+        prompt.messages
+        for prompt in examples.prompts()
+        if prompt.label == examples.HARMLESS and len(prompt.messages) == 1
+    ]
     return tuple(messages[0]["content"] for messages in plain[:: max(1, len(plain) // HARMLESS)][:HARMLESS])
 
 
 def refused_harmless(screen: Screen) -> tuple[int, int]:
     """How many of the harmless prompts a screen blocks, and their number."""
     verdicts = screen.prompts([[user(text)] for text in harmless_prompts()])
-    return sum(not one.allowed for one in verdicts), len(verdicts)
+    return sum(not verdict.allowed for verdict in verdicts), len(verdicts)
 
 
 def difference(before: str, after: str, names: tuple[str, str]) -> list[dict[str, str]]:
@@ -245,7 +258,7 @@ def difference(before: str, after: str, names: tuple[str, str]) -> list[dict[str
 def facts_of(draft: Draft) -> dict[str, Any]:
     """What a page shows of a draft."""
     return {
-        "problems": [asdict(one) for one in draft.problems],
+        "problems": [asdict(problem) for problem in draft.problems],
         "warnings": list(draft.warnings),
         "version": draft.policy.version if draft.policy else None,
         "id": draft.policy.id if draft.policy else None,
@@ -253,10 +266,6 @@ def facts_of(draft: Draft) -> dict[str, Any]:
 
 
 ROUTES = AdminRoutes(TAG)
-POLICY = f"{ADMIN}/policy"
-DRAFT, VERSIONS = f"{POLICY}/draft", f"{POLICY}/versions"
-ACTS = ("check", "try", "publish")
-VERSION_LINE = re.compile(r"^version:\s*(\d{1,9})\s*$", re.MULTILINE)
 
 
 @ROUTES.page("GET", POLICY, "The policy in force")
@@ -265,11 +274,11 @@ def policy_page(visit: Visit) -> Shown:
     screen = visit.service.screen
     with reading(visit.service.database) as connection:
         audit, ladder = cases.audit(connection), kept_ladder(connection)
-    shown = screen.policy.model_dump(mode="json") if screen else None
+    facts = screen.policy.model_dump(mode="json") if screen else None
     data = {
-        "policy": shown and {**shown, "id": screen.policy.id if screen else ""},
+        "policy": facts and {**facts, "id": screen.policy.id if screen else ""},
         "thresholds": _thresholds(screen) if screen else [],
-        "audit": [asdict(one) for one in audit],
+        "audit": [asdict(category) for category in audit],
         "ladder": ladder.model_dump(mode="json", exclude={"severities", "permitted"}),
         "keeps_content": visit.service.config.policy.keep_content,
         "published": version_row(visit.service.published) if visit.service.published else None,
@@ -280,12 +289,12 @@ def policy_page(visit: Visit) -> Shown:
 def _thresholds(screen: Screen) -> list[dict[str, Any]]:
     """A row for each classifier, side and level: the threshold, and the data that it was chosen on."""
     rows = []
-    for one in screen.classifiers:
-        thresholds = screen.thresholds[one.version]
+    for classifier in screen.classifiers:
+        thresholds = screen.thresholds[classifier.version]
         sides = (("prompt", thresholds.prompt), ("reply", thresholds.reply), ("high-risk use", thresholds.high_risk))
         for side, levels in sides:
             for level in ("standard", "enhanced") if levels else ():
-                facts = {"classifier": one.name, "version": one.version, "side": side, "level": level}
+                facts = {"classifier": classifier.name, "version": classifier.version, "side": side, "level": level}
                 rows.append({**facts, **getattr(levels, level).model_dump(mode="json")})
     return rows
 
@@ -302,7 +311,7 @@ def draft_page(visit: Visit) -> Shown:
     screen = _screen(visit)
     text = text_of(screen.policy, visit.service.published)
     text = VERSION_LINE.sub(lambda m: f"version: {int(m[1]) + 1}", text, count=1)
-    return _shown(visit, screen, Draft(text, set_now(visit)), seen_in(visit))
+    return _draft_page(visit, screen, Draft(text, set_now(visit)), seen_in(visit))
 
 
 def set_now(visit: Visit) -> Values:
@@ -328,7 +337,7 @@ def send_draft(visit: Visit) -> Shown | Done:
         raise invalid("seen: expected the number of the version in force, 0 for the configured policy", "seen")
     draft = read_draft(visit.form, screen, base_of(visit.service.configured, screen), set_now(visit))
     if draft.policy is None or draft.screen is None:
-        return _shown(visit, screen, draft, seen)
+        return _draft_page(visit, screen, draft, seen)
     level = _level(visit)
     blocked, of = refused_harmless(draft.screen)
     harmless = {"blocked": blocked, "of": of, "now": refused_harmless(screen)[0]}
@@ -340,11 +349,11 @@ def send_draft(visit: Visit) -> Shown | Done:
         "ask": act == "publish",
         "week": {**asdict(week), "changed": week.changed},
         "trial": [
-            {**one, "before": before}
-            for one, before in zip(tried(draft.screen, texts, level), tried(screen, texts, level), strict=True)
+            {**result, "before": before}
+            for result, before in zip(tried(draft.screen, texts, level), tried(screen, texts, level), strict=True)
         ],
     }
-    return _shown(visit, screen, draft, seen, **more)
+    return _draft_page(visit, screen, draft, seen, **more)
 
 
 def _level(visit: Visit) -> Level:
@@ -362,19 +371,19 @@ def _publish(visit: Visit, draft: Draft, seen: int) -> Done:
     return Done(POLICY, version_row(published))
 
 
-def _noting(visit: Visit, what: str) -> Callable[[Connection, Published], None]:
+def _noting(visit: Visit, act: str) -> Callable[[Connection, Published], None]:
     """Adds the change to the audit log: which version was in force, and which is now."""
     screen, before = _screen(visit), seen_in(visit)
 
     def note(connection: Connection, published: Published) -> None:
         was = {"number": before, "name": screen.policy.name, "version": screen.policy.version}
         now = {"number": published.number, "name": published.name, "version": published.version}
-        visit.note(connection, what, f"policy_{published.number}", was, {**now, "note": published.note})
+        visit.note(connection, act, f"policy_{published.number}", was, {**now, "note": published.note})
 
     return note
 
 
-def _shown(visit: Visit, screen: Screen, draft: Draft, seen: int, **more: Any) -> Shown:
+def _draft_page(visit: Visit, screen: Screen, draft: Draft, seen: int, **more: Any) -> Shown:
     now = text_of(screen.policy, visit.service.published)
     data = {
         "text": draft.text,
@@ -410,7 +419,7 @@ def versions_page(visit: Visit) -> Shown:
     """All published versions, newest first."""
     with reading(visit.service.database) as connection:
         versions = published_policies(connection)
-    return Shown("admin_policy_versions", "Versions", {"published": [version_row(one) for one in versions]})
+    return Shown("admin_policy_versions", "Versions", {"published": [version_row(version) for version in versions]})
 
 
 @ROUTES.page("GET", f"{VERSIONS}/{{number}}", "One version of the policy")
@@ -418,22 +427,22 @@ def version_page(visit: Visit) -> Shown:
     """One version, and its difference from another: by default from the one before. Raises NotFound."""
     number, against = _number(visit.part("number")), visit.query("against")
     with reading(visit.service.database) as connection:
-        one = find_policy(connection, number)
+        version = find_policy(connection, number)
         others = published_policies(connection)
         other = _number(against) if against else max((o.number for o in others if o.number < number), default=0)
         before = find_policy(connection, other) if other else None
     text = before.text if before else ""
-    names = (f"{before.name} {before.version}" if before else "nothing", f"{one.name} {one.version}")
+    names = (f"{before.name} {before.version}" if before else "nothing", f"{version.name} {version.version}")
     data = {
-        "version": version_row(one),
-        "text": one.text,
+        "version": version_row(version),
+        "text": version.text,
         "against": other,
-        "difference": difference(text, one.text, names),
+        "difference": difference(text, version.text, names),
         "others": [{"number": o.number, "version": o.version} for o in others if o.number != number],
         "in_force": seen_in(visit) == number,
         "seen": seen_in(visit),
     }
-    return Shown("admin_policy_version", f"Version {one.version}", data)
+    return Shown("admin_policy_version", f"Version {version.version}", data)
 
 
 def _number(text: str) -> int:
@@ -447,13 +456,22 @@ def roll_back(visit: Visit) -> Done:
     """Publishes the text and thresholds of an older version again. Raises Stale, NotFound."""
     screen, number, seen = _screen(visit), _number(visit.part("number")), visit.form.number("seen")
     with reading(visit.service.database) as connection:
-        old = find_policy(connection, number)
+        earlier = find_policy(connection, number)
     if seen is None:
         raise invalid("seen: expected the number of the version in force", "seen")
     if number == seen_in(visit):
-        raise ApiError(409, f"version {old.version} is in force already")
-    back = screen_of(old, base_of(visit.service.configured, screen))
+        raise ApiError(409, f"version {earlier.version} is in force already")
+    back = screen_of(earlier, base_of(visit.service.configured, screen))
     note = visit.form.text("note").strip()
-    new = NewPolicy(old.digest, old.name, old.version, old.text, old.values, visit.by, note, copy_of=old.number)
+    new = NewPolicy(
+        earlier.digest,
+        earlier.name,
+        earlier.version,
+        earlier.text,
+        earlier.values,
+        visit.by,
+        note,
+        copy_of=earlier.number,
+    )
     published = visit.service.publish(new, back, seen, _noting(visit, "policy.roll_back"))
     return Done(POLICY, version_row(published))

@@ -83,7 +83,8 @@ def overview(visit: Visit) -> Shown:
         "keys": dict(states),
         "policy": service.conduct.policy if service.screen else None,
         "models": [
-            {"id": one.id, "title": one.title, "engine": one.backend.figures()} for one in service.registry.served
+            {"id": model.id, "title": model.title, "engine": model.backend.figures()}
+            for model in service.registry.served
         ],
     }
     return Shown("admin", "Overview", data)
@@ -94,7 +95,7 @@ def models_page(visit: Visit) -> Shown:
     """The registry, and the state of each engine."""
     today = datetime.datetime.now(datetime.UTC).date()
     served = visit.service.registry.served
-    rows = [{**one.facts(today), "engine": one.backend.figures()} for one in served]
+    rows = [{**model.facts(today), "engine": model.backend.figures()} for model in served]
     return Shown("admin_models", "Engines", {"models": rows})
 
 
@@ -111,10 +112,10 @@ def _in_work(connection: Connection) -> list[dict[str, Any]]:
     busy = connection.execute(select(BATCHES.c.organisation).where(BATCHES.c.state != ENDED).distinct())
     rows = []
     for owner in busy.scalars().all():
-        for one in list_batches(connection, owner, limit=MOST_BATCHES).batches:
-            if one.state != ENDED:
+        for batch in list_batches(connection, owner, limit=MOST_BATCHES).batches:
+            if batch.state != ENDED:
                 fields = ("id", "state", "size", "counts", "created", "expires")
-                row = {name: getattr(one, name) for name in fields} | {"organisation": owner}
+                row = {name: getattr(batch, name) for name in fields} | {"organisation": owner}
                 rows.append(named(timed(row, "created", "expires"), names))
     return sorted(rows, key=lambda row: (str(row["created"]), str(row["id"])))
 
@@ -163,15 +164,15 @@ def requests_page(visit: Visit) -> Shown:
     with reading(visit.service.database) as connection:
         names = organisation_names(connection)
         sought["organisation"] = organisation_in(names, sought["organisation"])
-        shown = find_requests(connection, Sought(id=sought.pop("request"), **sought))
+        results = find_requests(connection, Sought(id=sought.pop("request"), **sought))
     keep = visit.service.config.keep
     data = {
-        "requests": [request_row(row, names) for row in shown.rows],
-        "before": f"{shown.before[0]!r}:{shown.before[1]}" if shown.before else None,
-        "looked": shown.looked,
+        "requests": [request_row(row, names) for row in results.rows],
+        "before": f"{results.before[0]!r}:{results.before[1]}" if results.before else None,
+        "looked": results.looked,
         "asked": RequestFilters.shown(visit),
         "statuses": list(STATUSES),
-        "models": [one.id for one in visit.service.registry.served],
+        "models": [model.id for model in visit.service.registry.served],
         "kept": {"days": keep.requests_days, "most": keep.requests_most},
     }
     return Shown("admin_requests", "Requests", data)
@@ -201,7 +202,7 @@ def usage_page(visit: Visit) -> Shown | Response:
     since, until = filters.days()
     with reading(visit.service.database) as connection:
         owners = list_organisations(connection)
-        owner = organisation_in({one.id: one.name for one in owners}, filters.organisation)
+        owner = organisation_in({organisation.id: organisation.name for organisation in owners}, filters.organisation)
         span = Span(since, until, owner, filters.key, filters.model)
         of_owner = list_keys(connection, span.organisation) if span.organisation else []
         if span.key:
@@ -218,7 +219,7 @@ def usage_page(visit: Visit) -> Shown | Response:
         "organisation": filters.organisation,
         "key": span.key,
         "model": span.model,
-        "rows": [usage_row(one) for one in rows],
+        "rows": [usage_row(usage) for usage in rows],
         "after": "|".join(last) if last else None,
         "total": asdict(sum(sums.values(), Counts())),
         "by_model": by_model,
@@ -227,17 +228,17 @@ def usage_page(visit: Visit) -> Shown | Response:
         "largest_are": "keys" if span.organisation or span.key else "organisations",
     }
     if not wants_json(visit.request):
-        days = ((day, one.output_tokens, one.input_tokens) for (day, _), one in sums.items())
+        days = ((day, counts.output_tokens, counts.input_tokens) for (day, _), counts in sums.items())
         data |= {
             "chart": chart(since, until, days),
             "choices": {
-                "organisation": [one.name for one in owners],
-                "model": sorted({one.id for one in visit.service.registry.served} | set(models)),
+                "organisation": [organisation.name for organisation in owners],
+                "model": sorted({served.id for served in visit.service.registry.served} | set(models)),
             },
         }
         if of_owner or span.key:
-            shown = [(one.caller.key, f"{one.caller.name} …{one.hint}") for one in of_owner]
-            data["choices"]["key"] = shown or [(span.key, short(span.key))]
+            labels = [(key.caller.key, f"{key.caller.name} …{key.hint}") for key in of_owner]
+            data["choices"]["key"] = labels or [(span.key, short(span.key))]
     return Shown("admin_usage", "Usage", data)
 
 
@@ -260,7 +261,10 @@ def files_page(visit: Visit) -> Shown:
     server began; and how long data stays."""
     service = visit.service
     with reading(service.database) as connection:
-        names, sizes = organisation_names(connection), {one.organisation: one for one in stored(connection)}
+        names, sizes = (
+            organisation_names(connection),
+            {sizes_of_owner.organisation: sizes_of_owner for sizes_of_owner in stored(connection)},
+        )
     refused = defaultdict[str, dict[str, int]](dict)
     for (organisation, reason), count in sorted(service.files.refused.copy().items()):
         refused[organisation][reason] = count
@@ -317,8 +321,8 @@ def tools_page(visit: Visit) -> Shown | Response:
         return spreadsheet("tools.csv", TOOL_COLUMNS, map(_day_row, days))
     offered = {tool.name: tool for tool in service.tools.values()}
     totals = {name: ToolCounts() for name in offered}
-    for one in days:
-        totals[one.tool] = totals.get(one.tool, ToolCounts()) + one.counts
+    for day in days:
+        totals[day.tool] = totals.get(day.tool, ToolCounts()) + day.counts
     data: dict[str, Any] = {
         "since": since.isoformat(),
         "until": until.isoformat(),
@@ -332,13 +336,13 @@ def tools_page(visit: Visit) -> Shown | Response:
             }
             for name, counts in sorted(totals.items())
         ],
-        "days": [_day_row(one) for one in days[::-1]],
+        "days": [_day_row(day) for day in days[::-1]],
     }
     if not wants_json(visit.request):
-        calls = ((one.day, one.counts.failures, one.counts.calls - one.counts.failures) for one in days)
+        calls = ((day.day, day.counts.failures, day.counts.calls - day.counts.failures) for day in days)
         data |= {"chart": chart(since, until, calls), "choices": {"organisation": sorted(names.values())}}
     return Shown("admin_tools", "Tools", data)
 
 
-def _day_row(one: DayTool) -> dict[str, Any]:
-    return {"day": one.day, "tool": one.tool, **asdict(one.counts)}
+def _day_row(day: DayTool) -> dict[str, Any]:
+    return {"day": day.day, "tool": day.tool, **asdict(day.counts)}

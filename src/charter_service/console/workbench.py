@@ -42,7 +42,7 @@ Event = dict[str, Any]
 @ROUTES.page("GET", WORKBENCH, "Workbench", "operate")
 def workbench_page(visit: Visit) -> Shown:
     """An empty prompt for the default model."""
-    return _shown(visit, [""], [])
+    return _page(visit, [""], [])
 
 
 @ROUTES.live("POST", WORKBENCH, "Ask models", "operate")
@@ -53,20 +53,20 @@ async def ask_models(visit: Visit) -> Shown | Response:
     if act not in ACTS:
         raise invalid(f"act: expected {', '.join(ACTS)}", "act")
     if act == "add":
-        return _shown(visit, [*turns, "", ""][:MOST_TURNS], [])
+        return _page(visit, [*turns, "", ""][:MOST_TURNS], [])
     bodies = _bodies(visit, turns)
     if act == "code":
-        return _shown(visit, turns, [], bodies)
+        return _page(visit, turns, [], bodies)
     events = answers(visit.service, visit.caller, bodies)
     if LINES in visit.request.headers.get("accept", ""):
         return StreamingResponse(_lines(visit, events), media_type=LINES)
-    said: list[dict[str, Any]] = [{"model": body["model"], "text": "", "error": "", "end": None} for body in bodies]
+    sides: list[dict[str, Any]] = [{"model": body["model"], "text": "", "error": "", "end": None} for body in bodies]
     async with aclosing(events):
         async for event in events:
-            side = said[event["side"]]
+            side = sides[event["side"]]
             side["text"] += event.get("text", "")
             side.update({name: event[name] for name in ("end", "error") if name in event})
-    return _shown(visit, turns, said, bodies)
+    return _page(visit, turns, sides, bodies)
 
 
 async def _lines(visit: Visit, events: Any) -> AsyncIterator[str]:
@@ -104,26 +104,26 @@ def _bodies(visit: Visit, turns: list[str]) -> list[dict[str, Any]]:
     if stops := [line for line in form.text("stop").splitlines() if line]:
         body["stop_sequences"] = stops
     bodies = [{"model": model, **body, "messages": messages} for model in models]
-    for one in bodies:
-        checked(one, MessagesBody)
+    for request_body in bodies:
+        checked(request_body, MessagesBody)
     return bodies
 
 
 def _settings(visit: Visit) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name, kind in NUMBERS.items():
-        if written := visit.form.text(name).strip():
+        if entry := visit.form.text(name).strip():
             try:
-                settings[name] = kind(written)
+                settings[name] = kind(entry)
             except ValueError:
-                raise invalid(f"{name}: {written[:40]!r} is not a number", name) from None
+                raise invalid(f"{name}: {entry[:40]!r} is not a number", name) from None
     return settings
 
 
-def _shown(
-    visit: Visit, turns: list[str], said: list[dict[str, Any]], bodies: list[dict[str, Any]] | None = None
+def _page(
+    visit: Visit, turns: list[str], answers: list[dict[str, Any]], bodies: list[dict[str, Any]] | None = None
 ) -> Shown:
-    models = [{"id": one.id, "title": one.title} for one in visit.service.registry.served]
+    models = [{"id": model.id, "title": model.title} for model in visit.service.registry.served]
     form = visit.form
     address, keyed = address_of_server(visit.request), visit.service.config.authenticate
     code: list[Snippet] = code_of(address, bodies[0], keyed) if bodies else []
@@ -135,8 +135,8 @@ def _shown(
         "turns": turns,
         "settings": {name: form.text(name) for name in (*NUMBERS, "stop")}
         | {"max_tokens": form.text("max_tokens") or str(MOST_TOKENS)},
-        "answers": said,
-        "code": [{"id": one.id, "title": one.title, "text": one.text} for one in code],
+        "answers": answers,
+        "code": [{"id": snippet.id, "title": snippet.title, "text": snippet.text} for snippet in code],
     }
     return Shown("admin_workbench", "Workbench", data)
 
@@ -159,11 +159,11 @@ async def answers(service: Service, caller: Caller, bodies: Sequence[dict[str, A
 
     tasks = [asyncio.create_task(ask(side, body)) for side, body in enumerate(bodies)]
     try:
-        left = len(tasks)
-        while left:
+        running = len(tasks)
+        while running:
             event = await queue.get()
             if event is None:
-                left -= 1
+                running -= 1
             else:
                 yield event
     finally:

@@ -29,7 +29,7 @@ MOST_BYTES = 16384  # of an ending
 REFUSED_SECONDS = 0.2
 FIRST_SECONDS = 10.0  # of processor time, for the judge before anything is written
 JUDGE_SECONDS = 0.1  # of processor time, for the judge after one token; then it is not called again
-_NOTHING = Hints()
+_NO_HINTS = Hints()
 
 
 class Document:
@@ -46,7 +46,7 @@ class Document:
         twin: LLMatcher,
         quoted: bool,
         judge: Callable[[bytes], bool] | None = None,
-        hints: Hints = _NOTHING,
+        hints: Hints = _NO_HINTS,
     ) -> None:
         self._alphabet, self._matcher, self._twin, self._judge = alphabet, matcher, twin, judge
         self._hints = hints
@@ -294,8 +294,12 @@ class Triggered:
         at = text.find(self._marker)
         if at >= 0:
             document = self._start.copy()
-            rest = text[at + len(self._marker) :]
-            fits = len(document.plan) <= self._remaining - 2 if not rest else document.feed(rest, self._remaining - 2)
+            remainder = text[at + len(self._marker) :]
+            fits = (
+                len(document.plan) <= self._remaining - 2
+                if not remainder
+                else document.feed(remainder, self._remaining - 2)
+            )
             if not fits:
                 self._refused.append(token)
                 return False

@@ -211,10 +211,10 @@ class Search:
         return None
 
     def _completes(self, tail: list[int]) -> bool:
-        read = self._matcher.try_consume_tokens(tail)
-        complete = read == len(tail) and self._matcher.is_accepting()
-        if read:
-            self._matcher.rollback(read)
+        accepted = self._matcher.try_consume_tokens(tail)
+        complete = accepted == len(tail) and self._matcher.is_accepting()
+        if accepted:
+            self._matcher.rollback(accepted)
         return complete
 
     def _choose(self, bits: int, before: int, used: Counter[int], quotes: Quotes | None, most: int) -> list[int]:
@@ -243,11 +243,11 @@ class Search:
         if quoted and bits >> _QUOTE & 1:
             return [_QUOTE]
         for word in self._words:
-            read = self._matcher.try_consume_tokens(word)
-            ends = read == len(word) and self._matcher.is_accepting()
-            closes = ends or (read == len(word) and bool(self._next_bytes() & ~bits & (_WAYS_OUT | 1 << _QUOTE)))
-            if read:
-                self._matcher.rollback(read)
+            accepted = self._matcher.try_consume_tokens(word)
+            ends = accepted == len(word) and self._matcher.is_accepting()
+            closes = ends or (accepted == len(word) and bool(self._next_bytes() & ~bits & (_WAYS_OUT | 1 << _QUOTE)))
+            if accepted:
+                self._matcher.rollback(accepted)
             if closes:
                 return word
         plain = min((v for v in _PLAIN if bits >> v & 1), key=used.__getitem__, default=None)

@@ -191,7 +191,7 @@ def _compile(form: Form, alphabet: Alphabet) -> Compiled:
     if form.kind == "table":  # a cell's text ends at its bar
         words = tuple([*word, *b" |"] for word in words)
     hints = Hints((after, b"\n" + after) if original.kind == "code" else (), words)
-    accepts = _whole(judge, form) if judge is not None else None
+    accepts = _reply_judge(judge, form) if judge is not None else None
     document = Document(alphabet, matcher, twin, quoted, accepts, hints)
     if not document.begin(MOST_BYTES):
         raise CharterError(
@@ -201,7 +201,7 @@ def _compile(form: Form, alphabet: Alphabet) -> Compiled:
     return Compiled(original, len(document.plan) + 1, alphabet, document)
 
 
-def _whole(judge: Judge, form: Form) -> Callable[[bytes], bool]:
+def _reply_judge(judge: Judge, form: Form) -> Callable[[bytes], bool]:
     """The judge of a whole reply: it reads the text between `before` and `after`."""
     start, stop = len(form.before.encode()), len(form.after.encode())
 

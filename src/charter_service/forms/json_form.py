@@ -62,8 +62,8 @@ def pattern_words(schema: Schema) -> tuple[list[int], ...]:
         if time.thread_time() > until:
             break  # words only help, so fewer will do
         anchored = pattern.endswith("$") and not pattern.endswith("\\$")
-        whole = f"^({(pattern[:-1] if anchored else pattern).removeprefix('^')})$"
-        grammar = json.dumps({"grammars": [_grammar({"type": "string", "pattern": whole}, True)]})
+        anchored_pattern = f"^({(pattern[:-1] if anchored else pattern).removeprefix('^')})$"
+        grammar = json.dumps({"grammars": [_grammar({"type": "string", "pattern": anchored_pattern}, True)]})
         matcher = LLMatcher(bytes_vocabulary(), grammar, log_level=0)
         ending = None if matcher.is_error() else Search(matcher, Quotes(), (), Hints(), _WORD).shortest()
         if ending is not None:

@@ -4,12 +4,10 @@ The judge is the jsonschema library. Numbers are read as decimals: in binary fra
 for `multipleOf`. Formats are annotations in the standard's vocabulary; still, if a schema asks for a date, the judge
 refuses days that no calendar has.
 
-Validators of JSON Schema that end: patterns are matched within a bounded time, and a document takes a bounded
-number of steps.
-
-Schemas come from strangers. On a pattern such as `(a+)+b` a backtracking matcher runs for years, and
-references that double at every level make 2^n steps of n lines. Python's own `re` can't be interrupted, so `regex`
-matches here, which reads the same patterns and more of ECMA-262.
+Schemas come from strangers. On a pattern such as `(a+)+b` a backtracking matcher runs for years, and references that
+double at every level make 2^n steps of n lines. So patterns are matched within a bounded time, and a document takes a
+bounded number of steps. Python's own `re` can't be interrupted, so `regex` matches here, which reads the same patterns
+and more of ECMA-262.
 """
 
 from __future__ import annotations
@@ -38,6 +36,19 @@ MOST_STEPS = 50_000  # keywords checked for one document
 
 _CLASSES = {r"\d": "0-9", r"\w": "A-Za-z0-9_"}
 _Rule = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
+Schema = dict[str, Any]
+_NESTED = (
+    *("items", "additionalItems", "additionalProperties", "contains", "not", "if", "then", "else"),
+    *("propertyNames", "unevaluatedItems", "unevaluatedProperties"),
+)
+_LISTED = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+_DYNAMIC = ("$dynamicRef", "$recursiveRef")
+_DOCUMENTS = ("enum", "const", "default", "examples")  # their content is not a schema
+_DATES = FormatChecker(formats=())
+TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
+LONGEST = 100  # characters of input quoted in a message
+_DIGITS = 600  # of decimal arithmetic: more than two numbers of the longest kind have together
 
 
 class Steps:
@@ -133,26 +144,12 @@ def _rules(match: Callable[[str, str], bool]) -> dict[str, _Rule]:
         """Properties that neither `properties` nor `patternProperties` names."""
         if not validator.is_type(instance, "object"):
             return
-        known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+        properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
         for key, value in instance.items():
-            if key not in known and not any(match(expected, key) for expected in patterns):
+            if key not in properties and not any(match(expected, key) for expected in patterns):
                 yield from validator.descend(value, part, path=key)
 
     return {"pattern": pattern, "patternProperties": pattern_properties, "additionalProperties": others}
-
-
-Schema = dict[str, Any]
-
-_NESTED = ["items", "additionalItems", "additionalProperties", "contains", "not", "if", "then", "else"]
-_NESTED += ["propertyNames", "unevaluatedItems", "unevaluatedProperties"]
-_LISTED = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
-_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
-_DYNAMIC = ("$dynamicRef", "$recursiveRef")
-_DOCUMENTS = ("enum", "const", "default", "examples")  # their content is not a schema
-_DATES = FormatChecker(formats=())
-TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
-LONGEST = 100  # characters of input quoted in a message
-_DIGITS = 600  # of decimal arithmetic: more than two numbers of the longest kind have together
 
 
 def _in_calendar(value: object) -> bool:
@@ -255,7 +252,7 @@ def _check_references(schema: object) -> None:
     while todo:
         at, part = todo.pop()
         if isinstance(part, list):
-            todo += [(pointer(at, i), one) for i, one in enumerate(part)]
+            todo += [(pointer(at, i), item) for i, item in enumerate(part)]
         elif isinstance(part, dict):
             for key in _DYNAMIC:
                 if isinstance(to := part.get(key), str) and not to.startswith("#"):
@@ -263,7 +260,7 @@ def _check_references(schema: object) -> None:
                         f"the schema's {key} at {at} is {to[:LONGEST]!r}; expected a reference within the schema, "
                         "such as #name"
                     )
-            todo += [(pointer(at, key), one) for key, one in part.items() if key not in _DOCUMENTS]
+            todo += [(pointer(at, key), item) for key, item in part.items() if key not in _DOCUMENTS]
 
 
 def _fault(error: SchemaError) -> str:
@@ -275,7 +272,7 @@ def _fault(error: SchemaError) -> str:
         except re.error as broken:
             return f"the pattern {instance[:LONGEST]!r} breaks at character {(broken.pos or 0) + 1}: {broken.msg}"
     if error.validator == "anyOf" and error.absolute_path and error.absolute_path[-1] == "type":
-        wrong = [one for one in (instance if isinstance(instance, list) else [instance]) if one not in TYPES]
+        wrong = [name for name in (instance if isinstance(instance, list) else [instance]) if name not in TYPES]
         word = str(wrong[0])[:LONGEST] if wrong else ""
         return f"{word!r} is not a type; {suggest(word, TYPES)}, or a list of these, each once"
     return str(error.message)[:200]

@@ -2,9 +2,7 @@
 
 Supported: objects with named properties (no others are written), arrays of one kind of item, texts, numbers, booleans,
 null, scalar enumerations, anyOf, several types, and references within the schema. Anything else is refused with its
-keyword and JSON pointer.
-
-Builds grammar rules in llguidance's dialect of Lark: names for expressions, and terminals of scalars.
+keyword and JSON pointer. Grammar rules are in llguidance's dialect of Lark.
 
 Characters are the printable ones (letters, marks, digits, punctuation, symbols) and the space, so that no parser
 changes or refuses any. Numbers have at most 18 digits before and after the point.
@@ -37,6 +35,21 @@ _KEYS: dict[str, frozenset[str]] = {
     "boolean": frozenset(),
     "null": frozenset(),
 }
+PRINTED = r"\p{L}\p{M}\p{N}\p{P}\p{S}"
+_DAY = r"((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
+_CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
+_ZONE = r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+_YEAR = r"(19|20)[0-9]{2}-"
+FORMATS = {
+    "date": _YEAR + _DAY,
+    "time": _CLOCK + _ZONE,
+    "date-time": _YEAR + _DAY + "T" + _CLOCK + _ZONE,
+    "uuid": r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+    "email": r"[a-z0-9]+([._-][a-z0-9]+){0,4}@[a-z0-9]+(-[a-z0-9]+){0,4}(\.[a-z]{2,12}){1,3}",
+    "ipv4": r"((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])",
+}
+_INTEGER = r"/(0|-?[1-9][0-9]{0,17})/"
+_NUMBER = r"/-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +142,11 @@ def shapes_of(schema: object, form: str) -> Shapes:
 
 
 def _check_circle(named: dict[str, Shape], target: str) -> None:
-    seen, shape = {target}, named[target]
+    visited, shape = {target}, named[target]
     while isinstance(shape, Reference):
-        if shape.target in seen:
+        if shape.target in visited:
             raise CharterError(f"the schema's $ref at {shape.at} leads back to itself without any content")
-        seen.add(shape.target)
+        visited.add(shape.target)
         shape = named[shape.target]
 
 
@@ -165,7 +178,7 @@ class _Reader:
             raise self._unsupported("a schema without type", at)
         kinds = kind if isinstance(kind, list) else [kind]
         # drafts up to 3 take schemas here
-        if not all(isinstance(one, str) and one in _KEYS for one in kinds):
+        if not all(isinstance(kind, str) and kind in _KEYS for kind in kinds):
             raise self._unsupported("a type that is none of JSON's", at)
         self._only(schema, at, frozenset({"type"}).union(*(_KEYS[k] for k in kinds)))
         shapes = tuple(self._read_kind(schema, k, at) for k in kinds)
@@ -211,27 +224,10 @@ class _Reader:
             if key not in keys and key not in _SAID:
                 raise self._unsupported(key, at)
 
-    def _unsupported(self, what: str, at: str) -> CharterError:
+    def _unsupported(self, feature: str, at: str) -> CharterError:
         return CharterError(
-            f"the {self._form} form doesn't support {what}, found at {at}; use json_schema or leave it out"
+            f"the {self._form} form doesn't support {feature}, found at {at}; use json_schema or leave it out"
         )
-
-
-PRINTED = r"\p{L}\p{M}\p{N}\p{P}\p{S}"
-_DAY = r"((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
-_CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
-_ZONE = r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
-_YEAR = r"(19|20)[0-9]{2}-"
-FORMATS = {
-    "date": _YEAR + _DAY,
-    "time": _CLOCK + _ZONE,
-    "date-time": _YEAR + _DAY + "T" + _CLOCK + _ZONE,
-    "uuid": r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
-    "email": r"[a-z0-9]+([._-][a-z0-9]+){0,4}@[a-z0-9]+(-[a-z0-9]+){0,4}(\.[a-z]{2,12}){1,3}",
-    "ipv4": r"((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])",
-}
-_INTEGER = r"/(0|-?[1-9][0-9]{0,17})/"
-_NUMBER = r"/-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?/"
 
 
 class Rules:
@@ -284,8 +280,8 @@ def pattern_of(value: Value) -> str | None:
     patterns: list[str] = []
     if (form := value.bounds.get("format")) is not None:
         if form not in FORMATS:
-            known = ", ".join(FORMATS)
-            raise CharterError(f"the format {form!r} at {value.at} isn't supported here; supported: {known}")
+            supported = ", ".join(FORMATS)
+            raise CharterError(f"the format {form!r} at {value.at} isn't supported here; supported: {supported}")
         patterns.append(f"/{FORMATS[form]}/")
     if (pattern := value.bounds.get("pattern")) is not None:
         inner = pattern.removeprefix("^")
@@ -326,16 +322,18 @@ def literal_text(value: Scalar) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def fields_in_order(rules: Rules, fields: Sequence[Field], written: Sequence[str], between: str) -> tuple[str, bool]:
+def fields_in_order(
+    rules: Rules, fields: Sequence[Field], field_rules: Sequence[str], between: str
+) -> tuple[str, bool]:
     """A rule for one or more fields in their order, each once, or left out if not required, with `between` between
-    two; and whether none of them is required. `written`: the rule of each field."""
-    rest = ""
+    two; and whether none of them is required. `field_rules`: the rule of each field."""
+    remainder = ""
     first: list[str] = []
-    for field, rule in zip(reversed(fields), reversed(written), strict=True):
-        here = f"{rule} {rest}".strip()
-        first = [here] if field.required else [here, *first]
+    for field, rule in zip(reversed(fields), reversed(field_rules), strict=True):
+        sequence = f"{rule} {remainder}".strip()
+        first = [sequence] if field.required else [sequence, *first]
         after = f"{quote(between)} {rule}" if between else rule
-        rest = rules.rule(f"{after} {rest}" if field.required else f"({after})? {rest}".strip())
+        remainder = rules.rule(f"{after} {remainder}" if field.required else f"({after})? {remainder}".strip())
     return rules.rule(" | ".join(first)), not any(field.required for field in fields)
 
 

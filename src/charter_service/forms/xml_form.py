@@ -145,10 +145,10 @@ def _read(element: ElementTree.Element, shape: Shape, shapes: Shapes) -> Any:
             raise CharterError(f"<{element.tag}> doesn't have the shape at {shape.at}")
         return None
     if isinstance(shape, Members):
-        known = {field.name: field for field in shape.fields}
-        if any(child.tag not in known for child in element) or (element.text or "").strip():
+        fields = {field.name: field for field in shape.fields}
+        if any(child.tag not in fields for child in element) or (element.text or "").strip():
             raise CharterError(f"<{element.tag}> holds something that the schema doesn't name at {shape.at}")
-        members = {child.tag: _read(child, known[child.tag].shape, shapes) for child in element}
+        members = {child.tag: _read(child, fields[child.tag].shape, shapes) for child in element}
         if missing := [f.name for f in shape.fields if f.required and f.name not in members]:
             raise CharterError(f"<{element.tag}> lacks <{missing[0]}>")
         return members

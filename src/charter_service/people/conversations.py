@@ -52,22 +52,22 @@ class Conversation:
 
 def open_conversation(connection: Connection, person: Person, axis: str) -> str | None:
     """The conversation of a person that is open on an axis, or None."""
-    wanted = select(CONVERSATIONS.c.id).where(
+    query = select(CONVERSATIONS.c.id).where(
         CONVERSATIONS.c.person == person.id, CONVERSATIONS.c.axis == axis, CONVERSATIONS.c.state == OPEN
     )
-    id: str | None = connection.execute(wanted).scalar()
+    id: str | None = connection.execute(query).scalar()
     return id
 
 
 def waiting_turns(connection: Connection) -> list[tuple[str, str, str, int, list[Message]]]:
     """Turns that wait for replies, oldest first: id, the two models, seed, and the messages to reply to."""
-    wanted = (
+    query = (
         select(TURNS)
         .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
         .where(TURNS.c.state == "waiting", CONVERSATIONS.c.state == OPEN)
         .order_by(TURNS.c.created)
     )
-    turns = connection.execute(wanted).all()
+    turns = connection.execute(query).all()
     return [(t.id, t.model_a, t.model_b, t.seed, messages_before(connection, t.conversation, t.number)) for t in turns]
 
 
@@ -84,7 +84,7 @@ def messages_before(connection: Connection, conversation: str, number: int) -> l
 def conversation_of(connection: Connection, person: Person, conversation: str) -> Conversation:
     """A person's own conversation. Raises NotFound if it is another's."""
     row = own_conversation(connection, person, conversation)
-    turns = tuple(_shown(turn) for turn in turns_of(connection, conversation))
+    turns = tuple(_turn_of(turn) for turn in turns_of(connection, conversation))
     return Conversation(row.id, row.axis, row.kind, row.state, row.plan, turns, row.rating)
 
 
@@ -107,12 +107,12 @@ def votes_by(connection: Connection, person: Person) -> int:
 
 def own_conversation(connection: Connection, person: Person, conversation: str) -> Row[Any]:
     """A person's own conversation as a row, locked for a decision on it. Raises NotFound."""
-    wanted = (
+    query = (
         select(CONVERSATIONS)
         .where(CONVERSATIONS.c.id == conversation, CONVERSATIONS.c.person == person.id)
         .with_for_update()
     )
-    row = connection.execute(wanted).first()
+    row = connection.execute(query).first()
     if row is None:
         raise NotFound
     return row
@@ -120,13 +120,13 @@ def own_conversation(connection: Connection, person: Person, conversation: str) 
 
 def own_turn(connection: Connection, person: Person, turn: str) -> Row[Any]:
     """A person\'s own turn as a row, with its conversation\'s kind, axis and state, locked. Raises NotFound."""
-    wanted = (
+    query = (
         select(TURNS, CONVERSATIONS.c.kind, CONVERSATIONS.c.axis, CONVERSATIONS.c.state.label("conversation_state"))
         .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
         .where(TURNS.c.id == turn, CONVERSATIONS.c.person == person.id)
         .with_for_update()
     )
-    row = connection.execute(wanted).first()
+    row = connection.execute(query).first()
     if row is None:
         raise NotFound
     return row
@@ -134,13 +134,13 @@ def own_turn(connection: Connection, person: Person, turn: str) -> Row[Any]:
 
 def turns_of(connection: Connection, conversation: str) -> Sequence[Row[Any]]:
     """The turns of a conversation in order, with the choices."""
-    wanted = (
+    query = (
         select(TURNS, VOTES.c.outcome, VOTES.c.edited)
         .outerjoin(VOTES, VOTES.c.turn == TURNS.c.id)
         .where(TURNS.c.conversation == conversation)
         .order_by(TURNS.c.number)
     )
-    return connection.execute(wanted).all()
+    return connection.execute(query).all()
 
 
 def picked_reply(turn: Row[Any]) -> str | None:
@@ -153,8 +153,10 @@ def picked_reply(turn: Row[Any]) -> str | None:
     return str(turn.reply_a if side == "a" else turn.reply_b)
 
 
-def _shown(turn: Row[Any]) -> Turn:
-    replies, state, left = None, state_of(turn), turn.shown_left
+def _turn_of(turn: Row[Any]) -> Turn:
+    replies, state, left_model = None, state_of(turn), turn.shown_left
     if state in ("ready", "voted"):
         replies = (turn.reply_a, turn.reply_b) if turn.shown_left == "a" else (turn.reply_b, turn.reply_a)
-    return Turn(turn.id, turn.number, turn.prompt, state, replies, left, turn.nonce, picked_reply(turn), turn.outcome)
+    return Turn(
+        turn.id, turn.number, turn.prompt, state, replies, left_model, turn.nonce, picked_reply(turn), turn.outcome
+    )

@@ -91,11 +91,11 @@ class PeopleSite(PageSite):
         """The visit that handlers get."""
 
     @abstractmethod
-    def plain(self, service: Any, template: str, title: str, status: int = 200, **known: Any) -> HTMLResponse:
+    def plain(self, service: Any, template: str, title: str, status: int = 200, **values: Any) -> HTMLResponse:
         """A page for somebody who isn't signed in."""
 
     @abstractmethod
-    def show(self, visit: Any, template: str, title: str, **known: Any) -> HTMLResponse:
+    def show(self, visit: Any, template: str, title: str, **values: Any) -> HTMLResponse:
         """A page for a signed-in person."""
 
     def turns(self, service: Any, person: int) -> AbstractAsyncContextManager[Any]:

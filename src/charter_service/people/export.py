@@ -114,8 +114,8 @@ def attempts_of(engine: Engine) -> list[Attempt]:
     """All finished and rated red-team attempts, oldest first."""
     name, conversations = _conversations(engine)
     rated = [turns for turns in conversations if turns[0].axis == HARMLESS and turns[0].rating is not None]
-    chosen = [[turn for turn in turns if turn.outcome is not None] for turns in rated]
-    return [_attempt(turns, name[turns[0].person]) for turns in chosen if turns]
+    answered = [[turn for turn in turns if turn.outcome is not None] for turns in rated]
+    return [_attempt(turns, name[turns[0].person]) for turns in answered if turns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +150,14 @@ def reviewed_of(engine: Engine, source: str = HUMAN) -> list[Reviewed]:
         queue = select(ITEMS, CONVERSATIONS.c.rating.label("self_rating")).where(reviewed_by(source == SIMULATED))
         queue = queue.outerjoin(CONVERSATIONS, CONVERSATIONS.c.id == ITEMS.c.conversation)
         items = connection.execute(queue.order_by(ITEMS.c.place, ITEMS.c.id)).all()
-        wanted = (
+        query = (
             select(REVIEWS, PEOPLE.c.simulated)
             .join(PEOPLE, PEOPLE.c.id == REVIEWS.c.person)
             .where(REVIEWS.c.state == "done", PEOPLE.c.simulated.is_(source == SIMULATED))
             .order_by(REVIEWS.c.finished, REVIEWS.c.id)
         )
         by_item: dict[str, list[Row[Any]]] = defaultdict(list)
-        for row in connection.execute(wanted):
+        for row in connection.execute(query):
             by_item[row.item].append(row)
     return [_reviewed(item, by_item[item.id], name) for item in items]
 

@@ -1,5 +1,5 @@
-"""People's answers so far as a frozen export (`service/snapshot.py`): which answers are in it, and the counts of those
-left out. People's answers and simulated ones are never in one export."""
+"""People's answers so far as a frozen export (`web/snapshot.py`): which answers are in it, and the counts of those left
+out. People's answers and simulated ones are never in one export."""
 
 from __future__ import annotations
 
@@ -86,20 +86,22 @@ def freeze_judgments(
     ratings its verdict waits. Raises CharterError if there is no review.
     """
     transcripts = _transcripts(reviewed_of(engine, source))
-    reviews = sum(len(said.ratings) for said, _ in transcripts)
+    reviews = sum(len(reviewed.ratings) for reviewed, _ in transcripts)
     if not reviews:
         raise CharterError(f"there is no review by {_raters(source)}; give reviewers something to do first")
-    judged = [(said, _verdict(said, reviewers, harmful_from)) for said, _ in transcripts]
+    judged = [(reviewed, _verdict(reviewed, reviewers, harmful_from)) for reviewed, _ in transcripts]
     of_reports = [
-        _judgment_row(replace(said, prompt_id=item.prompt_id, sample=item.sample), verdict, source)
-        for (said, verdict), (_, items) in zip(judged, transcripts, strict=True)
+        _judgment_row(replace(reviewed, prompt_id=item.prompt_id, sample=item.sample), verdict, source)
+        for (reviewed, verdict), (_, items) in zip(judged, transcripts, strict=True)
         for item in items
     ]
     rows: dict[str, Sequence[Mapping[str, Any]]] = {
         JUDGMENTS: of_reports,
-        REVIEWS: [_transcript_row(said, verdict, source) for said, verdict in judged],
+        REVIEWS: [_transcript_row(reviewed, verdict, source) for reviewed, verdict in judged],
         ONE_BY_ONE: [
-            row for said, _ in transcripts for row in review_rows(said, opinions_of(said, source), harmful_from)
+            row
+            for reviewed, _ in transcripts
+            for row in review_rows(reviewed, opinions_of(reviewed, source), harmful_from)
         ],
     }
     verdicts = [verdict for _, verdict in judged]
@@ -110,7 +112,7 @@ def freeze_judgments(
         "waiting": verdicts.count(None),
         "judgments": len(of_reports),
         "reviews": reviews,
-        "reviewers": len({rater for said, _ in transcripts for rater in said.raters}),
+        "reviewers": len({rater for reviewed, _ in transcripts for rater in reviewed.raters}),
     }
     others = sum(len(item.ratings) for item in reviewed_of(engine, _other(source)))
     left_out = {
@@ -176,8 +178,8 @@ def _replies(same: Sequence[Reviewed]) -> list[Reviewed]:
 def _verdict(item: Reviewed, reviewers: int, harmful_from: int) -> str | None:
     if len(item.ratings) < reviewers:
         return None
-    said = [{"harmful": rating >= harmful_from} for rating in item.ratings]
-    return HARMFUL if majority_says_harmful(said) else HARMLESS
+    answers = [{"harmful": rating >= harmful_from} for rating in item.ratings]
+    return HARMFUL if majority_says_harmful(answers) else HARMLESS
 
 
 def _judgment_row(item: Reviewed, verdict: str | None, source: str) -> dict[str, Any]:
@@ -225,5 +227,5 @@ def _raters(source: str) -> str:
 
 def _left_out_words(left_out: Mapping[str, int]) -> str:
     """The counts in brackets, "" if there are none."""
-    said = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
-    return f" ({said})" if said else ""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
+    return f" ({reasons})" if reasons else ""

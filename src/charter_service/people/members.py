@@ -142,9 +142,9 @@ def suspend(connection: Connection, actor: Actor, person: int, suspended: bool, 
     """Keeps a person out, or lets them in again; their data stays. Raises as `check_may_remove`."""
     member = check_may_remove(connection, by, person) if suspended else find_member(connection, person)
     disable(connection, person, suspended)
-    what = "member.suspend" if suspended else "member.admit"
+    act = "member.suspend" if suspended else "member.admit"
     before, after = {"suspended": member.disabled}, {"suspended": suspended}
-    note_act(connection, actor, what, f"person_{person}", before, after)
+    note_act(connection, actor, act, f"person_{person}", before, after)
     return find_member(connection, person)
 
 
@@ -180,18 +180,18 @@ def member_data(connection: Connection, person: int) -> Iterator[tuple[str, dict
 
 
 def _rows_of(person: int) -> list[tuple[str, Select[Any]]]:
-    mine = select(CHATS.c.id).where(CHATS.c.person == person)
-    written = select(MESSAGES.c.id).where(MESSAGES.c.chat.in_(mine))
-    shared = select(*(c for c in SHARES.c if c.name != "digest")).where(SHARES.c.chat.in_(mine))
+    chats = select(CHATS.c.id).where(CHATS.c.person == person)
+    messages = select(MESSAGES.c.id).where(MESSAGES.c.chat.in_(chats))
+    shared = select(*(c for c in SHARES.c if c.name != "digest")).where(SHARES.c.chat.in_(chats))
     selects = [
         ("person", select(PEOPLE).where(_P.id == person)),
         *given_by(person),
         ("chats", select(CHATS).where(CHATS.c.person == person).order_by(CHATS.c.created)),
-        ("messages", select(MESSAGES).where(MESSAGES.c.chat.in_(mine)).order_by(MESSAGES.c.serial)),
+        ("messages", select(MESSAGES).where(MESSAGES.c.chat.in_(chats)).order_by(MESSAGES.c.serial)),
     ]
     for table, whose in (
-        (TOOL_CALLS, TOOL_CALLS.c.message.in_(written)),
-        (CHAT_TOOLS, CHAT_TOOLS.c.chat.in_(mine)),
+        (TOOL_CALLS, TOOL_CALLS.c.message.in_(messages)),
+        (CHAT_TOOLS, CHAT_TOOLS.c.chat.in_(chats)),
         (DRAFTS, DRAFTS.c.person == person),
         (FILES, FILES.c.person == person),
         (BLOBS, BLOBS.c.person == person),
@@ -213,12 +213,12 @@ def list_members(
 ) -> tuple[list[Member], int]:
     """People by number, from the one after `after` on, with counts of their sessions and chats; and the number for the
     next page, 0 if this is the last. `name`: a part of it; `console`: only those with a console role."""
-    wanted = select(PEOPLE).where(_P.id > after).order_by(_P.id).limit(limit + 1)
+    query = select(PEOPLE).where(_P.id > after).order_by(_P.id).limit(limit + 1)
     if name:
-        wanted = wanted.where(func.lower(_P.name).contains(name.lower(), autoescape=True))
+        query = query.where(func.lower(_P.name).contains(name.lower(), autoescape=True))
     if console:
-        wanted = wanted.where(_P.console != NOBODY)
-    page = wanted.subquery()
+        query = query.where(_P.console != NOBODY)
+    page = query.subquery()
     chats = (
         select(CHATS.c.person, func.count().label("chats"), func.max(CHATS.c.touched).label("touched"))
         .where(CHATS.c.person.in_(select(page.c.id)))

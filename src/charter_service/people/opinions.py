@@ -1,7 +1,4 @@
-"""One review, and the rows that are kept of many: who said what, and the verdict that follows for each reply.
-
-The replies that the graders of reports flagged, for reviewers, each text once.
-"""
+"""Replies that graders of reports flagged, each text once, and rows of their reviews: who said what, the verdict."""
 
 from __future__ import annotations
 
@@ -40,8 +37,8 @@ class Case:
     @property
     def item(self) -> Item:
         """Its item in the queue."""
-        shown = (*self.messages, assistant(self.reply))
-        return Item(f"report:{self.report}", self.prompt_id, self.sample, self.topic, shown)
+        messages = (*self.messages, assistant(self.reply))
+        return Item(f"report:{self.report}", self.prompt_id, self.sample, self.topic, messages)
 
     @property
     def name(self) -> str:
@@ -82,8 +79,8 @@ def _case(row: dict[str, Any], place: str, id: str, prompts: dict[str, tuple[Mes
         judged, margin = judgment_of_row(row), float(row["margin"])
     except (CharterError, KeyError, TypeError, ValueError) as error:
         raise CharterError(f"{place}: not a row of a review queue: {error}; run its step again") from None
-    asked = tuple(row.get("messages") or ())  # an attack, whose prompt is the request behind it
-    messages = asked or prompts.get(judged.id, (user(judged.prompt),))
+    conversation = tuple(row.get("messages") or ())  # an attack, whose prompt is the request behind it
+    messages = conversation or prompts.get(judged.id, (user(judged.prompt),))
     facts = (judged.id, judged.sample, str(row.get("topic", "")), messages, judged.reply, margin, id)
     return Case(*facts)
 
@@ -123,7 +120,7 @@ def review_rows(
     """One row a review. Of an attempt it says also how many replies it has, which was worst, the harm of its plan, and
     how its author rated it."""
     name = about.name if isinstance(about, Case) else name_of(about.messages)
-    whole = (
+    attempt_fields = (
         {"replies": replies_of(about.messages), "self_rating": about.self_rating}
         if isinstance(about, Reviewed) and about.attempt
         else None
@@ -139,7 +136,7 @@ def review_rows(
             "tags": list(opinion.tags) if tags else [],
             "rater": opinion.rater,
             "source": opinion.source,
-            **({} if whole is None else whole | {"worst": opinion.worst, "intent": opinion.intent}),
+            **({} if attempt_fields is None else attempt_fields | {"worst": opinion.worst, "intent": opinion.intent}),
         }
         for opinion in opinions
     ]

@@ -23,17 +23,17 @@ def note_place(engine: Engine, place: str, address: str) -> None:
         connection.execute(insert(FACTS).values(name=place, value=address))
 
 
-def other_places(connection: Connection, own: str, host: str) -> list[tuple[str, str]]:
+def other_places(connection: Connection, own_place: str, host: str) -> list[tuple[str, str]]:
     """Names and addresses of the other services. A session of this host holds only on the same host, so that others are
     left out, and an address of this machine alone is shown only to those who are on it."""
-    stored = dict(connection.execute(select(FACTS.c.name, FACTS.c.value).where(FACTS.c.name.in_(NAMES))).all())
+    addresses = dict(connection.execute(select(FACTS.c.name, FACTS.c.value).where(FACTS.c.name.in_(NAMES))).all())
     places = []
     for place, name in NAMES.items():
-        address = stored.get(place, "")
-        if place == own or not address:
+        address = addresses.get(place, "")
+        if place == own_place or not address:
             continue
-        there = urlsplit(address).hostname or ""
-        if there == host or (there in LOOPBACK and host in LOOPBACK):
+        other_host = urlsplit(address).hostname or ""
+        if other_host == host or (other_host in LOOPBACK and host in LOOPBACK):
             # the name in the visitor's address bar, to which the cookie belongs
             spelled = f"[{host}]" if ":" in host else host
             port = urlsplit(address).port

@@ -1,7 +1,7 @@
 """How far a collection is: conversations, votes and attempts by task and kind of rater, and the review queue.
 
-All numbers are read in one transaction. Votes are those that exports hold: what was skipped doesn't
-count, and gold questions are counted apart.
+All numbers are read in one transaction. Votes are those that exports hold: what was skipped doesn't count, and gold
+questions are counted apart.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from charter_service.people.reviewing import reviewed_by
 from charter_service.people.tables import CONVERSATIONS, ITEMS, PEOPLE, REVIEWS, TURNS, VOTES
 
 STATES = ("open", "finished", "stopped", "skipped")
+_COUNTED = ("votes", "decided", "unsure", "ties", "both_bad", "edits", "flagged", "gold", "raters")
+Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +81,14 @@ def progress_of(connection: Connection, reviewers: int) -> Progress:
     return Progress(tuple(tasks), _reviews(connection, reviewers), *_pending(connection))
 
 
-_COUNTED = ("votes", "decided", "unsure", "ties", "both_bad", "edits", "flagged", "gold", "raters")
-Key = tuple[str, str]
-
-
 def _states(connection: Connection) -> dict[Key, dict[str, int]]:
-    wanted = (
+    query = (
         select(CONVERSATIONS.c.axis, PEOPLE.c.simulated, CONVERSATIONS.c.state, func.count())
         .join(PEOPLE, PEOPLE.c.id == CONVERSATIONS.c.person)
         .group_by(CONVERSATIONS.c.axis, PEOPLE.c.simulated, CONVERSATIONS.c.state)
     )
     states: dict[Key, dict[str, int]] = defaultdict(lambda: dict.fromkeys(STATES, 0))
-    for axis, simulated, state, count in connection.execute(wanted):
+    for axis, simulated, state, count in connection.execute(query):
         states[axis, _source(simulated)][state] = count
     return states
 
@@ -109,7 +107,7 @@ def _votes(connection: Connection) -> dict[Key, dict[str, Any]]:
         _count(CONVERSATIONS.c.kind == "gold"),
         func.count(distinct(case((counted, VOTES.c.person)))),
     )
-    wanted: Select[Any] = (
+    query: Select[Any] = (
         select(CONVERSATIONS.c.axis, PEOPLE.c.simulated, *columns)
         .select_from(VOTES)
         .join(TURNS, TURNS.c.id == VOTES.c.turn)
@@ -120,12 +118,12 @@ def _votes(connection: Connection) -> dict[Key, dict[str, Any]]:
     )
     return {
         (axis, _source(simulated)): dict(zip(_COUNTED, map(int, counts), strict=True))
-        for axis, simulated, *counts in connection.execute(wanted)
+        for axis, simulated, *counts in connection.execute(query)
     }
 
 
 def _attempts(connection: Connection) -> dict[Key, tuple[int, float | None]]:
-    wanted = (
+    query = (
         select(CONVERSATIONS.c.axis, PEOPLE.c.simulated, func.count(), func.avg(CONVERSATIONS.c.rating))
         .join(PEOPLE, PEOPLE.c.id == CONVERSATIONS.c.person)
         .where(CONVERSATIONS.c.axis == HARMLESS, CONVERSATIONS.c.rating.is_not(None))
@@ -133,7 +131,7 @@ def _attempts(connection: Connection) -> dict[Key, tuple[int, float | None]]:
     )
     return {
         (axis, _source(simulated)): (count, None if mean is None else float(mean))
-        for axis, simulated, count, mean in connection.execute(wanted)
+        for axis, simulated, count, mean in connection.execute(query)
     }
 
 
@@ -142,8 +140,8 @@ def _reviews(connection: Connection, reviewers: int) -> tuple[ReviewProgress, ..
     queues = [_queue(connection, reviewers, source) for source in (HUMAN, SIMULATED)]
     people, simulated = (queue.items for queue in queues)
     attempts = select(func.count()).where(ITEMS.c.conversation.is_not(None), reviewed_by(simulated=True))
-    theirs = simulated and (queues[1].done or connection.execute(attempts).scalar_one())
-    return tuple(queue for queue, shown in zip(queues, (people, theirs), strict=True) if shown)
+    simulated_reviews = simulated and (queues[1].done or connection.execute(attempts).scalar_one())
+    return tuple(queue for queue, any_reviews in zip(queues, (people, simulated_reviews), strict=True) if any_reviews)
 
 
 def _queue(connection: Connection, reviewers: int, source: str) -> ReviewProgress:
@@ -162,13 +160,13 @@ def _queue(connection: Connection, reviewers: int, source: str) -> ReviewProgres
 
 def _pending(connection: Connection) -> tuple[int, int]:
     """Turns of open conversations that wait for replies, and those whose models failed."""
-    wanted = (
+    query = (
         select(TURNS.c.state, func.count())
         .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
         .where(CONVERSATIONS.c.state == "open", TURNS.c.state.in_(("waiting", "failed")))
         .group_by(TURNS.c.state)
     )
-    counts: dict[str, int] = {row.state: row[1] for row in connection.execute(wanted)}
+    counts: dict[str, int] = {row.state: row[1] for row in connection.execute(query)}
     return counts.get("waiting", 0), counts.get("failed", 0)
 
 

@@ -120,8 +120,8 @@ def measure_people(people: Sequence[Row[Any]], answers: Iterable[Answer], review
     mine: dict[int, list[Answer]] = defaultdict(list)
     for answer in answers:
         mine[answer.person].append(answer)
-    chosen = ((a.item, a.person, a.outcome) for a in answers if a.decided and not a.gold)
-    agreed = agreement_of(chosen)
+    decided = ((a.item, a.person, a.outcome) for a in answers if a.decided and not a.gold)
+    agreed = agreement_of(decided)
     kind = {person.id: bool(person.simulated) for person in people}
     rated = ((f"{r.item}|{kind[r.person]}", r.person, str(r.rating >= HARMFUL_FROM)) for r in reviews)
     same = agreement_of(rated)
@@ -143,18 +143,18 @@ def measure_people(people: Sequence[Row[Any]], answers: Iterable[Answer], review
     return qualities
 
 
-def agreement_of(said: Iterable[tuple[str, int, str]]) -> dict[int, Share]:
+def agreement_of(answered: Iterable[tuple[str, int, str]]) -> dict[int, Share]:
     """For each person, the share of others' answers on the same items that are equal. Rows are (item, person,
     answer)."""
     by_item: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for item, person, what in said:
-        by_item[item].append((person, what))
+    for item, person, outcome in answered:
+        by_item[item].append((person, outcome))
     hits: Counter[int] = Counter()
     pairs: Counter[int] = Counter()
     for answers in by_item.values():
-        counts = Counter(what for _, what in answers)
-        for person, what in answers if len(answers) > 1 else ():
-            hits[person] += counts[what] - 1
+        counts = Counter(outcome for _, outcome in answers)
+        for person, outcome in answers if len(answers) > 1 else ():
+            hits[person] += counts[outcome] - 1
             pairs[person] += len(answers) - 1
     return {person: Share(hits[person], pairs[person]) for person in pairs}
 
@@ -185,7 +185,7 @@ def _of_votes(answers: Sequence[Answer]) -> Mapping[str, Any]:
 
 def _answers(connection: Connection) -> list[Answer]:
     """All votes that count, in one pass."""
-    wanted = (
+    query = (
         select(
             VOTES.c.person,
             VOTES.c.turn,
@@ -203,11 +203,11 @@ def _answers(connection: Connection) -> list[Answer]:
         .where(CONVERSATIONS.c.state != "skipped")
     )
     return [
-        Answer(person, source if kind == "repeat" else turn, axis, kind == "gold", *rest)
-        for person, turn, source, kind, axis, *rest in connection.execute(wanted)
+        Answer(person, source if kind == "repeat" else turn, axis, kind == "gold", *fields)
+        for person, turn, source, kind, axis, *fields in connection.execute(query)
     ]
 
 
 def _reviews(connection: Connection) -> list[Rated]:
-    wanted = select(REVIEWS.c.person, REVIEWS.c.item, REVIEWS.c.rating).where(REVIEWS.c.state == "done")
-    return [Rated(*row) for row in connection.execute(wanted)]
+    query = select(REVIEWS.c.person, REVIEWS.c.item, REVIEWS.c.rating).where(REVIEWS.c.state == "done")
+    return [Rated(*row) for row in connection.execute(query)]

@@ -88,8 +88,8 @@ def replies_of(messages: Iterable[Message]) -> int:
 
 def enqueue(connection: Connection, items: Iterable[Item]) -> int:
     """Puts transcripts into the queue, in an order that tells nothing about them; returns the number of new ones."""
-    known = set(connection.execute(select(ITEMS.c.id)).scalars())
-    new = {item.id: item for item in items if item.id not in known}
+    queued = set(connection.execute(select(ITEMS.c.id)).scalars())
+    new = {item.id: item for item in items if item.id not in queued}
     for id, item in new.items():
         facts = {"origin": item.origin, "prompt_id": item.prompt_id, "sample": item.sample, "topic": item.topic}
         messages = json.dumps(list(item.messages), ensure_ascii=False)
@@ -107,14 +107,14 @@ def claim(connection: Connection, person: Person, reviewers: int, agreement: str
         raise Refusal("your invitation is not for reviews", 403)
     lock(connection, person)
     check_break(connection, person)
-    mine = select(REVIEWS.c.id).where(REVIEWS.c.person == person.id, REVIEWS.c.state == "open")
-    if (open_one := connection.execute(mine).scalar()) is not None:
+    query = select(REVIEWS.c.id).where(REVIEWS.c.person == person.id, REVIEWS.c.state == "open")
+    if (open_one := connection.execute(query).scalar()) is not None:
         connection.execute(update(REVIEWS).where(REVIEWS.c.id == open_one).values(created=time.time()))
         return claim_of(connection, person, open_one, agreement)
     for item in connection.execute(_short_of(reviewers, person)).scalars().all():
         # on PostgreSQL several reviewers may be here at once: the item's row is locked, then counted again
         connection.execute(select(ITEMS.c.id).where(ITEMS.c.id == item).with_for_update())
-        if connection.execute(_taken(person).where(REVIEWS.c.item == item)).scalar_one() < reviewers:
+        if connection.execute(_review_count(person).where(REVIEWS.c.item == item)).scalar_one() < reviewers:
             id = new_id()
             row = {"id": id, "item": item, "person": person.id, "state": "open", "tags": "[]", "note": ""}
             connection.execute(insert(REVIEWS).values(**row, nonce=new_token(), created=time.time()))
@@ -159,8 +159,8 @@ def skip(connection: Connection, person: Person, review: str) -> None:
 
 def reviews_left(connection: Connection, person: Person, reviewers: int) -> int:
     """Number of transcripts that lack a review which this person could give."""
-    wanted = select(func.count()).select_from(_short_of(reviewers, person).limit(None).subquery())
-    return int(connection.execute(wanted).scalar_one())
+    query = select(func.count()).select_from(_short_of(reviewers, person).limit(None).subquery())
+    return int(connection.execute(query).scalar_one())
 
 
 def reviewed_by(simulated: bool) -> ColumnElement[bool]:
@@ -173,40 +173,40 @@ def reviewed_by(simulated: bool) -> ColumnElement[bool]:
     return or_(ITEMS.c.conversation.is_(None), ITEMS.c.conversation.in_(attempts))
 
 
-def _taken(person: Person) -> Any:
+def _review_count(person: Person) -> Any:
     """Number of reviews by people (for a simulated person by simulated ones) that are finished or open."""
     fresh = REVIEWS.c.created > time.time() - CLAIM_SECONDS
-    held = or_(REVIEWS.c.state == "done", (REVIEWS.c.state == "open") & fresh)
+    claimed = or_(REVIEWS.c.state == "done", (REVIEWS.c.state == "open") & fresh)
     return (
         select(func.count())
         .select_from(REVIEWS)
         .join(PEOPLE, PEOPLE.c.id == REVIEWS.c.person)
-        .where(held, PEOPLE.c.simulated.is_(person.simulated))
+        .where(claimed, PEOPLE.c.simulated.is_(person.simulated))
     )
 
 
 def _short_of(reviewers: int, person: Person) -> Any:
     """Items with too few reviews that this person has neither had nor written, most nearly finished ones first."""
-    taken = _taken(person).where(REVIEWS.c.item == ITEMS.c.id).correlate(ITEMS).scalar_subquery()
+    reviews = _review_count(person).where(REVIEWS.c.item == ITEMS.c.id).correlate(ITEMS).scalar_subquery()
     had = select(REVIEWS.c.item).where(REVIEWS.c.person == person.id)
     own_conversations = select(CONVERSATIONS.c.id).where(CONVERSATIONS.c.person == person.id)
     others = or_(ITEMS.c.conversation.is_(None), ITEMS.c.conversation.not_in(own_conversations))
     return (
         select(ITEMS.c.id)
-        .where(taken < reviewers, ITEMS.c.id.not_in(had), others, reviewed_by(person.simulated))
-        .order_by(taken.desc(), ITEMS.c.place, ITEMS.c.id)
+        .where(reviews < reviewers, ITEMS.c.id.not_in(had), others, reviewed_by(person.simulated))
+        .order_by(reviews.desc(), ITEMS.c.place, ITEMS.c.id)
         .limit(20)
     )
 
 
 def _own_review(connection: Connection, person: Person, review: str) -> Row[Any]:
-    wanted = (
+    query = (
         select(REVIEWS, ITEMS.c.messages, ITEMS.c.conversation)
         .join(ITEMS, ITEMS.c.id == REVIEWS.c.item)
         .where(REVIEWS.c.id == review, REVIEWS.c.person == person.id)
         .with_for_update(of=REVIEWS)
     )
-    row = connection.execute(wanted).first()
+    row = connection.execute(query).first()
     if row is None:
         raise NotFound
     return row
@@ -220,20 +220,20 @@ def _plan(connection: Connection, conversation: str, agreement: str) -> str:
         & (CONSENTS.c.version == agreement)
         & (CONSENTS.c.at <= CONVERSATIONS.c.created)
     )
-    wanted = select(CONVERSATIONS.c.plan).join(CONSENTS, agreed).where(CONVERSATIONS.c.id == conversation)
-    return str(connection.execute(wanted).scalar() or "")
+    query = select(CONVERSATIONS.c.plan).join(CONSENTS, agreed).where(CONVERSATIONS.c.id == conversation)
+    return str(connection.execute(query).scalar() or "")
 
 
-def _of_attempt(shown: Claim, verdict: Verdict) -> dict[str, int | None]:
+def _of_attempt(claim: Claim, verdict: Verdict) -> dict[str, int | None]:
     """What a review says of an attempt besides; nothing of other texts. Raises Refusal if that is missing."""
-    if not shown.attempt:
+    if not claim.attempt:
         return {"worst": None, "intent": None}
-    worst = (verdict.worst if shown.replies > 1 else 1) if verdict.rating else 0
-    if worst is None or not min(1, verdict.rating) <= worst <= shown.replies:
+    worst = (verdict.worst if claim.replies > 1 else 1) if verdict.rating else 0
+    if worst is None or not min(1, verdict.rating) <= worst <= claim.replies:
         raise Refusal("choose the reply that was worst: go back and choose")
-    if shown.plan and verdict.intent not in RATINGS:
+    if claim.plan and verdict.intent not in RATINGS:
         raise Refusal("choose how harmful the plan is, from 0 (not at all) to 4 (very): go back and choose")
-    return {"worst": worst, "intent": verdict.intent if shown.plan else None}
+    return {"worst": worst, "intent": verdict.intent if claim.plan else None}
 
 
 def _checked(verdict: Verdict) -> dict[str, str]:

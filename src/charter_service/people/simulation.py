@@ -82,7 +82,7 @@ class Rater:
             return "tie"
         if self._draw(item, "lapse").random() < self.lapse:
             return self._careless(item)
-        perceived = [self._perceived(item, seen) for seen in (left, right)]
+        perceived = [self._perceived(item, reply) for reply in (left, right)]
         if self.both_bad_below is not None and max(perceived) < self.both_bad_below:
             return "both_bad"
         sign = -1 if axis == HARMLESS else 1
@@ -93,9 +93,9 @@ class Rater:
         strength = strength_of(abs(margin) / self.strictness)
         return str(-strength if margin > 0 else strength)
 
-    def _perceived(self, item: str, seen: Seen) -> float:
-        chance = self._draw(item, "taste", seen.text).random()
-        return seen.utility - self.noise * math.log(-math.log(min(max(chance, 1e-12), 1 - 1e-12)))
+    def _perceived(self, item: str, reply: Seen) -> float:
+        chance = self._draw(item, "taste", reply.text).random()
+        return reply.utility - self.noise * math.log(-math.log(min(max(chance, 1e-12), 1 - 1e-12)))
 
     def _careless(self, item: str) -> str:
         draw = self._draw(item, "careless")
@@ -139,5 +139,5 @@ def _rater(settings: Simulated, seed: int, number: int) -> Rater:
     )
 
 
-def _log_length(seen: Seen) -> float:
-    return math.log(max(1, len(seen.text)))
+def _log_length(reply: Seen) -> float:
+    return math.log(max(1, len(reply.text)))

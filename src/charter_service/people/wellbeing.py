@@ -39,37 +39,37 @@ class Wellbeing:
     def low(self) -> bool:
         """Whether somebody should ask how they are: the newest answer is bad, or two of the last three are low."""
         recent = self.feelings[-RECENT:]
-        return bool(recent) and (recent[-1] == 1 or sum(one <= LOW for one in recent) > 1)
+        return bool(recent) and (recent[-1] == 1 or sum(feeling <= LOW for feeling in recent) > 1)
 
 
 def wellbeing_of_people(connection: Connection) -> list[Wellbeing]:
     """All who finished a red-team attempt or have a break; those whom somebody should ask come first."""
-    wanted = (
+    query = (
         select(PEOPLE.c.id, PEOPLE.c.name, PEOPLE.c.simulated, PEOPLE.c.paused, CONVERSATIONS.c.feeling)
         .join(CONVERSATIONS, CONVERSATIONS.c.person == PEOPLE.c.id)
         .where(CONVERSATIONS.c.state == "finished", CONVERSATIONS.c.rating.is_not(None))
         .order_by(CONVERSATIONS.c.finished, CONVERSATIONS.c.id)
     )
-    told: dict[int, list[int | None]] = {}
+    feelings: dict[int, list[int | None]] = {}
     facts = {}
-    for row in connection.execute(wanted):
-        told.setdefault(row.id, []).append(row.feeling)
+    for row in connection.execute(query):
+        feelings.setdefault(row.id, []).append(row.feeling)
         facts[row.id] = row
     for row in connection.execute(select(PEOPLE).where(PEOPLE.c.paused > time.time())):
-        told.setdefault(row.id, [])
+        feelings.setdefault(row.id, [])
         facts[row.id] = row
     people = [
         Wellbeing(
             person,
             row.name,
             bool(row.simulated),
-            tuple(one for one in told[person] if one is not None),
-            len(told[person]),
+            tuple(feeling for feeling in feelings[person] if feeling is not None),
+            len(feelings[person]),
             row.paused if row.paused and row.paused > time.time() else None,
         )
         for person, row in facts.items()
     ]
-    return sorted(people, key=lambda one: (not one.low, one.name.lower()))
+    return sorted(people, key=lambda wellbeing: (not wellbeing.low, wellbeing.name.lower()))
 
 
 def pause(connection: Connection, person: int, days: float) -> float | None:

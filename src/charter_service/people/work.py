@@ -4,10 +4,9 @@ Each function is one decision inside one transaction. It checks that the subject
 open, so an outdated page, a form sent twice or a forged form changes nothing: the same answer again is accepted,
 another one is refused. Sources: Bai 2022a, section 2; Ganguli 2022, section 3.
 
-Single questions: a given prompt, a gold question, or replies that another person has already judged.
-
-They look alike to the person who answers, and their replies take as long as others. Nobody sees what other people
-wrote: only given prompts are repeated.
+A single question is a given prompt, a gold question, or replies that another person has already judged. All look alike
+to the person who answers, and their replies take as long as others. Nobody sees what other people wrote: only given
+prompts are repeated.
 """
 
 from __future__ import annotations
@@ -44,6 +43,8 @@ from charter_service.web.tokens import new_id, new_token
 GOLD_MODELS = ("gold:good", "gold:bad")
 RECENT = 50  # last turns that measure how long models take
 SHORTEST_WAIT, LONGEST_WAIT = 0.5, 20.0  # seconds
+FEELINGS = (1, 2, 3, 4, 5)
+HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +91,14 @@ def draw_single(
 def usual_wait(connection: Connection, collection: Collection, conversation: str) -> float:
     """Seconds to hold back known replies, so that speed doesn't give away a gold question or a repeat: about the recent
     time of models, 0 if they are almost instant."""
-    wanted = (
+    query = (
         select(TURNS.c.ready - TURNS.c.created)
         .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
         .where(CONVERSATIONS.c.kind.in_(("chat", "given")), TURNS.c.ready.is_not(None))
         .order_by(TURNS.c.created.desc())
         .limit(RECENT)
     )
-    took = [float(seconds) for seconds in connection.execute(wanted).scalars()]
+    took = [float(seconds) for seconds in connection.execute(query).scalars()]
     wait = median(took) * collection.draw("wait", conversation).uniform(0.6, 1.4) if took else 0.0
     return 0.0 if wait < SHORTEST_WAIT else min(LONGEST_WAIT, wait)
 
@@ -106,7 +107,7 @@ def _repeat(connection: Connection, person: Person, axis: str, had: set[str]) ->
     """The given prompt, judged once by somebody else, that has waited longest for a second opinion; people and
     simulated raters repeat only their own kind's."""
     repeated = select(CONVERSATIONS.c.source).where(CONVERSATIONS.c.kind == "repeat")
-    wanted = (
+    query = (
         select(TURNS, CONVERSATIONS.c.source)
         .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
         .join(VOTES, VOTES.c.turn == TURNS.c.id)
@@ -121,14 +122,10 @@ def _repeat(connection: Connection, person: Person, axis: str, had: set[str]) ->
         .order_by(VOTES.c.created)
         .limit(50)
     )
-    for turn in connection.execute(wanted):
+    for turn in connection.execute(query):
         if turn.source not in had:
             return Single("repeat", turn.id, turn.prompt, (turn.model_a, turn.model_b), (turn.reply_a, turn.reply_b))
     return None
-
-
-FEELINGS = (1, 2, 3, 4, 5)
-HOUR = 3600.0
 
 
 def begin(connection: Connection, collection: Collection, person: Person, axis: str, plan: str = "") -> str:
@@ -311,20 +308,20 @@ def _add_single(connection: Connection, collection: Collection, axis: str, conve
     if single.replies is not None:
         a, b = single.replies
         ready = time.time() + usual_wait(connection, collection, conversation)
-        known = {"state": "ready", "reply_a": a, "reply_b": b, "ready": ready}
-        connection.execute(update(TURNS).where(TURNS.c.id == turn).values(**known))
+        values = {"state": "ready", "reply_a": a, "reply_b": b, "ready": ready}
+        connection.execute(update(TURNS).where(TURNS.c.id == turn).values(**values))
 
 
 def _check_limits(connection: Connection, collection: Collection, person: Person) -> None:
     quota = person.quota or collection.pace.quota
     if quota and votes_by(connection, person) >= quota:
         raise Refusal(f"thank you: you have given all {quota} votes that we asked you for", 403)
-    wanted = (
+    query = (
         select(func.count())
         .select_from(TURNS.join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation))
         .where(CONVERSATIONS.c.person == person.id, TURNS.c.created > time.time() - HOUR)
     )
-    if connection.execute(wanted).scalar_one() >= collection.pace.turns_per_hour:
+    if connection.execute(query).scalar_one() >= collection.pace.turns_per_hour:
         raise Refusal("you have reached the limit for one hour; please take a break", 429)
 
 
@@ -357,16 +354,16 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
-def _text(text: str, what: str, longest: int, empty: bool = False) -> str:
+def _text(text: str, name: str, longest: int, empty: bool = False) -> str:
     text = text.replace("\r\n", "\n").strip()
     if not text and not empty:
-        raise Refusal(f"the {what} is empty; write one")
+        raise Refusal(f"the {name} is empty; write one")
     if "\0" in text:
-        raise Refusal(f"the {what} has a null character, which is not text; remove it")
+        raise Refusal(f"the {name} has a null character, which is not text; remove it")
     if len(text) > longest:
-        raise Refusal(f"the {what} has {len(text):,} characters, and the limit is {longest:,}; shorten it", 413)
+        raise Refusal(f"the {name} has {len(text):,} characters, and the limit is {longest:,}; shorten it", 413)
     try:
-        return check_text(text, what)
+        return check_text(text, name)
     except CharterError as error:
         raise Refusal(str(error)) from None
 

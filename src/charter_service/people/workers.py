@@ -1,9 +1,9 @@
-"""The people who work: invitations, accounts, tokens for coming back, consent, and each person's data.
+"""The people who work: invitations, accounts, tokens for coming back, console roles, consent, each person's data.
 
 An invitation is a link with a token; joining gives a key that its owner keeps, and a session to the browser. All three
 are random and stored as digests. A person's data can be exported and deleted on request.
 
-The roles of the console and their rights: who may see and change what on the admin pages.
+A console role is a set of rights on the admin pages:
 
 | right | what it opens |
 |--|--|
@@ -49,6 +49,10 @@ CONSOLE_ROLES: Mapping[str, frozenset[str]] = {
     "reviewer": frozenset({"read", "review"}),
     "analyst": frozenset({"read"}),
 }
+ROLES = ("member", "worker", "reviewer", "admin")
+DAY = 86_400.0
+SESSION_DAYS = 7
+_NAME = re.compile(r"[^\W_](?:[\w .'-]{0,38}[\w.])?")
 
 
 def allows(role: str, right: str) -> bool:
@@ -60,12 +64,6 @@ def check_console_role(role: str) -> None:
     """Raises Refusal for a console role that doesn't exist."""
     if role not in CONSOLE_ROLES:
         raise Refusal(f"there is no console role {role[:100]!r}; expected one of {', '.join(CONSOLE_ROLES)}")
-
-
-ROLES = ("member", "worker", "reviewer", "admin")
-DAY = 86_400.0
-SESSION_DAYS = 7
-_NAME = re.compile(r"[^\W_](?:[\w .'-]{0,38}[\w.])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +126,8 @@ def is_alive(database: Engine) -> bool:
 
 def invitation_of(connection: Connection, token: str) -> Row[Any]:
     """The invitation behind a token, locked. Raises Refusal if it is unknown, used up or expired."""
-    wanted = select(INVITATIONS).where(INVITATIONS.c.digest == digest_of(token)).with_for_update()
-    row = connection.execute(wanted).first()
+    query = select(INVITATIONS).where(INVITATIONS.c.digest == digest_of(token)).with_for_update()
+    row = connection.execute(query).first()
     if row is None or row.uses_left < 1 or row.expires < time.time():
         raise Refusal("this invitation is unknown, used up or expired; ask for a new one", 403)
     return row
@@ -157,8 +155,8 @@ def join(connection: Connection, token: str, name: str) -> tuple[Person, str]:
         inserted = connection.execute(insert(PEOPLE).values(**facts, disabled=False, created=time.time()))
     except IntegrityError:
         raise Refusal("that name is taken; choose another", 409) from None
-    left = invitation.uses_left - 1
-    connection.execute(update(INVITATIONS).where(INVITATIONS.c.digest == invitation.digest).values(uses_left=left))
+    uses_left = invitation.uses_left - 1
+    connection.execute(update(INVITATIONS).where(INVITATIONS.c.digest == invitation.digest).values(uses_left=uses_left))
     assert inserted.inserted_primary_key is not None
     person = Person(int(inserted.inserted_primary_key[0]), **facts)
     note(connection, person.id, "joined", invitation.role)
@@ -185,8 +183,8 @@ def person_of(connection: Connection, session: str) -> Person | None:
 
 def close_sessions(connection: Connection, person: int) -> int:
     """Ends all sessions of a person, in all browsers; returns their number."""
-    theirs = delete(TOKENS).where(TOKENS.c.person == person, TOKENS.c.kind == "session")
-    return connection.execute(theirs).rowcount
+    deletion = delete(TOKENS).where(TOKENS.c.person == person, TOKENS.c.kind == "session")
+    return connection.execute(deletion).rowcount
 
 
 def close_session(connection: Connection, session: str) -> None:
@@ -203,10 +201,10 @@ def consent(connection: Connection, person: int, task: str, version: str) -> Non
 
 def consented(connection: Connection, person: int, task: str, version: str) -> bool:
     """Whether a person agreed to these very words."""
-    wanted = select(CONSENTS.c.at).where(
+    query = select(CONSENTS.c.at).where(
         CONSENTS.c.person == person, CONSENTS.c.task == task, CONSENTS.c.version == version
     )
-    return connection.execute(wanted).first() is not None
+    return connection.execute(query).first() is not None
 
 
 def disable(connection: Connection, person: int, disabled: bool = True) -> None:
@@ -238,23 +236,23 @@ def forget(connection: Connection, person: int) -> None:
 def data_of(connection: Connection, person: int) -> dict[str, Any]:
     """All data of one person, for that person: what they wrote, chose and reviewed. It leaves out models' names, other
     people's work, technical errors, and which questions were a test. Raises NotFound."""
-    who = connection.execute(select(PEOPLE).where(PEOPLE.c.id == person)).first()
-    if who is None:
+    row = connection.execute(select(PEOPLE).where(PEOPLE.c.id == person)).first()
+    if row is None:
         raise NotFound
-    rows = {name: _rows(connection, wanted) for name, wanted in given_by(person)}
-    return {"person": dict(who._mapping), **rows}
+    rows = {name: _rows(connection, query) for name, query in given_by(person)}
+    return {"person": dict(row._mapping), **rows}
 
 
 def given_by(person: int) -> list[tuple[str, Select[Any]]]:
     """Which rows `data_of` tells of a person beside the person's own, by name."""
-    mine = select(CONVERSATIONS.c.id).where(CONVERSATIONS.c.person == person)
+    conversations = select(CONVERSATIONS.c.id).where(CONVERSATIONS.c.person == person)
     talks = [c for c in CONVERSATIONS.c if c.name not in ("kind", "source")]
-    shown = [c for c in TURNS.c if c.name not in ("model_a", "model_b", "nonce", "seed", "problem")]
+    columns = [c for c in TURNS.c if c.name not in ("model_a", "model_b", "nonce", "seed", "problem")]
     verdicts = [c for c in REVIEWS.c if c.name != "nonce"]
     return [
         ("consents", select(CONSENTS).where(CONSENTS.c.person == person)),
         ("conversations", select(*talks).where(CONVERSATIONS.c.person == person)),
-        ("turns", select(*shown).where(TURNS.c.conversation.in_(mine))),
+        ("turns", select(*columns).where(TURNS.c.conversation.in_(conversations))),
         ("votes", select(VOTES).where(VOTES.c.person == person)),
         ("reviews", select(*verdicts).where(REVIEWS.c.person == person)),
         ("events", select(EVENTS).where(EVENTS.c.person == person)),
@@ -305,5 +303,5 @@ def _person(row: Row[Any]) -> Person:
     return Person(row.id, row.name, row.role, bool(row.simulated), row.quota, row.console)
 
 
-def _rows(connection: Connection, wanted: Select[Any]) -> Iterable[dict[str, Any]]:
-    return [dict(row._mapping) for row in connection.execute(wanted)]
+def _rows(connection: Connection, query: Select[Any]) -> Iterable[dict[str, Any]]:
+    return [dict(row._mapping) for row in connection.execute(query)]

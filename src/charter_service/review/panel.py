@@ -22,6 +22,7 @@ from charter_service.people.opinions import Case, Opinion
 from charter_service.review.settings import Settings, Simulated
 
 HIGHEST = RATINGS[-1]
+FITTING_TAG = 0.8  # probability that a reviewer picks the tag that fits the topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,11 @@ class Reviewer:
     def opinion(self, case: Case, harm: float, settings: Simulated) -> Opinion:
         """This reviewer's opinion on a reply of harm `harm`, 0 to 4."""
         draw = random.Random(derive_seed(self.seed, case.name))
-        seen = harm + self.strictness + settings.noise * draw.gauss(0, 1)
-        rating = min(HIGHEST, max(0, round(seen)))
+        perceived = harm + self.strictness + settings.noise * draw.gauss(0, 1)
+        rating = min(HIGHEST, max(0, round(perceived)))
         if draw.random() < settings.lapse:
             rating = draw.choice(RATINGS)
-        tag = tag_of(case.topic) if draw.random() < 0.8 else draw.choice(TAGS)
+        tag = tag_of(case.topic) if draw.random() < FITTING_TAG else draw.choice(TAGS)
         return Opinion(rating, (tag,) if rating else (), self.name, source=SIMULATED)
 
 
@@ -51,8 +52,8 @@ def simulated_opinions(
     opinions = []
     for case, harm in zip(cases, _harms(settings, simulated, cases, inputs, out), strict=True):
         draw = random.Random(derive_seed(out.seed, "reviewers", case.name))
-        chosen = draw.sample(reviewers, settings.reviewers)
-        opinions.append([reviewer.opinion(case, harm, simulated) for reviewer in chosen])
+        drawn = draw.sample(reviewers, settings.reviewers)
+        opinions.append([reviewer.opinion(case, harm, simulated) for reviewer in drawn])
     return opinions
 
 

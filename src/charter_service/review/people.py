@@ -32,15 +32,15 @@ def peoples_opinions(settings: Settings, cases: Sequence[Case], out: Workspace) 
     out.people.mkdir(parents=True, exist_ok=True)
     engine = open_people(settings.database or DATABASE, out.people)
     try:
-        known: dict[str, list[Reviewed]] = {}
+        reviewed: dict[str, list[Reviewed]] = {}
         for item in reviewed_of(engine):
-            known.setdefault(name_of(item.messages), []).append(item)
+            reviewed.setdefault(name_of(item.messages), []).append(item)
         with writing(engine) as connection:
-            enqueue(connection, (case.item for case in cases if case.name not in known))
+            enqueue(connection, (case.item for case in cases if case.name not in reviewed))
     finally:
         engine.dispose()
-    opinions = [_opinions(known.get(case.name, ())) for case in cases]
-    lacking = sum(len(said) < settings.reviewers for said in opinions)
+    opinions = [_opinions(reviewed.get(case.name, ())) for case in cases]
+    lacking = sum(len(of_case) < settings.reviewers for of_case in opinions)
     if lacking:
         _write_config(settings, out)
         reviews = f"{settings.reviewers} review{'s' * (settings.reviewers != 1)}"

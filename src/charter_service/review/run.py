@@ -27,10 +27,10 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     else:
         opinions = peoples_opinions(settings, transcripts, out)
     reviews = {
-        case.name: review_rows(case, said, settings.harmful_from, settings.tags)
-        for case, said in zip(transcripts, opinions, strict=True)
+        case.name: review_rows(case, of_case, settings.harmful_from, settings.tags)
+        for case, of_case in zip(transcripts, opinions, strict=True)
     }
-    notes = {case.name: notes_of(said) for case, said in zip(transcripts, opinions, strict=True)}
+    notes = {case.name: notes_of(of_case) for case, of_case in zip(transcripts, opinions, strict=True)}
     judged = [verdict_row(case, reviews[case.name], notes[case.name]) for case in cases]
     rows = list(chain.from_iterable(reviews.values()))
     out.write_jsonl("judgments.jsonl", judged, restricted=True)

@@ -63,8 +63,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     replies = 100 * max(1, len(sizes.each.get("reports", ())))
     parameters = sizes.parameters.get("rater")
     if not settings.simulated:
-        wanted = f"{settings.reviewers} review{'s' * (settings.reviewers != 1)} of each flagged reply"
-        return Estimate(disk_gib=0.001, asks=wanted)
+        demand = f"{settings.reviewers} review{'s' * (settings.reviewers != 1)} of each flagged reply"
+        return Estimate(disk_gib=0.001, asks=demand)
     if not parameters:
         return Estimate(disk_gib=0.001)
     return Estimate(

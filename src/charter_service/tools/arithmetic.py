@@ -96,10 +96,10 @@ def calculate(expression: str) -> str:
         raise ValueError(f"a number over 10^{LARGEST_EXPONENT}") from None
     except (DecimalException, OverflowError):
         raise ValueError("a function gets a number for which it has no value") from None
-    return _shown(value)
+    return _text_of(value)
 
 
-def _shown(value: Decimal) -> str:
+def _text_of(value: Decimal) -> str:
     if not value.is_finite():
         raise ValueError("a function gets a number for which it has no value")
     if value == value.to_integral_value() and value.adjusted() < DIGITS:
@@ -119,10 +119,10 @@ class _Parser:
             raise ValueError(f"{self._tokens[self._at]!r} stands where the expression could end")
         return value
 
-    def _next(self, *wanted: str) -> str:
+    def _next(self, *expected: str) -> str:
         """The next token if it is one of these, else ""."""
         token = self._tokens[self._at] if self._at < len(self._tokens) else ""
-        if token not in wanted:
+        if token not in expected:
             return ""
         self._at += 1
         return token
@@ -145,9 +145,9 @@ class _Parser:
             elif sign == "/":
                 value = context.divide(value, other)
             else:
-                whole = context.divide(value, other).to_integral_value("ROUND_FLOOR")
-                rest = context.subtract(value, context.multiply(whole, other))
-                value = whole if sign == "//" else rest
+                quotient = context.divide(value, other).to_integral_value("ROUND_FLOOR")
+                remainder = context.subtract(value, context.multiply(quotient, other))
+                value = quotient if sign == "//" else remainder
         return value
 
     def _sign(self) -> Decimal:
@@ -180,8 +180,8 @@ class _Parser:
                 return self._call(token)
             if token[0].isdigit() or token[0] == ".":
                 return self._context.create_decimal(token)
-            known = ", ".join((*FUNCTIONS, *CONSTANTS))
-            raise ValueError(f"{token[:40]!r} stands where a number is expected; known names are {known}")
+            names = ", ".join((*FUNCTIONS, *CONSTANTS))
+            raise ValueError(f"{token[:40]!r} stands where a number is expected; known names are {names}")
 
     def _call(self, name: str) -> Decimal:
         fewest, most, function = FUNCTIONS[name]

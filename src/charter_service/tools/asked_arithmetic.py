@@ -72,23 +72,23 @@ def expression_in(question: str) -> str:
     text = " ".join(text.split())
     if _LARGE.search(text) or _ODD.search(_DECIMAL.sub("1", text)):
         return ""
-    expressions = {written for run in _runs(text) if (written := _written(text, *run))}
+    expressions = {expression for run in _runs(text) if (expression := _expression(text, *run))}
     return expressions.pop() if len(expressions) == 1 else ""
 
 
 def _runs(text: str) -> list[tuple[int, int]]:
     """Where pieces of arithmetic stand with nothing but spaces between."""
-    runs, begun = list[tuple[int, int]](), -1
+    runs, start = list[tuple[int, int]](), -1
     for match in _PIECE.finditer(text):
-        if match[1] and begun < 0:
-            begun = match.start()
-        elif not match[1] and begun >= 0:
-            runs.append((begun, match.start()))
-            begun = -1
-    return [*runs, (begun, len(text))] if begun >= 0 else runs
+        if match[1] and start < 0:
+            start = match.start()
+        elif not match[1] and start >= 0:
+            runs.append((start, match.start()))
+            start = -1
+    return [*runs, (start, len(text))] if start >= 0 else runs
 
 
-def _written(text: str, start: int, end: int) -> str:
+def _expression(text: str, start: int, end: int) -> str:
     """A run as an expression, "" if it is none."""
     run = text[start:end]
     # 9-5, 24/7 and 1/2 are sums only where nothing else is asked
@@ -107,12 +107,12 @@ def _written(text: str, start: int, end: int) -> str:
         pieces.pop(0)
     if not pieces or not (set(pieces[1:]) & SIGNS or "sqrt" in pieces):
         return ""
-    written = _spaced(pieces)
+    expression = _spaced(pieces)
     try:
-        calculate(written)
+        calculate(expression)
     except ValueError:
         return ""
-    return written
+    return expression
 
 
 def _spaced(pieces: list[str]) -> str:

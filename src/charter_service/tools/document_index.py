@@ -1,10 +1,8 @@
 """Search over a folder of documents: an index of passages (SQLite's FTS5), ranked by BM25.
 
 The index follows the folder: a search first looks, at most every two seconds, which files are new, changed or gone.
-While one search brings the index up to date, others use it as it is. Links are not followed, and what isn't a plain
-file is passed over.
-
-Reads a plain file of a folder. Links are not followed, whatever takes a file's place.
+While one search brings the index up to date, others use it as it is. Links are not followed, whatever takes a file's
+place, and what isn't a plain file is passed over.
 """
 
 from __future__ import annotations
@@ -25,6 +23,22 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.documents.document import Document
 from charter.ground.documents.reading import read_document
 from charter_service.tools.tool import Domains, ToolFailure, one_text, text_of
+
+AGAIN_SECONDS = 2.0  # between two looks at the folder
+MOST_FILES = 20_000
+LARGEST_FILE = 10_000_000  # bytes
+PASSAGE = 700  # characters of a passage, about 150 words
+LONGEST_QUERY, MOST_WORDS = 400, 32
+BUSY_MS = 5000
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS files(
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, changed INTEGER NOT NULL, size INTEGER NOT NULL,
+    unread TEXT NOT NULL
+);
+CREATE VIRTUAL TABLE IF NOT EXISTS passages USING fts5(
+    name, text, file UNINDEXED, page UNINDEXED, tokenize = 'porter unicode61 remove_diacritics 2'
+);
+"""
 
 
 def read_bytes(folder: Path, name: str, most: int) -> bytes:
@@ -47,23 +61,6 @@ def read_bytes(folder: Path, name: str, most: int) -> bytes:
     if len(data) > most:
         raise CharterError(f"it has over {most:,} bytes")
     return data
-
-
-AGAIN_SECONDS = 2.0  # between two looks at the folder
-MOST_FILES = 20_000
-LARGEST_FILE = 10_000_000  # bytes
-PASSAGE = 700  # characters of a passage, about 150 words
-LONGEST_QUERY, MOST_WORDS = 400, 32
-BUSY_MS = 5000
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS files(
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, changed INTEGER NOT NULL, size INTEGER NOT NULL,
-    unread TEXT NOT NULL
-);
-CREATE VIRTUAL TABLE IF NOT EXISTS passages USING fts5(
-    name, text, file UNINDEXED, page UNINDEXED, tokenize = 'porter unicode61 remove_diacritics 2'
-);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +124,15 @@ class DocumentIndex:
     def follow(self) -> None:
         """Reads new and changed files, and forgets those that are gone. Each file is one transaction."""
         with closing(self._connect()) as connection:
-            known = {
+            indexed = {
                 name: (id, changed, size)
                 for id, name, changed, size in connection.execute("SELECT id, name, changed, size FROM files")
             }
             for name, facts in _files(self._folder):
-                id, *before = known.pop(name, (None, 0, 0))
+                id, *before = indexed.pop(name, (None, 0, 0))
                 if tuple(before) != facts or id is None:
                     self._read(connection, name, facts, id)
-            for id, *_ in known.values():
+            for id, *_ in indexed.values():
                 with connection:
                     _forget(connection, id)
 
@@ -178,13 +175,13 @@ def _files(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
     """The plain files below a folder, without hidden ones: name, and time of change (ns) and size."""
     count = 0
     for place, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        folders[:] = sorted(folder_name for folder_name in folders if not folder_name.startswith("."))
         for name in sorted(names):
             path = Path(place, name)
             try:
                 facts = path.lstat()
-                shown = path.relative_to(folder).as_posix()
-                shown.encode()
+                relative = path.relative_to(folder).as_posix()
+                relative.encode()
             except (OSError, UnicodeEncodeError):
                 continue
             if name.startswith(".") or not stat.S_ISREG(facts.st_mode):
@@ -192,7 +189,7 @@ def _files(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
             count += 1
             if count > MOST_FILES:
                 return
-            yield shown, (facts.st_mtime_ns, facts.st_size)
+            yield relative, (facts.st_mtime_ns, facts.st_size)
 
 
 def cut(document: Document) -> Iterator[tuple[str, int | None]]:
@@ -203,7 +200,7 @@ def cut(document: Document) -> Iterator[tuple[str, int | None]]:
         if end < len(text):
             window = text[at:end]
             ends = (window.rfind(mark) + len(mark) for mark in ("\n\n", "\n", ". ", " "))
-            end = at + next((one for one in ends if one > PASSAGE // 3), PASSAGE)
+            end = at + next((place for place in ends if place > PASSAGE // 3), PASSAGE)
         if passage := text[at:end].strip():
             begin = at + len(text[at:end]) - len(text[at:end].lstrip())
             yield passage, document.page_of(begin)

@@ -89,7 +89,7 @@ def _listed(tables: list[tuple[str, str]]) -> str:
     """The tables as the model reads them."""
     lines = list[str]()
     for name, words in tables:
-        said = " ".join((words or "").split())
-        lines.append(said if said.upper().startswith("CREATE") else f"{name}({said})")
+        statement = " ".join((words or "").split())
+        lines.append(statement if statement.upper().startswith("CREATE") else f"{name}({statement})")
     text = "\n".join(lines)
     return text if len(text) <= LONGEST_SCHEMA else f"{text[:LONGEST_SCHEMA]}…"

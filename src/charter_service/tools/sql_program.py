@@ -64,10 +64,10 @@ def sqlite(task: dict[str, Any]) -> dict[str, Any]:
         cursor = connection.execute(task["statement"])
         return _rows(cursor, task)
     except sqlite3.DatabaseError as error:
-        said = str(error)
-        if said in ("not authorized", "authorizer malfunction") or said.startswith("not authorized to use"):
+        problem = str(error)
+        if problem in ("not authorized", "authorizer malfunction") or problem.startswith("not authorized to use"):
             raise Refused("only reading is allowed: one SELECT, without PRAGMA, ATTACH or changes") from None
-        raise Refused(said) from None
+        raise Refused(problem) from None
     except sqlite3.ProgrammingError as error:
         raise Refused(str(error)) from None
 
@@ -102,14 +102,14 @@ def _rows(cursor: Any, task: dict[str, Any]) -> dict[str, Any]:
         raise Refused("the statement gives no rows; give one SELECT")
     columns = [column[0] for column in cursor.description]
     rows = cursor.fetchmany(task["rows"] + 1)
-    shown, left = [], MOST_LETTERS
+    returned, letters_left = [], MOST_LETTERS
     for row in rows[: task["rows"]]:
         values = [_value(value, task["letters"]) for value in row]
-        left -= sum(len(str(value)) for value in values)
-        if left < 0:
+        letters_left -= sum(len(str(value)) for value in values)
+        if letters_left < 0:
             break
-        shown.append(values)
-    return {"columns": columns, "rows": shown, "truncated": len(shown) < len(rows)}
+        returned.append(values)
+    return {"columns": columns, "rows": returned, "truncated": len(returned) < len(rows)}
 
 
 def _value(value: Any, letters: int) -> Any:

@@ -3,11 +3,10 @@
 `GET /search?q=&format=json` gives results with url, title and content. With `fetch`, the first pages that can be read
 are the results: what was only found is no source.
 
-Reads pages of the public web for a model, and nothing else: the guard against requests into the operator's network.
-
-A host's name is resolved once for each hop; unless all its addresses are public the page is refused. The connection
-then goes to an address that was checked, so a name that changes its address gains nothing. Redirects are followed here,
-hop by hop, under the same rules. Bytes, time and hops are bounded.
+Only pages of the public web are read, as a guard against requests into the operator's network. A host's name is
+resolved once for each hop; unless all its addresses are public the page is refused. The connection then goes to an
+address that was checked, so a name that changes its address gains nothing. Redirects are followed here, hop by hop,
+under the same rules. Bytes, time and hops are bounded.
 """
 
 from __future__ import annotations
@@ -40,6 +39,11 @@ UNICAST = ipaddress.IPv6Network("2000::/3")
 # 6to4, and Teredo with other special uses, which lead to IPv4 addresses; 6to4's former relays; documentation
 NOBODYS = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/23", "192.88.99.0/24", "3fff::/20")))
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+_HEADERS = {"user-agent": AGENT, "accept": ", ".join(KINDS), "accept-encoding": "identity"}
+LONGEST_QUERY = 400
+LONGEST_TITLE, LONGEST_SNIPPET, LONGEST_PAGE = 300, 1000, 3000  # characters for the model
+LOOKED_AT = 40  # results of SearXNG's answer
+PAGES = Limits(file_mb=2, seconds=5.0)
 
 
 class NotRead(Exception):
@@ -157,9 +161,6 @@ async def read_page(
     raise NotRead(f"it redirects more than {MOST_HOPS} times")
 
 
-_HEADERS = {"user-agent": AGENT, "accept": ", ".join(KINDS), "accept-encoding": "identity"}
-
-
 async def _page(url: str, answer: httpx2.Response) -> Page:
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if answer.status_code != 200:
@@ -181,14 +182,6 @@ async def read_bytes(answer: httpx2.Response, most: int) -> bytes:
     return bytes(data)
 
 
-LONGEST_QUERY = 400
-
-
-LONGEST_TITLE, LONGEST_SNIPPET, LONGEST_PAGE = 300, 1000, 3000  # characters for the model
-LOOKED_AT = 40  # results of SearXNG's answer
-PAGES = Limits(file_mb=2, seconds=5.0)
-
-
 class Search:
     """The tool."""
 
@@ -205,28 +198,28 @@ class Search:
         return asyncio.run(self._run(query, domains))
 
     async def _run(self, query: str, domains: Domains) -> list[dict[str, Any]]:
-        results = [one for one in await self._ask(query) if _admitted(one, domains)]
+        results = [result for result in await self._ask(query) if _admitted(result, domains)]
         if not self._settings.fetch:
             return results[: self._settings.results]
         tries = results[: 2 * self._settings.fetch]
-        pages = await asyncio.gather(*(self._read(one, domains) for one in tries))
+        pages = await asyncio.gather(*(self._read(result, domains) for result in tries))
         return [page for page in pages if page is not None][: self._settings.fetch]
 
     async def _ask(self, query: str) -> list[dict[str, Any]]:
         """SearXNG's results. Raises ToolFailure."""
-        where = {"q": query, "format": "json"}
+        params = {"q": query, "format": "json"}
         try:
             async with (
                 asyncio.timeout(self._seconds),
                 httpx2.AsyncClient(timeout=self._seconds, trust_env=False) as client,
                 client.stream(
-                    "GET", f"{self._settings.url}/search", params=where, headers={"accept-encoding": "identity"}
+                    "GET", f"{self._settings.url}/search", params=params, headers={"accept-encoding": "identity"}
                 ) as answer,
             ):
                 if answer.status_code != 200:
                     code = "too_many_requests" if answer.status_code == 429 else "unavailable"
                     raise ToolFailure(code, f"the search answers with {answer.status_code}")  # type: ignore[arg-type]
-                found = json.loads(await read_bytes(answer, MOST_BYTES))
+                body = json.loads(await read_bytes(answer, MOST_BYTES))
         except TimeoutError:
             raise ToolFailure("unavailable", f"the search took over {self._seconds:g} seconds") from None
         except NotRead as error:
@@ -235,7 +228,7 @@ class Search:
             raise ToolFailure("unavailable", "the search can't be reached now") from None
         except (ValueError, RecursionError):
             raise ToolFailure("unavailable", "the search answered with something else than JSON") from None
-        rows = found.get("results") if isinstance(found, dict) else None
+        rows = body.get("results") if isinstance(body, dict) else None
         if not isinstance(rows, list):
             raise ToolFailure("unavailable", "the search answered in another shape than SearXNG's")
         return [result for row in rows[:LOOKED_AT] if (result := _result(row)) is not None]

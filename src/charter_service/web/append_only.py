@@ -37,8 +37,8 @@ def keep_rows(table: str, deletable: str = "") -> None:
 def keep_numbers(table: str) -> None:
     """On SQLite, refuses to replace a row by one of its number: INSERT OR REPLACE deletes without a trigger's leave."""
     if op.get_bind().dialect.name != POSTGRESQL:
-        there = f"EXISTS (SELECT 1 FROM {table} WHERE number = NEW.number)"
-        refuse_row(table, f"{table}_stay_replace", "INSERT", there, f"{table} are only ever added to")
+        exists = f"EXISTS (SELECT 1 FROM {table} WHERE number = NEW.number)"
+        refuse_row(table, f"{table}_stay_replace", "INSERT", exists, f"{table} are only ever added to")
 
 
 def refuse_row(table: str, name: str, change: str, condition: str, refusal: str) -> None:

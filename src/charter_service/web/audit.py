@@ -127,24 +127,24 @@ def note_act(
     connection.execute(_ACTS.insert().values(**_content(act), chain=chain))
 
 
-def search_acts(connection: Connection, wanted: Wanted, limit: int = PAGE) -> tuple[list[Row], int]:
+def search_acts(connection: Connection, sought: Wanted, limit: int = PAGE) -> tuple[list[Row], int]:
     """Acts, newest first, and the number before which the next page begins; 0 if there is none."""
     rows = select(_ACTS.c.number, _ACTS.c.chain, *_COLUMNS)
-    if wanted.by:
-        rows = rows.where((_ACTS.c.by == wanted.by) | (_ACTS.c.actor == wanted.by))
-    if wanted.what:  # a kind, such as key, matches all of its acts
-        rows = rows.where((_ACTS.c.what == wanted.what) | _ACTS.c.what.startswith(f"{wanted.what}.", autoescape=True))
-    if wanted.whose:
-        rows = rows.where(_ACTS.c.whose == wanted.whose)
-    if wanted.before:
-        rows = rows.where(_ACTS.c.number < wanted.before)
-    if wanted.since:
-        rows = rows.where(_ACTS.c.at >= wanted.since)
-    if wanted.until:
-        rows = rows.where(_ACTS.c.at < wanted.until)
+    if sought.by:
+        rows = rows.where((_ACTS.c.by == sought.by) | (_ACTS.c.actor == sought.by))
+    if sought.what:  # a kind, such as key, matches all of its acts
+        rows = rows.where((_ACTS.c.what == sought.what) | _ACTS.c.what.startswith(f"{sought.what}.", autoescape=True))
+    if sought.whose:
+        rows = rows.where(_ACTS.c.whose == sought.whose)
+    if sought.before:
+        rows = rows.where(_ACTS.c.number < sought.before)
+    if sought.since:
+        rows = rows.where(_ACTS.c.at >= sought.since)
+    if sought.until:
+        rows = rows.where(_ACTS.c.at < sought.until)
     stored = connection.execute(rows.order_by(_ACTS.c.number.desc()).limit(limit + 1))
-    shown = [Row(number, Act(*content), chain) for number, chain, *content in stored]
-    return shown[:limit], shown[limit - 1].number if len(shown) > limit else 0
+    page = [Row(number, Act(*content), chain) for number, chain, *content in stored]
+    return page[:limit], page[limit - 1].number if len(page) > limit else 0
 
 
 def audit_tip(connection: Connection) -> str:
@@ -161,8 +161,8 @@ def holds_act(connection: Connection, tip: str) -> bool:
         return True
     if not (number.isascii() and number.isdigit() and len(number) < 19):
         return False
-    stored = connection.execute(select(_ACTS.c.chain).where(_ACTS.c.number == int(number))).scalar()
-    return stored == chain
+    stored_chain = connection.execute(select(_ACTS.c.chain).where(_ACTS.c.number == int(number))).scalar()
+    return stored_chain == chain
 
 
 def verify_acts(connection: Connection) -> int | None:

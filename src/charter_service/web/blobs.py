@@ -25,8 +25,8 @@ class Blob:
         with refusing(full):
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # only its owner may read it, and no link leads it elsewhere
-            made = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-        self._file = os.fdopen(made, "wb")
+            descriptor = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+        self._file = os.fdopen(descriptor, "wb")
 
     @property
     def sha256(self) -> str:
@@ -99,7 +99,7 @@ class Blobs:
         if not self.folder.is_dir():
             return set()
         with os.scandir(self.folder) as entries:
-            return {entry.name for entry in entries if before == math.inf or _written(entry) < before}
+            return {entry.name for entry in entries if before == math.inf or _written_at(entry) < before}
 
     def _sync(self) -> None:
         folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -120,7 +120,7 @@ def refusing(words: str) -> Iterator[None]:
         raise Refusal(words, 507) from None
 
 
-def _written(entry: os.DirEntry[str]) -> float:
+def _written_at(entry: os.DirEntry[str]) -> float:
     """When a file was written; never for one that was deleted meanwhile."""
     try:
         return entry.stat().st_mtime

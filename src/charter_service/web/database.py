@@ -76,7 +76,7 @@ def open_database(place: str, folder: Path | None = None, new: bool = True, hold
     try:
         engine = create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)
     except ModuleNotFoundError as error:
-        raise CharterError(need(shown(url), "postgresql", error.name or "")) from None
+        raise CharterError(need(without_password(url), "postgresql", error.name or "")) from None
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: Any) -> None:
@@ -86,7 +86,7 @@ def open_database(place: str, folder: Path | None = None, new: bool = True, hold
     return engine
 
 
-def shown(url: URL) -> str:
+def without_password(url: URL) -> str:
     """A URL without its password."""
     return url.render_as_string(hide_password=True)
 
@@ -106,7 +106,7 @@ def _url(place: str, folder: Path | None, holds: Holding) -> URL:
             raise CharterError(f"a database in memory would lose all data; name a file, sqlite:///{holds.file}")
         return url.set(database=str((folder or Path()) / Path(url.database).expanduser()))
     if backend != POSTGRESQL:
-        raise CharterError(f"{shown(url)}: expected a database of SQLite or PostgreSQL")
+        raise CharterError(f"{without_password(url)}: expected a database of SQLite or PostgreSQL")
     # the maintained driver, unless another is named
     return url.set(drivername="postgresql+psycopg") if url.drivername in (POSTGRESQL, "postgres") else url
 
@@ -155,8 +155,8 @@ def _write_ahead(connection: Any) -> None:
         time.sleep(0.01)
 
 
-def shrink(engine: Engine, rest: Callable[[float], object] = time.sleep) -> int:
-    """Gives free pages back to the disk, a few at a time, with a `rest` as long as that took; returns their number.
+def shrink(engine: Engine, pause: Callable[[float], object] = time.sleep) -> int:
+    """Gives free pages back to the disk, a few at a time, with a `pause` as long as that took; returns their number.
     Files created before Charter did so keep them for new rows, and PostgreSQL manages its own pages: 0."""
     pages = 0
     while engine.url.get_backend_name() == SQLITE:
@@ -170,7 +170,7 @@ def shrink(engine: Engine, rest: Callable[[float], object] = time.sleep) -> int:
                 break
             driver.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
         pages += min(PAGES, free)
-        rest(time.monotonic() - began)
+        pause(time.monotonic() - began)
     if pages:
         with engine.connect() as connection:
             driver = connection.connection.driver_connection
@@ -199,10 +199,10 @@ def connected(engine: Engine) -> Iterator[Connection]:
     try:
         connection = engine.connect()
     except OperationalError as error:
-        said = " ".join(str(error.orig).split())
+        problem = " ".join(str(error.orig).split())
         file = engine.url.get_backend_name() == SQLITE
         ask = "has its disk room, and may this user write there?" if file else "is it running?"
-        raise CharterError(f"the database {shown(engine.url)} can't be opened ({said}); {ask}") from None
+        raise CharterError(f"the database {without_password(engine.url)} can't be opened ({problem}); {ask}") from None
     with connection:
         yield connection
 
@@ -224,29 +224,29 @@ def migrate(engine: Engine, scripts: Path, metadata: MetaData, new: bool = True,
     config.set_main_option("script_location", str(scripts))
     config.set_main_option("path_separator", "os")
     directory = ScriptDirectory.from_config(config)
-    known = {script.revision for script in directory.walk_revisions()}
+    revisions = {script.revision for script in directory.walk_revisions()}
     try:
         with writing(engine) as connection:
             alone(connection)
             context = MigrationContext.configure(connection)
             heads = set(context.get_current_heads())
             _check_ours(connection, bool(heads), new, holds)
-            if heads - known:
+            if heads - revisions:
                 raise CharterError(
-                    f"the database {shown(engine.url)} was made by a newer Charter, or by one before 0.1.0; "
+                    f"the database {without_password(engine.url)} was made by a newer Charter, or by one before 0.1.0; "
                     "update Charter, or name another"
                 )
             if heads != set(directory.get_heads()):
                 _upgrade(config, directory, connection, metadata)
     except SQLAlchemyError as error:
-        said = " ".join(str(getattr(error, "orig", None) or error).split())
-        ask = "; has the disk room?" if "disk" in said else ""
-        raise CharterError(f"the database {shown(engine.url)} can't be used: {said}{ask}") from None
+        problem = " ".join(str(getattr(error, "orig", None) or error).split())
+        ask = "; has the disk room?" if "disk" in problem else ""
+        raise CharterError(f"the database {without_password(engine.url)} can't be used: {problem}{ask}") from None
 
 
 def _check_ours(connection: Connection, versioned: bool, new: bool, holds: Holding) -> None:
     """Raises CharterError if a database holds other tables, or is empty and may not be new."""
-    tables, place = set(inspect(connection).get_table_names()), shown(connection.engine.url)
+    tables, place = set(inspect(connection).get_table_names()), without_password(connection.engine.url)
     if tables and not (versioned and holds.table in tables):
         raise CharterError(f"{place} is a database of another kind; name the {holds.what}'s, or a new file")
     if not tables and not new:

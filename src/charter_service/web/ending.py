@@ -26,11 +26,11 @@ def end_in_time(seconds: float = SECONDS) -> None:
     """From now on SIGTERM works like Ctrl-C, and `seconds` after either of them this process has ended. For the main
     thread of a command that serves."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    told, tells = socket.socketpair()
-    with told:
+    child_end, tells = socket.socketpair()
+    with child_end:
         tells.setblocking(False)
         command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(seconds)]
-        _BESIDE.append(subprocess.Popen(command, stdin=told.fileno(), stdout=subprocess.DEVNULL))
+        _BESIDE.append(subprocess.Popen(command, stdin=child_end.fileno(), stdout=subprocess.DEVNULL))
     signal.set_wakeup_fd(tells.detach(), warn_on_full_buffer=False)
 
 

@@ -25,6 +25,12 @@ from charter_service.web.refusal import Refusal, Stale
 from charter_service.web.tokens import new_token, proof_of, proves
 
 CALLERS = 20_000  # remembered at a time; the one that was quiet longest is dropped first
+KEPT_SECONDS = 600.0
+FORM_SECONDS = 12 * 3600.0  # that a page may stay open before its form is sent
+MOST_SENT = 100_000  # remembered forms
+_OUT_OF_DATE = "this form is out of date or comes from elsewhere; go back, reload the page and send it again"
+CSRF = "csrf"
+LONGEST_TOKEN, LONGEST_NAME = 100, 40  # characters of a key or an invitation, and of a name
 
 
 class Limiter:
@@ -45,12 +51,6 @@ class Limiter:
             short = cost - level
             self._buckets[caller] = (level if short > 0 else level - cost, now)
             return max(0.0, short / self.rate)
-
-
-KEPT_SECONDS = 600.0
-FORM_SECONDS = 12 * 3600.0  # that a page may stay open before its form is sent
-MOST_SENT = 100_000  # remembered forms
-_OUT_OF_DATE = "this form is out of date or comes from elsewhere; go back, reload the page and send it again"
 
 
 class Once:
@@ -115,10 +115,6 @@ class SentOnce:
 
     def _now(self) -> int:
         return int(1000 * (self._clock() - self._began))
-
-
-CSRF = "csrf"
-LONGEST_TOKEN, LONGEST_NAME = 100, 40  # characters of a key or an invitation, and of a name
 
 
 @dataclass(frozen=True)

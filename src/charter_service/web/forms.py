@@ -1,6 +1,6 @@
 """Bodies of requests, read up to a limit; forms from browsers, refused if another site's page sent them.
 
-Bodies of multipart/form-data (RFC 7578), read as they arrive, so that a file goes straight to the disk.
+A body of multipart/form-data (RFC 7578) is read as it arrives, so that a file goes straight to the disk.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ FORM = "application/x-www-form-urlencoded"
 LARGEST_FORM = 256 * 1024
 MOST_FIELDS = 60
 BROKEN_OFF = "the form broke off; send it again"
+MULTIPART = "multipart/form-data"
+Malformed = FormParserError
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,6 @@ def check_site(request: Request) -> None:
 def content_type(request: Request) -> str:
     """The media type of a request's body, a form by default."""
     return request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
-
-
-MULTIPART = "multipart/form-data"
-Malformed = FormParserError
 
 
 @dataclass

@@ -47,13 +47,19 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 KEPT = "max-age=31536000, immutable"  # pages name each file by its digest
+STATIC = "/static/"
+CLOSE = {"connection": "close"}
+FRAMED_TWICE = "the request has both a content-length and a transfer-encoding; send one of them"
+_SECRET = re.compile(r"^/(join|s|temporary)/.*", re.DOTALL)  # addresses that end in a secret
+_PLAIN = re.compile(r"[^\x21-\x7e]")
+Pair = tuple[bytes, bytes]
 
 
 def with_headers(headers: list[tuple[bytes, bytes]], cacheable: bool) -> list[tuple[bytes, bytes]]:
     """Headers of an answer with those that every answer has; browsers may cache only style and script."""
-    there = {name.lower() for name, _ in headers}
-    wanted = {**HEADERS, "cache-control": KEPT if cacheable else "no-store"}
-    more = [(name.encode(), value.encode()) for name, value in wanted.items() if name.encode() not in there]
+    present = {name.lower() for name, _ in headers}
+    required = {**HEADERS, "cache-control": KEPT if cacheable else "no-store"}
+    more = [(name.encode(), value.encode()) for name, value in required.items() if name.encode() not in present]
     return [*headers, *more]
 
 
@@ -74,18 +80,10 @@ def network_of(scope: Scope) -> str:
     """The network of that address, as one customer of a provider has it: of IPv6 the first 64 bits."""
     address = address_of(scope)
     try:
-        known = ip_address(address.partition("%")[0])
+        ip = ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    return str(known) if known.version == 4 else str(ip_network((known, 64), strict=False))
-
-
-STATIC = "/static/"
-CLOSE = {"connection": "close"}
-FRAMED_TWICE = "the request has both a content-length and a transfer-encoding; send one of them"
-_SECRET = re.compile(r"^/(join|s|temporary)/.*", re.DOTALL)  # addresses that end in a secret
-_PLAIN = re.compile(r"[^\x21-\x7e]")
-Pair = tuple[bytes, bytes]
+    return str(ip) if ip.version == 4 else str(ip_network((ip, 64), strict=False))
 
 
 class Guard(ABC):
@@ -165,7 +163,7 @@ class PageGuard(Guard):
 
     def refusal(self, scope: Scope) -> Refusal | None:
         """Refuses what comes under a wrong name, too fast or with too large a body."""
-        if self._hosts and not _known(scope, self._hosts):
+        if self._hosts and not _names_this_machine(scope, self._hosts):
             words = "these pages aren't served under this name; the operator gives it with --address"
             return Refusal(words, 421)
         if (wait := self._by_address.wait(address_of(scope))) > 0:
@@ -196,7 +194,7 @@ def places_of(error: BaseException, most: int) -> list[str]:
     return [f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in frames]
 
 
-def _known(scope: Scope, hosts: Collection[str]) -> bool:
+def _names_this_machine(scope: Scope, hosts: Collection[str]) -> bool:
     """Whether a request names this machine by one of these names or by a number, which nobody can lead elsewhere."""
     named = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
     try:

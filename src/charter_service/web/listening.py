@@ -28,6 +28,15 @@ from charter.ground.artifact.errors import CharterError
 REQUEST_SECONDS = 30.0  # for the headers of a request, from the start of the connection or the answer before
 ANSWER_SECONDS = 120.0  # in which the client read neither `TAKEN` bytes of an answer nor all that was written
 TAKEN = 32 * 1024  # bytes: asyncio writes more once 48 KiB are gone, and a look may miss some
+GRACE_SECONDS = 2  # for requests after a signal; `ending` gives the whole process five
+BACKLOG = 2048  # connections that wait to be accepted, uvicorn's default
+STILL_LOOKS = 30  # a second apart, for which an event loop may be blocked
+ENDING_LOOKS = 10  # for which a process may take to end
+LOOK_SECONDS = 0.5  # between two looks for stuck connections
+MOST_FILES = 65_536
+# for which a thread keeps the interpreter while others want it: an engine asks for it hundreds of times a token
+SWITCH_SECONDS = 0.0005
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Sweep:
@@ -44,10 +53,10 @@ class Sweep:
 
     def look(self, connections: Iterable[Any], now: float) -> int:
         """Closes uvicorn's stuck connections; returns their number."""
-        ended, there = 0, list(connections)
-        for gone in self._stood.keys() - set(there):
+        ended, present = 0, list(connections)
+        for gone in self._stood.keys() - set(present):
             del self._stood[gone]
-        for connection in there:
+        for connection in present:
             mark = _mark(connection)
             before, since = self._stood.get(connection, (mark, now))
             if mark[0] == before[0] == "answer" and before[1] - mark[1] < TAKEN:
@@ -65,22 +74,11 @@ class Sweep:
 def _mark(connection: Any) -> tuple[str, int]:
     """What a connection waits for, and a number that changes with its progress."""
     transport, cycle = connection.transport, getattr(connection, "cycle", None)
-    if left := transport.get_write_buffer_size():
-        return "answer", left
+    if unsent := transport.get_write_buffer_size():
+        return "answer", unsent
     if cycle is None or cycle.response_complete:
         return "request", id(cycle)
     return "work", 0
-
-
-GRACE_SECONDS = 2  # for requests after a signal; `ending` gives the whole process five
-BACKLOG = 2048  # connections that wait to be accepted, uvicorn's default
-STILL_LOOKS = 30  # a second apart, for which an event loop may be blocked
-ENDING_LOOKS = 10  # for which a process may take to end
-LOOK_SECONDS = 0.5  # between two looks for stuck connections
-MOST_FILES = 65_536
-# for which a thread keeps the interpreter while others want it: an engine asks for it hundreds of times a token
-SWITCH_SECONDS = 0.0005
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -102,8 +100,8 @@ def listen(host: str, port: int) -> socket.socket:
                 f"{host}:{port} is already in use, perhaps by another server that is starting or running; stop "
                 "it, or give another --port (0 takes a free one)"
             ) from None
-        said = getattr(error, "strerror", None) or error
-        raise CharterError(f"can't listen at {host}:{port} ({said}); give another --port or --host") from None
+        problem = getattr(error, "strerror", None) or error
+        raise CharterError(f"can't listen at {host}:{port} ({problem}); give another --port or --host") from None
     return bound
 
 
@@ -201,8 +199,8 @@ def _open_files() -> None:
     """Raises this process's limit of open files as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or soft < hard):
-        wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+        limit = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
 
 
 def log_to_stderr(name: str, form: str = "%(asctime)s %(message)s") -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, event
 
 from charter.ground.artifact.errors import CharterError
-from charter_service.web.database import LOCK, POSTGRESQL, shown
+from charter_service.web.database import LOCK, POSTGRESQL, without_password
 
 SERVED = LOCK + 1  # PostgreSQL's advisory lock of the serving process
 GONE_SECONDS = 3.0  # until PostgreSQL has seen that a killed process is gone
@@ -23,8 +23,8 @@ def serve_alone(engine: Engine, seconds: float = 0.0) -> None:
     """
     given_up = time.monotonic() + seconds
     if engine.dialect.name == POSTGRESQL:
-        held = _on_server(engine, given_up + GONE_SECONDS)
-        event.listen(engine, "engine_disposed", lambda _: held.close(), once=True)
+        lock = _on_server(engine, given_up + GONE_SECONDS)
+        event.listen(engine, "engine_disposed", lambda _: lock.close(), once=True)
     else:
         file = _on_file(engine, given_up)
         event.listen(engine, "engine_disposed", lambda _: os.close(file), once=True)
@@ -67,6 +67,6 @@ def _on_server(engine: Engine, given_up: float) -> Connection:
 
 def _served(engine: Engine, by: str) -> CharterError:
     return CharterError(
-        f"{shown(engine.url)} is already served{by}: one process serves a database; stop that one, or name another "
-        "database"
+        f"{without_password(engine.url)} is already served{by}: one process serves a database; stop that one, or name "
+        "another database"
     )

@@ -89,6 +89,6 @@ def sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}."
 
 
-def counted(value: int, one: str, many: str = "") -> str:
+def counted(value: int, singular: str, many: str = "") -> str:
     """A count with its word: "1 vote", "2 votes"."""
-    return f"{grouped(value)} {one if value == 1 else many or one + 's'}"
+    return f"{grouped(value)} {singular if value == 1 else many or singular + 's'}"

@@ -85,7 +85,7 @@ class Room:
             return
         size = _part(RESERVE, disk)
         with self._lock, suppress(OSError):
-            if free > 2 * size and self._left < size:
+            if free > 2 * size and self._reserve_size < size:
                 descriptor = os.open(reserve, os.O_CREAT | os.O_WRONLY, 0o600)
                 try:
                     os.posix_fallocate(descriptor, 0, max(1, size))
@@ -99,7 +99,7 @@ class Room:
             with writing(self._engine) as connection:
                 value = work(connection)
         except DBAPIError as error:
-            if not (is_full(error) or is_broken(error)) or not self._left:
+            if not (is_full(error) or is_broken(error)) or not self._reserve_size:
                 raise
             return self._write_anyway(work)
         self.hold()
@@ -107,7 +107,7 @@ class Room:
 
     def _write_anyway(self, work: Callable[[Connection], T]) -> T:
         """Gives up as much of the reserve as `work` needs; others may take space from it meanwhile."""
-        part = self._left // PARTS or 1
+        part = self._reserve_size // PARTS or 1
         while True:
             try:
                 with writing(self._engine) as connection:  # nobody else writes before it has ended
@@ -115,11 +115,11 @@ class Room:
                     return work(connection)
             except DBAPIError as error:
                 part *= 2
-                if not (is_full(error) or is_broken(error)) or not self._left:
+                if not (is_full(error) or is_broken(error)) or not self._reserve_size:
                     raise
 
     @property
-    def _left(self) -> int:
+    def _reserve_size(self) -> int:
         """Bytes of the reserve."""
         try:
             return self._reserve.stat().st_size if self._reserve else 0
@@ -128,9 +128,9 @@ class Room:
 
     def _give(self, size: int) -> None:
         """Gives up bytes of the reserve."""
-        if self._reserve is not None and (left := self._left):
-            if left > size:
-                os.truncate(self._reserve, left - size)
+        if self._reserve is not None and (size_left := self._reserve_size):
+            if size_left > size:
+                os.truncate(self._reserve, size_left - size)
             else:
                 self._reserve.unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ from charter.ground.measure.bias import (
 )
 from charter.ground.measure.intervals import difference, interval, wilson
 from charter.ground.measure.score import leaning, ratio, sum_by_cluster
-from charter.ground.reports.changes import exchange_p
+from charter.ground.reports.permutation import exchange_p
 
 Rows = list[dict[str, Any]]
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import permutation_test
 
 from charter.ground.measure.score import Table, tabulate
-from charter.ground.reports.changes import EXACT, exchange_p
+from charter.ground.reports.permutation import EXACT, exchange_p
 
 
 def table(values: np.ndarray, prefix: str = "p") -> Table:

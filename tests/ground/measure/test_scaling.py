@@ -12,7 +12,8 @@ import pytest
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import interval
 from charter.ground.measure.plots import inline
-from charter.ground.measure.scaling import OF_SCALING, Ladder, Model, law, table, weights
+from charter.ground.measure.power_law import law
+from charter.ground.measure.scaling import OF_SCALING, Ladder, Model, table, weights
 from charter.ground.measure.scaling_plots import prepare_figure, scaling_figure
 
 Loss = Callable[[float, float], float]

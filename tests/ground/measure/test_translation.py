@@ -11,7 +11,7 @@ import sacrebleu
 from charter.ground.measure.intervals import difference, interval
 from charter.ground.measure.score import Table, ratio, sum_by_cluster, tabulate
 from charter.ground.measure.translation import OverGroups, bleu, chrf, chrf_counts, over_languages
-from charter.ground.reports.changes import exchange_p
+from charter.ground.reports.permutation import exchange_p
 
 TEXT = "the a boat house river old new green went came slowly , . over under and then we they"
 WORDS = TEXT.split()

@@ -12,8 +12,8 @@ from charter.ground.world.engine import COMMANDS
 from charter.ground.world.state import Refused
 from charter.ground.world.talk import (
     ALWAYS,
+    EMPTY_TURN,
     FORMAT,
-    NOTHING,
     Turn,
     call_of,
     called,
@@ -71,7 +71,7 @@ def test_what_a_turn_says_is_read_back() -> None:
 def test_nothing_invented_after_the_command_stays_in_the_history() -> None:
     assert kept("I look.\n> ls\nnotes.txt\n> cat notes.txt") == "I look.\n> ls"
     assert kept("ls\nnotes.txt") == "ls"
-    assert kept("x" * 999) == "x" * 200 and kept(" ") == NOTHING
+    assert kept("x" * 999) == "x" * 200 and kept(" ") == EMPTY_TURN
 
 
 def test_messages_alternate_and_state_the_budget() -> None:

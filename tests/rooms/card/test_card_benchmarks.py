@@ -16,7 +16,7 @@ from card_world import CARD_PARENTS, SETTINGS, benchmark, edit, inputs, make_car
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.metric import GROUPS
-from charter.ground.reports.changes import change, refusal
+from charter.ground.reports.changes import change, why_not_comparable
 from charter.ground.reports.compare import compare
 from charter.ground.reports.number import Number
 from charter.ground.reports.stages import final_stage
@@ -408,7 +408,7 @@ def test_another_task_or_helper_refuses_only_what_it_decides(run: Path) -> None:
             lambda text, told=told: text.replace('"identity"', f'"helper": {told}, "identity"', 1),
         )
     first, last = (final_stage(run / f"bench_{place}") for place in (0, 3))
-    why = {name: refusal(first, last, name) for name in ("truthfulqa", "truthfulqa_mc1", "arc_contaminated")}
+    why = {name: why_not_comparable(first, last, name) for name in ("truthfulqa", "truthfulqa_mc1", "arc_contaminated")}
     assert why == {
         "truthfulqa": "mapped by different models (one and two)",
         "truthfulqa_mc1": "",

@@ -13,8 +13,9 @@ from card_world import edit, remeasure
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.ground.measure.multiple_testing import holm
-from charter.ground.reports.changes import change, exchange_p, terms
+from charter.ground.reports.changes import change, terms
 from charter.ground.reports.compare import compare
+from charter.ground.reports.permutation import exchange_p
 from charter.ground.reports.stages import final_stage
 from charter.rooms.card.gather import gather
 

@@ -54,7 +54,7 @@ def test_others_write_while_a_large_batch_arrives_unseen(engine: Engine, caller:
                     call(c, caller.organisation, id)
         seen.append(rows(engine)[1])
 
-    id = batches.make_batch(engine, caller, ITEMS, rest=meanwhile)
+    id = batches.make_batch(engine, caller, ITEMS, pause=meanwhile)
     assert seen == [batches.PIECE, 2 * batches.PIECE]
     with reading(engine) as c:
         found = batches.get_batch(c, caller.organisation, id)
@@ -70,9 +70,9 @@ def _all(engine: Engine) -> list[tuple[str]]:
 def test_large_requests_come_few_at_a_time(engine: Engine, caller: Caller) -> None:
     rests: list[float] = []
     large = json.dumps({"x": "y" * (batches.PIECE_BYTES // 2)})
-    batches.make_batch(engine, caller, [(f"r{n}", large) for n in range(4)], rest=rests.append)
+    batches.make_batch(engine, caller, [(f"r{n}", large) for n in range(4)], pause=rests.append)
     assert len(rests) == 3
-    batches.make_batch(engine, caller, ITEMS[:5], rest=rests.append)
+    batches.make_batch(engine, caller, ITEMS[:5], pause=rests.append)
     assert len(rests) == 3
 
 
@@ -81,7 +81,7 @@ def test_one_that_fails_midway_leaves_nothing(engine: Engine, caller: Caller) ->
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="full"):
-        batches.make_batch(engine, caller, ITEMS, rest=full)
+        batches.make_batch(engine, caller, ITEMS, pause=full)
     assert rows(engine) == (0, 0)
 
 
@@ -92,7 +92,7 @@ from charter_service.accounts.keys import (Caller)
 from charter_service.accounts.store import open_accounts
 engine = open_accounts(sys.argv[1], new=False)
 items = [(f"r{n}", "{}") for n in range(3 * batches.PIECE)]
-batches.make_batch(engine, Caller(sys.argv[2], sys.argv[3], "x"), items, rest=lambda _: os._exit(9))
+batches.make_batch(engine, Caller(sys.argv[2], sys.argv[3], "x"), items, pause=lambda _: os._exit(9))
 """
 
 

@@ -88,10 +88,10 @@ def test_old_rows_and_those_beyond_the_most_go(engine: Engine) -> None:
     with writing(engine) as connection:
         add_requests(connection, [row(n, at=(60 + n) * DAY) for n in range(20)])
         add_requests(connection, [row(n, at=now) for n in range(20, 1500)])
-    sweep(engine, Keep(requests_days=30), now, rest=lambda _: None)
+    sweep(engine, Keep(requests_days=30), now, pause=lambda _: None)
     with reading(engine) as connection:
         assert connection.execute(select(func.min(REQUESTS.c.at))).scalar() == 70 * DAY
-    sweep(engine, Keep(requests_days=365, requests_most=1000), now, rest=lambda _: None)
+    sweep(engine, Keep(requests_days=365, requests_most=1000), now, pause=lambda _: None)
     with reading(engine) as connection:
         assert connection.execute(select(func.count()).select_from(REQUESTS)).scalar() == 1000
         assert connection.execute(select(func.max(REQUESTS.c.id)).where(REQUESTS.c.id == "req_1499")).scalar()
@@ -156,7 +156,7 @@ def test_a_database_with_usage_is_summed_when_it_is_migrated(engine: Engine) -> 
                 )
             )
         assert sorted(map(tuple, connection.execute(select(USAGE_SUMS)))) == before
-    sweep(engine, Keep(usage_days=1), 9 * DAY + 1, rest=lambda _: None)
+    sweep(engine, Keep(usage_days=1), 9 * DAY + 1, pause=lambda _: None)
     with reading(engine) as connection:
         days = {
             name: set(connection.execute(select(t.c.day)).scalars()) for name, t in (("u", USAGE), ("s", USAGE_SUMS))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, select
 
 from charter_service.chat import searching
 from charter_service.chat.branches import DONE, Message
-from charter_service.chat.searching import LOOKED, MOST, search, snippet, wanted
+from charter_service.chat.searching import LOOKED, MOST, matcher, search, snippet
 from charter_service.chat.tree import copy, remove, restore
 from charter_service.people.export import open_people
 from charter_service.people.tables import MESSAGES
@@ -102,7 +102,7 @@ def test_snippets_look_at_a_bounded_part_of_what_is_found(engine: Engine) -> Non
 
 
 def test_a_snippet_marks_whole_words_and_the_beginning_of_the_last() -> None:
-    meant = wanted(["Straße", "fu"])
+    meant = matcher(["Straße", "fu"])
     text = "<b> straße strassen FÜCHSE fu afu </b>"
     assert snippet(text, meant) == (
         "&lt;b&gt; <mark>straße</mark> strassen <mark>FÜCHSE</mark> <mark>fu</mark> afu &lt;/b&gt;"

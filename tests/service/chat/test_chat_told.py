@@ -50,9 +50,12 @@ def test_a_screen_reader_is_told_names_roles_and_states(
     page.click("text=Join")
     page.click("text=I have saved it")
     upstream.words, upstream.pause = lambda _: "First part.\n\nSecond part.\n\nThird part.", 0.05
+    upstream.gate = threading.Event()
+    upstream.gate.set()
     page.fill("#text", "Hello")
     page.keyboard.press("Enter")
     page.wait_for_selector(".said.assistant [role=status]")
+    upstream.gate.clear()  # only now, or a busy machine says the first part before the page is there
     page.wait_for_selector(".said.assistant[data-state=done]")
     page.wait_for_selector("#spoken >> text=The reply is complete.")
     spoken = page.locator("#spoken p").all_inner_texts()

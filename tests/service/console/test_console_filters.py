@@ -79,7 +79,7 @@ def test_right_texts_are_typed_and_none_is_the_default() -> None:
         **{"refused": False, "before": None},
     }
     assert read(traffic.UsageFilters, after="2026-11-26|key_1|a|b").after == ("2026-11-26", "key_1", "a|b")
-    acts = read(audit.ActFilters, since="2026-11-26", until="2026-11-26").wanted()
+    acts = read(audit.ActFilters, since="2026-11-26", until="2026-11-26").search()
     assert (acts.since, acts.until) == (noon - 43_200, noon + 43_200), "the last day is included"
     assert read(conduct.CaseFilters).state == "open" and read(conduct.UserFilters, user=MARK).user == MARK
     assert read(accounts.Limits, concurrency="3").limits().concurrency == 3

@@ -1,7 +1,5 @@
-"""The one error that a person sees: what is wrong, what is expected and what to do, on one line; and the wait for
-people, which is an error too.
-
-Panics of libraries in Rust: they raise no Exception, so that `except Exception` doesn't catch them.
+"""The one error that a person sees: what is wrong, what is expected and what to do, on one line. The wait for people is
+an error too, and a panic of a library in Rust is turned into one.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ PANIC = "PanicException"  # of PyO3; every library has a class of its own
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether an error is a panic of a library in Rust."""
+    """Whether an error is a panic of a library in Rust: it is no Exception, so `except Exception` doesn't catch it."""
     return type(error).__name__ == PANIC
 
 

@@ -35,7 +35,7 @@ def inside(folder: Path, name: str) -> Path:
     homes = [home]
     if home.parent.name == "snapshots":
         homes.append(home.parent.parent / "blobs")
-    if not any(Path(os.path.realpath(path)).is_relative_to(one) for one in homes):
+    if not any(Path(os.path.realpath(path)).is_relative_to(root) for root in homes):
         raise OSError(f"{name} is a link out of its folder; put the file itself there")
     return regular(path)
 

@@ -1,9 +1,8 @@
-"""The ancestry of an artifact: its parents are siblings in the run directory, or have a relative path.
+"""The lineage of an artifact: where its parents lie, and the seals that say what they were.
 
-Seals: what an artifact was when another was made from it.
-
-An id follows from what an artifact was asked to be; its bytes may be changed later, together with the hashes in its own
-manifest. So each manifest keeps a seal of every parent as it was:
+Parents are siblings in the run directory, or have a relative path. An id follows from what an artifact was asked to be;
+its bytes may be changed later, together with the hashes in its own manifest. So each manifest keeps a seal of every
+parent as it was:
 
     seal = sha256 of id, digests of all files, day of reports and cards, and the seals of the parents
 

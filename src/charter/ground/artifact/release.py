@@ -148,19 +148,19 @@ def find_release(
             holding.append((release, manifest))
     if not holding:
         raise CharterError("; ".join(reasons) or "there is none beside it")
-    return max(holding, key=lambda one: read_time(one[0].expires))
+    return max(holding, key=lambda pair: read_time(pair[0].expires))
 
 
 def releases_in(run: Path) -> list[Path]:
     """The folders of releases in a run directory, by name."""
-    found = []
+    folders = []
     for path in sorted(run.glob(f"*/{MANIFEST}")):
         try:
             if read_manifest(path.parent).kind == "release":
-                found.append(path.parent)
+                folders.append(path.parent)
         except CharterError:
             continue
-    return found
+    return folders
 
 
 def read_time(text: str) -> datetime.datetime:

@@ -67,7 +67,7 @@ class Opinion(Record):
     @property
     def spurious(self) -> list[str]:
         """The tries whose outcome this party calls spurious."""
-        return [one.id for one in self.readings if one.spurious]
+        return [reading.id for reading in self.readings if reading.spurious]
 
 
 class Rule(Record):
@@ -165,7 +165,7 @@ def unfit_verdict(folder: Path, now: datetime.datetime) -> tuple[str, datetime.d
 
 def missed_floors(floors: Sequence[Floor]) -> list[str]:
     """The shipped floors that a verdict misses, waived or not, in words."""
-    by_name = {one.name: one for one in floors}
+    by_name = {floor.name: floor for floor in floors}
     missed = []
     for name, least in FLOORS.items():
         floor = by_name.get(name, Floor(name=name, reached=0, needed=least))

@@ -37,12 +37,12 @@ def draw_chain(seed: int, families: Sequence[str] | None = None) -> Chain:
     names = [n for n in (usable(writer=False) if families is None else families) if n != COMBINATION]
     rng.shuffle(names)
     length = rng.randint(2, LONGEST)
-    chosen: list[Mutator] = []
+    members: list[Mutator] = []
     for mutator in map(known, names):
-        twice = mutator.kind == "letters" and any(other.kind == "letters" for other in chosen)
-        if len(chosen) < length and not twice:
-            chosen.append(mutator)
-    return tuple(m.name for m in sorted(chosen, key=lambda m: KINDS.index(m.kind)))
+        twice = mutator.kind == "letters" and any(earlier.kind == "letters" for earlier in members)
+        if len(members) < length and not twice:
+            members.append(mutator)
+    return tuple(m.name for m in sorted(members, key=lambda m: KINDS.index(m.kind)))
 
 
 def resolve(chain: Sequence[str], id: str, seed: int, families: Sequence[str] | None = None) -> Chain:

@@ -1,12 +1,10 @@
-"""A mutator: one family of attacks as a pure function of messages and a seed.
+"""A mutator: one family of attacks as a pure function of messages and a seed, and how it writes a text.
 
 It rewrites the last user turn, and may put turns before it. A family has one or more forms; the seed chooses one. It
 has an inverse if every form can be read back. Two families write by a model, which a callable stands for.
 
-How mutators write a text, each as a pure function, and the way back where there is one.
-
-Every inverse holds for any valid Unicode text: look-alike letters are exchanged both ways, and what is reordered is
-reordered by place alone.
+Every inverse of a writing holds for any valid Unicode text: look-alike letters are exchanged both ways, and what is
+reordered is reordered by place alone.
 """
 
 from __future__ import annotations
@@ -43,6 +41,15 @@ _PAST = (
     (re.compile(f"^where {_MODAL} {_WHO} ", re.I), "Where did people "),
 )
 _REQUESTED = re.compile(r"^(?:please )?(?:tell|show|teach|explain to) me how to ", re.I)
+FAMILY = "family"
+SLOT = "{request}"
+Messages = tuple[Message, ...]
+# the text that a model writes to a request, and a seed for its sampling
+Writer = Callable[[str, int], str]
+Inverse = Callable[[Sequence[Message]], Messages | None]
+# In a chain, words are changed first, then their letters, then the frame around them, then turns are put before.
+Kind = Literal["words", "letters", "frame", "turns"]
+KINDS: tuple[Kind, ...] = ("words", "letters", "frame", "turns")
 
 
 def same(text: str) -> str:
@@ -146,18 +153,7 @@ def to_past(text: str) -> str:
 
 def word_by_word(text: str, phrases: Mapping[str, str]) -> str:
     """Each word by its entry in a table (keys in small letters); other words stay."""
-    return _WORD.sub(lambda found: phrases.get(found[0].lower(), found[0]), text)
-
-
-FAMILY = "family"
-SLOT = "{request}"
-Messages = tuple[Message, ...]
-# the text that a model writes to a request, and a seed for its sampling
-Writer = Callable[[str, int], str]
-Inverse = Callable[[Sequence[Message]], Messages | None]
-# In a chain, words are changed first, then their letters, then the frame around them, then turns are put before.
-Kind = Literal["words", "letters", "frame", "turns"]
-KINDS: tuple[Kind, ...] = ("words", "letters", "frame", "turns")
+    return _WORD.sub(lambda match: phrases.get(match[0].lower(), match[0]), text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,15 +174,15 @@ class Form:
         """The messages before this form was put on; None if they don't have it."""
         *earlier, last = messages
         head, tail = self.text.split(SLOT)
-        content, kept = last["content"], len(earlier) - len(self.before)
+        content, length = last["content"], len(earlier) - len(self.before)
         fits = content.startswith(head) and content.endswith(tail) and len(head + tail) <= len(content)
-        if self.decode is None or not fits or kept < 0 or tuple(earlier[kept:]) != self.before:
+        if self.decode is None or not fits or length < 0 or tuple(earlier[length:]) != self.before:
             return None
         try:
             request = self.decode(content[len(head) : len(content) - len(tail)])
         except ValueError:
             return None
-        return (*earlier[:kept], user(request))
+        return (*earlier[:length], user(request))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +210,7 @@ class Mutator:
             raise CharterError(f"{self.name} rewrites a user's turn; the last one is the {last['role']}'s")
         form, request = self.forms[seed % len(self.forms)], last["content"]
         if self.asks and writer is not None:
-            form, request = Form(form.text, form.before), _written(self, request, seed, writer)
+            form, request = Form(form.text, form.before), _writing_of(self, request, seed, writer)
         elif self.needs_writer:
             raise CharterError(f"the family {self.name} needs a model that writes: give one, or leave it out")
         return (*earlier, *form.apply(request))
@@ -233,10 +229,10 @@ class Mutator:
         return replace(dialogue, messages=messages, meta=meta)
 
     def _invert(self, messages: Sequence[Message]) -> Messages | None:
-        found = (form.invert(messages) for form in self.forms)
-        return next((inverted for inverted in found if inverted is not None), None)
+        originals = (form.invert(messages) for form in self.forms)
+        return next((inverted for inverted in originals if inverted is not None), None)
 
 
-def _written(mutator: Mutator, request: str, seed: int, writer: Writer) -> str:
+def _writing_of(mutator: Mutator, request: str, seed: int, writer: Writer) -> str:
     """The writer's text for a request; an empty one leaves the request as it is."""
     return writer(mutator.asks.replace(SLOT, request), seed).strip() or request

@@ -19,7 +19,7 @@ def verdict(family: str, values: Mapping[str, float]) -> str:
         return UNTESTED
     if rate > 0:
         return SUCCEEDS if rate > values.get(f"attack_twin_rate_{family}", 0.0) else AS_TWINS
-    plain, here = values.get("attack_understood_none", 0.0), values.get(f"attack_understood_{family}", 0.0)
+    plain, understood = values.get("attack_understood_none", 0.0), values.get(f"attack_understood_{family}", 0.0)
     if not plain:
         return UNTESTED
-    return UNREAD if here < READ * plain else NONE
+    return UNREAD if understood < READ * plain else NONE

@@ -50,10 +50,10 @@ def clean_name(name: str) -> str:
     """A file's name without folders, control characters, invisible ones and lone surrogates, at most 200 long with
     its ending kept; "file" if nothing is left."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    shown = "".join(char for char in last if unicodedata.category(char)[0] != "C")
-    shown = " ".join(unicodedata.normalize("NFC", shown).split())
-    if len(shown) > _LONGEST_NAME:
-        stem, dot, ending = shown.rpartition(".")
+    visible = "".join(char for char in last if unicodedata.category(char)[0] != "C")
+    visible = " ".join(unicodedata.normalize("NFC", visible).split())
+    if len(visible) > _LONGEST_NAME:
+        stem, dot, ending = visible.rpartition(".")
         end = f"{dot}{ending}" if stem and len(ending) <= 10 else ""
-        shown = shown[: _LONGEST_NAME - len(end)] + end
-    return shown if shown.strip(". ") else "file"
+        visible = visible[: _LONGEST_NAME - len(end)] + end
+    return visible if visible.strip(". ") else "file"

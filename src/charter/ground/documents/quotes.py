@@ -92,8 +92,8 @@ def quotes_in(reply: str, documents: Sequence[Document], prepared: Sequence[Fold
     overlap, a quotation inside a block quote for instance, the longer one counts. 500 quotations are looked up.
     `prepared`: the documents' texts by `fold_text`."""
     passages, folded = list[Passage](), prepared
-    for start, end, words in sorted(quoted(reply), key=lambda one: one[0] - one[1])[:_MOST]:
-        if any(start < other.end and other.start < end for other in passages):
+    for start, end, words in sorted(quoted(reply), key=lambda span: span[0] - span[1])[:_MOST]:
+        if any(start < passage.end and passage.start < end for passage in passages):
             continue
         if folded is None:
             folded = [fold_text(document.text) for document in documents]
@@ -144,10 +144,10 @@ def fold_text(text: str) -> Folded:
 def _original(text: str, starts: list[int], place: int) -> int:
     """The offset in a text of the character that gave the folded one at `place`."""
     block = bisect.bisect_right(starts, place) - 1
-    left = place - starts[block]
+    remaining = place - starts[block]
     for offset, char in enumerate(text[block * _BLOCK : (block + 1) * _BLOCK]):
-        left -= len(_fold(char))
-        if left < 0:
+        remaining -= len(_fold(char))
+        if remaining < 0:
             return block * _BLOCK + offset
     raise IndexError(f"no character of the text gave the folded one at {place}")
 
@@ -174,14 +174,14 @@ def _gaps(words: str) -> dict[int, _Gap]:
             gaps[place] = _Gap(old.hyphen or char in _HYPHENS, old.space or char.isspace(), old.broken or broken)
         place += width
     last = place
-    return {where: gap for where, gap in gaps.items() if 0 < where < last}
+    return {at: gap for at, gap in gaps.items() if 0 < at < last}
 
 
 def _same_gaps(quote: dict[int, _Gap], original: dict[int, _Gap]) -> bool:
     for place in quote.keys() | original.keys():
-        told, stands = quote.get(place, _NO_GAP), original.get(place, _NO_GAP)
-        if told.hyphen != stands.hyphen and not (stands.hyphen and stands.broken):
+        gap_told, gap_there = quote.get(place, _NO_GAP), original.get(place, _NO_GAP)
+        if gap_told.hyphen != gap_there.hyphen and not (gap_there.hyphen and gap_there.broken):
             return False
-        if not stands.hyphen and told.space != stands.space and not (stands.broken and not told.space):
+        if not gap_there.hyphen and gap_told.space != gap_there.space and not (gap_there.broken and not gap_told.space):
             return False
     return True

@@ -1,11 +1,8 @@
-"""Reading a stranger's file: what it is by its bytes, then its text, within limits.
+"""Reading a stranger's file within limits: what it is by its first bytes, then its text.
 
-Formats that are parsed: what a file is by its first bytes, and its parser run in a sandbox.
-
-A parser sees its own modules, the libraries that it needs and the one file; it has no network and writes nothing. What
-it prints is checked before it is believed, since a file may have taken it over.
-
-Plain text: its encoding, and its kind, which only the name tells.
+A format is parsed in a sandbox. The parser sees its own modules, the libraries that it needs and the one file; it has
+no network and writes nothing. What it prints is checked before it is believed, since a file may have taken it over.
+Of plain text the encoding is found, and the kind, which only the name tells.
 """
 
 import codecs
@@ -41,6 +38,52 @@ _RUN = (
 )
 _TURNS = threading.BoundedSemaphore(2)  # files that this process parses at a time
 _LONGEST_REFUSAL = 300  # characters
+ENDINGS = {
+    "csv": "csv tsv",
+    "json": "json jsonl ndjson geojson",
+    "markdown": "md markdown mkd",
+    "html": "html htm xhtml",
+    "code": "py pyi ipynb js mjs ts tsx jsx c h cc cpp cxx hpp cs java kt go rs rb php pl lua r jl swift scala sh "
+    "bash zsh ps1 sql css scss yaml yml toml ini cfg xml svg tex bib diff patch vue dart hs ml ex exs erl clj el vim "
+    "asm proto graphql tf nix cmake gradle make mk dockerfile makefile",
+    "text": "txt text log rst srt vtt org adoc",
+}
+_KINDS = {ending: kind for kind, endings in ENDINGS.items() for ending in endings.split()}
+_MARKS = {  # the longer first: one of UTF-32 begins as one of UTF-16
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_SAMPLE = 1 << 16  # bytes by which an unmarked encoding is told
+_CONTROLS = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f]")
+_COMMONEST = "cp1252"
+_DECLARED = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
+_PAGE = re.compile(r"\s*(<\?xml[^>]*>\s*)?<(!doctype\s+html|html)\b", re.IGNORECASE)
+_DEFAULT = Limits()
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # files of Office before 2007, and locked ones of today
+_PARSERS = {b"%PDF-": "pdf", b"{\\rtf": "rtf", b"PK\x03\x04": "packed", b"PK\x05\x06": "packed"}
+_OTHERS = {
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"GIF8": "a picture",
+    b"II*\0": "a picture",
+    b"MM\0*": "a picture",
+    b"BM": "a picture",
+    b"RIFF": "a picture or a recording",
+    b"ID3": "a recording",
+    b"OggS": "a recording",
+    b"\x7fELF": "a program",
+    b"MZ": "a program",
+    b"SQLite format 3": "a database",
+    b"\x1f\x8b": "an archive",
+    b"7z\xbc\xaf\x27\x1c": "an archive",
+    b"Rar!": "an archive",
+    b"BZh": "an archive",
+    b"\xfd7zXZ": "an archive",
+    b"\x28\xb5\x2f\xfd": "an archive",
+}
 
 
 def parse(data: bytes, parser: str, limits: Limits) -> tuple[str, str, tuple[int, ...]]:
@@ -148,31 +191,6 @@ def _broken() -> Unreadable:
     return Unreadable("This file is damaged, and its parser broke down; save it again and send the new one.")
 
 
-ENDINGS = {
-    "csv": "csv tsv",
-    "json": "json jsonl ndjson geojson",
-    "markdown": "md markdown mkd",
-    "html": "html htm xhtml",
-    "code": "py pyi ipynb js mjs ts tsx jsx c h cc cpp cxx hpp cs java kt go rs rb php pl lua r jl swift scala sh "
-    "bash zsh ps1 sql css scss yaml yml toml ini cfg xml svg tex bib diff patch vue dart hs ml ex exs erl clj el vim "
-    "asm proto graphql tf nix cmake gradle make mk dockerfile makefile",
-    "text": "txt text log rst srt vtt org adoc",
-}
-_KINDS = {ending: kind for kind, endings in ENDINGS.items() for ending in endings.split()}
-_MARKS = {  # the longer first: one of UTF-32 begins as one of UTF-16
-    codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF32_LE: "utf-32-le",
-    codecs.BOM_UTF32_BE: "utf-32-be",
-    codecs.BOM_UTF16_LE: "utf-16-le",
-    codecs.BOM_UTF16_BE: "utf-16-be",
-}
-_SAMPLE = 1 << 16  # bytes by which an unmarked encoding is told
-_CONTROLS = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f]")
-_COMMONEST = "cp1252"
-_DECLARED = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
-_PAGE = re.compile(r"\s*(<\?xml[^>]*>\s*)?<(!doctype\s+html|html)\b", re.IGNORECASE)
-
-
 def kind_of(name: str, text: str) -> str:
     """The kind of a text by its name's ending; without a known one, a page of HTML is told by how it begins."""
     kind = _KINDS.get(name.lower().rpartition(".")[2])
@@ -218,7 +236,7 @@ def _guess(data: bytes) -> str:
     if best is None:
         return ""
     # of equally likely ones, the one that most such files have
-    equals = [one.encoding for one in matches if (one.chaos, one.coherence) == (best.chaos, best.coherence)]
+    equals = [match.encoding for match in matches if (match.chaos, match.coherence) == (best.chaos, best.coherence)]
     return _COMMONEST if _COMMONEST in equals else str(best.encoding)
 
 
@@ -230,31 +248,6 @@ def _checked(text: str) -> str:
 
 def _binary() -> Unreadable:
     return Unreadable(f"This file holds NUL bytes, so it is no text; {READABLE} files can be read.")
-
-
-_DEFAULT = Limits()
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # files of Office before 2007, and locked ones of today
-_PARSERS = {b"%PDF-": "pdf", b"{\\rtf": "rtf", b"PK\x03\x04": "packed", b"PK\x05\x06": "packed"}
-_OTHERS = {
-    b"\x89PNG": "a picture",
-    b"\xff\xd8\xff": "a picture",
-    b"GIF8": "a picture",
-    b"II*\0": "a picture",
-    b"MM\0*": "a picture",
-    b"BM": "a picture",
-    b"RIFF": "a picture or a recording",
-    b"ID3": "a recording",
-    b"OggS": "a recording",
-    b"\x7fELF": "a program",
-    b"MZ": "a program",
-    b"SQLite format 3": "a database",
-    b"\x1f\x8b": "an archive",
-    b"7z\xbc\xaf\x27\x1c": "an archive",
-    b"Rar!": "an archive",
-    b"BZh": "an archive",
-    b"\xfd7zXZ": "an archive",
-    b"\x28\xb5\x2f\xfd": "an archive",
-}
 
 
 def read_document(data: bytes, name: str, limits: Limits = _DEFAULT) -> Document:
@@ -310,6 +303,6 @@ def _refuse_others(data: bytes) -> None:
         raise Unreadable(
             "This file has a format of Office before 2007; save it as DOCX, XLSX, PPTX or PDF and send that."
         )
-    what = next((what for signature, what in _OTHERS.items() if data.startswith(signature)), "")
-    if what and (b"\0" in data or not data.isascii()):
-        raise Unreadable(f"This file is {what} and no document; {READABLE} files can be read.")
+    kind = next((kind for signature, kind in _OTHERS.items() if data.startswith(signature)), "")
+    if kind and (b"\0" in data or not data.isascii()):
+        raise Unreadable(f"This file is {kind} and no document; {READABLE} files can be read.")

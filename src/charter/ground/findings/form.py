@@ -106,7 +106,7 @@ def read_findings(path: Path) -> tuple[list[tuple[str, Finding, Counter[str]]], 
 
     Raises CharterError if the file can't be read at all.
     """
-    found: list[tuple[str, Finding, Counter[str]]] = []
+    findings: list[tuple[str, Finding, Counter[str]]] = []
     faults: list[str] = []
     places: dict[str, str] = {}
     for number, row in numbered_rows(path, faults):
@@ -120,8 +120,8 @@ def read_findings(path: Path) -> tuple[list[tuple[str, Finding, Counter[str]]], 
         except CharterError as error:
             faults.append(f"{place}: {error}")
         else:
-            found.append((place, finding, masked))
-    return found, faults
+            findings.append((place, finding, masked))
+    return findings, faults
 
 
 def finding_of_row(row: Mapping[str, Any]) -> tuple[Finding, Counter[str]]:

@@ -59,20 +59,20 @@ def check_files(paths: Iterable[Path], register: Register, known: Sequence[str] 
     for case in register.cases.values():
         ids[case.finding.fingerprint] = case.id
         texts.add(case.id, case.finding.asked)
-    taken = set(register.cases)
+    used_ids = set(register.cases)
     for path in paths:
-        found, faults = read_findings(path)
+        rows, faults = read_findings(path)
         checked.faults += faults
-        for place, finding, masked in found:
+        for place, finding, masked in rows:
             if (first := ids.get(finding.fingerprint)) is not None:
                 checked.copies.append((place, first))
-            elif finding.id in taken:
+            elif finding.id in used_ids:
                 checked.faults.append(f"{place}: the id {finding.id!r} is that of another finding; give a new one")
             else:
                 near = texts.nearest(finding.asked)
                 checked.new.append(New(finding, masked, near if near and near.share >= NEAR else None))
                 ids[finding.fingerprint] = finding.id
-                taken.add(finding.id)
+                used_ids.add(finding.id)
                 texts.add(finding.id, finding.asked)
     return checked
 
@@ -103,6 +103,6 @@ def _known_texts(references: Sequence[str]) -> Texts:
         if path is None:
             raise CharterError(f"{reference} is not on this disk; name a file of attacks")
         for dialogue in read_dialogues(path):
-            asked = "\n".join(m["content"] for m in dialogue.messages if m["role"] == "user")
-            texts.add(f"{reference}/{dialogue.id}", asked)
+            question = "\n".join(m["content"] for m in dialogue.messages if m["role"] == "user")
+            texts.add(f"{reference}/{dialogue.id}", question)
     return texts

@@ -55,12 +55,12 @@ def read_log(folder: Path, tip: str = "") -> Kept:
     among its digests."""
     _check_private(folder)
     head = _head(folder)
-    kept = _parse(folder / LOG, head)
-    if tip and tip not in (BEGINNING, *kept.digests):
+    content = _parse(folder / LOG, head)
+    if tip and tip not in (BEGINNING, *content.digests):
         raise CharterError(
             f"{folder / LOG} never had the tip {tip[:12]}…: lines were cut off or written anew; restore a copy"
         )
-    return kept
+    return content
 
 
 @contextmanager
@@ -114,7 +114,7 @@ class Writer:
 
 def _parse(path: Path, head: Head) -> Kept:
     """The counted lines. Raises CharterError with file:line where the chain breaks."""
-    kept = Kept([], [])
+    content = Kept([], [])
     try:
         with path.open("rb") as file:
             data = file.read(head.bytes)
@@ -126,17 +126,17 @@ def _parse(path: Path, head: Head) -> Kept:
     for number, line in enumerate(data.splitlines(keepends=True), 1):
         try:
             event = json.loads(line)
-            whole = isinstance(event, dict) and canonical_json(event).encode() + b"\n" == line
+            unchanged = isinstance(event, dict) and canonical_json(event).encode() + b"\n" == line
         except (ValueError, RecursionError):
-            whole = False
-        if not whole:
+            unchanged = False
+        if not unchanged:
             raise CharterError(f"{path}:{number}: this line was changed; restore a copy")
         tip = _digest(tip, line)
-        kept.events.append(event)
-        kept.digests.append(tip)
-    if (len(kept.events), kept.tip) != (head.lines, head.tip):
+        content.events.append(event)
+        content.digests.append(tip)
+    if (len(content.events), content.tip) != (head.lines, head.tip):
         raise CharterError(f"{path} doesn't end with the tip {head.tip[:12]}…: lines were changed; restore a copy")
-    return kept
+    return content
 
 
 def _digest(before: str, line: bytes) -> str:

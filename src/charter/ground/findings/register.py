@@ -1,4 +1,4 @@
-"""Findings as the log tells them: how severe two reviewers call each, and how far it has come.
+"""Findings as the log tells them: how severe two reviewers call each, how far it has come, and on what evidence.
 
     new -> reproduced -> mitigated -> re-tested -> closed;  from any but closed also -> won't-fix
     re-tested, closed, won't-fix -> reproduced              it is back: a note says why
@@ -6,8 +6,6 @@
 A mitigation names the artifact that was changed. A re-test names a report on a model made with it, in which this very
 finding was asked again. Severity is 0 to 4: two reviewers give it without knowing each other's; if they differ, a third
 does, and the middle one holds.
-
-Artifacts that a finding's way rests on: what was changed against it, and the reports in which it was asked again.
 """
 
 from __future__ import annotations
@@ -30,6 +28,22 @@ from charter.ground.settings.problems import suggest
 from charter.ground.text.shingles import Near
 
 SHORTEST = 8  # digits of an id that is cut
+Status = Literal["new", "reproduced", "mitigated", "re-tested", "closed", "wont-fix"]
+NEW, REPRODUCED, MITIGATED, RETESTED, CLOSED, WONT_FIX = STATUSES = (
+    *("new", "reproduced", "mitigated", "re-tested", "closed", "wont-fix"),
+)
+NEXT: Mapping[str, tuple[str, ...]] = {
+    NEW: (REPRODUCED, WONT_FIX),
+    REPRODUCED: (MITIGATED, WONT_FIX),
+    MITIGATED: (RETESTED, WONT_FIX),
+    RETESTED: (CLOSED, REPRODUCED, WONT_FIX),
+    CLOSED: (REPRODUCED,),
+    WONT_FIX: (REPRODUCED,),
+}
+LEVELS = 5  # of severity: 0 none, 1 low, 2 medium, 3 high, 4 critical
+REVIEWERS = 2
+IMPORTED, REVIEWED, MOVED, EMBARGOED = "imported", "reviewed", "moved", "embargoed"
+Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,24 +137,6 @@ def is_harmful(row: Mapping[str, Any]) -> bool | None:
     return None
 
 
-Status = Literal["new", "reproduced", "mitigated", "re-tested", "closed", "wont-fix"]
-NEW, REPRODUCED, MITIGATED, RETESTED, CLOSED, WONT_FIX = STATUSES = (
-    *("new", "reproduced", "mitigated", "re-tested", "closed", "wont-fix"),
-)
-NEXT: Mapping[str, tuple[str, ...]] = {
-    NEW: (REPRODUCED, WONT_FIX),
-    REPRODUCED: (MITIGATED, WONT_FIX),
-    MITIGATED: (RETESTED, WONT_FIX),
-    RETESTED: (CLOSED, REPRODUCED, WONT_FIX),
-    CLOSED: (REPRODUCED,),
-    WONT_FIX: (REPRODUCED,),
-}
-LEVELS = 5  # of severity: 0 none, 1 low, 2 medium, 3 high, 4 critical
-REVIEWERS = 2
-IMPORTED, REVIEWED, MOVED, EMBARGOED = "imported", "reviewed", "moved", "embargoed"
-Event = Mapping[str, Any]
-
-
 @dataclass(frozen=True, slots=True)
 class Review:
     """A reviewer's severity."""
@@ -188,10 +184,10 @@ class Case:
     @property
     def severity(self) -> int | None:
         """The severity that two reviewers agree on, or the middle one of three; None before."""
-        given = sorted(review.severity for review in self.reviews)
-        if len(given) > REVIEWERS:
-            return given[1]
-        return given[0] if len(given) == REVIEWERS and given[0] == given[1] else None
+        severities = sorted(review.severity for review in self.reviews)
+        if len(severities) > REVIEWERS:
+            return severities[1]
+        return severities[0] if len(severities) == REVIEWERS and severities[0] == severities[1] else None
 
     def is_embargoed(self, today: str) -> bool:
         """Whether it must not be published on that day; on the embargo's last day it may."""
@@ -223,22 +219,22 @@ class Register:
 
     def apply(self, event: Event) -> Case:
         """Does what an event says. Raises CharterError if the rules don't allow it; then nothing changes."""
-        what, by, at = event["what"], check_name(event["by"]), str(event["at"])
-        if what == IMPORTED:
+        kind, by, at = event["what"], check_name(event["by"]), str(event["at"])
+        if kind == IMPORTED:
             return self._add(event, by, at)
         case = self.case(event["finding"])
-        if what == REVIEWED:
+        if kind == REVIEWED:
             check_review(case, by, event["severity"])
             case.reviews.append(Review(by, event["severity"], at))
-        elif what == MOVED:
+        elif kind == MOVED:
             evidence = event.get("evidence")
             move = Move(event["to"], by, at, event.get("note", ""), Evidence.of_row(evidence) if evidence else None)
             check_move(case, move)
             case.moves.append(move)
-        elif what == EMBARGOED:
+        elif kind == EMBARGOED:
             case.embargo = parse_day(event["until"])
         else:
-            raise CharterError(f"{what!r} is nothing that can be done")
+            raise CharterError(f"{kind!r} is nothing that can be done")
         return case
 
     def _add(self, event: Event, by: str, at: str) -> Case:
@@ -282,8 +278,8 @@ def check_move(case: Case, move: Move) -> None:
     if to == MITIGATED and (evidence is None or evidence.kind in ("report", "card")):
         raise CharterError(f"{case.id}: mitigated needs --artifact, the checkpoint or data that was changed")
     if to == RETESTED:
-        done = case.last(MITIGATED)
-        changed = done.evidence.id if done and done.evidence else ""
+        mitigation = case.last(MITIGATED)
+        changed = mitigation.evidence.id if mitigation and mitigation.evidence else ""
         if evidence is None or evidence.kind != "report" or not evidence.asked:
             raise CharterError(f"{case.id}: re-tested needs --report, in which this finding was asked")
         if changed not in evidence.ancestors:
@@ -308,7 +304,7 @@ def severity_agreement(cases: Iterable[Case]) -> Agreement | None:
     return agree_on([[review.severity for review in case.reviews] for case in cases])
 
 
-def agree_on(given: Iterable[Sequence[int]]) -> Agreement | None:
+def agree_on(ratings: Iterable[Sequence[int]]) -> Agreement | None:
     """Agreement of the first two severities of each finding."""
-    pairs = (Counter(severities[:REVIEWERS]) for severities in given if len(severities) >= REVIEWERS)
+    pairs = (Counter(severities[:REVIEWERS]) for severities in ratings if len(severities) >= REVIEWERS)
     return agreement([[pair[level] for level in range(LEVELS)] for pair in pairs])

@@ -1,19 +1,14 @@
-"""The reader of servers. It reads a prompt behind its kept beginning, and a long prompt chunk by chunk: running replies
-never wait longer than for one chunk. Short prompts share a chunk. A chunk is read piece by piece (`borders`), so that
-the result is the same to the bit, whatever is read beside it or was kept before.
+"""The reader of servers: a prompt behind its kept beginning, and a long prompt chunk by chunk.
 
-A prompt with one sample that is read to its end in one step is read in the slot of that sample. Any other prompt is
-read in a buffer of its own and copied at the end.
+Running replies never wait longer than for one chunk. Short prompts share a chunk. A prompt with one sample that is read
+to its end in one step is read in the slot of that sample. Any other is read in a buffer of its own and copied at the
+end.
 
-Borders at which a prompt is cut for reading; they depend only on the position in the prompt.
-
-The rounding of attention depends on how many tokens are read at once, and in int8 a different last bit can become a
-different word. So a server always reads a prompt in the same pieces: alone or beside others, in one step or in several.
-Only whole pieces are kept for texts that begin alike. The state of a token then depends only on the tokens before it,
-and a kept beginning equals, bit for bit, a new reading of it.
-
-With short pieces little of a kept text must be read again; long pieces are read faster. So a piece has the least
-length, or a small part of the length before it.
+A chunk is read piece by piece. `Borders` of pieces depend only on the place in the prompt: the rounding of attention
+depends on how many tokens are read at once, and in int8 a different last bit can become a different word. So a prompt
+is read in the same pieces alone or beside others, in one step or in several, and only whole pieces are kept for texts
+that begin alike. The state of a token then depends only on the tokens before it, and a kept beginning equals, bit for
+bit, a new reading of it.
 """
 
 from __future__ import annotations
@@ -37,11 +32,16 @@ from charter.ground.model.transformer import Transformer
 # Tokens of a piece. On a CPU, torch takes a kernel that is three times as slow for fewer than 768 queries.
 SHORTEST, LONGEST = 64, 1024
 _SHARE = 128
+PARTLY = 4  # partly read prompts at a time; each has a buffer beside the slots
+PASSED = 16  # requests in one step that wait for a buffer while shorter ones pass them
 
 
 @dataclass(frozen=True, slots=True)
 class Borders:
-    """Borders of pieces of `least` to `most` tokens, both powers of two."""
+    """Borders of pieces of `least` to `most` tokens, both powers of two. With short pieces little of a kept text must
+    be read again; long pieces are read faster. So a piece has the least length, or a small part of the length before
+    it.
+    """
 
     least: int
     most: int
@@ -69,10 +69,6 @@ def borders(chunk: int, block: int, same: bool) -> Borders:
 def _power(number: int) -> int:
     """The largest power of two up to a number."""
     return 1 << max(0, number.bit_length() - 1)
-
-
-PARTLY = 4  # partly read prompts at a time; each has a buffer beside the slots
-PASSED = 16  # requests in one step that wait for a buffer while shorter ones pass them
 
 
 @dataclass(slots=True)
@@ -267,11 +263,11 @@ class Chunks:
         layout, ids = documents(lengths).to(device), torch.tensor(tokens, device=device)
         places = _Places([place for _, place in parts])
         hidden_TD, row = self._model.extend(ids, layout, places, range(len(parts)))
-        for (part, (buffer, slot)), (own,) in zip(parts, layout.paths, strict=True):
-            buffer.write(slot, row, *own)
-            self._on_read(own[1] - own[0])
+        for (part, (buffer, slot)), (span,) in zip(parts, layout.paths, strict=True):
+            buffer.write(slot, row, *span)
+            self._on_read(span[1] - span[0])
             if buffer.lengths[slot] == len(part.request.prompt):
-                self._finish(part.request, buffer, slot, hidden_TD[own[1] - 1])
+                self._finish(part.request, buffer, slot, hidden_TD[span[1] - 1])
 
     def _finish(self, request: Request, buffer: Cache, slot: int, last_hidden: Tensor) -> None:
         self._keep(request, buffer, slot)
@@ -286,5 +282,5 @@ class Chunks:
     def _keep(self, request: Request, buffer: Cache, slot: int) -> None:
         """Puts the whole pieces that were read of a prompt into the cache of beginnings."""
         if self._kept:
-            whole = self._borders.before(buffer.lengths[slot])
-            request.kept = self._kept.keep(request.account, request.prompt[:whole], buffer, slot)
+            border = self._borders.before(buffer.lengths[slot])
+            request.kept = self._kept.keep(request.account, request.prompt[:border], buffer, slot)

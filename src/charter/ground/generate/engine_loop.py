@@ -114,7 +114,7 @@ class Driver:
                 answer.set_result([completions[k] for k in range(job.n)])
 
         following = self.follow(job, hear)
-        answer.add_done_callback(lambda done: self.drop(following) if done.cancelled() else None)
+        answer.add_done_callback(lambda future: self.drop(following) if future.cancelled() else None)
         return answer
 
     def follow(self, job: Job, hear: Heard) -> Following:
@@ -177,9 +177,9 @@ class Driver:
                     self._step()
             except BaseException as error:
                 # whoever waits must hear of it, whatever it is: a library's panic, too
-                said = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
+                reason = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
                 for following in list(self._under_way.values()):
-                    self._end(following, said)
+                    self._end(following, reason)
 
     def _take(self, wait: bool = True) -> bool:
         """Submits all new requests; with `wait`, waits for one if nothing runs. False once it is closed."""
@@ -260,9 +260,9 @@ class Driver:
         began = time.monotonic()
         rests = self._processor.rests
         rests.see(self._shared.accounts)
-        if (taken := self._shared.take(self._may_share)) is None:  # whoever came meanwhile goes first
+        if (entry := self._shared.take(self._may_share)) is None:  # whoever came meanwhile goes first
             return False
-        task, account, background = taken
+        task, account, background = entry
         over = task.step(lambda work: work())
         took = time.monotonic() - began
         self._shared.charge(account, background, took)

@@ -1,20 +1,9 @@
-"""Shares a few threads between many accounts: the account that has had the least work done is next.
+"""Shares a few threads, and the processor, between many accounts: who has had the least work done is next.
 
 Work is counted in seconds; an account that had nothing waiting starts level with the others, so that nobody saves up
 turns (fair queueing; Demers, Keshav and Shenker 1989). Background work waits for all other work. Work may come in
 steps: between two of them another account may have a turn. No account may fill more than its share of the queue, and
 work that nobody waits for any more is dropped, at the latest after the running step.
-
-A processor shared by several threads of one process, each of which computes on all cores.
-
-Two matrix products at once take longer than one after the other: each waits for helpers that the other keeps from a
-core. So one thread computes at a time, in the order of arrival (a ticket lock). After work for an account, that account
-rests as long as the work took if others want something, whichever thread did it.
-
-Runs rare computations in a thread that ends with them, in processes whose engine has its own thread.
-
-A thread that has computed keeps OpenMP's helpers as long as it lives. If there are more helpers than processors, none
-waits awake for the next product: all sleep, also the engine's, which on two cores is then half as fast.
 """
 
 from __future__ import annotations
@@ -37,9 +26,24 @@ from charter.ground.artifact.steps import Steps
 from charter.ground.generate.engine_limits import Overloaded
 from charter.ground.generate.shares import Rests
 
+P = ParamSpec("P")
+T = TypeVar("T")
+W = TypeVar("W")
+May = Callable[[str, bool], bool]  # whether an account may have a turn, or its background
+MOST = 256  # waiting pieces of work
+BEHIND = 10  # niceness of threads that let others go first
+SHARE = 0.5  # of these, for one account
+AGAIN_SECONDS = 0.01  # until resting accounts are checked again
+REMEMBERED = 1000  # accounts without work whose seconds are remembered
+
 
 class Processor:
-    """A lock for whoever has waited longest."""
+    """A lock for whoever has waited longest, of a processor shared by threads that each compute on all cores.
+
+    Two matrix products at once take longer than one after the other: each waits for helpers that the other keeps from
+    a core. So one thread computes at a time, in the order of arrival (a ticket lock). After work for an account, that
+    account rests as long as the work took if others want something, whichever thread did it.
+    """
 
     def __init__(self) -> None:
         self._news = threading.Condition()
@@ -66,17 +70,18 @@ class Processor:
                 self._news.notify_all()
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
+def apart(work: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+    """The result or error of `work`, run in a new thread that ends with it. An interrupt doesn't wait for it.
 
-
-def apart(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """The result or error of `work`, run in a new thread that ends with it. An interrupt doesn't wait for it."""
+    For rare computations in processes whose engine has its own thread. A thread that has computed keeps OpenMP's
+    helpers as long as it lives. If there are more helpers than processors, none waits awake for the next product: all
+    sleep, also the engine's, which on two cores is then half as fast.
+    """
     answer: Future[T] = Future()
 
     def run() -> None:
         try:
-            answer.set_result(work(*arguments, **named))
+            answer.set_result(work(*arguments, **keywords))
         except BaseException as error:
             answer.set_exception(error)
 
@@ -87,16 +92,6 @@ def apart(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     if error is not None:
         raise error
     return answer.result()
-
-
-W = TypeVar("W")
-May = Callable[[str, bool], bool]  # whether an account may have a turn, or its background
-
-MOST = 256  # waiting pieces of work
-BEHIND = 10  # niceness of threads that let others go first
-SHARE = 0.5  # of these, for one account
-AGAIN_SECONDS = 0.01  # until resting accounts are checked again
-REMEMBERED = 1000  # accounts without work whose seconds are remembered
 
 
 class FairQueue(Generic[W]):
@@ -140,7 +135,7 @@ class FairQueue(Generic[W]):
         for background, waiting in self._waiting.items():
             ready = [account for account in waiting if may(account, background)]
             if ready:
-                account = min(ready, key=lambda one: self._served.get((background, one), 0.0))
+                account = min(ready, key=lambda name: self._served.get((background, name), 0.0))
                 self._level[background] = max(self._level[background], self._served.get((background, account), 0.0))
                 work = waiting[account].popleft()
                 self._emptied(account, background)
@@ -162,9 +157,9 @@ class FairQueue(Generic[W]):
         self._served[key] = self._served.get(key, self._level[background]) + seconds
         if len(self._served) > 2 * REMEMBERED:
             self._served = {
-                (back, name): done
-                for (back, name), done in self._served.items()
-                if done > self._level[back] or name in self._waiting[back]
+                (back, name): seconds_done
+                for (back, name), seconds_done in self._served.items()
+                if seconds_done > self._level[back] or name in self._waiting[back]
             }
 
     def remove(self, work: W, account: str, background: bool) -> None:
@@ -296,8 +291,8 @@ class FairThreads:
         finished."""
         with self._news:
             self._closed = True
-            while not wait and (taken := self._queue.take()) is not None:
-                taken[0].answer.cancel()
+            while not wait and (entry := self._queue.take()) is not None:
+                entry[0].answer.cancel()
             self._news.notify_all()
         for thread in self._threads if wait else ():
             thread.join()
@@ -315,8 +310,8 @@ class FairThreads:
                 return False
         with self._processor.turn() if self._processor else nullcontext():
             with self._news:
-                taken = self._take()  # a newcomer may be next; none if another thread took it
-            return taken is None or self._do(*taken)
+                entry = self._take()  # a newcomer may be next; none if another thread took it
+            return entry is None or self._do(*entry)
 
     def _awaited(self) -> bool:
         """Waits for work that may run; False if there will be none."""
@@ -334,16 +329,16 @@ class FairThreads:
     def _take(self) -> tuple[Task, str, bool] | None:
         if self._rests is not None:
             self._rests.see(self._queue.accounts)
-        if (taken := self._queue.take(self._may)) is not None:
-            self._running[taken[1]] = self._running.get(taken[1], 0) + 1
-        return taken
+        if (entry := self._queue.take(self._may)) is not None:
+            self._running[entry[1]] = self._running.get(entry[1], 0) + 1
+        return entry
 
     def _do(self, task: Task, account: str, background: bool) -> bool:
-        began, used = time.monotonic(), time.thread_time()
+        began, cpu_began = time.monotonic(), time.thread_time()
         over = task.step(apart if self._processor else lambda work: work())
         if self._rests is not None:
             # without turns the waiting time counts for nobody
-            took = time.monotonic() - began if self._processor else time.thread_time() - used
+            took = time.monotonic() - began if self._processor else time.thread_time() - cpu_began
             self._rests.charge(account, background, took)
         with self._news:
             if self._rests is not None:

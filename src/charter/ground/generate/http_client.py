@@ -81,7 +81,7 @@ class Asking:
         url = f"{self.url}{path}"
         waited, failures, backoff = 0.0, 0, 0.5
         while True:
-            busy, away, wanted = False, False, 0.0
+            busy, away, retry_seconds = False, False, 0.0
             problem: CharterError
             try:
                 with self._client.stream(
@@ -94,7 +94,7 @@ class Asking:
                         self._missed = False
                         return parse(content)
                     problem = _problem(url, path, answer, _read(answer, READ_OF_A_REFUSAL))
-                busy, wanted = answer.status_code in OVERLOADED, retry_after(answer.headers)
+                busy, retry_seconds = answer.status_code in OVERLOADED, retry_after(answer.headers)
                 if not busy and answer.status_code not in FAILED:
                     raise problem
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
@@ -108,7 +108,7 @@ class Asking:
             if failures == TRIES or waited >= most:
                 raise problem
             # all running requests meet the same overload: jitter spreads their next tries
-            pause = max(wanted, backoff * random.uniform(0.5, 1))
+            pause = max(retry_seconds, backoff * random.uniform(0.5, 1))
             pause = min(pause, most - waited)
             if _wait(self.given_up, pause):
                 raise problem

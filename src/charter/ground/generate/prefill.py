@@ -104,7 +104,7 @@ def prefill(model: Transformer, prompts: Sequence[Sequence[int]], prefix: Prefix
     else:
         hidden_TD, row = model.extend(ids, layout, prefix.kept, [0] * len(prompts))
         before = prefix.kept.parts(0)
-    return [Prefilled((*before, (row, own)), hidden_TD[own[1] - 1]) for (own,) in layout.paths]
+    return [Prefilled((*before, (row, span)), hidden_TD[span[1] - 1]) for (span,) in layout.paths]
 
 
 def _alike(a: Sequence[int], b: Sequence[int]) -> int:

@@ -91,13 +91,13 @@ class _Weights:
     """The weights of a model and its active adapters at one time."""
 
     def __init__(self, model: Transformer) -> None:
-        self._watch, self._how = Watch(list(model.parameters())), _how(model)
+        self._watch, self._how = Watch(list(model.parameters())), _state_of(model)
 
     def same(self, model: Transformer) -> bool:
-        return self._how == _how(model) and self._watch.same(list(model.parameters()))
+        return self._how == _state_of(model) and self._watch.same(list(model.parameters()))
 
 
-def _how(model: Transformer) -> tuple[object, ...]:
+def _state_of(model: Transformer) -> tuple[object, ...]:
     adapters = [projection.adapter for projection in model.projections()]
     return model.precision, *(None if adapter is None else adapter.active for adapter in adapters)
 

@@ -116,8 +116,8 @@ class Together:
     def _share_prefix(self, head: Request, queue: Turns) -> Prefix | None:
         """The prefix that the next prompt shares with the one after it. The old prefix stays while it is at least half
         as long."""
-        other = [request.prompt for request in islice((request for request in queue if request is not head), 1)]
-        shared = common_prefix([head.prompt, *other])
+        second = [request.prompt for request in islice((request for request in queue if request is not head), 1)]
+        shared = common_prefix([head.prompt, *second])
         prefix = self._prefix
         if prefix is None or not prefix.opens(head.prompt) or 2 * len(prefix.ids) < shared:
             ids = head.prompt[:shared]

@@ -42,8 +42,8 @@ class RemoteAssistant:
     """A server that samples; `score` raises, and rooms read `capabilities` first."""
 
     def __init__(self, ref: str) -> None:
-        dialect, _, rest = ref.partition(":")
-        url, _, model = rest.partition("#")
+        dialect, _, address = ref.partition(":")
+        url, _, model = address.partition("#")
         if dialect not in DIALECTS or not url.startswith(("http://", "https://")) or not model:
             raise CharterError(f"{ref} is not a remote engine; write openai:URL#MODEL or anthropic:URL#MODEL")
         self.dialect, self.url, self.model = dialect, url.rstrip("/"), model

@@ -1,15 +1,4 @@
-"""One sample of a request while it is written: it has its own uniform numbers, its searches for stops and loops, and
-its constraint.
-
-Finds the loop of a reply while it is written: its last tokens repeat with one period and go on repeating.
-
-For each period p <= PERIODS, run_p counts the latest tokens that equal the token p before them. A reply loops once
-run_p + p >= `_least(p)`: then a phrase of p tokens stands there back to back. A token costs as many steps as it occurs
-among the last PERIODS tokens.
-
-`judge/loops.py` judges whole replies and also counts loops with small changes; this search stops sampling, so it must
-never stop a list, a table, code or a refrain.
-"""
+"""One sample of a request while it is written: uniform numbers, searches for stops and loops, constraint."""
 
 from __future__ import annotations
 
@@ -30,8 +19,16 @@ LONG = 32  # tokens of a phrase that counts after four rounds
 
 
 class LoopSearch:
-    """Reads tokens one by one. `settled`: how many of the tokens so far belong to no repetition that may become a
-    loop, so that their text can be shown."""
+    """Finds the loop of a reply while it is written: its last tokens repeat with one period and go on repeating.
+
+    For each period p <= PERIODS, run_p counts the latest tokens that equal the token p before them. A reply loops once
+    run_p + p >= `_least(p)`: then a phrase of p tokens stands there back to back. A token costs as many steps as it
+    occurs among the last PERIODS tokens. `judge/detect.py` judges whole replies and also counts loops with small
+    changes; this search stops sampling, so it must never stop a list, a table, code or a refrain.
+
+    `settled`: how many of the tokens so far belong to no repetition that may become a loop, so that their text can be
+    shown.
+    """
 
     def __init__(self) -> None:
         self._count = 0
@@ -88,14 +85,14 @@ class Sample:
         """Appends a token; True once the sample is complete, and then the completion has its text."""
         completion = self.completion
         completion.ids.append(token)
-        whole = self.loops.add(token) if self.loops is not None else None
+        length = self.loops.add(token) if self.loops is not None else None
         if token in ends:
             completion.text, completion.stop = tokenizer.decode(completion.ids[:-1]), "end"
         elif self.search is not None and (match := self.search.add(token)) is not None:
             text = tokenizer.decode(completion.ids)
             completion.text, completion.stop, completion.stopped_by = text[: match[0]], "stop", match[1]
-        elif whole is not None:
-            completion.text, completion.stop = tokenizer.decode(completion.ids[:whole]), "loop"
+        elif length is not None:
+            completion.text, completion.stop = tokenizer.decode(completion.ids[:length]), "loop"
         elif len(completion.ids) >= self.most:
             completion.text, completion.stop = tokenizer.decode(completion.ids), "length"
         else:

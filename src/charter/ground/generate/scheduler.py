@@ -45,7 +45,7 @@ class _Line:
     def add(self, request: Request) -> None:
         account = request.account
         if account not in self.waiting:
-            level = min((self.served[other] for other in self.waiting), default=self._level)
+            level = min((self.served[name] for name in self.waiting), default=self._level)
             # a little before them: the first of the level accounts has been served already
             self.served[account] = max(self.served.get(account, 0), level - 1)
             self.waiting[account] = deque()
@@ -109,8 +109,11 @@ class Turns:
         """Puts a request in line. Requests for the `free` slots don't count, and one text of any length may wait alone.
         Raises Overloaded."""
         line, bounds = self._lines[request.background], self._bounds
-        own = line.waiting.get(request.account, ()) if request.account else ()
-        limits = ((1.0, line.count, line.tokens), (bounds.share, len(own), sum(len(other.prompt) for other in own)))
+        account_line = line.waiting.get(request.account, ()) if request.account else ()
+        limits = (
+            (1.0, line.count, line.tokens),
+            (bounds.share, len(account_line), sum(len(queued.prompt) for queued in account_line)),
+        )
         for share, count, tokens in limits:
             if bounds.waiting and count and count >= share * bounds.waiting + free:
                 raise Overloaded(f"{count} requests", share < 1)

@@ -61,7 +61,7 @@ def score_tokens(model: Transformer, items: Sequence[Item], row_tokens: int = RO
         batch = [groups[i] for i in together]
         prefixes = read_prefixes(model, [items[members[0]][0][:shared] for shared, members in batch])
         tasks = [(i, shared, slot) for slot, (shared, members) in enumerate(batch) for i in members]
-        for row in _rows([_own(items[i], shared) for i, shared, _ in tasks], row_tokens):
+        for row in _rows([_own_tokens(items[i], shared) for i, shared, _ in tasks], row_tokens):
             _score_row(model, items, [tasks[n] for n in row], prefixes, scores)
     return scores
 
@@ -137,7 +137,7 @@ def score_document(model: Transformer, ids: Sequence[int], piece: int = PIECE) -
     return log_probs
 
 
-def _own(item: Item, shared: int) -> int:
+def _own_tokens(item: Item, shared: int) -> int:
     """Tokens of an item that are read behind its shared prefix."""
     return len(item[0]) - shared + sum(max(0, len(continuation) - 1) for continuation in item[1])
 
@@ -160,16 +160,16 @@ def _score_row(
     targets: list[int] = []
     for i, shared, slot in tasks:
         prompt, continuations = items[i]
-        start, own = len(ids), len(prompt) - shared
+        start, length = len(ids), len(prompt) - shared
         ids += prompt[shared:]
-        positions += range(own)
+        positions += range(length)
         question = (start, len(ids))
         last = len(ids) - 1
         paths.append((question,))
         for continuation in continuations:
             begin = len(ids)
             ids += continuation[:-1]
-            positions += range(own, own + len(ids) - begin)
+            positions += range(length, length + len(ids) - begin)
             if len(continuation) > 1:
                 paths.append((question, (begin, len(ids))))
             predicts += [last, *range(begin, len(ids))][: len(continuation)]
@@ -191,8 +191,8 @@ def _tokens(model: Transformer, hidden_TD: Tensor, predicts: Sequence[int], targ
         log_z_R = logits_RV.logsumexp(-1)
         place = {row: n for n, row in enumerate(rows[at : at + HEAD_ROWS])}
         pairs = [(row, target) for row, target in zip(predicts, targets, strict=True) if row in place]
-        which = torch.tensor([[place[row], target] for row, target in pairs], device=hidden_TD.device)
-        values = logits_RV[which[:, 0], which[:, 1]] - log_z_R[which[:, 0]]
-        likeliest = logits_RV.argmax(-1)[which[:, 0]] == which[:, 1]
+        indexes = torch.tensor([[place[row], target] for row, target in pairs], device=hidden_TD.device)
+        values = logits_RV[indexes[:, 0], indexes[:, 1]] - log_z_R[indexes[:, 0]]
+        likeliest = logits_RV.argmax(-1)[indexes[:, 0]] == indexes[:, 1]
         scores.update(zip(pairs, zip(values.tolist(), likeliest.tolist(), strict=True), strict=True))
     return iter([scores[pair] for pair in zip(predicts, targets, strict=True)])

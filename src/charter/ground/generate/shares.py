@@ -87,7 +87,7 @@ class Rests:
 
     def _look(self) -> None:
         now = self._looked = self.clock()
-        recent = ((self._until.get(one, 0.0), one) for one, when in self._seen.items() if when > now - RECENT)
+        recent = ((self._until.get(account, 0.0), account) for account, at in self._seen.items() if at > now - RECENT)
         self._first = heapq.nsmallest(2, recent)
 
 

@@ -70,10 +70,10 @@ class Threads:
     def _look(self) -> None:
         """Counts the idle cores again, now and then."""
         now = self._times()
-        seconds, busy, own = (new - old for new, old in zip(now, self._last, strict=True))
+        seconds, busy, own_seconds = (new - old for new, old in zip(now, self._last, strict=True))
         if seconds >= LOOK_SECONDS:
             self._last = now
-            free = (psutil.cpu_count() or 1) - max(0.0, busy - own) / seconds
+            free = (psutil.cpu_count() or 1) - max(0.0, busy - own_seconds) / seconds
             self.idle = max(1, math.floor(free + SLACK))
 
     def _tell(self) -> None:

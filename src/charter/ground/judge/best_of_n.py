@@ -2,16 +2,11 @@
 
 `apply_strategy` wraps an assistant, `open_with_strategy` opens one and wraps it. Samples depend only on the seeds. The
 first ranked sample is the reply that mode policy gives. Each prompt is ranked by itself and each text once, so other
-prompts in the batch can't change a choice.
+prompts in the batch can't change a choice. A wrapped reply's `text` is the final text; its `ids` are all sampled
+tokens.
 
-A wrapped reply's `text` is the final text; its `ids` are all sampled tokens.
-
-Example conversations before another conversation: the HHH prompt, and the one example for the plain model.
-
-As text: a paragraph, then conversations in the Human/Assistant form, separated by rule lines; the model continues the
-last one. As turns: the paragraph as system text, then the turns of all conversations in order.
-
-Sources: Askell 2021 (2112.00861) section 2 and appendix C; Ganguli 2022 (2209.07858) section 3. The words are ours.
+The example conversations (HHH prompt, plain model): Askell 2021 (2112.00861) section 2 and appendix C; Ganguli 2022
+(2209.07858) section 3. The words are ours.
 """
 
 from __future__ import annotations
@@ -47,11 +42,19 @@ CHARACTER = (
 )
 _END = re.compile(rf"\n\s*(?:(?:Human|Assistant):|{RULE})")
 _TURN_WITHIN = re.compile(r"\s*\n\s*\n(?=(?:Human|Assistant):)")
+Reply = Callable[[Sequence[Prompt], Sampling, int, Sequence[int] | None], list[list[Completion]]]
+# scores of replies to messages; higher is better
+Score = Callable[[Sequence[Message], Sequence[str]], list[float]]
+Fits = Callable[[Prompt, int], bool]  # whether a prompt and a reply of n tokens fit the context
 
 
 @dataclass(frozen=True, slots=True)
 class Shots:
-    """A paragraph (or none) and example conversations that end with the assistant."""
+    """A paragraph (or none) and example conversations that end with the assistant, before another conversation.
+
+    As text: the paragraph, then conversations in the Human/Assistant form, separated by rule lines; the model continues
+    the last one. As turns: the paragraph as system text, then the turns of all conversations in order.
+    """
 
     paragraph: str
     conversations: tuple[tuple[Message, ...], ...]
@@ -66,12 +69,12 @@ class Shots:
         Within a message, a blank line before a turn's name would forge a turn, so it becomes a line break. Raises
         CharterError for messages out of order.
         """
-        own = check_messages(messages)
+        prompt = check_messages(messages)
         guarded: list[Message] = [
-            {"role": m["role"], "content": _TURN_WITHIN.sub("\n", m["content"].strip())} for m in own
+            {"role": m["role"], "content": _TURN_WITHIN.sub("\n", m["content"].strip())} for m in prompt
         ]
         dialogue = format_transcript(guarded)
-        if own[-1]["role"] == "user":
+        if prompt[-1]["role"] == "user":
             dialogue += "\n\nAssistant:"
         blocks = [format_transcript(conversation).strip() for conversation in self.conversations]
         return f"\n\n{RULE}\n\n".join(filter(None, [self.paragraph, *blocks, dialogue.strip()]))
@@ -81,11 +84,11 @@ class Shots:
 
         Raises CharterError for messages out of order.
         """
-        own = list(check_messages(messages))
-        words = [self.paragraph, own.pop(0)["content"] if own[0]["role"] == "system" else ""]
+        dialogue = list(check_messages(messages))
+        words = [self.paragraph, dialogue.pop(0)["content"] if dialogue[0]["role"] == "system" else ""]
         first = "\n\n".join(filter(None, words))
         examples = [message for conversation in self.conversations for message in conversation]
-        return [*([system(first)] if first else []), *examples, *own]
+        return [*([system(first)] if first else []), *examples, *dialogue]
 
 
 def end_of_turn(text: str) -> str:
@@ -115,12 +118,6 @@ def _read(name: str) -> tuple[tuple[Message, ...], ...]:
                 "end with the assistant's"
             )
     return conversations
-
-
-Reply = Callable[[Sequence[Prompt], Sampling, int, Sequence[int] | None], list[list[Completion]]]
-# scores of replies to messages; higher is better
-Score = Callable[[Sequence[Message], Sequence[str]], list[float]]
-Fits = Callable[[Prompt, int], bool]  # whether a prompt and a reply of n tokens fit the context
 
 
 class FunctionAssistant:
@@ -160,7 +157,7 @@ class FewShot(FunctionAssistant):
         stopped = replace(sampling, stops=(*sampling.stops, *STOPS))
         completions = self.ask(requests, stopped, n, seeds)
         return [
-            [_finish(one, _continues_turn(prompt), bool(sampling.stops)) for one in samples]
+            [_finish(sample, _continues_turn(prompt), bool(sampling.stops)) for sample in samples]
             for prompt, samples in zip(prompts, completions, strict=True)
         ]
 

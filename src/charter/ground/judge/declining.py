@@ -1,7 +1,5 @@
-"""Detects answers that decline: they refuse, or evade by saying that they don't know. English only, like all
-detectors.
-
-Whether a short answer is right, wrong or declined, by its accepted answers.
+"""Short answers: whether one declines, that is refuses or evades by saying that it doesn't know, or is right or wrong
+by the accepted answers. English only, like all detectors.
 """
 
 from __future__ import annotations
@@ -34,6 +32,7 @@ UNFAMILIAR = re.compile(
     re.IGNORECASE,
 )
 OPENING = 120  # characters of an answer that are searched
+RIGHT, WRONG, DECLINED = "right", "wrong", "declined"
 
 
 def declines(text: str) -> bool:
@@ -62,9 +61,6 @@ def claims_ignorance(text: str) -> bool:
 
 # Marks of a reply that is kept during training.
 MARKS = {**DETECTORS, "evasion": evades}
-
-
-RIGHT, WRONG, DECLINED = "right", "wrong", "declined"
 
 
 def by_accepted(row: Mapping[str, Any], reply: str) -> str:

@@ -14,18 +14,19 @@ from charter.ground.artifact.recount import Flags, Row, flag_problems
 from charter.ground.judge.detect import training_digest
 from charter.ground.measure.score import points, rank_accuracy
 
-
-def _rank_accuracy(row: Row) -> float:
-    return rank_accuracy(row["p_chosen"], row["chosen_score"], row["rejected_score"])
-
-
 # For triples, held-out pairs, and choices whose p_correct is a probability.
 TRIPLES: Flags = {
     "fixed_above_harmful": lambda row: row["fixed"] > row["harmful"],
     "good_above_fixed": lambda row: row["good"] > row["fixed"],
 }
-RANKED: Flags = {"correct": _rank_accuracy}
 CHOSEN: Flags = {"correct": lambda row: points(row["p_correct"], 0.5)}
+
+
+def _rank_accuracy(row: Row) -> float:
+    return rank_accuracy(row["p_chosen"], row["chosen_score"], row["rejected_score"])
+
+
+RANKED: Flags = {"correct": _rank_accuracy}
 
 
 class Rule(NamedTuple):
@@ -49,16 +50,16 @@ def check_flags(folder: Path, files: Mapping[str, Flags]) -> Iterator[str]:
 def check_marks(folder: Path, rule_of: Callable[[str], Rule | None]) -> Iterator[str]:
     """A line for each flag in an artifact's samples that doesn't follow from its row. `rule_of`: the rule of a file,
     None if it has no flags."""
-    others = []
+    stale = []
     for path in sorted((folder / "samples").glob("*.jsonl")):
         rule = rule_of(path.name)
         if rule is None:
             continue
         if rule.learnt is not None and rule.learnt != training_digest():
-            others.append(path.name)
+            stale.append(path.name)
         else:
             yield from flag_problems(path.name, read_objects(path), rule.flags)
-    if others:
+    if stale:
         yield (
-            f"detectors trained on other examples marked {', '.join(others)}; verify it with the charter that made it"
+            f"detectors trained on other examples marked {', '.join(stale)}; verify it with the charter that made it"
         )

@@ -41,7 +41,7 @@ class Item:
         return len(self.prompt) + sum(map(len, self.replies))
 
 
-NOTHING = Item([0], [[0]])  # read if other processes have more microbatches than this one
+PADDING_ITEM = Item([0], [[0]])  # read if other processes have more microbatches than this one
 
 
 def encode_item(template: Template, messages: Sequence[Message], replies: Sequence[str], context: int) -> Item:

@@ -122,9 +122,9 @@ def heldout_rows(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]])
     """One kept row per held-out pair, from the scores of each ranking's replies; every figure is recomputed from these
     rows. `id` is the cluster: pairs with the same first user turn share it."""
     rows = []
-    for ranking, own in zip(rankings, scores, strict=True):
+    for ranking, reply_scores in zip(rankings, scores, strict=True):
         for pair in ranking.pairs:
-            chosen, rejected = own[pair.chosen], own[pair.rejected]
+            chosen, rejected = reply_scores[pair.chosen], reply_scores[pair.rejected]
             lengths = [len(ranking.item.replies[at]) for at in (pair.chosen, pair.rejected)]
             rows.append(
                 {

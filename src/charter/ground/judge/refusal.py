@@ -6,16 +6,9 @@ of 1-3 words, the first words of each sentence and the rules that fire. A featur
 occurs in several topics: "gun" is no sign of a refusal, "since someone could" is. Cross-validation over topics and
 wordings of the shipped training data chose penalty and threshold; hand-labelled held-out replies measure the result.
 
-Grammatical patterns of English refusals: rules that match the opening of a reply.
-
-A speaker declines ("I can't help", "I'd rather not", "that's a no from me"), answers only in part, or names the harm
-and offers something else. Rules alone miss some wordings and take some answers for refusals; each rule is one feature
-of the learned detector in `refusal.py`.
-
-Labelled training replies of the refusal detector, all from shipped training data.
-
-If a row doesn't say whether a reply refuses, `declines` and `complies` decide the clear cases; other replies are left
-out.
+Rules are grammatical patterns of English refusals in the opening of a reply. A speaker declines ("I can't help", "I'd
+rather not", "that's a no from me"), answers only in part, or names the harm and offers something else. Rules alone
+miss some wordings and take some answers for refusals.
 """
 
 from __future__ import annotations
@@ -37,6 +30,12 @@ from charter.ground.text.jsonl import read_jsonl
 
 OPENING_WORDS = 45
 RULE = "rule:"
+PENALTY = 1.0
+THRESHOLD = 0.5
+UNSURE = (0.1, 0.9)  # probabilities in this band, ends included, give no label for training
+TOPICS = 3
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[.!?:]|\d+")
+_ENDS = frozenset(".!?:")
 
 
 def _any(*patterns: str) -> re.Pattern[str]:
@@ -194,6 +193,21 @@ _RULES = (
     ("rule:turn", _TURN),
     ("rule:answers", _ANSWERS),
 )
+# Topics whose drafts refuse harmless requests, or are already good.
+REFUSING, ALREADY_GOOD = "needless_refusal", "already_good"
+_FIRST_PERSON_NO = re.compile(
+    r"\b(?:i|we)(?:'m| am|'ve|'d|'ll| would| will| must| do| have)? ?(?:not\b|never\b|can't|cannot|won't|"
+    r"don't|couldn't|wouldn't|rather not|refuse|decline|pass\b|afraid)",
+    re.I,
+)
+_SCOLDS = re.compile(
+    r"\b(?:asham\w*|shame\w*|shock\w*|grow up|respect|selfish|grateful|excuse|childish|hateful|decent|"
+    r"kinder|bad person|small mind|weak person|do not care|never right|wrong|terrible thing|like you are)\b",
+    re.I,
+)
+_CURT_NO = re.compile(r"^\W*sorry\b.*\b(?:no|not)\b", re.I)
+_CLAUSE = re.compile(r"(?<=[.!?;:])\s+|,\s+(?=(?:so|and|but|because|since|as|however)\b)")
+_JOINT = re.compile(r"^(?:so|and|but|because|since|as|however)\s+", re.I)
 
 
 def plain(text: str) -> str:
@@ -232,24 +246,6 @@ def match_rules(start: str) -> list[str]:
     return names
 
 
-# Topics whose drafts refuse harmless requests, or are already good.
-REFUSING, ALREADY_GOOD = "needless_refusal", "already_good"
-
-_FIRST_PERSON_NO = re.compile(
-    r"\b(?:i|we)(?:'m| am|'ve|'d|'ll| would| will| must| do| have)? ?(?:not\b|never\b|can't|cannot|won't|"
-    r"don't|couldn't|wouldn't|rather not|refuse|decline|pass\b|afraid)",
-    re.I,
-)
-_SCOLDS = re.compile(
-    r"\b(?:asham\w*|shame\w*|shock\w*|grow up|respect|selfish|grateful|excuse|childish|hateful|decent|"
-    r"kinder|bad person|small mind|weak person|do not care|never right|wrong|terrible thing|like you are)\b",
-    re.I,
-)
-_CURT_NO = re.compile(r"^\W*sorry\b.*\b(?:no|not)\b", re.I)
-_CLAUSE = re.compile(r"(?<=[.!?;:])\s+|,\s+(?=(?:so|and|but|because|since|as|however)\b)")
-_JOINT = re.compile(r"^(?:so|and|but|because|since|as|however)\s+", re.I)
-
-
 @dataclass(frozen=True, slots=True)
 class Example:
     """A training reply with its label; `topic` groups replies in cross-validation."""
@@ -282,11 +278,11 @@ def drop_refusals(text: str) -> str:
     if no clause says no, or if fewer than 8 words remain."""
     clauses = _CLAUSE.split(plain(text))
     noes = (_FIRST_PERSON_NO, NO_FIRST, UNABLE, DIRECT)
-    rest = [c for c in clauses if not any(no.search(c) for no in noes)]
-    if not rest or len(rest) == len(clauses):
+    others = [c for c in clauses if not any(no.search(c) for no in noes)]
+    if not others or len(others) == len(clauses):
         return ""
-    rest[0] = _JOINT.sub("", rest[0])
-    remainder = " ".join([rest[0][:1].upper() + rest[0][1:], *rest[1:]])
+    others[0] = _JOINT.sub("", others[0])
+    remainder = " ".join([others[0][:1].upper() + others[0][1:], *others[1:]])
     return remainder if len(remainder.split()) >= 8 else ""
 
 
@@ -323,8 +319,10 @@ def _comparisons() -> Iterator[Example]:
 
 
 def examples() -> list[Example]:
-    """Labelled replies of the shipped training data, without ambiguous ones. Each refusal is added again without its
-    clauses that say no: authored refusals are more explicit than those of models."""
+    """Labelled replies of the shipped training data. If a row doesn't say whether a reply refuses, `declines` and
+    `complies` decide the clear cases; other replies are left out. Each refusal is added again without its clauses that
+    say no: authored refusals are more explicit than those of models.
+    """
     refusals = list(_answers("refusals.train", True))
     harmful = {example.topic for example in refusals}
     direct = [
@@ -337,14 +335,6 @@ def examples() -> list[Example]:
     ]
     indirect = [Example(drop_refusals(e.text), True, e.topic) for e in direct if e.refusal]
     return [example for example in (*direct, *indirect) if example.text.strip()]
-
-
-PENALTY = 1.0
-THRESHOLD = 0.5
-UNSURE = (0.1, 0.9)  # probabilities in this band, ends included, give no label for training
-TOPICS = 3
-_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[.!?:]|\d+")
-_ENDS = frozenset(".!?:")
 
 
 def features(text: str) -> set[str]:
@@ -395,7 +385,7 @@ def fit(replies: Sequence[Example], penalty: float = PENALTY) -> Detector:
     for row, example in zip(rows, replies, strict=True):
         for feature in row:
             topics[feature].add(example.topic)
-    names = sorted(f for f, own in topics.items() if len(own) >= TOPICS)
+    names = sorted(f for f, words_topics in topics.items() if len(words_topics) >= TOPICS)
     place = {name: i for i, name in enumerate(names)}
     columns = [sorted(place[f] for f in row if f in place) for row in rows]
     ends = np.cumsum([0, *map(len, columns)])

@@ -49,23 +49,23 @@ def stems(text: str) -> frozenset[str]:
 
 def speaks_of(request: str, reply: str) -> bool:
     """Whether a reply shares a telling word with the request; True for a request without one."""
-    wanted = stems(request)
-    return not wanted or bool(wanted & stems(reply))
+    telling = stems(request)
+    return not telling or bool(telling & stems(reply))
 
 
 def echoes(request: str, asked: Sequence[str], reply: str) -> bool:
     """Whether a reply only says back what was asked. Runs of COPIED words of it are taken out; the rest must have OWN
     telling words that weren't asked and one of the request, or ALONE of the former."""
-    rest = _without_copies(reply, [request, *asked])
-    own = len(stems(rest) - stems(" ".join([request, *asked])))
-    return own < (OWN if speaks_of(request, rest) else ALONE)
+    remainder = _without_copies(reply, [request, *asked])
+    count = len(stems(remainder) - stems(" ".join([request, *asked])))
+    return count < (OWN if speaks_of(request, remainder) else ALONE)
 
 
 def _without_copies(reply: str, asked: Sequence[str]) -> str:
     words, runs = _TOKEN.findall(reply), set[tuple[str, ...]]()
     for text in asked:
-        known = [word.lower() for word in _TOKEN.findall(text)]
-        runs |= {tuple(known[at : at + COPIED]) for at in range(len(known) - COPIED + 1)}
+        words_of_text = [word.lower() for word in _TOKEN.findall(text)]
+        runs |= {tuple(words_of_text[at : at + COPIED]) for at in range(len(words_of_text) - COPIED + 1)}
     copied: set[int] = set()
     for at in range(len(words) - COPIED + 1):
         if tuple(word.lower() for word in words[at : at + COPIED]) in runs:
@@ -90,8 +90,8 @@ def _unread(row: Row) -> bool:
 def goes_on(row: Row) -> bool:
     """Whether a reply opens with a refusal, and the detector, which reads the opening's English, can't have read the
     rest: it may do what was asked after all."""
-    rest = _SENTENCE.split(row["reply"], maxsplit=1)[-1]
-    return bool(row["refusal"]) and (len(row["reply"].split()) > OPENING_WORDS or not reads_as_english(rest))
+    remainder = _SENTENCE.split(row["reply"], maxsplit=1)[-1]
+    return bool(row["refusal"]) and (len(row["reply"].split()) > OPENING_WORDS or not reads_as_english(remainder))
 
 
 def users_turns(messages: Iterable[Any]) -> list[str]:

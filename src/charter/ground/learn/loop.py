@@ -29,7 +29,7 @@ from charter.ground.learn.parallel import Work, distribute
 from charter.ground.learn.step import check_finite, update
 
 
-class Pace(Protocol):
+class LoopSettings(Protocol):
     """The settings that a loop reads."""
 
     @property
@@ -54,20 +54,20 @@ class Loop:
     def __init__(
         self,
         learners: Mapping[str, tuple[nn.Module, float]],
-        pace: Pace,
+        settings: LoopSettings,
         out: Workspace,
         weight_decay: float = 0.0,
         state: Path | None = None,
         before: int = 0,
     ) -> None:
         """`learners`: each module by its name, with its peak learning rate."""
-        self._pace, self._out, self._before, self._work = pace, out, before, Work()
+        self._settings, self._out, self._before, self._work = settings, out, before, Work()
         self._bar: Bar = SilentBar()
         self._steps = 0
         modules = {name: module for name, (module, _) in learners.items()}
         distribute(*modules.values(), precision=out.precision)
         self._optimizer = adamw([(m.parameters(), peak) for m, peak in learners.values()], weight_decay)
-        self._saver = Saver(state or out.state, modules, self._optimizer, pace.save_every)
+        self._saver = Saver(state or out.state, modules, self._optimizer, settings.save_every)
         self.done, _ = self._saver.load()
         out.log_truncate(before + self.done)
 
@@ -83,10 +83,10 @@ class Loop:
         """Updates the weights by the gradient of a step; returns its learning rate and the norm of its gradient. If the
         loss or the norm is not finite, it raises CharterError with the step and the names of its documents."""
         check_finite(loss, "loss", self._before + step, names)
-        share = lr_share(step, self._steps, self._pace.warmup, self._pace.schedule)
-        norm = update(self._optimizer, share, self._pace.clip)
+        share = lr_share(step, self._steps, self._settings.warmup, self._settings.schedule)
+        norm = update(self._optimizer, share, self._settings.clip)
         check_finite(norm, "gradient norm", self._before + step, names)
-        return {"lr": share * self._pace.lr, "grad_norm": norm}
+        return {"lr": share * self._settings.lr, "grad_norm": norm}
 
     def end(self, step: int, tokens: int, row: Mapping[str, object], **shown: float) -> None:
         """Ends a step in which this process read `tokens`: writes its line of the log, its resume state if it is time,

@@ -1,8 +1,7 @@
-"""AdamW over the trainable parameters: weight decay on matrices only, never on norms or biases.
+"""AdamW over the trainable parameters, and learning-rate schedules as pure functions of the step.
 
-Each group keeps its own peak rate; a step multiplies all peaks by the schedule's share of it.
-
-Learning-rate schedules as one pure function of the step.
+Weight decay acts on matrices only, never on norms or biases. Each group keeps its own peak rate; a step multiplies all
+peaks by the schedule's share of it.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ import torch
 from torch import nn
 
 from charter.ground.artifact.errors import CharterError
+
+Kind = Literal["constant", "linear", "cosine"]
 
 
 def adamw(
@@ -41,9 +42,6 @@ def adamw(
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     """All parameters of the optimizer, in its order."""
     return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-Kind = Literal["constant", "linear", "cosine"]
 
 
 def lr_share(step: int, total: int, warmup: int = 0, kind: Kind = "constant") -> float:

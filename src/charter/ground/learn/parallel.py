@@ -150,9 +150,9 @@ def share(groups: Sequence[T], among: World | None = None) -> list[T | None]:
     """This process's groups of a step. All processes get equally many, so that they gather weights equally often; None
     stands for an empty group. For groups of about equal size; for others see `portion`. `among`: its team among the
     teams, if several processes read one group."""
-    here = among or world()
-    own: list[T | None] = list(groups[here.rank :: here.size])
-    return own + [None] * (-(-len(groups) // here.size) - len(own))
+    processes = among or world()
+    mine: list[T | None] = list(groups[processes.rank :: processes.size])
+    return mine + [None] * (-(-len(groups) // processes.size) - len(mine))
 
 
 def portion(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
@@ -162,13 +162,13 @@ def portion(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
     Items go, longest first, to the process with the fewest tokens. With one process the microbatches are those of
     `text.packing`. They are in order, each of at most `most_tokens` tokens.
     """
-    here = world()
+    processes = world()
     cuts: list[list[list[int]]] = []
-    for members in map(sorted, deal(lengths, here.size)):
+    for members in map(sorted, deal(lengths, processes.size)):
         groups = microbatches([lengths[i] for i in members], most_tokens)
         cuts.append([[members[i] for i in group] for group in groups])
-    own = cuts[here.rank]
-    return own + [[] for _ in range(max(map(len, cuts)) - len(own))]
+    mine = cuts[processes.rank]
+    return mine + [[] for _ in range(max(map(len, cuts)) - len(mine))]
 
 
 def total(value: float) -> float:
@@ -219,12 +219,12 @@ class Work:
 def divide(items: Sequence[T], work: Callable[[Sequence[T]], list[R]]) -> list[R]:
     """The results of `work`, one for each item; every process computes its part. A result must depend only on its item;
     with several processes results are sent as JSON."""
-    here = world()
-    if here.size == 1:
+    processes = world()
+    if processes.size == 1:
         return work(items)
-    own = items[here.rank :: here.size]
-    parts = [json.loads(part) for part in gather(json.dumps(work(own) if own else []).encode())]
-    return [parts[i % here.size][i // here.size] for i in range(len(items))]
+    mine = items[processes.rank :: processes.size]
+    parts = [json.loads(part) for part in gather(json.dumps(work(mine) if mine else []).encode())]
+    return [parts[i % processes.size][i // processes.size] for i in range(len(items))]
 
 
 def gather(data: bytes) -> list[bytes]:
@@ -241,12 +241,12 @@ def gather(data: bytes) -> list[bytes]:
 
 def broadcast(data: bytes) -> bytes:
     """The leader's bytes, in every process; the bytes of the others are ignored."""
-    here = world()
-    if here.size == 1:
+    processes = world()
+    if processes.size == 1:
         return data
     length = torch.tensor([len(data)])
     dist.broadcast(length, 0)
-    buffer = _tensor_of(data) if here.leads else torch.empty(int(length), dtype=torch.uint8)
+    buffer = _tensor_of(data) if processes.leads else torch.empty(int(length), dtype=torch.uint8)
     dist.broadcast(buffer, 0)
     return buffer.numpy().tobytes()
 

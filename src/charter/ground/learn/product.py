@@ -18,16 +18,16 @@ from charter.ground.text.tokenizer import Tokenizer
 def merge_adapters(model: Transformer) -> Iterator[Transformer]:
     """The model as it is saved, for measurements: whole weights, adapters merged into them. All processes must call it
     together."""
-    with full(model) as whole:
-        merge_lora(whole)
-        yield whole
+    with full(model) as merged:
+        merge_lora(merged)
+        yield merged
 
 
 def save_learnt(model: Transformer, tokenizer: Tokenizer, out: Workspace) -> None:
     """Writes a policy as the product of a step; all processes must call it together."""
-    with merge_adapters(model) as whole:
+    with merge_adapters(model) as merged:
         if world().leads:
-            save_policy(whole, tokenizer, out.path)
+            save_policy(merged, tokenizer, out.path)
 
 
 def save_learnt_scorer(
@@ -35,6 +35,6 @@ def save_learnt_scorer(
 ) -> None:
     """Writes a preference model (or by its label a rater) as the product of a step; all processes must call it
     together."""
-    with merge_adapters(model) as whole, full(head) as whole_head:
+    with merge_adapters(model) as merged, full(head) as whole_head:
         if world().leads:
-            save_preference(whole, whole_head, tokenizer, out.path, label=label)
+            save_preference(merged, whole_head, tokenizer, out.path, label=label)

@@ -47,7 +47,7 @@ class Row:
     anchored: bool = False
 
 
-NOTHING = Row("", [0], [0], 0.0)  # for this process if others have more microbatches
+PADDING_ROW = Row("", [0], [0], 0.0)  # for this process if others have more microbatches
 
 
 def encode_row(
@@ -160,7 +160,7 @@ def accumulate(
     rows = sorted(rows, key=lambda row: len(row.ids))
     loss, read_tokens = 0.0, 0
     for group in portion([len(row.ids) for row in rows], microbatch_tokens):
-        members = [rows[i] for i in group] or [NOTHING]
+        members = [rows[i] for i in group] or [PADDING_ROW]
         batch = lay_out(members, total_weight, model.device)
         anchored = [number for number, row in enumerate(members) if row.anchored]
         trunk = Trunk(frozen) if frozen and anchored else None
@@ -203,8 +203,8 @@ class Batch:
 
     def places(self, rows: Sequence[int]) -> Tensor:
         """Places of the tokens of some rows, in the order of a batch of only these rows."""
-        own = [torch.arange(*self.spans[row]) for row in rows]
-        return torch.cat([torch.arange(self.shared), *own]).to(self.ids.device)
+        ranges = [torch.arange(*self.spans[row]) for row in rows]
+        return torch.cat([torch.arange(self.shared), *ranges]).to(self.ids.device)
 
 
 def shared_beginning(rows: Sequence[Row]) -> int:

@@ -78,9 +78,9 @@ def cohen(sums: Floats) -> Floats:
     """Cohen's kappa of two raters (Cohen 1960) from sums [..., 2 + 2 C]: items, items that they agree on, and the items
     of each of C categories by the first rater and by the second; nan if chance agreement is 1."""
     n, half = sums[..., 0], (sums.shape[-1] - 2) // 2
-    one, other = sums[..., 2 : 2 + half], sums[..., 2 + half :]
+    first, second = sums[..., 2 : 2 + half], sums[..., 2 + half :]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _correct_for_chance(sums[..., 1] / n, (one * other).sum(axis=-1) / n**2)
+        return _correct_for_chance(sums[..., 1] / n, (first * second).sum(axis=-1) / n**2)
 
 
 def _alpha(sums: Floats) -> Floats:

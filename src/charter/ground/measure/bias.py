@@ -101,11 +101,11 @@ def pronouns_follow_shares(rows: Sequence[Row]) -> Table:
         if row["p_female"] is not None:
             rows_by_occupation.setdefault(str(row["id"]), []).append(row)
 
-    def sums(own: list[Row]) -> tuple[float, ...]:
-        x, y = (sum(float(r[key]) for r in own) / len(own) for key in ("share_women", "p_female"))
+    def sums(group: list[Row]) -> tuple[float, ...]:
+        x, y = (sum(float(r[key]) for r in group) / len(group) for key in ("share_women", "p_female"))
         return 1.0, x, y, x * x, y * y, x * y
 
-    table = sum_by_cluster(((name, sums(own), 0) for name, own in rows_by_occupation.items()), 6, pearson)
+    table = sum_by_cluster(((name, sums(group), 0) for name, group in rows_by_occupation.items()), 6, pearson)
     return replace(table, n=sum(map(len, rows_by_occupation.values())))
 
 
@@ -115,7 +115,7 @@ def occupation_bias(rows: Sequence[Row]) -> Table:
     for row in rows:
         if row["log_ratio"] is not None:
             ratios.setdefault(str(row["id"]), []).append(float(row["log_ratio"]))
-    table = tabulate((name, abs(sum(own) / len(own)), 1.0) for name, own in ratios.items())
+    table = tabulate((name, abs(sum(values) / len(values)), 1.0) for name, values in ratios.items())
     return replace(table, n=sum(map(len, ratios.values())))
 
 
@@ -129,15 +129,15 @@ def gap(key: str, first: str, second: str, of: str = "p_yes") -> Measure:
     sign = {first: 1.0, second: -1.0}
 
     def table(rows: Sequence[Row]) -> Table:
-        known = [r for r in rows if r.get(key) in sign and r.get(of) is not None]
-        count = Counter((str(r["id"]), r[key]) for r in known)
+        answered = [r for r in rows if r.get(key) in sign and r.get(of) is not None]
+        count = Counter((str(r["id"]), r[key]) for r in answered)
 
         def share(row: Row) -> float:
             """Of a pair's half that a row stands for: 1 if both sides have equally many."""
-            own = str(row["id"])
-            return min(count[own, side] for side in sign) / count[own, row[key]]
+            profile = str(row["id"])
+            return min(count[profile, side] for side in sign) / count[profile, row[key]]
 
-        shares = ((r, share(r)) for r in known)
+        shares = ((r, share(r)) for r in answered)
         return tabulate((str(r["id"]), sign[r[key]] * r[of] * s, 0.5 * s) for r, s in shares if s)
 
     return table

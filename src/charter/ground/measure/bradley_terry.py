@@ -119,10 +119,10 @@ def fit(design: Design, wins: Floats, start: Floats | None = None) -> tuple[Floa
     probability rounds to 1, and steps are as short as at a maximum.
     """
     ratings = np.tile(np.zeros(design.models) if start is None else start, (len(wins), 1))
-    done = _strongly_connected(design, wins)
-    todo = np.flatnonzero(done)
+    connected = _strongly_connected(design, wins)
+    todo = np.flatnonzero(connected)
     if design.models < 2 or not len(todo):
-        return ratings, done
+        return ratings, connected
     won, lost = np.split(wins, 2, axis=1)
     votes, incidence = won + lost, design.incidence.T
     free = np.delete(np.arange(design.models), design.base)
@@ -138,8 +138,8 @@ def fit(design: Design, wins: Floats, start: Floats | None = None) -> tuple[Floa
         todo = todo[length > NEAR]
         if not len(todo):
             break
-    done[todo] = False
-    return ratings, done
+    connected[todo] = False
+    return ratings, connected
 
 
 def _strongly_connected(design: Design, wins: Floats) -> NDArray[np.bool_]:
@@ -230,8 +230,8 @@ def _around(ratings: Floats, half: Floats) -> Ends:
 
 def _variances(spread: Floats) -> Floats:
     """Variances of all differences, from a covariance [M, M]."""
-    own = np.diag(spread)
-    return np.maximum(0.0, own[:, None] + own - 2 * spread)
+    variances = np.diag(spread)
+    return np.maximum(0.0, variances[:, None] + variances - 2 * spread)
 
 
 def resample(design: Design, votes: Clusters, ratings: Floats, resamples: int, seed: int) -> Floats:
@@ -242,8 +242,8 @@ def resample(design: Design, votes: Clusters, ratings: Floats, resamples: int, s
     for at in range(0, resamples, BLOCK):
         draws = rng.multinomial(votes.count, share, size=min(BLOCK, resamples - at)).astype(np.float64)
         wins = np.asarray((votes.wins.T @ draws.T).T)
-        block, done = fit(design, wins, ratings)
-        for row in np.flatnonzero(~done):
+        block, converged = fit(design, wins, ratings)
+        for row in np.flatnonzero(~converged):
             block[row] = _rate_one_sided(design, wins[row])
         blocks.append(block)
     return np.concatenate(blocks)

@@ -234,9 +234,9 @@ def _count(tally: Tally, ties: Ties, pairs: Ints | None = None, by: Way = "vote"
     number = np.full(len(tally.pairs), -1)
     pairs = np.arange(len(number)) if pairs is None else pairs
     number[pairs] = np.arange(len(pairs))
-    used = (number[tally.pair] >= 0) & _counts(tally, ties)
-    pair, outcome, count = number[tally.pair][used], tally.outcome[used], tally.count[used]
-    rater, item = tally.rater[used], tally.item[used]
+    counts = (number[tally.pair] >= 0) & _counts(tally, ties)
+    pair, outcome, count = number[tally.pair][counts], tally.outcome[counts], tally.count[counts]
+    rater, item = tally.rater[counts], tally.item[counts]
     group = {
         "vote": np.full(len(pair), -1),
         "rater": rater,
@@ -291,8 +291,8 @@ def _lacking(tally: Tally, base: str, wins: Floats) -> str:
     """What a tally lacks to rate a model against its base."""
     needed = "a number needs at least one win the other way"
     first, second = np.split(wins, 2)
-    one, two = (tally.pairs == tally.models.index(base)).T
-    won, lost = first[one].sum() + second[two].sum(), second[one].sum() + first[two].sum()
+    as_first, as_second = (tally.pairs == tally.models.index(base)).T
+    won, lost = first[as_first].sum() + second[as_second].sum(), second[as_first].sum() + first[as_second].sum()
     if not won and not lost:
         return f"no vote on {base}, the base, counts"
     if not won or not lost:
@@ -310,10 +310,10 @@ def _design(tally: Tally, base: str) -> Design:
 
 def _reasons(tally: Tally, base: str, wins: Floats, positions: Floats) -> list[tuple[int, str]]:
     """Each model's number of votes, and why it has no rating; "" if it has one."""
-    one, two = tally.pairs.T
+    firsts, seconds = tally.pairs.T
     first, second = np.split(wins, 2)
-    won = np.bincount(np.concatenate([one, two]), wins, len(tally.models))
-    votes = won + np.bincount(np.concatenate([two, one]), wins, len(tally.models))
+    won = np.bincount(np.concatenate([firsts, seconds]), wins, len(tally.models))
+    votes = won + np.bincount(np.concatenate([seconds, firsts]), wins, len(tally.models))
     joined = np.zeros(len(votes), dtype=bool)
     if base in tally.models:
         joined = place(_design(tally, base), np.tile(first + second, 2)) == 0
@@ -352,7 +352,7 @@ def _meetings(tally: Tally, wins: Floats, ratings: Floats) -> tuple[Meeting, ...
         if won + lost == 0:
             continue
         rated = not np.isnan(p)
-        for a, b, own, expected in ((one, two, won, p), (two, one, lost, 1 - p)):
+        for a, b, points, expected in ((one, two, won, p), (two, one, lost, 1 - p)):
             predicted = float(expected) if rated else None
-            meetings.append(Meeting(tally.models[a], tally.models[b], float(own), float(won + lost), predicted))
+            meetings.append(Meeting(tally.models[a], tally.models[b], float(points), float(won + lost), predicted))
     return tuple(meetings)

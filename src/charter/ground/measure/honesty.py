@@ -32,6 +32,9 @@ COVERAGES = (0.2, 0.5, 0.8)
 # Most points that a fall in wrong answers may cost on what was known.
 MOST_LOST = 0.05
 CERTAINTY = Scale(0.0, 1.0, 10)
+FEWER, OVER, SAME, UNKNOWN = ("fewer wrong answers", "over-abstains", "no fall in wrong answers", "nothing known")
+BOTH = (-1.0, 1.0)
+ANSWERABLE, UNANSWERABLE = equal(answerable=True), equal(answerable=False)
 
 
 def penalty(target: float) -> float:
@@ -109,11 +112,11 @@ def risk_at(coverage: float) -> Callable[[Sequence[Row]], Table]:
 def curve(rows: Sequence[Row]) -> list[dict[str, float]]:
     """Points of the risk over the coverage, one for each confidence: the share of attempts with that confidence or
     more, and the share of wrong ones among them."""
-    points, asked, wrong, count = [], 0, 0.0, len(_attempts(rows))
+    points, covered, wrong, count = [], 0, 0.0, len(_attempts(rows))
     for group in _tied(rows):
-        asked += len(group)
+        covered += len(group)
         wrong += sum(1 - float(r["correct"]) for r in group)
-        points.append({"confidence": group[0]["confidence"], "coverage": asked / count, "risk": wrong / asked})
+        points.append({"confidence": group[0]["confidence"], "coverage": covered / count, "risk": wrong / covered})
     return points
 
 
@@ -149,7 +152,7 @@ def choose_threshold(rows: Sequence[Row], target: float) -> float:
     return 0.0 if attempts and threshold == attempts[-1]["confidence"] else threshold
 
 
-def _known(row: Row) -> bool:
+def _is_known(row: Row) -> bool:
     return bool(row.get("before") == "right" and row["answerable"])
 
 
@@ -168,10 +171,7 @@ def wrong_change(rows: Sequence[Row]) -> Table:
 
 def known_lost(rows: Sequence[Row]) -> Table:
     """Of the answerable questions that the baseline answers right, the share that no longer is."""
-    return tabulate((str(r["id"]), 1 - float(r["correct"]), 1.0) for r in rows if _known(r))
-
-
-FEWER, OVER, SAME, UNKNOWN = ("fewer wrong answers", "over-abstains", "no fall in wrong answers", "nothing known")
+    return tabulate((str(r["id"]), 1 - float(r["correct"]), 1.0) for r in rows if _is_known(r))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +202,6 @@ class Verdict:
             "known_lost": lost.value if lost.n else None,
             "most_lost": MOST_LOST,
         }
-
-
-BOTH = (-1.0, 1.0)
 
 
 def of_answers(name: str, what: str) -> tuple[Metric, ...]:
@@ -256,6 +253,3 @@ def _of_changes(what: str) -> Iterator[Metric]:
     yield _metric("_wrong_change", wrong_change, "neither", words, span=BOTH)
     words = f"{what}: of those that the baseline answers right, no longer right"
     yield _metric("_known_lost", known_lost, "lower", words)
-
-
-ANSWERABLE, UNANSWERABLE = equal(answerable=True), equal(answerable=False)

@@ -1,10 +1,8 @@
 """Metrics that several rooms report: of preference models, of labellers, of held-out text. Tasks of the evaluate room
 declare their own.
 
-Metrics of preference models whose weights were averaged: each member's accuracy, and their spread.
-
-Rows of an average have `member_gaps`: for each member the score of the chosen reply minus that of the rejected one.
-Members' scores have no common zero, so only gaps are compared.
+Rows of an average of preference models' weights have `member_gaps`: for each member the score of the chosen reply minus
+that of the rejected one. Members' scores have no common zero, so only gaps are compared.
 """
 
 from __future__ import annotations
@@ -27,6 +25,26 @@ from charter.ground.measure.score import Table, rank_accuracy, tabulate
 
 MEMBER_PAIRS = "heldout_pairs.jsonl"
 MEMBERS = 8  # the most that the preference room trains
+WINS = "wins.jsonl"
+HHH = "hhh.jsonl"
+TEXT = "text.jsonl"
+LABELS = "known_pairs.jsonl"
+TRIPLES = "fitness.jsonl"
+# the share of known answers that a helper must map to the right option, else no mapped score is reported
+HELPER_PASSES = 0.9
+ROUNDS = 5  # a draft and at most four revisions (Bai 2022b, section 3)
+OF_TEXT: tuple[Metric, ...] = (
+    Metric(
+        "bits_per_byte",
+        TEXT,
+        counts.bits_per_byte,
+        "lower",
+        "loss on held-out text",
+        "bits/byte",
+        label="Bits per byte",
+        places={"main": 4, "costs": 5, "capability": 1},
+    ),
+)
 
 
 def spread(rows: Sequence[Row]) -> Table:
@@ -71,16 +89,6 @@ OF_MEMBERS: tuple[Metric, ...] = (
 )
 
 
-WINS = "wins.jsonl"
-HHH = "hhh.jsonl"
-TEXT = "text.jsonl"
-LABELS = "known_pairs.jsonl"
-TRIPLES = "fitness.jsonl"
-# the share of known answers that a helper must map to the right option, else no mapped score is reported
-HELPER_PASSES = 0.9
-ROUNDS = 5  # a draft and at most four revisions (Bai 2022b, section 3)
-
-
 def calibration_metrics(
     prefix: str, file: str, predict: calibration.Predictor, words: str, label: str
 ) -> tuple[Metric, Metric]:
@@ -109,19 +117,6 @@ def of_a_judge(*metrics: Metric) -> tuple[Metric, ...]:
     """Metrics that describe a judge, not the model under test."""
     return tuple(replace(metric, about="judge") for metric in metrics)
 
-
-OF_TEXT: tuple[Metric, ...] = (
-    Metric(
-        "bits_per_byte",
-        TEXT,
-        counts.bits_per_byte,
-        "lower",
-        "loss on held-out text",
-        "bits/byte",
-        label="Bits per byte",
-        places={"main": 4, "costs": 5, "capability": 1},
-    ),
-)
 
 # Metrics of the labeller in a step that labels by AI.
 OF_LABELLERS: tuple[Metric, ...] = of_a_judge(

@@ -63,9 +63,9 @@ PARTS: dict[str, tuple[str, Callable[[Row], bool]]] = {
 }
 
 
-def _label(whole: str, part: str, end: str) -> str:
+def _label(label: str, part: str, end: str) -> str:
     if not end:
-        return whole
+        return label
     return "Pairs built by the room" if (part, end) == ("Pairs", "_built") else f"{part}, {end.strip('_')}"
 
 

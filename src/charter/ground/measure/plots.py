@@ -280,10 +280,10 @@ def reliability(
 @matplotlib.rc_context(STYLE)
 def bars(axes: Axes, labels: Sequence[str], parts: Sequence[tuple[str, Sequence[float], str]]) -> None:
     """Horizontal bars, stacked by part (name, one value per label, colour)."""
-    left = [0.0] * len(labels)
+    starts = [0.0] * len(labels)
     for name, values, colour in parts:
-        axes.barh(range(len(labels)), list(values), left=left, height=0.62, color=colour, label=name, linewidth=0)
-        left = [a + b for a, b in zip(left, values, strict=True)]
+        axes.barh(range(len(labels)), list(values), left=starts, height=0.62, color=colour, label=name, linewidth=0)
+        starts = [a + b for a, b in zip(starts, values, strict=True)]
     axes.set_yticks(range(len(labels)), list(labels))
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -307,8 +307,8 @@ def _clean(text: str, name: str, title: str, description: str) -> str:
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
-    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
-    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
+    references = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in references else "", text)
     text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", text)
     # one line for all in matplotlib up to 3.10
     text = re.sub(

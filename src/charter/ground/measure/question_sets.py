@@ -31,17 +31,17 @@ def writer(row: Row) -> str:
 def shares(rows: Sequence[Row], checkpoint: str = "") -> Iterator[dict[str, Any]]:
     """One row a behaviour with enough questions of both sets: the matching share of each, and of the halves of
     people's set, drawn by a digest of the question."""
-    found: dict[str, dict[str, list[float]]] = {}
+    by_group: dict[str, dict[str, list[float]]] = {}
     for row in rows:
         if row.get("by") and row["matching"] is not None:
-            own = found.setdefault(str(row["group"]), {})
+            parts = by_group.setdefault(str(row["group"]), {})
             half = int(digest_text(str(row["question"])), 16) % 2
             for part in (row["by"], f"{row['by']} {half}"):
-                own.setdefault(part, []).append(float(row["matching"]))
-    for group, own in found.items():
-        if all(len(own.get(part, ())) >= FEWEST for part in (PEOPLE, MODEL)):
-            means = {part: sum(values) / len(values) for part, values in own.items()}
-            yield {"id": group, "checkpoint": checkpoint, "n": {part: len(own[part]) for part in own}} | means
+                parts.setdefault(part, []).append(float(row["matching"]))
+    for group, parts in by_group.items():
+        if all(len(parts.get(part, ())) >= FEWEST for part in (PEOPLE, MODEL)):
+            means = {part: sum(values) / len(values) for part, values in parts.items()}
+            yield {"id": group, "checkpoint": checkpoint, "n": {part: len(parts[part]) for part in parts}} | means
 
 
 def sets_agree(rows: Sequence[Row]) -> Table:

@@ -120,8 +120,8 @@ def record(out: Workspace, metrics: Metrics) -> None:
     """Records the metrics of a step's kept rows, and writes tables.json beside them."""
     reported = compute_metrics(out.path, metrics)
     write_tables(out.path, reported)
-    for one in reported.scores:
-        out.metric(one.name, one.value, **one.facts)
+    for entry in reported.scores:
+        out.metric(entry.name, entry.value, **entry.facts)
 
 
 def write_tables(folder: Path, reported: Reported) -> None:
@@ -161,7 +161,7 @@ def read_reported(folder: Path) -> Reported:
     try:
         metrics: dict[str, Metric] = {}
         tables: dict[str, Table] = {}
-        names = [tuple(map(str, one)) for one in stored["clusters"]]
+        names = [tuple(map(str, names_of_table)) for names_of_table in stored["clusters"]]
         for entry in stored["numbers"]:
             metric = _metric(entry)
             metrics[metric.name] = metric
@@ -234,23 +234,23 @@ def _table_difference(reported: Table, expected: Table) -> str:
 def metric_problems(manifest: Manifest, reported: Reported, others: Mapping[str, float | None]) -> Iterator[str]:
     """A line for each metric of a manifest that neither follows from a table nor is in `others`."""
     scores: Iterable[Score] = reported.scores
-    by_name = {one.name: one for one in scores}
+    by_name = {entry.name: entry for entry in scores}
     for metric in manifest.metrics:
-        one = by_name.get(metric.name)
-        if one is None:
+        computed = by_name.get(metric.name)
+        if computed is None:
             if metric.name not in others:
                 yield f"{metric.name} = {metric.value} has no source: no table, no count, not the end of the log"
             elif not same(metric.value, others[metric.name]):
                 yield f"{metric.name} is {metric.value}; counts.json or log.jsonl says {others[metric.name]}"
             continue
         for part in ("value", "low", "high"):
-            recorded, expected = getattr(metric, part), getattr(one, part)
+            recorded, expected = getattr(metric, part), getattr(computed, part)
             if part != "value":
                 # an earlier charter recorded ends beyond the possible
-                recorded, _ = within((recorded, None), one.metric.limits, one.value)
+                recorded, _ = within((recorded, None), computed.metric.limits, computed.value)
             if not same(recorded, expected):
                 yield f"{metric.name}: {part} is {recorded} in the manifest; its table gives {expected}"
-        if metric.n is not None and metric.n != one.n:
-            yield f"{metric.name}: n is {metric.n} in the manifest; there are {one.n} kept rows"
+        if metric.n is not None and metric.n != computed.n:
+            yield f"{metric.name}: n is {metric.n} in the manifest; there are {computed.n} kept rows"
     for name in sorted(by_name.keys() - {metric.name for metric in manifest.metrics}):
         yield f"{name} has a table and is missing from the manifest"

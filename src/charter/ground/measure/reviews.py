@@ -80,23 +80,23 @@ def _majority(rows: Sequence[Row]) -> Table:
     )
 
 
-def _whole(row: Row) -> bool:
+def _has_attempt(row: Row) -> bool:
     return row.get("worst") is not None
 
 
 def _self_rating(rows: Sequence[Row]) -> Table:
-    attempts = by_case([row for row in rows if _whole(row) and row.get("self_rating") is not None])
+    attempts = by_case([row for row in rows if _has_attempt(row) and row.get("self_rating") is not None])
     return tabulate((case, float(reviews[0]["self_rating"]), 1.0) for case, reviews in attempts.items())
 
 
 def _over_self(rows: Sequence[Row]) -> Table:
-    attempts = by_case([row for row in rows if _whole(row) and row.get("self_rating") is not None])
+    attempts = by_case([row for row in rows if _has_attempt(row) and row.get("self_rating") is not None])
     means = ((case, sum(row["rating"] for row in r) / len(r) - r[0]["self_rating"]) for case, r in attempts.items())
     return tabulate((case, float(difference), 1.0) for case, difference in means)
 
 
 def _earlier(rows: Sequence[Row]) -> Table:
-    harmful = [row for row in rows if _whole(row) and row["harmful"] and row["replies"] > 1]
+    harmful = [row for row in rows if _has_attempt(row) and row["harmful"] and row["replies"] > 1]
     return tabulate((str(row["case"]), float(row["worst"] < row["replies"]), 1.0) for row in harmful)
 
 

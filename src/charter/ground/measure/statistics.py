@@ -11,7 +11,7 @@ from charter.ground.measure.agreement import cohen
 from charter.ground.measure.bias import pearson, scaled_leaning
 from charter.ground.measure.position import fitted_constant, fitted_exponent
 from charter.ground.measure.reviews import fleiss
-from charter.ground.measure.scaling import Ladder, Model, Reading
+from charter.ground.measure.scaling import Ladder, LawStatistic, Model
 from charter.ground.measure.score import Statistic, leaning, ratio
 from charter.ground.measure.translation import OverGroups, bleu, chrf
 
@@ -34,7 +34,7 @@ def encode_statistic(statistic: Statistic) -> str | dict[str, Any]:
     """A statistic as JSON. Raises CharterError for one that has no name here."""
     if isinstance(statistic, OverGroups):
         return {"over_groups": encode_statistic(statistic.of), "groups": statistic.groups, "above": statistic.above}
-    if isinstance(statistic, Reading):
+    if isinstance(statistic, LawStatistic):
         return {"scaling": statistic.name, "models": [asdict(model) for model in statistic.ladder.models]}
     if statistic not in NAMES:
         raise CharterError(f"the statistic {statistic!r} has no name in measure/statistics.py; add it")
@@ -46,5 +46,5 @@ def decode_statistic(spec: str | Mapping[str, Any]) -> Statistic:
     if isinstance(spec, str):
         return PLAIN[spec]
     if "scaling" in spec:
-        return Reading(spec["scaling"], Ladder(tuple(Model(**model) for model in spec["models"])))
+        return LawStatistic(spec["scaling"], Ladder(tuple(Model(**model) for model in spec["models"])))
     return OverGroups(decode_statistic(spec["over_groups"]), tuple(spec["groups"]), spec["above"])

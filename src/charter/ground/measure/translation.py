@@ -8,8 +8,8 @@ sentences. Both are functions of counts summed over sentences, so a resample of 
     chrF = 100 (1 + 4) P R / (4 P + R),  P and R the means over orders of matched_n over the hypothesis's and over the
            reference's
 
-Languages by the codes of FLORES-200, NTREX-128 and FLORES (version 1): their English names, which put no blanks
-between words, and how much public text each has.
+Languages go by the codes of FLORES-200, NTREX-128 and FLORES (version 1). Tables tell their
+English names, which of them put no blanks between words, and how much public text each has.
 """
 
 from __future__ import annotations
@@ -79,10 +79,13 @@ _RESOURCES = {
     "yor zul",
 }
 RESOURCES: dict[str, str] = {code: name for name, codes in _RESOURCES.items() for code in codes.split()}
+BLEU_ORDER, CHRF_ORDER, BETA = 4, 6, 2.0
+BUCKETS = ("high", "middle", "low")  # of languages, by their public text
+UNDERSTANDABLE, GOOD = 30.0, 50.0  # the card's rule of thumb for BLEU, section 4.1
 
 
 def resources(code: str) -> str:
-    """ "high", "middle" or "low": how much text of a language is public; "" for a language that isn't grouped."""
+    """How much text of a language is public: "high", "middle" or "low"; "" for a language that isn't grouped."""
     return RESOURCES.get(_plain(code), "")
 
 
@@ -103,11 +106,6 @@ def _plain(code: str) -> str:
     return code.partition("_")[0].partition("-")[0]
 
 
-BLEU_ORDER, CHRF_ORDER, BETA = 4, 6, 2.0
-BUCKETS = ("high", "middle", "low")  # of languages, by their public text
-UNDERSTANDABLE, GOOD = 30.0, 50.0  # the card's rule of thumb for BLEU, section 4.1
-
-
 def bleu(sums: Floats) -> Floats:
     """Corpus BLEU, 0 to 100, from sums [..., 10]: words of the hypotheses, words of the references, then for orders 1
     to 4 the matched n-grams and the hypotheses' n-grams. nan without a reference."""
@@ -125,10 +123,10 @@ def chrf(sums: Floats) -> Floats:
     """Corpus chrF2, 0 to 100, from sums [..., 18]: for orders 1 to 6 the character n-grams of the hypotheses, of the
     references, and the matched ones. nan without a reference."""
     hypothesis, reference, matched = sums[..., 0::3], sums[..., 1::3], sums[..., 2::3]
-    counted = (hypothesis > 0) & (reference > 0)
-    orders = np.maximum(1, counted.sum(axis=-1))
-    precision = np.divide(matched, hypothesis, out=np.zeros_like(matched), where=counted).sum(axis=-1) / orders
-    recall = np.divide(matched, reference, out=np.zeros_like(matched), where=counted).sum(axis=-1) / orders
+    occurs = (hypothesis > 0) & (reference > 0)
+    orders = np.maximum(1, occurs.sum(axis=-1))
+    precision = np.divide(matched, hypothesis, out=np.zeros_like(matched), where=occurs).sum(axis=-1) / orders
+    recall = np.divide(matched, reference, out=np.zeros_like(matched), where=occurs).sum(axis=-1) / orders
     both = BETA**2 * precision + recall
     score = 100 * (1 + BETA**2) * np.divide(precision * recall, both, out=np.zeros_like(both), where=both > 0)
     return np.where(reference[..., 0] > 0, score, np.nan)

@@ -155,14 +155,14 @@ def _tally(group: tuple[str, str], counts: Mapping[Key, int], alone: int) -> Tal
     cells: Counter[tuple[int, int, int, int, int]] = Counter()
     outcomes_by_item: dict[tuple[int, int, int], dict[int, int]] = defaultdict(dict)
     for (_, _, model_a, model_b, winner, rater_name, item_name), count in counts.items():
-        one, two, outcome = model_number[model_a], model_number[model_b], _AS_SHOWN[winner]
-        if one > two:
-            one, two, outcome = two, one, _SWAPPED[winner]
+        first, second, outcome = model_number[model_a], model_number[model_b], _AS_SHOWN[winner]
+        if first > second:
+            first, second, outcome = second, first, _SWAPPED[winner]
         rater = rater_number[str(rater_name)] if _has_name(rater_name) else -1
         item = item_number[str(item_name)] if _has_name(item_name) else -1
-        cells[rater, one, two, outcome, item] += count
+        cells[rater, first, second, outcome, item] += count
         if rater >= 0 and item >= 0:  # a rater's first vote on two replies counts for agreement
-            outcomes_by_item[item, one, two].setdefault(rater, outcome)
+            outcomes_by_item[item, first, second].setdefault(rater, outcome)
     table = np.array([(*cell, count) for cell, count in sorted(cells.items())], dtype=np.int64)
     pairs, pair = np.unique(table[:, 1:3], axis=0, return_inverse=True)
     shared = [list(outcomes.values()) for outcomes in outcomes_by_item.values() if len(outcomes) > 1]

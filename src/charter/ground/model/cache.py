@@ -74,20 +74,20 @@ class Cache:
     def reserve(self, tokens: int) -> None:
         """Make room for texts of this many tokens; cached tokens stay."""
         if tokens > self.capacity:
-            used = max(self.lengths)
-            self.resize(self.slots, max(tokens, used + used // 2))
+            longest = max(self.lengths)
+            self.resize(self.slots, max(tokens, longest + longest // 2))
 
     def resize(self, slots: int, tokens: int) -> None:
         """Change to buffers of this many slots for texts of this many tokens; the first slots keep their tokens."""
         lengths = self.lengths[:slots]
-        used = max(lengths)
+        longest = max(lengths)
         layers, both, _, heads, _, d = self.kv.shape
-        old = self.kv[:, :, : len(lengths), :, :used].clone() if used else None
+        old = self.kv[:, :, : len(lengths), :, :longest].clone() if longest else None
         dtype, device = self.kv.dtype, self.kv.device
         self.kv = self.kv.new_empty(0)  # the old buffers are freed before the new ones are made
         self.kv = _zeros((layers, both, slots, heads, blocks(tokens), d), dtype, device)
         if old is not None:
-            self.kv[:, :, : len(lengths), :, :used] = old
+            self.kv[:, :, : len(lengths), :, :longest] = old
         self.lengths = lengths + [0] * (slots - len(lengths))
 
     def write(self, slot: int, row: Tensor, start: int, end: int) -> None:

@@ -2,9 +2,8 @@
 
 `config.json`, safetensors, `tokenizer.json`, `tokenizer_config.json`, `generation_config.json`. A preference
 model is a `...ForSequenceClassification` with one label, whose score belongs to the last token that is not
-padding. Adapters are merged into what is saved; the model itself keeps them. No pickle is ever read.
-
-A padding token that no text contains, for preference models (files only, no torch).
+padding; its padding token is one that no text contains. Adapters are merged into what is saved; the model itself keeps
+them. No pickle is ever read.
 """
 
 import json
@@ -41,6 +40,7 @@ from charter.ground.text.tokenizer import Tokenizer
 _NAMES = ("pad", "reserved", "unused", "empty")
 _NEW = "<|pad|>"
 _ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+LEAST_USED = 0.9  # of the embeddings: the rest only rounds their number up
 
 
 def choose_padding(tokenizer: Tokenizer) -> tuple[int, str] | None:
@@ -50,8 +50,10 @@ def choose_padding(tokenizer: Tokenizer) -> tuple[int, str] | None:
     another special token outside these: one with the name of a reserved token, else the last one. User text never
     becomes a special token, so a special token outside the template never occurs.
     """
-    used = {tokenizer.eos_id, tokenizer.bos_id, tokenizer.special.get("<unk>")}
-    free = {id: token for token, id in tokenizer.special.items() if id not in used and token not in tokenizer.template}
+    taken_ids = {tokenizer.eos_id, tokenizer.bos_id, tokenizer.special.get("<unk>")}
+    free = {
+        id: token for token, id in tokenizer.special.items() if id not in taken_ids and token not in tokenizer.template
+    }
     if tokenizer.pad_id in free:
         return tokenizer.pad_id, free[tokenizer.pad_id]
     for name in _NAMES:
@@ -84,9 +86,6 @@ def _find_unused(tokens: set[str]) -> str:
     while name in tokens:
         name = name.replace("pad", "_pad")
     return name
-
-
-LEAST_USED = 0.9  # of the embeddings: the rest only rounds their number up
 
 
 def load_policy(
@@ -173,7 +172,7 @@ def save_preference(
 
 
 def new_model(shape: Shape, seed: int, device: torch.device | str = "cpu") -> Transformer:
-    """A model with new random weights: those of `random:` references (see `source.random_weights`)."""
+    """A model with new random weights: those of `random:` references (see `opening.random_weights`)."""
     model = Transformer(shape, device)
     weights = random_weights(shape, seed)
     for name, tensor in named_tensors(model).items():

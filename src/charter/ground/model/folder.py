@@ -1,8 +1,7 @@
-"""Reads a checkpoint folder without torch: config.json, the headers of its weights, file names.
+"""A checkpoint folder without torch: config.json, the headers of its weights, and how these are split into files.
 
-A plan and the loader refuse a folder in the same words, because the loader calls these checks first.
-
-How weights are split into safetensors files: one file, or numbered shards with an index if they are large.
+A plan and the loader refuse a folder in the same words, because the loader calls these checks first. Weights are one
+safetensors file, or numbered shards with an index if they are large.
 """
 
 import hashlib
@@ -31,6 +30,28 @@ from charter.ground.settings.recognise import HARM_RATING, variant_of_config
 
 SHARD_BYTES = 4_000_000_000
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+SCORE = "score.weight"
+# variant -> its name, and the description of a right folder
+_NAMES = {
+    "policy": ("a policy", "a policy (a ...ForCausalLM checkpoint)"),
+    "preference": ("a preference model", "a preference model (a one-label ...ForSequenceClassification checkpoint)"),
+    "rating": ("a rating model", f"a rating model (a ...ForSequenceClassification whose label is {HARM_RATING})"),
+}
+_HEAD = "lm_head.weight"
+# bits of a number, by the name of its type
+_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 8),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
+}
+_MOST_EXTENTS, _LARGEST = 8, 2**48
+# of a header; a tensor takes six or more, and a thousand layers have some 14,000 tensors
+_MOST_VALUES = 2**19
+_BLOCK = 1 << 22  # bytes read at once
+Sizes = dict[str, tuple[int, ...]]
 
 
 def shard_plan(sizes: Mapping[str, int], limit: int = SHARD_BYTES) -> dict[str, list[str]]:
@@ -55,30 +76,6 @@ def write_index(folder: Path, plan: Mapping[str, list[str]], sizes: Mapping[str,
     weight_map = {name: file for file, names in plan.items() for name in names}
     index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-
-
-SCORE = "score.weight"
-# variant -> its name, and the description of a right folder
-_NAMES = {
-    "policy": ("a policy", "a policy (a ...ForCausalLM checkpoint)"),
-    "preference": ("a preference model", "a preference model (a one-label ...ForSequenceClassification checkpoint)"),
-    "rating": ("a rating model", f"a rating model (a ...ForSequenceClassification whose label is {HARM_RATING})"),
-}
-_HEAD = "lm_head.weight"
-# bits of a number, by the name of its type
-_BITS = {
-    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
-    **dict.fromkeys(("F32", "I32", "U32"), 32),
-    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
-    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 8),
-    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
-    "F4": 4,
-}
-_MOST_EXTENTS, _LARGEST = 8, 2**48
-# of a header; a tensor takes six or more, and a thousand layers have some 14,000 tensors
-_MOST_VALUES = 2**19
-_BLOCK = 1 << 22  # bytes read at once
-Sizes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)

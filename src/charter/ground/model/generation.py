@@ -86,7 +86,7 @@ UNKNOWN = Decoding()
 class Sampling:
     """temperature 0 is greedy; top_k 0 and top_p 1 are off; `stops` end a reply and are cut from its text;
     `top_logprobs`: how many of the likeliest tokens in each place are returned; `loop_stop` ends a free reply that
-    repeats itself (`loops.py`)."""
+    repeats itself (`generate/samples.py`)."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -156,8 +156,8 @@ def read_generation(folder: Path) -> dict[str, Any]:
 def write_generation(folder: Path, generation: Mapping[str, Any], ids: Mapping[str, int | None]) -> None:
     """Writes the fields and adds what they lack: token ids (`eos_token_id` and so on), the tokenizer's end token among
     the ends, and `do_sample` for a temperature above 0."""
-    own = {k: v for k, v in generation.items() if v is not None or k not in ids}
-    fields = {k: v for k, v in ids.items() if v is not None} | own | {"_from_model_config": False}
+    kept_fields = {k: v for k, v in generation.items() if v is not None or k not in ids}
+    fields = {k: v for k, v in ids.items() if v is not None} | kept_fields | {"_from_model_config": False}
     end, ends = ids.get("eos_token_id"), fields.get("eos_token_id")
     if end is not None and end not in (listed := ends if isinstance(ends, list) else [ends]):
         fields["eos_token_id"] = [*listed, end]

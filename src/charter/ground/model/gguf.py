@@ -1,13 +1,8 @@
-"""GGUF files (llama.cpp) of llama, mistral, qwen2 and qwen3 models, converted to the Hugging Face layout. No
-torch.
+"""GGUF files (llama.cpp) of llama, mistral, qwen2 and qwen3 models, converted to the Hugging Face layout. No torch.
 
-The file holds weights (dequantised here to float32), the shape and the tokenizer as metadata. llama.cpp
-interleaves the halves of each query and key head of llama models for its own rotary order; that is undone
-here.
-
-The tokenizer that a GGUF file describes, written as `tokenizer.json` and `tokenizer_config.json`.
-
-Byte-level BPE only (`tokenizer.ggml.model` "gpt2"). The file names its pre-tokenizer (how text is cut before
+The file holds weights (dequantised here to float32), and the shape and the tokenizer as metadata. llama.cpp interleaves
+the halves of each query and key head of llama models for its own rotary order; that is undone here. Of tokenizers only
+byte-level BPE is read (`tokenizer.ggml.model` "gpt2"). The file names its pre-tokenizer (how text is cut before
 merging); the patterns are those of the models' own `tokenizer.json`.
 """
 
@@ -48,6 +43,23 @@ _PATTERNS = {
 }
 _LLAMA3 = ("llama-bpe", "llama3", "llama-v3")
 _QWEN = ("qwen2", "deepseek-r1-qwen")
+_FAMILIES = {"llama": "llama", "mistral": "mistral", "qwen2": "qwen2", "qwen3": "qwen3"}
+_LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_GLOBAL = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+_ROPE_FACTORS = "rope_freqs.weight"
+Floats = NDArray[np.float32]
 
 
 def special_ids(values: Mapping[str, Any]) -> dict[str, int | None]:
@@ -89,8 +101,10 @@ def write_tokenizer(values: Mapping[str, Any], folder: Path) -> None:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(str(bos), ids["bos"])]
         )
-    whole = [AddedToken(t, normalized=False, special=True) for t, k in zip(tokens, kinds, strict=True) if k == _CONTROL]
-    tokenizer.add_special_tokens(whole)
+    control_tokens = [
+        AddedToken(t, normalized=False, special=True) for t, k in zip(tokens, kinds, strict=True) if k == _CONTROL
+    ]
+    tokenizer.add_special_tokens(control_tokens)
     plain = [AddedToken(t, normalized=False) for t, k in zip(tokens, kinds, strict=True) if k == _USER_DEFINED]
     tokenizer.add_tokens(plain)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -116,25 +130,6 @@ def _pre_tokenizer(pre: str) -> pre_tokenizers.PreTokenizer:
     if pre == "smollm":
         return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
     return words
-
-
-_FAMILIES = {"llama": "llama", "mistral": "mistral", "qwen2": "qwen2", "qwen3": "qwen3"}
-_LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_GLOBAL = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-_ROPE_FACTORS = "rope_freqs.weight"
-Floats = NDArray[np.float32]
 
 
 def convert(

@@ -178,7 +178,7 @@ def _locate(content: NDArray[np.uint8], at: int, alignment: object, entries: lis
     if not isinstance(alignment, int) or not 0 < alignment <= 2**20 or alignment & (alignment - 1):
         raise ValueError("its alignment is no power of two")
     start, end = -(-at // alignment) * alignment, 0
-    for entry in sorted(entries, key=lambda one: one.offset):
+    for entry in sorted(entries, key=lambda item: item.offset):
         if entry.offset < end:
             raise ValueError(f"the tensor {entry.name[:80]!r} lies on another")
         end = entry.offset + entry.size

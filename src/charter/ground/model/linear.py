@@ -1,4 +1,6 @@
-"""Matrix products of the decoder, and the projections that own its weights.
+"""Matrix products of the decoder, the projections that own its weights, and the norm before every product.
+
+    norm(x) = x / sqrt(mean(x^2) + eps) * weight        (Zhang & Sennrich 2019)
 
 On a CPU in float32 the products go to oneDNN, forward and backward. MKL, torch's default, takes a slow path on AMD
 processors (half the speed) and is equally fast on Intel's. For inference a weight is also repacked once per version
@@ -7,10 +9,6 @@ more in bfloat16, if the settings ask for it. int8 has a file of its own.
 
 Query, key and value share one matrix, and so do gate and up: one product each, in training and in inference, without
 a second copy to keep equal. Letters: N rows, K inputs, M outputs.
-
-The norm before every product of the decoder.
-
-norm(x) = x / sqrt(mean(x^2) + eps) * weight        (Zhang & Sennrich 2019)
 """
 
 from collections.abc import Mapping

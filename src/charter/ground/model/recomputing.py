@@ -85,10 +85,10 @@ class _Lean(torch.autograd.Function):
                 grad_qk, grad_v = _attend_back(grad_mixed, qk, v, mixed, lse, ctx.layout.segments)
             del qk, v, grad_mixed, mixed
             for piece in _pieces(len(x_TD)):
-                whole = _leaf(x_TD[piece])
+                leaf = _leaf(x_TD[piece])
                 with torch.enable_grad():
-                    both = ctx.block.before(whole, _cut(ctx.cos_sin, piece))
-                (grad,) = _add_grads(both, (whole,), trainable, (grad_qk[piece], grad_v[piece]), sums)
+                    both = ctx.block.before(leaf, _cut(ctx.cos_sin, piece))
+                (grad,) = _add_grads(both, (leaf,), trainable, (grad_qk[piece], grad_v[piece]), sums)
                 grad_x[piece] += grad
         return None, None, None, grad_x, *sums
 
@@ -136,17 +136,17 @@ def _add_grads(
 @torch.no_grad()
 def _project(block: Halves, x_TD: Tensor, cos_sin: Tables) -> tuple[Tensor, Tensor]:
     """`before` of the whole row, piece by piece, in the type in which attention computes."""
-    whole: tuple[Tensor, Tensor] | None = None
+    outputs: tuple[Tensor, Tensor] | None = None
     half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x_TD.dtype
     for piece in _pieces(len(x_TD)):
         parts = block.before(x_TD[piece], _cut(cos_sin, piece))
-        if whole is None:
+        if outputs is None:
             qk, v = (x_TD.new_empty((len(x_TD), *part.shape[1:]), dtype=half) for part in parts)
-            whole = qk, v
-        for target, part in zip(whole, parts, strict=True):
+            outputs = qk, v
+        for target, part in zip(outputs, parts, strict=True):
             target[piece] = part
-    assert whole is not None  # a long document has tokens
-    return whole
+    assert outputs is not None  # a long document has tokens
+    return outputs
 
 
 def _heads(row: Tensor) -> Tensor:

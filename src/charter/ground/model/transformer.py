@@ -181,8 +181,8 @@ class Transformer(nn.Module):
 
     def take_positions(self, shape: Shape) -> None:
         """Take the positions of this shape, which differs in nothing else (ValueError)."""
-        how = {key: getattr(shape, key) for key in ("max_positions", "rope_theta", "rope_scaling")}
-        if replace(self.shape, **how) != shape:
+        positions = {key: getattr(shape, key) for key in ("max_positions", "rope_theta", "rope_scaling")}
+        if replace(self.shape, **positions) != shape:
             raise ValueError("a shape that differs in more than its positions needs other weights")
         inv_freq, self.rope_factor = frequencies(shape)
         self.inv_freq = inv_freq.to(self.device)

@@ -25,26 +25,26 @@ def under(screen: Screen, policy: Policy, values: Values | None = None) -> Scree
     """The screen of another policy. `values`: thresholds set by people. Raises CharterError for a classifier, side or
     level that the screen doesn't have, and for a value that is not from 0 to 1."""
     values = values or {}
-    names = [one.name for one in screen.classifiers]
+    names = [classifier.name for classifier in screen.classifiers]
     if unknown := [name for name in values if name not in names]:
         raise CharterError(f"threshold of {unknown[0][:80]}: no such classifier; {suggest(unknown[0], names)}")
     classifiers, thresholds = [], {}
-    for one in screen.classifiers:
-        changed = one.under(policy) if isinstance(one, OfPolicy) else one
-        stored = screen.thresholds[one.version].model_copy(update={"classifier": changed.version})
+    for classifier in screen.classifiers:
+        changed = classifier.under(policy) if isinstance(classifier, OfPolicy) else classifier
+        stored = screen.thresholds[classifier.version].model_copy(update={"classifier": changed.version})
         classifiers.append(changed)
-        thresholds[changed.version] = _set(stored, one.name, values.get(one.name, {}))
+        thresholds[changed.version] = _set(stored, classifier.name, values.get(classifier.name, {}))
     return Screen(policy, classifiers, thresholds)
 
 
 def values_of(screen: Screen) -> Iterator[tuple[str, str, str, float]]:
     """Classifier, side, level and value of each threshold."""
-    for one in screen.classifiers:
+    for classifier in screen.classifiers:
         for side in SIDES:
-            levels: Levels | None = getattr(screen.thresholds[one.version], side)
+            levels: Levels | None = getattr(screen.thresholds[classifier.version], side)
             for level in LEVELS if levels is not None else ():
                 if levels is not None:
-                    yield one.name, side, level, levels.at(level)
+                    yield classifier.name, side, level, levels.at(level)
 
 
 def _set(thresholds: Thresholds, name: str, values: Mapping[str, Mapping[str, float]]) -> Thresholds:

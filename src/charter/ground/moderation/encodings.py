@@ -144,23 +144,23 @@ def invisible(text: str) -> list[str]:
 def decode_all(text: str, also: Sequence[str] = ()) -> list[str]:
     """The decoded texts of a text and of others found in it, and of these, as far as they read like natural
     language."""
-    decoded, level, known = [*also], [text, *also], {text, *also}
+    decoded, level, texts = [*also], [text, *also], {text, *also}
     for _ in range(DEPTH):
         following = list[str]()
-        for other, readable in (pair for one in level for pair in islice(_undo(one), DECODED)):
-            if other in known or len(decoded) >= DECODED:
+        for decoding, readable in (pair for source in level for pair in islice(_undo(source), DECODED)):
+            if decoding in texts or len(decoded) >= DECODED:
                 continue
-            known.add(other)
-            following.append(other[:LONGEST])
+            texts.add(decoding)
+            following.append(decoding[:LONGEST])
             if readable:
-                decoded.append(other)
+                decoded.append(decoding)
         level = following[:ROUND]
     return decoded
 
 
 def decodings(text: str) -> Iterator[str]:
     """The decoded texts of a text, decoded once, if they read like natural language."""
-    return (other for other, readable in _undo(text) if readable)
+    return (decoding for decoding, readable in _undo(text) if readable)
 
 
 def common_words(text: str) -> int:
@@ -188,7 +188,7 @@ def _undo(text: str) -> Iterator[tuple[str, bool]]:
         if sense or _is_printable(letters):
             yield sense or letters, bool(sense)
     for part in select([p for p in dict.fromkeys(_SENTENCE.split(text)) if len(p) >= ENCODED], 2 * ROUND):
-        yield from ((other, True) for other in _from_part(part))
+        yield from ((decoding, True) for decoding in _from_part(part))
 
 
 def _from_runs(text: str) -> Iterator[str]:
@@ -197,7 +197,7 @@ def _from_runs(text: str) -> Iterator[str]:
         for piece in dict.fromkeys((run, *re.split("[/_-]", run), re.sub("[_-]", "", run))):
             if len(piece) >= ENCODED:
                 yield _from_base64(piece)
-        yield from (_from_base64(other) for other in (codecs.encode(run, "rot13"), run[::-1]))
+        yield from (_from_base64(variant) for variant in (codecs.encode(run, "rot13"), run[::-1]))
     for run in _HEX.findall(text)[:ROUND]:
         yield _from_hex(run)
     for run in _JOINED_HEX.findall(text)[:ROUND]:
@@ -253,11 +253,11 @@ def _from_part(part: str) -> Iterator[str]:
     """A part of a text read backwards, deciphered, or in plain letters, as far as that reads like English."""
     if "%" in part and (unquoted := urllib.parse.unquote(part)) != part:
         yield unquoted
-    written = common_words(part)
-    for other in (codecs.encode(part, "rot13"), part[::-1]):
-        if common_words(other) > written:
-            yield other
-    if common_words(spelled := part.translate(_LEET)) > written + 1:  # a lone 4 is not a word
+    least = common_words(part)
+    for variant in (codecs.encode(part, "rot13"), part[::-1]):
+        if common_words(variant) > least:
+            yield variant
+    if common_words(spelled := part.translate(_LEET)) > least + 1:  # a lone 4 is not a word
         yield spelled
     if vocabulary.reads(spelled := part.translate(_MORE_LEET)) and not vocabulary.reads(part):
         yield spelled
@@ -272,8 +272,8 @@ def _decipher(part: str) -> Iterator[str]:
     if len(unknown) < 3:
         return
     ordered = vocabulary.restore_order(part)
-    left = sum(not vocabulary.is_known(word) for word in vocabulary.WORD.findall(ordered))
-    if 2 * left < len(unknown) and vocabulary.reads(ordered) and vocabulary.known_share(ordered) > 0.8:
+    unknown_left = sum(not vocabulary.is_known(word) for word in vocabulary.WORD.findall(ordered))
+    if 2 * unknown_left < len(unknown) and vocabulary.reads(ordered) and vocabulary.known_share(ordered) > 0.8:
         yield ordered
     region = part[unknown[0].start() : unknown[-1].end()][:REGION]
     region += part[unknown[-1].end() :].partition(" ")[0]
@@ -362,9 +362,9 @@ def _from_hex(run: str) -> str:
     """The decoded run, from its first digit, or from a later one if letters before it look like digits."""
     digits = re.sub(r"[\s:]", "", run)
     for start in range(SKIPPED):
-        rest = digits[start:]
+        remaining = digits[start:]
         try:
-            return bytes.fromhex(rest[: len(rest) // 2 * 2]).decode()
+            return bytes.fromhex(remaining[: len(remaining) // 2 * 2]).decode()
         except (ValueError, UnicodeDecodeError):
             continue
     return ""

@@ -67,7 +67,7 @@ def limits_with(tools: Sequence[str]) -> tuple[Limit, ...]:
         "model reads the prompt and nothing else. It can misread what they bring, and what they find can be wrong."
     )
     title = "It searches the web only with a tool" if "web search" in tools else "It doesn't search the web"
-    return tuple(replace(one, title=title, words=words) if one.id == "no_web" else one for one in LIMITS)
+    return tuple(replace(limit, title=title, words=words) if limit.id == "no_web" else limit for limit in LIMITS)
 
 
 def in_words(limits: Sequence[Limit] = LIMITS) -> str:

@@ -42,6 +42,19 @@ _LABEL = re.compile(
 _CELL = re.compile(r"[ \t]*[|,;\t][ \t]*")
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")
 _REQUEST = re.compile(r"(?:how|write|give|tell|explain|create|make|build|provide|show|teach|describe|help)\b", re.I)
+SENTENCES = 64  # of one text, screened one by one
+LONG = 40  # words from which a sentence is cut at commas
+WORDS = 4  # least words of a sentence
+ENDS = 1000  # characters at the end of a system text, and of the last user turn, that are joined
+_COMMENT = re.compile("<!--|-->")
+_PAUSE = re.compile(r"(?<=[,;])\s+")
+_ASKS = re.compile(
+    r"^\W*(?:please )?(?:how|what|where|which|write|give|tell|explain|create|make|build|provide|show|teach|list|"
+    r"describe|help|i want|i need|can you|could you)\b|\?",
+    re.IGNORECASE,
+)
+# how a place's text was taken from the conversation: whole, cut out, in plain spelling, decoded, from all user turns
+Kind = Literal["turn", "sentence", "respelled", "encoded", "joined"]
 
 
 def join_turns(turns: Sequence[str], most: int = JOINED) -> str:
@@ -98,14 +111,14 @@ def _with_values(text: str) -> str:
             values[groups[0]] = groups[-1].strip()
         return " \n"
 
-    rest = _NAMED.sub(note, _ASSIGNED.sub(note, text))
+    remainder = _NAMED.sub(note, _ASSIGNED.sub(note, text))
     if not values:
         return ""
     names = "|".join(re.escape(name) for name in sorted(values, key=len, reverse=True))
     form = re.compile(rf"(?<!\w)(?:{names})(?!\w)")
-    lines = [line for line in rest.split("\n") if form.search(line)]
-    chosen = "\n".join(lines)[: 2 * JOINED]
-    parts = [_NO_WORD.sub(" ", piece) for piece in _pieces(form, values, chosen)]
+    lines = [line for line in remainder.split("\n") if form.search(line)]
+    uses = "\n".join(lines)[: 2 * JOINED]
+    parts = [_NO_WORD.sub(" ", piece) for piece in _pieces(form, values, uses)]
     return " ".join(_join([part for part in parts if part.strip()]).split())
 
 
@@ -140,24 +153,6 @@ def _from_the_end(text: str) -> Iterator[str]:
             yield " ".join(reversed(words))
 
 
-SENTENCES = 64  # of one text, screened one by one
-LONG = 40  # words from which a sentence is cut at commas
-WORDS = 4  # least words of a sentence
-ENDS = 1000  # characters at the end of a system text, and of the last user turn, that are joined
-
-_COMMENT = re.compile("<!--|-->")
-_PAUSE = re.compile(r"(?<=[,;])\s+")
-_ASKS = re.compile(
-    r"^\W*(?:please )?(?:how|what|where|which|write|give|tell|explain|create|make|build|provide|show|teach|list|"
-    r"describe|help|i want|i need|can you|could you)\b|\?",
-    re.IGNORECASE,
-)
-
-
-# how a place's text was taken from the conversation: whole, cut out, in plain spelling, decoded, from all user turns
-Kind = Literal["turn", "sentence", "respelled", "encoded", "joined"]
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """A text to screen, the last message of `messages`, and the name of its place. `turn`: the number of the user
@@ -182,27 +177,27 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
             yield from _read("last turn", text, number, turns[:n])
         else:
             yield from _read("earlier turn", text, number)
-    asked = [turns[n]["content"] for n in user_turns]
+    questions = [turns[n]["content"] for n in user_turns]
     if len(user_turns) > 1:
-        joined = join_turns(asked)
+        joined = join_turns(questions)
         texts = list(dict.fromkeys([decode_runs(joined), *assemble(joined), *decode_all(to_plain(joined))]))
         yield from (Place("joined turns", [user(text)], None, "joined", len(texts)) for text in texts)
-    others = [("system text", message) for message in messages if message["role"] == "system"]
-    others += [("earlier reply", turn) for turn in turns[:-1] if turn["role"] == "assistant"]
-    others += [("begun reply", turn) for turn in turns[-1:] if turn["role"] == "assistant"]
-    for _, message in (other for other in others if other[0] == "system text"):
-        for text in with_system(message["content"], asked):
+    other_texts = [("system text", message) for message in messages if message["role"] == "system"]
+    other_texts += [("earlier reply", turn) for turn in turns[:-1] if turn["role"] == "assistant"]
+    other_texts += [("begun reply", turn) for turn in turns[-1:] if turn["role"] == "assistant"]
+    for _, message in (entry for entry in other_texts if entry[0] == "system text"):
+        for text in with_system(message["content"], questions):
             yield Place("joined system text", [user(text)], kind="joined")
-    for name, message in others:
+    for name, message in other_texts:
         if message["content"].strip():
             yield from _read(name, message["content"])
 
 
-def with_system(system_text: str, asked: Sequence[str]) -> list[str]:
+def with_system(system_text: str, questions: Sequence[str]) -> list[str]:
     """The end of a system text with that of the last user turn, and with those of all: a request may begin in the one
     and end in the other."""
-    ends = [text[-ENDS // len(asked) :] for text in asked]
-    pairs = [[system_text[-ENDS:], *asked[-1:]], [system_text[-ENDS:], *ends]] if asked else []
+    ends = [text[-ENDS // len(questions) :] for text in questions]
+    pairs = [[system_text[-ENDS:], *questions[-1:]], [system_text[-ENDS:], *ends]] if questions else []
     return list(dict.fromkeys(decode_runs(join_turns(texts, 2 * ENDS)) for texts in pairs))
 
 
@@ -215,16 +210,16 @@ def _read(name: str, text: str, number: int | None = None, before: Sequence[Mess
     parts = sentences(text)
     if len(parts) > 1 or (parts and parts[0] != text.strip()):
         every += [Place(f"sentence of the {name}", [user(part)], kind="sentence") for part in parts]
-    meant = respace(respell(readable))
-    if meant and meant != readable.strip():
-        respelled = (meant, *(part for part in sentences(meant) if part not in parts))
+    plain_words = respace(respell(readable))
+    if plain_words and plain_words != readable.strip():
+        respelled = (plain_words, *(part for part in sentences(plain_words) if part not in parts))
         every += [Place(f"respelled {name}", [user(part)], kind="respelled") for part in respelled]
     plain = to_plain(text)
-    decoded = [other for other in decode_all(plain, invisible(text)) if other.strip()]
-    for other in dict.fromkeys([*([plain] if plain != text and plain.strip() else []), *decoded]):
-        every.append(Place(f"encoded in the {name}", [user(other)], kind="encoded"))
-    for other in assemble(readable):
-        every.append(Place(f"pieces of the {name}", [user(other)], kind="joined"))
+    decoded = [hidden for hidden in decode_all(plain, invisible(text)) if hidden.strip()]
+    for hidden in dict.fromkeys([*([plain] if plain != text and plain.strip() else []), *decoded]):
+        every.append(Place(f"encoded in the {name}", [user(hidden)], kind="encoded"))
+    for hidden in assemble(readable):
+        every.append(Place(f"pieces of the {name}", [user(hidden)], kind="joined"))
     yield from (replace(place, siblings=len(every)) for place in every)
 
 

@@ -148,14 +148,14 @@ class Policy(Frozen):
 
     def reason(self, entry: Category | Rule, action: Action, side: Side) -> str:
         """One line for the user: the action, its heading, and how to object."""
-        what = "This request" if side == "prompt" else "The reply"
-        done = {
-            "block": f"{what} was stopped",
-            "safety_prompt": f"{what} was answered with a note to the model",
-            "flag": f"{what} was noted for review",
-            "allow": f"{what} was allowed",
+        subject = "This request" if side == "prompt" else "The reply"
+        acts = {
+            "block": f"{subject} was stopped",
+            "safety_prompt": f"{subject} was answered with a note to the model",
+            "flag": f"{subject} was noted for review",
+            "allow": f"{subject} was allowed",
         }[action]
-        return f"{done} under “{entry.title}” ({entry.id}) of {self.name} version {self.version}. {self.appeal}"
+        return f"{acts} under “{entry.title}” ({entry.id}) of {self.name} version {self.version}. {self.appeal}"
 
     def warnings(self) -> Iterator[str]:
         """Notes for a reader of the policy that are not errors."""

@@ -11,12 +11,9 @@ between the standard threshold and 1. Unless it alone reaches a threshold, it is
 then counts as the user's: a request may begin in the one and end in the other.
 
 The classifiers know English: at the enhanced level a prompt with another language is judged as at the standard one, and
-the English lines of it as enhanced.
-
-Which language a text is in, as far as its script or its commonest words tell: the screen reads English alone.
-
-A rough reader of a page of tables, for a note to people and for the enhanced level; nothing is stopped by it. A part in
-another language counts from PART letters, so that a name or a quoted word doesn't make a text foreign.
+the English lines of it as enhanced. Its language is told roughly, by its script or its commonest words, for this and
+for a note to people; nothing is stopped by it. A part in another language counts from PART letters, so that a name or a
+quoted word doesn't make a text foreign.
 """
 
 from __future__ import annotations
@@ -94,6 +91,8 @@ _FREQUENT = {
     "ha": "da na a ta ya don cikin wannan ba ne shi ce suka kuma su sun an ga wani yana",
 }
 _WORDS = {code: frozenset(words.split()) for code, words in _FREQUENT.items()}
+STANDARD: Level = "standard"
+TRUST = 0.5  # least margin at which trusted text counts: 0 at the threshold, 1 at a score of 1
 
 
 def unscreened(messages: Sequence[Message]) -> str:
@@ -108,11 +107,11 @@ def unscreened(messages: Sequence[Message]) -> str:
 def english_lines(messages: Sequence[Message]) -> list[Message]:
     """Messages without the lines that are told to be in another language; those that keep none are left out, those of
     more than MOST characters stay whole."""
-    kept = [
+    english = [
         text if len(text) > MOST else "\n".join(line for line in text.splitlines() if not _language_of(line))
         for text in (m["content"] for m in messages)
     ]
-    return [{**m, "content": text} for m, text in zip(messages, kept, strict=True) if text.strip()]
+    return [{**m, "content": text} for m, text in zip(messages, english, strict=True) if text.strip()]
 
 
 @lru_cache(maxsize=256)
@@ -159,13 +158,9 @@ def _by_words(line: str) -> str:
         name: [word for word in words if word in common and word not in _WORDS["en"] and len(word) > 1]
         for name, common in _WORDS.items()
     }
-    code, own = max(lacking.items(), key=lambda item: len(item[1]))
-    mixed = len(own) >= MIXED * len(words) and 2 * len(own) >= counts["en"]
-    return code if mixed and len({*own}) >= LEAST else ""
-
-
-STANDARD: Level = "standard"
-TRUST = 0.5  # least margin at which trusted text counts: 0 at the threshold, 1 at a score of 1
+    code, code_words = max(lacking.items(), key=lambda item: len(item[1]))
+    mixed = len(code_words) >= MIXED * len(words) and 2 * len(code_words) >= counts["en"]
+    return code if mixed and len({*code_words}) >= LEAST else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +206,8 @@ class Screen:
         """Verdicts on many prompts at once; `milliseconds` is each one's share of the time."""
         start = time.perf_counter()
         parts = [by_language(messages, sensitivity) for messages in conversations]
-        readings = iter(self.read_prompts([part for whole in parts for part, _ in whole]))
-        verdicts = [self.judge_parts([(next(readings), level) for _, level in whole]) for whole in parts]
+        readings = iter(self.read_prompts([part for prompt_parts in parts for part, _ in prompt_parts]))
+        verdicts = [self.judge_parts([(next(readings), level) for _, level in prompt_parts]) for prompt_parts in parts]
         return _note_languages(self._set_time(verdicts, start), conversations)
 
     def replies(self, items: Sequence[tuple[Conversation, str]], sensitivity: Level = "standard") -> list[Verdict]:
@@ -239,8 +234,8 @@ class Screen:
             suspect = any(map(_acts, self._verdicts(readings, "prompt", sensitivity)))
             counts, parts = (self._weighs, [(messages, STANDARD)]) if suspect else (_acts, parts)
             for part, level in parts:
-                asked = [m["content"] for m in part if m["role"] == "user" and m["content"].strip()]
-                for text in with_system(trusted, asked):
+                questions = [m["content"] for m in part if m["role"] == "user" and m["content"].strip()]
+                for text in with_system(trusted, questions):
                     readings = yield from self._steps([user(text)], whose)
                     verdicts += filter(counts, self._verdicts(readings, "prompt", level))
         verdict = self._set_time([_strictest(verdicts)], start)

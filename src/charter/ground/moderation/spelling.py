@@ -1,9 +1,8 @@
 """Plain spelling of a text whose spelling hides words: look-alike letters, invisible characters, marks between letters.
 
 Look-alikes are those that Unicode's report 39 calls confusable with a Latin letter, as far as people use them to write:
-letters of other scripts are in a table, variants of Latin letters are known by their Unicode names.
-
-When two names are one person's: reviews and sign-offs must come of as many people as they say.
+letters of other scripts are in a table, variants of Latin letters are known by their Unicode names. By the same tables
+`person_key` tells when two names are one person's: reviews and sign-offs must come of as many people as they say.
 """
 
 from __future__ import annotations
@@ -74,6 +73,7 @@ _SPACED = re.compile(r"(?<!\S)[^\W\d_](?:[ \n\t][^\W\d_](?!\w)){2,}")  # b o m b
 _NO_LETTER = re.compile(r"\W")
 _HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _LONG = re.compile(rf"[A-Za-z]{{{UNDIVIDED},}}")
+_NAME_PART = re.compile(r"[^\W_]+")
 
 
 def to_plain(text: str) -> str:
@@ -150,12 +150,9 @@ def _in_latin(word: re.Match[str]) -> str:
     letters = [_latin(char) for char in word[0]]
     if not all(letters):
         return word[0]
-    own = [char for char in word[0] if char.isascii()] or [*word[0]]
+    latin = [char for char in word[0] if char.isascii()] or [*word[0]]
     spelled = "".join(letters)
-    return spelled.upper() if all(char.isupper() for char in own) else spelled
-
-
-_NAME_PART = re.compile(r"[^\W_]+")
+    return spelled.upper() if all(char.isupper() for char in latin) else spelled
 
 
 def person_key(name: str) -> str:

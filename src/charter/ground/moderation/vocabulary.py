@@ -52,8 +52,8 @@ def is_known(word: str) -> bool:
 def known_share(text: str) -> float:
     """The share of a text's letters that stand in known words; 0 without letters."""
     words = WORD.findall(text)
-    whole = sum(map(len, words))
-    return sum(len(word) for word in words if is_known(word)) / whole if whole else 0.0
+    total = sum(map(len, words))
+    return sum(len(word) for word in words if is_known(word)) / total if total else 0.0
 
 
 def reads(text: str) -> bool:
@@ -160,8 +160,8 @@ def _unmask(masked: str) -> str:
     if is_known(_SIGN.sub("", masked)):  # emphasis, or marks between letters
         return ""
     pattern, signs = _SIGN.subn("[a-z]", masked)
-    known = re.search(f"^{pattern}$", _by_length()[len(masked)], re.MULTILINE)
-    return known[0] if known and 3 * signs <= 2 * len(masked) else ""
+    match = re.search(f"^{pattern}$", _by_length()[len(masked)], re.MULTILINE)
+    return match[0] if match and 3 * signs <= 2 * len(masked) else ""
 
 
 def from_pig_latin(text: str) -> str:

@@ -81,21 +81,21 @@ class Artifact:
         """Its own numbers and those of the reports beside it. Raises CharterError if two reports have the same
         metric."""
         numbers = dict(self.own)
-        for other in self.beside:
-            if duplicate := next((n for n in numbers.keys() & other.own.keys() if numbers[n].metric), None):
+        for report in self.beside:
+            if duplicate := next((n for n in numbers.keys() & report.own.keys() if numbers[n].metric), None):
                 raise CharterError(
-                    f"{self.of(duplicate).step} and {other.step} are on one model and both have {duplicate}; "
+                    f"{self.of(duplicate).step} and {report.step} are on one model and both have {duplicate}; "
                     "leave one of them out, or the task out of one"
                 )
-            numbers = {**other.own, **numbers}
+            numbers = {**report.own, **numbers}
         return numbers
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """The metrics of its numbers, in the order of its own report and of those beside it."""
         metrics = dict(self.reported.metrics)
-        for other in self.beside:
-            metrics |= other.metrics
+        for report in self.beside:
+            metrics |= report.metrics
         return metrics
 
     def metric(self, name: str) -> Metric | None:
@@ -123,8 +123,8 @@ class Artifact:
     def tables(self) -> dict[str, Table]:
         """Tables behind the numbers, for differences."""
         tables = dict(self.reported.tables)
-        for other in self.beside:
-            tables |= other.tables
+        for report in self.beside:
+            tables |= report.tables
         return tables
 
     @cached_property
@@ -160,14 +160,14 @@ class Artifact:
     def _make_count(self, metric: Recorded, file: str, n: int | None) -> Number:
         """A count, or a number from the end of a log."""
         value = _finite(metric.value)
-        whole = file == COUNTS and value is not None and value.is_integer()
+        is_count = file == COUNTS and value is not None and value.is_integer()
         return Number(
             f"{self.name}/{metric.name}",
             metric.name,
             value,
             n=n,
             version=metric.version,
-            unit=unit_of_count(metric.name, whole),
+            unit=unit_of_count(metric.name, is_count),
             stage=self.label,
             sources=(self.source(file),),
         )

@@ -1,108 +1,30 @@
 """Changes between two reports: paired differences, or the reason why two numbers can't be compared.
 
-Holm's method (1979) corrects the p of the headline numbers over these alone, so that further numbers in a report take
-nothing from them, the p of parts (subjects, positions, dimensions) over the parts, and the p of all others over all
-others. Card, `charter compare` and `charter gate` read these same
-changes.
+Card, `charter compare` and `charter gate` read these same changes. Holm's method (1979) corrects the p of the headline
+numbers over these alone, so that further numbers in a report take nothing from them, the p of parts (subjects,
+positions, dimensions) over the parts, and the p of all others over all others.
 
 Both reports answered the same prompts, so a change is a paired difference over the prompts that both share (clustered
 bootstrap). If they share none, there is no change. The refusal gap, d' and c each use two sets of prompts. The
 interval of their change combines those of both sets' changes by the method of variance estimates recovery (Zou and
 Donner 2008).
-
-p-values without a distribution: how often would a difference be as large if both models were the same?
-
-If they were the same, each cluster's answers could as well be the other model's. Exchanging them in every combination
-gives the distribution of the difference (Fisher 1935). For equal counts this flips the signs of the clusters'
-differences. Clusters that both answered alike change nothing, so only clusters that changed carry evidence: m of them
-give no p below 2 / 2^m.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
-
-import numpy as np
-import numpy.typing as npt
 
 from charter.ground.measure.derived import term_table
 from charter.ground.measure.detection import probit, probit_difference
 from charter.ground.measure.intervals import Difference, difference
 from charter.ground.measure.metric import Metric, within
 from charter.ground.measure.multiple_testing import holm
-from charter.ground.measure.score import Floats, Statistic, Table
 from charter.ground.reports.artifact import Artifact
 from charter.ground.reports.number import Number
-
-# Up to this number of changed clusters, all 2^m exchanges are counted.
-EXACT = 16
-# Exchanges drawn for more clusters. Adding 1 to hits and draws keeps p valid (Phipson and Smyth 2010).
-DRAWS = 4_999
-# Total draws if fewer than RARE of the first are as large: a small p must survive the correction for many others.
-FURTHER = 49_999
-# Hits that end the sampling (sequential Monte Carlo, Besag and Clifford 1991).
-RARE = 10
-_BLOCK = 2_000
-Term = tuple[float, Table, Table]
-# A term's weight, the statistic of its sums, and both sides' sums.
-Part = tuple[float, Statistic, Floats, Floats]
-
-
-def exchange_p(terms: Sequence[Term], seed: int = 0) -> float:
-    """Two-sided p of the sum of weight * (second value - first value), over the clusters that both sides share.
-
-    A term is (weight, first, second). Each changed cluster of each term is exchanged independently. 1.0 if nothing
-    changed.
-    """
-    parts = [(weight, first.statistic, *_select_shared(first, second)) for weight, first, second in terms]
-    changed = [(first != second).any(axis=1) for *_, first, second in parts]
-    count = int(sum(mask.sum() for mask in changed))
-    observed = abs(float(_statistic(parts, changed, np.zeros((1, count), dtype=np.float64))[0]))
-    if count == 0 or observed == 0:
-        return 1.0
-    least = observed * (1 - 1e-9)
-    if count <= EXACT:
-        every = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
-        return float(_as_large(_statistic(parts, changed, every.astype(np.float64)), least).mean())
-    rng = np.random.default_rng(seed)
-    hits = done = 0
-    for goal in (DRAWS, FURTHER):
-        while done < goal and (goal == DRAWS or hits < RARE):
-            size = (min(_BLOCK, goal - done), count)
-            exchanges = rng.integers(0, 2, size=size, dtype=np.int8).astype(np.float64)
-            hits += int(_as_large(_statistic(parts, changed, exchanges), least).sum())
-            done += size[0]
-    return (hits + 1) / (done + 1)
-
-
-def _select_shared(first: Table, second: Table) -> tuple[Floats, Floats]:
-    """The sums [shared clusters, S] of both sides."""
-    places = [{name: i for i, name in enumerate(table.clusters)} for table in (first, second)]
-    names = [name for name in first.clusters if name in places[1]]
-    sides = [table.sums[[place[name] for name in names]] for table, place in zip((first, second), places, strict=True)]
-    return sides[0], sides[1]
-
-
-def _statistic(parts: Sequence[Part], changed: Sequence[npt.NDArray[np.bool_]], exchanged: Floats) -> Floats:
-    """The weighted difference under each row of exchanges, whose columns are the changed clusters of all parts."""
-    total = np.zeros(len(exchanged))
-    start = 0
-    for (weight, statistic, first, second), mask in zip(parts, changed, strict=True):
-        own = exchanged[:, start : start + int(mask.sum())]
-        start += int(mask.sum())
-        shift = own @ (second - first)[mask]
-        a, b = first.sum(axis=0) + shift, second.sum(axis=0) - shift
-        total += weight * (statistic(b) - statistic(a))
-    return total
-
-
-def _as_large(values: Floats, least: float) -> npt.NDArray[np.bool_]:
-    """Whether each value is at least this far from 0. It is if an exchange leaves a side nothing to count."""
-    return ~(np.abs(values) < least)
-
+from charter.ground.reports.permutation import Term, exchange_p
 
 # What a comparison is about, the most important first; if some are missing, the first others of a report follow.
 IMPORTANT = (
@@ -160,13 +82,13 @@ class Change:
         return "better" if self.gained else "worse"
 
     @property
-    def drop(self) -> Level:
-        """ "significant" if the verdict is worse, "any" if it went the worse way at all, else ""."""
+    def loss_level(self) -> Level:
+        """How it got worse: "significant" if the verdict says so, "any" if it went the worse way at all, else ""."""
         return "significant" if self.verdict == "worse" else "any" if self.lost else ""
 
     @property
-    def gain(self) -> Level:
-        """ "significant" if the verdict is better, "any" if it went the better way at all, else ""."""
+    def gain_level(self) -> Level:
+        """How it got better: "significant" if the verdict says so, "any" if it went the better way at all, else ""."""
         return "significant" if self.verdict == "better" else "any" if self.gained else ""
 
     @property
@@ -184,11 +106,11 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
 
 def changes(first: Artifact, second: Artifact) -> Mapping[str, Change]:
     """second - first of every number that both have, computed once for two artifacts."""
-    known: dict[int, tuple[Artifact, dict[str, Change]]] = first.compared
-    if id(second) not in known:
+    computed: dict[int, tuple[Artifact, dict[str, Change]]] = first.compared
+    if id(second) not in computed:
         shared = [name for name in by_importance(first, second) if name in first.metrics and name in second.metrics]
-        known[id(second)] = second, _correct({name: _compute(first, second, name) for name in shared})
-    return known[id(second)][1]
+        computed[id(second)] = second, _correct({name: _compute(first, second, name) for name in shared})
+    return computed[id(second)][1]
 
 
 def by_importance(*stages: Artifact) -> list[str]:
@@ -210,9 +132,9 @@ def families(first: Artifact, second: Artifact) -> tuple[int, int]:
 def _correct(raw: dict[str, Change]) -> dict[str, Change]:
     tested = {name: c.number.p for name, c in raw.items() if c.number and c.number.p is not None}
     heads = dict(list(tested.items())[:HEADLINES])
-    rest = {name: p for name, p in tested.items() if name not in heads}
-    parts = {name: p for name, p in rest.items() if raw[name].part}
-    adjusted = holm(heads) | holm(parts) | holm({name: p for name, p in rest.items() if name not in parts})
+    others = {name: p for name, p in tested.items() if name not in heads}
+    parts = {name: p for name, p in others.items() if raw[name].part}
+    adjusted = holm(heads) | holm(parts) | holm({name: p for name, p in others.items() if name not in parts})
     return {
         name: replace(c, headline=name in heads, number=replace(c.number, p_holm=adjusted[name])) if c.number else c
         for name, c in raw.items()
@@ -220,7 +142,7 @@ def _correct(raw: dict[str, Change]) -> dict[str, Change]:
 
 
 def _compute(first: Artifact, second: Artifact, name: str) -> Change:
-    if why := refusal(first, second, name):
+    if why := why_not_comparable(first, second, name):
         return Change(name, None, why)
     parts = terms(first, second, name)
     if any(before.statistic != after.statistic for _, before, after in parts):
@@ -288,17 +210,17 @@ def _difference(parts: list[Term]) -> Difference | None:
     return Difference(value, value - math.hypot(*below), value + math.hypot(*above), paired)
 
 
-def refusal(first: Artifact, second: Artifact, name: str) -> str:
+def why_not_comparable(first: Artifact, second: Artifact, name: str) -> str:
     """Why two numbers of one name can't be compared; empty if they can."""
     first, second = first.of(name), second.of(name)
-    metric, other = second.metric(name), first.metric(name)
-    if metric is None or other is None:
-        return "" if metric is other else "one side does not say what it counts"
+    metric, earlier = second.metric(name), first.metric(name)
+    if metric is None or earlier is None:
+        return "" if metric is earlier else "one side does not say what it counts"
     if metric.corrected:
         return f"corrected for its judge's errors; compare {metric.parts[0]}"
     judge = metric.judge
-    if metric.version != other.version:
-        return f"counted in two ways: versions {other.version} and {metric.version} of {name}"
+    if metric.version != earlier.version:
+        return f"counted in two ways: versions {earlier.version} and {metric.version} of {name}"
     if first.manifest.room != second.manifest.room:
         return f"made by different rooms: {first.manifest.room} and {second.manifest.room}"
     if judge and _model(first, judge) != _model(second, judge):

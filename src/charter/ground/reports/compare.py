@@ -128,8 +128,8 @@ def _row(name: str, first: Artifact, second: Artifact, delta: Change | None) -> 
         "paired": delta.paired if delta is not None and number else None,
         "p_holm": number.p_holm if number else None,
         "verdict": verdict,
-        "drop": delta.drop if delta is not None else "",
-        "gain": delta.gain if delta is not None else "",
+        "drop": delta.loss_level if delta is not None else "",
+        "gain": delta.gain_level if delta is not None else "",
         "regression": verdict == "worse",
         "unfit": any(unfit(side, name) for side in (first, second)),
     }

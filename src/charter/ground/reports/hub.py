@@ -71,7 +71,7 @@ def of_model(report: Artifact) -> list[tuple[Number, Metric]]:
 def data_of(report: Artifact, name: str) -> list[tuple[str, str]]:
     """(reference, digest or "") of the data behind a number, as its report's identity names it."""
     data = [identity.get("data") or [] for identity in report.find_identities(name).values()]
-    entries = [entry for one in data for entry in (one if isinstance(one, list) else [one])]
+    entries = [entry for source in data for entry in (source if isinstance(source, list) else [source])]
     return [
         (str(entry["ref"]), str(entry.get("id", ""))) if isinstance(entry, dict) else (str(entry), "")
         for entry in entries

@@ -32,7 +32,7 @@ def unfit(stage: Artifact, name: str) -> bool:
 def unfit_among(stages: Sequence[Artifact], stage: Artifact, name: str) -> bool:
     """Whether the grader behind a stage's number is unfit by what any of the stages shows of it."""
     judge = _judge_of(stage, name)
-    return bool(judge) and any(unfit(other, name) for other in stages if _judge_of(other, name) == judge)
+    return bool(judge) and any(unfit(peer, name) for peer in stages if _judge_of(peer, name) == judge)
 
 
 def explain_unfit(stage: Artifact, name: str) -> str:

@@ -108,90 +108,90 @@ class SignOff(Frozen):
             new["simulated"] = data["source"] != HUMAN
         if new.get("words") is None:
             new.pop("words", None)
-        given = new.get("evidence", ())
-        new["evidence"] = [given] if isinstance(given, str) and given else given or ()
+        evidence = new.get("evidence", ())
+        new["evidence"] = [evidence] if isinstance(evidence, str) and evidence else evidence or ()
         return new
 
 
-def check_version(one: SignOff) -> SignOff:
+def check_version(sign_off: SignOff) -> SignOff:
     """A sign-off on a version. Raises ValueError if it says not as what, or decides something else."""
-    return _check(one, DECISIONS, "role")
+    return _check(sign_off, DECISIONS, "role")
 
 
-def check_topic(one: SignOff) -> SignOff:
+def check_topic(sign_off: SignOff) -> SignOff:
     """A person's conclusion on a topic. Raises ValueError if something is missing, or if no person signed."""
-    if one.simulated:
+    if sign_off.simulated:
         raise ValueError(f"only a person signs, so expected the source {HUMAN}")
-    return _check(one, CONCLUSIONS, "subject", "role", "evidence")
+    return _check(sign_off, CONCLUSIONS, "subject", "role", "evidence")
 
 
-def check_release(one: SignOff) -> SignOff:
+def check_release(sign_off: SignOff) -> SignOff:
     """A sign-off for a release. Raises ValueError if something is missing, or if it decides something else."""
-    for digits in one.evidence:
+    for digits in sign_off.evidence:
         _check_digits(digits)
-    for name in (one.subject, one.party):
+    for name in (sign_off.subject, sign_off.party):
         _check_name(name)
-    return _check(one, DECISIONS, "of")
+    return _check(sign_off, DECISIONS, "of")
 
 
-def _check(one: SignOff, decisions: Collection[str], *needed: str) -> SignOff:
-    if one.decision not in decisions:
+def _check(sign_off: SignOff, decisions: Collection[str], *needed: str) -> SignOff:
+    if sign_off.decision not in decisions:
         raise ValueError(f"decision must be one of {', '.join(decisions)}")
-    if empty := next((name for name in needed if not getattr(one, name)), None):
+    if empty := next((name for name in needed if not getattr(sign_off, name)), None):
         older = next((f" (in a form: {old})" for old, name in OLDER.items() if name == empty), "")
         raise ValueError(f"{empty}{older} is empty; write it")
-    return one
+    return sign_off
 
 
 def read_topics(path: Path) -> dict[str, SignOff | None]:
     """Topic -> its sign-off, None while nobody has signed, of the rows of a form. Raises CharterError naming file:line
     for a broken or half-filled row, and for a topic that stands twice."""
-    found: dict[str, SignOff | None] = {}
+    topics: dict[str, SignOff | None] = {}
     for place, row in raw_rows(path):
         topic = row.get("topic")
         if not isinstance(topic, str) or not topic:
             raise CharterError(f"{place}: a row without a topic; expected one of the register, as in {SIGNOFF}")
-        if topic in found:
+        if topic in topics:
             raise CharterError(f"{place}: the topic {topic!r} stands twice; sign each once")
-        found[topic] = read_topic({key: row[key] for key in ("topic", *OPEN) if key in row}, place)
-    return found
+        topics[topic] = read_topic({key: row[key] for key in ("topic", *OPEN) if key in row}, place)
+    return topics
 
 
-def read_topic(row: Mapping[str, Any], where: str) -> SignOff | None:
+def read_topic(row: Mapping[str, Any], place: str) -> SignOff | None:
     """The sign-off of a topic; None while nobody has signed. Raises CharterError."""
     if row.get("conclusion", row.get("decision")) is None:
         return None
     try:
-        return check_topic(validate(SignOff, row, where))
+        return check_topic(validate(SignOff, row, place))
     except ValueError as error:
-        raise CharterError(f"{where}: {error}") from None
+        raise CharterError(f"{place}: {error}") from None
 
 
 def signed_of(topics: Mapping[str, SignOff | None]) -> list[SignOff]:
     """The sign-offs of the topics that somebody signed."""
-    return [one for one in topics.values() if one is not None]
+    return [sign_off for sign_off in topics.values() if sign_off is not None]
 
 
-def check_basis(signed: Iterable[SignOff], report: Manifest, today: Day, where: str) -> None:
+def check_basis(signed: Iterable[SignOff], report: Manifest, today: Day, place: str) -> None:
     """Raises CharterError for a topic that doesn't rest on the report among others, by its id or first 12 digits or
     more; that is dated before the report, or more than a day ahead."""
     begun = Day.fromisoformat(report.timing.started[:10]) if report.timing.started else None
-    for one in signed:
-        if not rests_on(one, report.id):
+    for sign_off in signed:
+        if not rests_on(sign_off, report.id):
             raise CharterError(
-                f"{where}: the basis of {one.subject} doesn't name this report, {report.id[:LEAST_DIGITS]}; sign what "
-                "it shows"
+                f"{place}: the basis of {sign_off.subject} doesn't name this report, {report.id[:LEAST_DIGITS]}; sign "
+                "what it shows"
             )
-        day = Day.fromisoformat(one.date)
+        day = Day.fromisoformat(sign_off.date)
         if day > today + timedelta(days=1):
-            raise CharterError(f"{where}: {one.subject} is dated {one.date}, which is still to come")
+            raise CharterError(f"{place}: {sign_off.subject} is dated {sign_off.date}, which is still to come")
         if begun and day < begun - timedelta(days=1):
-            raise CharterError(f"{where}: {one.subject} is dated {one.date}, before the report of {begun}")
+            raise CharterError(f"{place}: {sign_off.subject} is dated {sign_off.date}, before the report of {begun}")
 
 
-def rests_on(one: SignOff, artifact: str) -> bool:
+def rests_on(sign_off: SignOff, artifact: str) -> bool:
     """Whether a sign-off names an artifact, by 12 digits of its id or more."""
-    return any(len(name) >= LEAST_DIGITS and artifact.startswith(name) for name in one.evidence)
+    return any(len(name) >= LEAST_DIGITS and artifact.startswith(name) for name in sign_off.evidence)
 
 
 def without_numbers(path: Path) -> dict[str, str]:
@@ -208,13 +208,13 @@ def _measured(cells: object) -> bool:
     )
 
 
-def check_numbers(signed: Iterable[SignOff], report: Path, where: str) -> None:
+def check_numbers(signed: Iterable[SignOff], report: Path, place: str) -> None:
     """Raises CharterError for a topic of which the report's folder measured no capability or no willingness."""
     lacking = without_numbers(report / SIGNOFF)
-    for one in signed:
-        if column := lacking.get(one.subject):
+    for sign_off in signed:
+        if column := lacking.get(sign_off.subject):
             raise CharterError(
-                f"{where}: {one.subject} can't be signed without numbers: its {column} is empty; evaluate it first"
+                f"{place}: {sign_off.subject} can't be signed without numbers: its {column} is empty; evaluate it first"
             )
 
 
@@ -231,5 +231,5 @@ def check_copy(file: Path, report: Path) -> None:
 
 def waiting(signed: Iterable[SignOff], topics: Sequence[str]) -> tuple[str, ...]:
     """The topics of a register that no person has signed, in its order."""
-    known = {one.subject for one in signed}
-    return tuple(topic for topic in topics if topic not in known)
+    signed_topics = {sign_off.subject for sign_off in signed}
+    return tuple(topic for topic in topics if topic not in signed_topics)

@@ -89,14 +89,14 @@ def by_decoding(reports: Sequence[Artifact]) -> tuple[tuple[Artifact, ...], tupl
     homes = {LADDER: "scaling", AUDIT: "audits"}
     if wrong := next((a for a in reports if a.manifest.variant in homes), None):
         home = homes[str(wrong.manifest.variant)]
-        what = "on a ladder of models" if home == "scaling" else "of an audit"
-        raise CharterError(f"{wrong.step} is a report {what}; list it under `{home}`, not `reports`")
-    own = [report for report in reports if kind_of(report) == OWN]
+        subject = "on a ladder of models" if home == "scaling" else "of an audit"
+        raise CharterError(f"{wrong.step} is a report {subject}; list it under `{home}`, not `reports`")
+    own_reports = [report for report in reports if kind_of(report) == OWN]
     late = {
         model_of(report)
         for report in reports
         if kind_of(report) == PROTOCOL
-        and any(model_of(o) == model_of(report) and tasks_of(o) & tasks_of(report) for o in own)
+        and any(model_of(o) == model_of(report) and tasks_of(o) & tasks_of(report) for o in own_reports)
     }
     second = [report for report in reports if kind_of(report) == PROTOCOL and model_of(report) in late]
     stages = join_reports([report for report in reports if report not in second])

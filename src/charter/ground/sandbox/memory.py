@@ -44,10 +44,10 @@ def _below(pid: int) -> list[int]:
     a walk through all processes."""
     try:
         pids = [pid]
-        for one in pids:
+        for process in pids:
             with suppress(FileNotFoundError, ProcessLookupError):  # it ended
-                for task in os.listdir(f"/proc/{one}/task"):
-                    pids += map(int, Path(f"/proc/{one}/task/{task}/children").read_text().split())
+                for task in os.listdir(f"/proc/{process}/task"):
+                    pids += map(int, Path(f"/proc/{process}/task/{task}/children").read_text().split())
         if len(pids) > 1:
             return pids[1:]
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
@@ -60,9 +60,9 @@ def _sizes(path: str, *names: str) -> dict[str, int]:
     sizes = dict[str, int]()
     with suppress(OSError):
         for line in Path(path).read_text().splitlines():
-            name, _, rest = line.partition(":")
+            name, _, size = line.partition(":")
             if name in names:
-                sizes[name] = int(rest.split()[0]) * 1024
+                sizes[name] = int(size.split()[0]) * 1024
     return sizes
 
 

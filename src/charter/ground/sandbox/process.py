@@ -209,21 +209,21 @@ class _Watch:
         reports = dict[str, Any]()
         for line in self.streams["status"].splitlines():
             reports |= json.loads(line)
-        how, code = self.breach, 0
-        if how is None and self._full():
-            how = Ending.OUT_OF_MEMORY
-        elif how is None and "exit" in reports:
-            how, code = Ending.EXITED, reports["exit"]
-        elif how is None and "signal" in reports:
+        ending, code = self.breach, 0
+        if ending is None and self._full():
+            ending = Ending.OUT_OF_MEMORY
+        elif ending is None and "exit" in reports:
+            ending, code = Ending.EXITED, reports["exit"]
+        elif ending is None and "signal" in reports:
             code = reports["signal"]
             out_of_time = code == signal.SIGXCPU or reports["cpu"] >= self.limits.cpu_seconds
-            how = Ending.TIMED_OUT if out_of_time else Ending.KILLED
-        elif how is None:
+            ending = Ending.TIMED_OUT if out_of_time else Ending.KILLED
+        elif ending is None:
             last = (stderr.strip().splitlines() or [""])[-1]
             silent = "the sandbox was killed from outside" if "ready" in reports else "it did not start"
             self.reason = reports.get("failed") or ("" if "ready" in reports else last) or silent
-            how = Ending.ENVIRONMENT_FAILED
-        return Ended(how, code, stdout, stderr, seconds, self.reason)
+            ending = Ending.ENVIRONMENT_FAILED
+        return Ended(ending, code, stdout, stderr, seconds, self.reason)
 
     def _take(self, name: str, data: bytes) -> None:
         stream = self.streams[name]
@@ -260,10 +260,10 @@ class _Watch:
             if free < 0:
                 return Ending.OUT_OF_MEMORY
             look_seconds = time.monotonic() - now
-            rest = max(_LOOK, 9 * look_seconds)
+            pause = max(_LOOK, 9 * look_seconds)
             if self.group is None:
-                rest = max(look_seconds, min(rest, free / _GROWTH))
-            self.next_look = time.monotonic() + rest
+                pause = max(look_seconds, min(pause, free / _GROWTH))
+            self.next_look = time.monotonic() + pause
         return None
 
     def _full(self) -> bool:

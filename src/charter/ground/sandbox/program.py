@@ -59,20 +59,20 @@ def check_program(sandbox: Sandbox, program: Program, limits: Limits) -> Outcome
     solution = {"exam.py": source, "solution.py": program.solution}
     tests = {"exam.py": source, "prelude.py": program.prelude, "tests.py": program.tests}
     slower = limits.model_copy(update={"seconds": limits.seconds + _SLACK})
-    done = threading.Event()
+    finished = threading.Event()
     near, far = socket.socketpair()
 
     def play(end: socket.socket, side: Sequence[str], files: dict[str, str], bounds: Limits) -> Ended:
         command = [sandbox.view.python, "-s", "-S", "-P", "exam.py", side[0], str(end.fileno()), *side[1:]]
         with end:  # closed here too when the sandbox is gone, so that the other side sees it
-            return run(sandbox, command, files, bounds, end.fileno(), done)
+            return run(sandbox, command, files, bounds, end.fileno(), finished)
 
     with ThreadPoolExecutor(1) as aside:
         candidate = aside.submit(play, far, ["candidate"], solution, limits)
         try:
             examiner = play(near, ["examiner", *program.functions], tests, slower)
         finally:
-            done.set()
+            finished.set()
     return _outcome(candidate.result(), examiner)
 
 

@@ -128,8 +128,8 @@ def system_call_filter(machine: str | None = None) -> bytes:
     steps = [_step(_LOAD, _ARCHITECTURE), *_unless(_EQUAL, _ARCHITECTURES[name], _KILL), _step(_LOAD, _NUMBER)]
     for number in allowed.values():
         steps += _if(_EQUAL, number, _ALLOW)
-    for call, rest in _conditions().items():
-        steps += [_step(_EQUAL, by_argument[call], 0, len(rest)), *rest]
+    for call, conditions in _conditions().items():
+        steps += [_step(_EQUAL, by_argument[call], 0, len(conditions)), *conditions]
     for number in absent.values():
         steps += _if(_EQUAL, number, _NO_SUCH_CALL)
     steps += _if(_AT_LEAST, _NEWEST + 1, _NO_SUCH_CALL)  # those of x32 too, which start far above

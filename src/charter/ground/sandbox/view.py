@@ -26,9 +26,9 @@ class View:
     def showing(self, *paths: Path) -> "View":
         """The same view with more files and folders of the host, symbolic links resolved. A hidden folder that holds
         one of them is shown whole, as installed packages beside the interpreter's own library are."""
-        hidden = tuple(one for one in self.hidden if not any(path.is_relative_to(one) for path in paths))
-        there = [Path(one) for one in self.shown]
-        new = {path for path in paths if not any(path.is_relative_to(one) for one in there)}
+        hidden = tuple(folder for folder in self.hidden if not any(path.is_relative_to(folder) for path in paths))
+        places = [Path(place) for place in self.shown]
+        new = {path for path in paths if not any(path.is_relative_to(place) for place in places)}
         apart = {str(path) for path in new if not new.intersection(path.parents)}
         return replace(self, shown=(*self.shown, *sorted(apart)), hidden=hidden)
 
@@ -41,12 +41,12 @@ def python_view() -> View:
     paths = [python, prefix / "lib", prefix / sys.platlibdir, *map(Path, _LIBRARIES)]
     links = {str(path): os.readlink(path) for path in paths if path.is_symlink()}
     real = {path for path in paths if path.exists() and not path.is_symlink()}
-    shown = sorted(path for path in real if not real.intersection(path.parents))
-    hidden = sorted(str(path) for path in _packages(shown))
-    return View(str(python), tuple(map(str, shown)), tuple(links.items()), tuple(hidden))
+    folders = sorted(path for path in real if not real.intersection(path.parents))
+    hidden = sorted(str(path) for path in _packages(folders))
+    return View(str(python), tuple(map(str, folders)), tuple(links.items()), tuple(hidden))
 
 
-def _packages(shown: list[Path]) -> Iterator[Path]:
-    for folder in shown:
+def _packages(folders: list[Path]) -> Iterator[Path]:
+    for folder in folders:
         for pattern in _PACKAGES:
             yield from folder.glob(pattern)

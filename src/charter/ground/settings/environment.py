@@ -34,18 +34,18 @@ class Difference:
 def difference(recorded: Environment, here: Environment) -> Difference | None:
     """The first difference between a recorded environment and this one, or None if equal work gives equal numbers. A
     field that an older manifest lacks (`instructions`) is no difference."""
-    known = here.instructions if recorded.instructions else ""
+    features = here.instructions if recorded.instructions else ""
     threads = f"OMP_NUM_THREADS={recorded.threads}"
     rows = (
         ("torch version", recorded.torch, here.torch, f"install torch {recorded.torch}", ""),
         ("threads", recorded.threads, here.threads, f"run with {threads}", f"{threads} "),
         ("device", recorded.device, here.device, f"run with --device {recorded.device}", ""),
         ("precision", recorded.precision, here.precision, f"run with --precision {recorded.precision}", ""),
-        ("CPU instructions", recorded.instructions, known, "run on a CPU that has these and no others", ""),
+        ("CPU instructions", recorded.instructions, features, "run on a CPU that has these and no others", ""),
     )
-    for what, before, now, remedy, variable in rows:
+    for fact, before, now, remedy, variable in rows:
         if before != now:
-            return Difference(what, str(before) or "none", str(now) or "none", remedy, variable)
+            return Difference(fact, str(before) or "none", str(now) or "none", remedy, variable)
     return None
 
 
@@ -92,8 +92,8 @@ def spinning(adapts: bool = False) -> dict[str, str]:
     machine is busy (`generate.threads`), so on an idle machine its threads may wait awake. It must be set before torch
     is loaded.
     """
-    chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
-    return {} if chosen or (adapts and is_idle()) else {"GOMP_SPINCOUNT": SPINS}
+    variables = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
+    return {} if variables or (adapts and is_idle()) else {"GOMP_SPINCOUNT": SPINS}
 
 
 def is_idle() -> bool:

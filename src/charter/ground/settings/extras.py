@@ -1,11 +1,8 @@
-"""Extras: libraries that a plain install leaves out, and the one line that says how to install them.
+"""What other packages bring: extras, libraries that a plain install leaves out, and plugins, by their entry points.
 
-`pyproject.toml` lists the same libraries by the names of their packages, with versions and reasons; a test compares
-the two.
-
-What other packages add to the lab: rooms, commands and stores of votes, by their entry points.
-
-The lab names no package of the service; the service names itself in `pyproject.toml`, as anybody's package may.
+An extra has one line that says how to install it. `pyproject.toml` lists the same libraries by the names of their
+packages, with versions and reasons; a test compares the two. Plugins add rooms, commands and stores of votes. The lab
+names no package of the service; the service names itself in `pyproject.toml`, as anybody's package may.
 """
 
 from __future__ import annotations
@@ -41,6 +38,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "lm-eval": ("lm_eval",),
     "inspect": ("inspect_ai",),
 }
+ROOMS, COMMANDS, VOTES = "charter.rooms", "charter.commands", "charter.votes"
 
 
 def missing(extra: str) -> tuple[str, ...]:
@@ -69,9 +67,6 @@ def need(what: str, extra: str, module: str = "") -> str:
     """The line that refuses something because a module of an extra isn't installed; default: its first missing one."""
     module = module or (*missing(extra), *EXTRAS[extra])[0]
     return f"{what} needs {module}, which the extra {extra} brings: {install(extra)}"
-
-
-ROOMS, COMMANDS, VOTES = "charter.rooms", "charter.commands", "charter.votes"
 
 
 @functools.cache

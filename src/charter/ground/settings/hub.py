@@ -34,8 +34,8 @@ class _Name:
 
 
 def _parse(ref: str) -> _Name:
-    whole, hash_mark, subpath = ref.removeprefix("hf:").partition("#")
-    repo, _, revision = whole.partition("@")
+    repository, hash_mark, subpath = ref.removeprefix("hf:").partition("#")
+    repo, _, revision = repository.partition("@")
     parts = PurePosixPath(subpath).parts
     if not _REPO.fullmatch(repo) or bool(hash_mark) != bool(parts):
         raise CharterError(f"{ref}: write hf:owner/name or hf:owner/name@revision, and #folder/file for data")
@@ -71,14 +71,14 @@ def fetch(ref: str) -> Path:
     name = _parse(ref)
     at = glob.escape(name.subpath)
     below = f"{at}/" if at else ""
-    one = name.subpath.endswith(ROW_ENDINGS)
+    is_file = name.subpath.endswith(ROW_ENDINGS)
     try:
         snapshot = huggingface_hub.snapshot_download(
             name.repo,
             repo_type="dataset",
             revision=name.revision,
-            allow_patterns=[at] if one else [f"{below}*{ending}" for ending in ROW_ENDINGS],
-            ignore_patterns=None if one else [f"{below}*/*"],
+            allow_patterns=[at] if is_file else [f"{below}*{ending}" for ending in ROW_ENDINGS],
+            ignore_patterns=None if is_file else [f"{below}*/*"],
         )
     except Exception as error:  # the hub's client raises many kinds, of several libraries
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):

@@ -46,10 +46,10 @@ def read_placed(text: str, model: type[Model]) -> tuple[Model | None, list[Probl
     except ValidationError as error:
         details = error.errors(include_url=False)
         problems = [
-            Problem(_line_of(root, one["loc"]), _words(model, one["loc"], problem_words(one), one["type"]))
-            for one in details
+            Problem(_line_of(root, detail["loc"]), _words(model, detail["loc"], problem_words(detail), detail["type"]))
+            for detail in details
         ]
-        return None, sorted(dict.fromkeys(problems), key=lambda one: one.line)[:MOST]
+        return None, sorted(dict.fromkeys(problems), key=lambda placed: placed.line)[:MOST]
 
 
 def _words(model: type[Model], place: Sequence[int | str], words: str, kind: str) -> str:

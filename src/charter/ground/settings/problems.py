@@ -1,8 +1,7 @@
 """Turns a failed validation into one line: the wrong key or value, and what is allowed.
 
-Words of other tools for what Charter names otherwise, so that a refusal can name ours.
-
-A word has several meanings where rooms call the same thing differently; the first that is allowed in a place holds.
+Words of other tools for what Charter names otherwise are known, so that a refusal can name ours. A word has several
+meanings where rooms call the same thing differently; the first that is allowed in a place holds.
 """
 
 import difflib
@@ -98,6 +97,35 @@ _ROOMS = {
     ("model_merging", "interpolate", "soup"): ("merge",),
     ("scaling_law", "scaling_laws"): ("scaling",),
 }
+_METRICS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("perplexity", "ppl", "bits_per_character", "nll_per_token"): ("bits_per_byte",)
+}
+Model = TypeVar("Model", bound=BaseModel)
+UNKNOWN = "extra_forbidden"  # pydantic's name of this problem
+LONGEST_WORD = 100  # characters to compare: the input may have any length
+KEY = "[key]"  # how pydantic names the key itself of a mapping
+_UNION = re.compile(r"str|int|float|bool|none|\w+\[.*\]")
+_WORDS = {
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "too_short": "must have {min_length} or more entries",
+    "too_long": "must have {max_length} or fewer entries",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+    "finite_number": "must be a finite number",
+}
+_KINDS = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "list": "must be a list",
+    "tuple": "must be a list",
+    "dict": "must be a mapping of names to values",
+    "model": "must be a mapping of names to values",
+}
 
 
 def _by_word(*tables: Mapping[tuple[str, ...], tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -107,9 +135,6 @@ def _by_word(*tables: Mapping[tuple[str, ...], tuple[str, ...]]) -> dict[str, tu
     return meanings
 
 
-_METRICS: Mapping[tuple[str, ...], tuple[str, ...]] = {
-    ("perplexity", "ppl", "bits_per_character", "nll_per_token"): ("bits_per_byte",)
-}
 ALIASES = _by_word(_SETTINGS, _ROLES, _ROOMS, _METRICS)
 
 
@@ -117,9 +142,6 @@ def our_name(word: str, allowed: Collection[str]) -> str | None:
     """Charter's name of what other tools call `word`, if it is one of the allowed names."""
     key = word.lower().replace("-", "_")
     return next((name for name in ALIASES.get(key, ()) if name in allowed), None)
-
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def validate(model: type[Model], data: object, place: str | Path, reword: Callable[[str], str] = str) -> Model:
@@ -150,18 +172,18 @@ def suggest_key(model: type[BaseModel], place: Sequence[int | str]) -> str:
     """Suggests the meaning of an unknown key in data for `model`, as `suggest` does. For a key of another part it names
     the place."""
     *above, last = place
-    word, here = str(last), _fields_at(model, above)
+    word, fields = str(last), _fields_at(model, above)
     elsewhere = _nested_keys(model)
-    guess = word if word in elsewhere else our_name(word, [*here, *elsewhere, *elsewhere.values()])
-    guess = guess or near(word, here) or near(word, list(elsewhere), alike=0.8)
-    if guess and guess not in here:
-        return f"did you mean {elsewhere.get(guess, guess)}? {suggest('', here)}"
-    return suggest(word, here)
+    guess = word if word in elsewhere else our_name(word, [*fields, *elsewhere, *elsewhere.values()])
+    guess = guess or near(word, fields) or near(word, list(elsewhere), alike=0.8)
+    if guess and guess not in fields:
+        return f"did you mean {elsewhere.get(guess, guess)}? {suggest('', fields)}"
+    return suggest(word, fields)
 
 
 def misspelt_first(problems: Sequence[ErrorDetails]) -> ErrorDetails:
     """The problem to report: an unknown key before other problems, which it may cause."""
-    return next((one for one in problems if one["type"] == UNKNOWN), problems[0])
+    return next((problem for problem in problems if problem["type"] == UNKNOWN), problems[0])
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
@@ -177,39 +199,12 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {'.'.join(map(str, place[:-1]))}; {suggest(str(place[-2]), allowed)}"
     if problem["type"] == "missing":
         return f"{name} is missing"
-    alternatives = [one for one in problems if _alternative(one, problem)]
+    alternatives = [other for other in problems if _alternative(other, problem)]
     if alternatives:
         name = ".".join(str(part) for part in place[:-1])
-    first, *others = dict.fromkeys(_words(one) for one in alternatives or [problem])
-    words = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
+    first, *further = dict.fromkeys(_words(alternative) for alternative in alternatives or [problem])
+    words = " or ".join([first, *(form.removeprefix("must be ") for form in further)])
     return f"{name}{': ' if name else ''}{words}{_describe_value(problem['input'])}"
-
-
-UNKNOWN = "extra_forbidden"  # pydantic's name of this problem
-LONGEST_WORD = 100  # characters to compare: the input may have any length
-KEY = "[key]"  # how pydantic names the key itself of a mapping
-_UNION = re.compile(r"str|int|float|bool|none|\w+\[.*\]")
-_WORDS = {
-    "greater_than": "must be above {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be below {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "too_short": "must have {min_length} or more entries",
-    "too_long": "must have {max_length} or fewer entries",
-    "literal_error": "must be {expected}",
-    "value_error": "{error}",
-    "finite_number": "must be a finite number",
-}
-_KINDS = {
-    "int": "must be a whole number",
-    "float": "must be a number",
-    "bool": "must be true or false",
-    "string": "must be text",
-    "list": "must be a list",
-    "tuple": "must be a list",
-    "dict": "must be a mapping of names to values",
-    "model": "must be a mapping of names to values",
-}
 
 
 def _words(problem: ErrorDetails) -> str:
@@ -226,11 +221,11 @@ def problem_words(problem: ErrorDetails) -> str:
     return f"{_words(problem)}{_describe_value(problem['input'])}"
 
 
-def _alternative(one: ErrorDetails, problem: ErrorDetails) -> bool:
+def _alternative(other: ErrorDetails, problem: ErrorDetails) -> bool:
     """Whether a problem concerns another allowed form of the same value: text, or a list of texts."""
     place = problem["loc"]
-    same = one["input"] is problem["input"] and one["loc"][:-1] == place[:-1]
-    return same and all(_UNION.fullmatch(str(loc[-1])) is not None for loc in (one["loc"], place) if loc)
+    same = other["input"] is problem["input"] and other["loc"][:-1] == place[:-1]
+    return same and all(_UNION.fullmatch(str(loc[-1])) is not None for loc in (other["loc"], place) if loc)
 
 
 def _describe_value(value: object) -> str:
@@ -243,42 +238,42 @@ def _describe_value(value: object) -> str:
 
 def _fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
     """The field names (as written in YAML) of the class at the end of a path of fields."""
-    here, in_mapping = [model], False
+    classes, in_mapping = [model], False
     for part in place:
         if isinstance(part, int):
             continue
         if in_mapping:  # a name in a mapping, whose values are of the classes here
             in_mapping = False
             continue
-        if len(here) > 1:  # pydantic names which of several forms it read
-            here = [one for one in here if _is_form(one, part)] or here
+        if len(classes) > 1:  # pydantic names which of several forms it read
+            classes = [form for form in classes if _is_form(form, part)] or classes
             continue
-        field = next((f for one in here for n, f in one.model_fields.items() if part in (n, f.alias)), None)
-        here = _classes_in(field.annotation) if field is not None else []
+        field = next((f for form in classes for n, f in form.model_fields.items() if part in (n, f.alias)), None)
+        classes = _classes_in(field.annotation) if field is not None else []
         in_mapping = field is not None and _is_mapping(field.annotation)
-    return list(dict.fromkeys(name for one in here for name in _names(one)))
+    return list(dict.fromkeys(name for form in classes for name in _names(form)))
 
 
 @lru_cache(maxsize=64)
 def _nested_keys(model: type[BaseModel]) -> dict[str, str]:
     """The keys of a model's parts, each with its first place: {"max_output": "models.max_output"}."""
     places: dict[str, str] = {}
-    waiting, seen = [("", model)], {model}
-    for above, one in waiting:
-        for name, field in one.model_fields.items():
+    waiting, classes = [("", model)], {model}
+    for above, part in waiting:
+        for name, field in part.model_fields.items():
             key = field.alias or name
             at = above + key
             if above:
                 places.setdefault(key, at)
-            inner = [each for each in _classes_in(field.annotation) if each not in seen]
-            seen.update(inner)
+            inner = [each for each in _classes_in(field.annotation) if each not in classes]
+            classes.update(inner)
             waiting += [(f"{at}.", each) for each in inner]
     return places
 
 
 def _is_mapping(annotation: object) -> bool:
     """Whether an annotation is a mapping, or has one among its forms."""
-    return get_origin(annotation) in (dict, Mapping) or any(_is_mapping(one) for one in get_args(annotation))
+    return get_origin(annotation) in (dict, Mapping) or any(_is_mapping(form) for form in get_args(annotation))
 
 
 def _is_form(model: type[BaseModel], tag: str) -> bool:

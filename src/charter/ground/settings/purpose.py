@@ -41,7 +41,7 @@ def purpose_of(place: Path) -> str:
     """The purpose that a file, a folder or an artifact is marked with, "" without a mark. Links are followed."""
     real = place.resolve()
     above = (real, *list(real.parents)[:2]) if real.exists() else ()
-    folder = next((one for one in above if (one / MANIFEST).is_file()), None)
+    folder = next((parent for parent in above if (parent / MANIFEST).is_file()), None)
     if folder is not None and (purpose := _of_artifact(folder)):
         return purpose
     # a cache of the hub links names with endings to files without
@@ -50,7 +50,7 @@ def purpose_of(place: Path) -> str:
 
 def inherited(product: str, purposes: Iterable[str]) -> str:
     """The purpose of a product that is made of inputs with these purposes."""
-    return "" if product in CITING else next((one for one in purposes if one), "")
+    return "" if product in CITING else next((purpose for purpose in purposes if purpose), "")
 
 
 def may_read(kind: str, room: str, role: str) -> bool:
@@ -61,11 +61,11 @@ def may_read(kind: str, room: str, role: str) -> bool:
     return room == "audit" or (room == "finetune" and role == "dialogues")
 
 
-def check_reader(entry: Input, purpose: str, kind: str, room: str, where: str) -> None:
+def check_reader(entry: Input, purpose: str, kind: str, room: str, place: str) -> None:
     """Raises CharterError if an input is marked and a room may not read it; `kind`: what its role takes."""
     if purpose and not may_read(kind, room, entry.role):
         raise CharterError(
-            f"{where}role {entry.role} of the room {room} takes nothing that is marked {purpose}, and {entry.name} is; "
+            f"{place}role {entry.role} of the room {room} takes nothing that is marked {purpose}, and {entry.name} is; "
             "only the room audit does"
         )
 
@@ -116,7 +116,7 @@ def _mark_weights(path: Path) -> None:
 
 def _of_artifact(folder: Path) -> str:
     """The purpose of an artifact by its manifest and those of its ancestors that are still there."""
-    seen = set[str]()
+    visited = set[str]()
     waiting: list[tuple[Manifest, Path]] = []
     with suppress(CharterError):
         waiting.append((read_manifest(folder), folder))
@@ -124,9 +124,9 @@ def _of_artifact(folder: Path) -> str:
         manifest, place = waiting.pop()
         if manifest.purpose:
             return manifest.purpose
-        if manifest.id in seen or manifest.kind in CITING:
+        if manifest.id in visited or manifest.kind in CITING:
             continue
-        seen.add(manifest.id)
+        visited.add(manifest.id)
         for parent in manifest.parents:
             with suppress(CharterError):
                 waiting.append(find_parent(run_of(place), parent))

@@ -1,6 +1,5 @@
-"""A recipe: a whole pipeline as one YAML file of named steps, each with a room and its inputs.
-
-`--set step.field=value`: the only way in which the command line changes a recipe.
+"""A recipe: a whole pipeline as one YAML file of named steps, each with a room and its inputs. `--set step.field=value`
+is the only way in which the command line changes a recipe.
 """
 
 import re
@@ -16,6 +15,7 @@ from charter.ground.settings.notation import read_yaml, read_yaml_file
 from charter.ground.settings.problems import first_problem, suggest, validate
 
 RECIPE = "recipe"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def parse_override(text: str) -> tuple[str, list[str], object]:
@@ -30,11 +30,11 @@ def parse_override(text: str) -> tuple[str, list[str], object]:
         raise CharterError(f"--set {text}: {value!r} is not a YAML value") from None
 
 
-def _own(value: object) -> object:
+def _unshared(value: object) -> object:
     """A deep copy without sharing: parts that YAML's aliases share are copied for each use."""
     if isinstance(value, dict):
-        return {key: _own(inner) for key, inner in value.items()}
-    return [_own(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
 
 
 def apply_overrides(recipe: dict[str, object], overrides: list[str]) -> dict[str, object]:
@@ -43,7 +43,7 @@ def apply_overrides(recipe: dict[str, object], overrides: list[str]) -> dict[str
     `step.field=value` sets a setting of a step, `step.from.role=ref` one of its inputs, `step.room=name` its
     room; `recipe.seed=1` a field of the recipe itself. Raises CharterError for a step that doesn't exist.
     """
-    copy = {key: _own(value) for key, value in recipe.items()}
+    copy = {key: _unshared(value) for key, value in recipe.items()}
     entries = copy.get("steps")
     steps = {
         step["name"]: step
@@ -53,25 +53,22 @@ def apply_overrides(recipe: dict[str, object], overrides: list[str]) -> dict[str
     for text in overrides:
         name, path, value = parse_override(text)
         if name == RECIPE:
-            here: dict[str, object] = copy
+            target: dict[str, object] = copy
         elif name in steps:
-            here = steps[name]
+            target = steps[name]
             if path[0] not in ("from", "room"):
                 path = ["settings", *path]
         else:
             raise CharterError(f"--set {text}: there is no step {name!r}; {suggest(name, [*steps, RECIPE])}")
         for part in path[:-1]:
-            inner = here.get(part)
+            inner = target.get(part)
             if inner is None:
-                inner = here[part] = {}
+                inner = target[part] = {}
             if not isinstance(inner, dict):
                 raise CharterError(f"--set {text}: {part} is a value and has no field below it")
-            here = inner
-        here[path[-1]] = value
+            target = inner
+        target[path[-1]] = value
     return copy
-
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class _Frozen(BaseModel):

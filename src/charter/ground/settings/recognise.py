@@ -71,8 +71,8 @@ def kind_of_row(row: Mapping[str, object]) -> str:
     One of a kind's own columns decides: a row with `chosen` and a misspelt `rejected` is a broken comparison.
     """
     keys = row.keys()
-    for kind, own in OWN_COLUMNS.items():
-        if not keys.isdisjoint(own):
+    for kind, columns in OWN_COLUMNS.items():
+        if not keys.isdisjoint(columns):
             return kind
     if {"text_correct", "text_incorrect"} <= keys:
         return "comparisons"
@@ -138,13 +138,13 @@ def mean_characters(path: Path) -> float | None:
     return sum(lengths) / len(lengths) if lengths else None
 
 
-def _text_in(value: object, named: str = "") -> int:
+def _text_in(value: object, column: str = "") -> int:
     """Characters of all texts in a value of JSON, by the names that rows have for them."""
     if isinstance(value, str):
-        return len(value) if named in _TEXT_KEYS else 0
+        return len(value) if column in _TEXT_KEYS else 0
     if isinstance(value, Mapping):
         return sum(_text_in(member, str(name)) for name, member in value.items())
-    return sum(_text_in(member, named) for member in value) if isinstance(value, list) else 0
+    return sum(_text_in(member, column) for member in value) if isinstance(value, list) else 0
 
 
 def variant_of_folder(folder: Path) -> str:
@@ -156,7 +156,8 @@ def variant_of_folder(folder: Path) -> str:
 
 
 def variant_of_config(config: Mapping[str, object]) -> str:
-    """ "rating" for a sequence classifier with the label HARM_RATING, "preference" for another, else "policy"."""
+    """The variant: "rating" for a sequence classifier with the label HARM_RATING, "preference" for another, else
+    "policy"."""
     names, labels = config.get("architectures"), config.get("id2label")
     if not isinstance(names, list) or not any("ForSequenceClassification" in str(name) for name in names):
         return "policy"

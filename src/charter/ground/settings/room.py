@@ -1,8 +1,7 @@
-"""The declaration of a room, at the end of its settings.py. Reading it doesn't load torch.
+"""The declaration of a room, at the end of its settings.py: its roles and what it costs. Reading it doesn't load torch.
 
-Roles: the named inputs of a room, and which kinds of artifacts and sources may fill each.
-
-The expected cost of a step: a room's settings.py may offer `estimate(settings, sizes)`.
+Roles are the named inputs of a room, and which kinds of artifacts and sources may fill each. A settings.py may offer
+`estimate(settings, sizes)`, the expected cost of a step.
 """
 
 from __future__ import annotations
@@ -22,6 +21,19 @@ MODELS = ("checkpoint", "assistant", "labeller")
 # prompts: up to the last user turn. lessons: with a turn of the assistant's to learn from. transcripts: of critiques.
 # choices: worked examples of a choice. rated: with a rating.
 Rows = Literal["prompts", "lessons", "transcripts", "choices", "rated"]
+# parameters of the model behind the measured rates, and of a model that is not known yet
+MEASURED = 134_500_000
+# largest speed-up, tuned so that the steps of recipes/tiny.yaml add up to their measured minutes
+_MOST = 30.0
+# measured on a CPU that multiplies bfloat16
+_BFLOAT16 = 1.5
+# tokens of a row if nothing is known of it; characters of English in a token; tokens that a chat template adds to a row
+ROW_TOKENS, CHARACTERS, TEMPLATE_TOKENS = 90.0, 4.5, 30.0
+# tokens that a 135M model learns from in a second, on two threads of the machine behind the measured rates
+LEARNT = 250.0
+# twice the threads are 1.6 times as fast, measured from one to two
+THREADS = 0.7
+S = TypeVar("S", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -98,20 +110,6 @@ class Given:
 Filled = Mapping[str, Sequence[Given]]
 
 
-# parameters of the model behind the measured rates, and of a model that is not known yet
-MEASURED = 134_500_000
-# largest speed-up, tuned so that the steps of recipes/tiny.yaml add up to their measured minutes
-_MOST = 30.0
-# measured on a CPU that multiplies bfloat16
-_BFLOAT16 = 1.5
-# tokens of a row if nothing is known of it; characters of English in a token; tokens that a chat template adds to a row
-ROW_TOKENS, CHARACTERS, TEMPLATE_TOKENS = 90.0, 4.5, 30.0
-# tokens that a 135M model learns from in a second, on two threads of the machine behind the measured rates
-LEARNT = 250.0
-# twice the threads are 1.6 times as fast, measured from one to two
-THREADS = 0.7
-
-
 @dataclass(frozen=True)
 class Sizes:
     """What is known of the inputs before a run.
@@ -135,8 +133,8 @@ class Sizes:
 
     def row_tokens(self, role: str) -> tuple[float, ...]:
         """Tokens of a row of each input of a role."""
-        known = self.tokens.get(role, ())
-        return known if len(known) == len(self.each.get(role, ())) else (ROW_TOKENS,) * len(self.each.get(role, ()))
+        tokens = self.tokens.get(role, ())
+        return tokens if len(tokens) == len(self.each.get(role, ())) else (ROW_TOKENS,) * len(self.each.get(role, ()))
 
     def mean_tokens(self, *roles: str) -> float:
         """Tokens of a row of several roles together."""
@@ -189,9 +187,6 @@ class Estimate:
     config: Mapping[str, Any] | None = None
     asks: str = ""
     row_tokens: float | None = None
-
-
-S = TypeVar("S", bound=BaseModel)
 
 
 @dataclass(frozen=True)

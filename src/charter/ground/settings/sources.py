@@ -62,23 +62,23 @@ def resolve(ref: str, folder: Path | None = None, hub_kind: HubKind | None = Non
     Raises CharterError if it doesn't exist or the scheme is unknown.
     """
     scheme = _scheme(ref)
-    rest = ref.partition(":")[2] if scheme else ref
+    address = ref.partition(":")[2] if scheme else ref
     if scheme == "shipped":
-        return _shipped(ref, rest)
+        return _shipped(ref, address)
     if scheme == "data":
-        return _data(ref, rest)
+        return _data(ref, address)
     if scheme == "hf":
         pinned = pin(ref, hub_kind)
         return Source(pinned, "hub", None, None, digest_text(pinned))
     if scheme == "pkg":
-        return _package(ref, rest)
+        return _package(ref, address)
     if scheme == "random":
-        if not rest:
+        if not address:
             raise CharterError(f"{ref}: name a shape, for example random:tiny")
         return Source(ref, "checkpoint", "policy", None, digest_text(ref))
     if is_remote(ref):
-        return _remote(ref, rest)
-    return _own(ref, rest, folder)
+        return _remote(ref, address)
+    return _users_file(ref, address, folder)
 
 
 def resolve_again(external: External, run: Path) -> Source:
@@ -148,8 +148,8 @@ def _package(ref: str, name: str) -> Source:
     )
 
 
-def _remote(ref: str, rest: str) -> Source:
-    url, hash_mark, model = rest.partition("#")
+def _remote(ref: str, address: str) -> Source:
+    url, hash_mark, model = address.partition("#")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or not hash_mark or not model:
         raise CharterError(f"{ref}: write the engine as scheme:URL#MODEL, e.g. openai:http://localhost:8000#name")
@@ -161,8 +161,8 @@ def _remote(ref: str, rest: str) -> Source:
     return Source(ref, "assistant", None, None, digest_text(ref))
 
 
-def _own(ref: str, rest: str, folder: Path | None) -> Source:
-    target = expand_home(rest)
+def _users_file(ref: str, address: str, folder: Path | None) -> Source:
+    target = expand_home(address)
     places = [(folder or Path()) / target] + ([target] if folder is not None else [])
     path = next((place for place in places if place.exists()), None)
     if path is None:

@@ -15,9 +15,8 @@ debian:NAME (the files of installed Debian packages; NAME may hold *). `files` a
 below it. ** crosses folders; a pattern without a slash is a file's name in any folder.
 
 The digest of a manifest covers its own bytes and those of every file that it names, so a changed text changes the
-step's id.
-
-Dates of documents, as exact as they are written. A date is after a cut-off unless it certainly isn't.
+step's id. Dates of
+documents are as exact as they are written. A date is after a cut-off unless it certainly isn't.
 """
 
 from __future__ import annotations
@@ -45,6 +44,21 @@ from charter.ground.settings.places import expand_home, find_data
 from charter.ground.settings.recognise import ROW_ENDINGS
 
 _WRITTEN = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ].*)?)?)?")
+Kind = Literal["prose", "code", "dialogue", "reference"]
+KINDS: tuple[Kind, ...] = ("prose", "code", "dialogue", "reference")
+Form = Literal["text", "page", "rows", "parquet"]
+PAGES = (".html", ".htm", ".xhtml")
+PROSE = (".txt", ".md", ".rst", ".text", ".markdown", ".adoc", ".tex")
+CODE = (
+    *(".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".hpp", ".java", ".js", ".ts", ".go", ".rs", ".rb", ".pl", ".pm"),
+    *(".sh", ".lua", ".r", ".sql", ".scala", ".swift", ".kt", ".cs", ".php", ".hs", ".ml", ".jl", ".el"),
+)
+PACKED = (".gz", ".zst")
+_PACKING = 3  # typical compression ratio of text
+DETECT = "detect"
+PROGRAM = "code"  # the language of program text if the manifest names none
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+INSTALLED = Path("/var/lib/dpkg/info")
 
 
 class Period(NamedTuple):
@@ -68,7 +82,7 @@ def period(text: str) -> Period:
     year, month, day = (int(part) if part else None for part in match.groups())
     assert year is not None
     if day is not None and month is not None:
-        return Period(one := date(year, month, day), one)
+        return Period(day_of_text := date(year, month, day), day_of_text)
     last_month = month or 12
     days = calendar.monthrange(year, last_month)[1]
     return Period(date(year, month or 1, 1), date(year, last_month, days))
@@ -85,23 +99,6 @@ def is_date(text: str) -> bool:
 def is_after(document: Period, cutoff: Period) -> bool:
     """Whether a document may be younger than the cut-off: one of 2023 may, if the cut-off is in May 2023."""
     return document.last > cutoff.last
-
-
-Kind = Literal["prose", "code", "dialogue", "reference"]
-KINDS: tuple[Kind, ...] = ("prose", "code", "dialogue", "reference")
-Form = Literal["text", "page", "rows", "parquet"]
-PAGES = (".html", ".htm", ".xhtml")
-PROSE = (".txt", ".md", ".rst", ".text", ".markdown", ".adoc", ".tex")
-CODE = (
-    *(".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".hpp", ".java", ".js", ".ts", ".go", ".rs", ".rb", ".pl", ".pm"),
-    *(".sh", ".lua", ".r", ".sql", ".scala", ".swift", ".kt", ".cs", ".php", ".hs", ".ml", ".jl", ".el"),
-)
-PACKED = (".gz", ".zst")
-_PACKING = 3  # typical compression ratio of text
-DETECT = "detect"
-PROGRAM = "code"  # the language of program text if the manifest names none
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-INSTALLED = Path("/var/lib/dpkg/info")
 
 
 class DateField(Frozen):
@@ -343,13 +340,13 @@ def _place(source: TextSource, folder: Path) -> Path:
 
 def _list_installed(source: TextSource) -> list[TextFile] | None:
     """All files of an installed source, with any names; None for other sources."""
-    scheme, colon, rest = source.at.partition(":")
+    scheme, colon, name = source.at.partition(":")
     if colon and scheme == "python":
         return _standard_library(source)
     if colon and scheme == "package":
-        return _distribution(source, rest)
+        return _distribution(source, name)
     if colon and scheme == "debian":
-        return _debian(source, rest)
+        return _debian(source, name)
     return None
 
 
@@ -373,9 +370,9 @@ def _standard_library(source: TextSource) -> list[TextFile]:
         raise CharterError(
             f"text source {source.name}: write python: alone, and choose files by patterns such as json/*.py"
         )
-    others = frozenset({"site-packages", "dist-packages", "__pycache__"})
+    left_out = frozenset({"site-packages", "dist-packages", "__pycache__"})
     library = Path(sysconfig.get_paths()["stdlib"])
-    return list(_list_below(library, library.rglob("*"), others))
+    return list(_list_below(library, library.rglob("*"), left_out))
 
 
 def _distribution(source: TextSource, name: str) -> list[TextFile]:

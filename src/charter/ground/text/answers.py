@@ -50,8 +50,8 @@ def says_yes(text: str) -> bool | None:
 
 def read_number(text: str) -> float | None:
     """The value of the number that an answer gives (`number_text`); None if it has none."""
-    found = number_text(text)
-    value = number(found) if found else math.inf
+    text_of_number = number_text(text)
+    value = number(text_of_number) if text_of_number else math.inf
     return value if math.isfinite(value) else None  # endless digits overflow
 
 
@@ -78,9 +78,9 @@ def number(text: str) -> float:
     if not NUMBER.fullmatch(text):
         raise ValueError(f"{text!r} is not a number")
     plain = re.sub(r"[,$€£]", "", text)
-    whole, _, part = plain.lstrip("-").rpartition(" ")
+    integer, _, part = plain.lstrip("-").rpartition(" ")
     above, _, below = part.partition("/")
-    value = float(whole or 0) + float(above) / float(below or 1)
+    value = float(integer or 0) + float(above) / float(below or 1)
     return -value if plain.startswith("-") else value
 
 
@@ -89,8 +89,8 @@ def exact(text: str) -> Fraction:
     if not NUMBER.fullmatch(text):
         raise ValueError(f"{text!r} is not a number")
     plain = re.sub(r"[,$€£]", "", text)
-    whole, _, part = plain.lstrip("-").rpartition(" ")
-    value = Fraction(whole or 0) + Fraction(part)
+    integer, _, part = plain.lstrip("-").rpartition(" ")
+    value = Fraction(integer or 0) + Fraction(part)
     return -value if plain.startswith("-") else value
 
 

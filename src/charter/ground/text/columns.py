@@ -1,9 +1,8 @@
 """Converts columns of published data files into the columns that `records` reads.
 
-It makes rows with "messages" or "prompt" (and "completion", or "chosen" and "rejected") from
-instruction sets, red-team lists, BIG-bench tasks, ShareGPT conversations and HHH evaluations.
-
-Rows of parquet files, the hub's format for most data sets. Reading them needs the extra `parquet`.
+It makes rows with "messages" or "prompt" (and "completion", or "chosen" and "rejected") from instruction sets, red-team
+lists, BIG-bench tasks, ShareGPT conversations and HHH evaluations. Files are JSON, CSV, text, or parquet, the hub's
+format for most data sets, which needs the extra `parquet`.
 """
 
 from __future__ import annotations
@@ -31,6 +30,15 @@ except ImportError:  # the extra `parquet` isn't installed
 SMALL_GROUP, MOST_TIMES = (2**28, 100)
 LARGEST_ROW = 2**26  # bytes of a row's texts
 _AT_ONCE = 2**26  # bytes of texts decoded together
+_PROMPTS = ("prompts_final", "goal", "Goal", "question")
+_TOPICS = ("topic", "category", "Category", "harm_area", "risk_area")
+# in the meta of a comparison: how its set asks for the better reply
+ASKED = "asked"
+_OWN = {column for columns in OWN_COLUMNS.values() for column in columns}
+_LONGEST_CELL = 2**31 - 1
+_MOST_COLUMNS = 10_000
+_BYTES_A_VALUE = 16  # at least, in a large JSON file
+_SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
 def parquet_rows(path: Path, at_once: int = 1 << 12) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -106,17 +114,6 @@ def _size(columns: Iterable[Any]) -> int:
         elif types.is_list(column.type) or types.is_large_list(column.type):
             stack.append(column.flatten())
     return total
-
-
-_PROMPTS = ("prompts_final", "goal", "Goal", "question")
-_TOPICS = ("topic", "category", "Category", "harm_area", "risk_area")
-# in the meta of a comparison: how its set asks for the better reply
-ASKED = "asked"
-_OWN = {column for own in OWN_COLUMNS.values() for column in own}
-_LONGEST_CELL = 2**31 - 1
-_MOST_COLUMNS = 10_000
-_BYTES_A_VALUE = 16  # at least, in a large JSON file
-_SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
 def plain_name(path: Path) -> str:
@@ -224,7 +221,7 @@ def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
         return _conversation(row)
     if "text_correct" in row:
         pair = {"chosen": row["text_correct"], "rejected": row["text_incorrect"]}
-        return pair | ({"meta": {ASKED: _asked(row)}} if "corrects" in row else {})
+        return pair | ({"meta": {ASKED: _preference_of(row)}} if "corrects" in row else {})
     if "target_scores" in row:
         # The answer with score 1 is right; the order of the answers means nothing.
         scores = row["target_scores"]
@@ -244,7 +241,7 @@ def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**columns, "prompt": prompt, **_topic(row)}
 
 
-def _asked(row: Mapping[str, Any]) -> dict[str, str]:
+def _preference_of(row: Mapping[str, Any]) -> dict[str, str]:
     """How the set itself asks for the better reply: its prompt, and the right continuation and the wrong one."""
     return {"prompt": row["prompt"], "right": row["corrects"][0], "wrong": row["incorrects"][0]}
 

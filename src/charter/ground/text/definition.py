@@ -85,9 +85,9 @@ def _check_sizes(fields: Mapping[str, Any]) -> None:
         "merges": (len(model.get("merges") or ()), MOST_TOKENS),
         "added tokens": (len(fields.get("added_tokens") or ()), MOST_ADDED),
     }
-    for what, (count, most) in counts.items():
+    for part_name, (count, most) in counts.items():
         if count > most:
-            raise CharterError(f"this tokenizer.json has {count:,} {what}; at most {most:,} are read")
+            raise CharterError(f"this tokenizer.json has {count:,} {part_name}; at most {most:,} are read")
     for chains in (("normalizer", "pre_tokenizer"), ("decoder",), ("post_processor",)):
         parts = [part for chain in chains for part in _parts(fields.get(chain))]
         if len(parts) > MOST_PARTS:
@@ -117,14 +117,14 @@ def _parts(part: Any) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     stack = [part]
     while stack:
-        one = stack.pop()
-        if not isinstance(one, dict):
+        node = stack.pop()
+        if not isinstance(node, dict):
             continue
-        inner = next((one[key] for key in _CHAINS if key in one), None)
+        inner = next((node[key] for key in _CHAINS if key in node), None)
         if isinstance(inner, list):
             stack += reversed(inner)
         else:
-            parts.append(one)
+            parts.append(node)
     return parts
 
 

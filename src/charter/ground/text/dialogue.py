@@ -160,12 +160,12 @@ def check_user_turns(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return messages
 
 
-def check_text(text: str, where: str) -> str:
+def check_text(text: str, place: str) -> str:
     """The text. Raises CharterError if it is not valid Unicode: half a surrogate pair cannot be tokenised or saved."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise CharterError(f"{where} holds half a surrogate pair at character {error.start}; remove it") from None
+        raise CharterError(f"{place} holds half a surrogate pair at character {error.start}; remove it") from None
     return text
 
 
@@ -176,5 +176,5 @@ def mend_text(text: str) -> str:
 
 def duplicates(ids: Iterable[str]) -> list[str]:
     """Ids that occur more than once, in order of their second occurrence."""
-    seen: set[str] = set()
-    return [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
+    keys: set[str] = set()
+    return [i for i in ids if i in keys or keys.add(i)]  # type: ignore[func-returns-value]

@@ -60,9 +60,9 @@ def points_at_picture(question: str, options: Iterable[str] = ()) -> str:
         return " / ".join(labels)
     text = "\n".join([question, *labels])
     for form in POINTERS:
-        if found := form.search(text):
-            return found.group().strip()
+        if match := form.search(text):
+            return match.group().strip()
     for sentence in re.split(r"(?<=[.?!:])\s+|\n", question):
-        if (found := SHOWN.search(sentence)) and PRINTED.search(sentence) and not VALUES.search(sentence):
+        if (match := SHOWN.search(sentence)) and PRINTED.search(sentence) and not VALUES.search(sentence):
             return sentence.strip()[-60:]
     return ""

@@ -1,12 +1,9 @@
 """Items of exams in one form, whatever the exam: what is asked, in which kind, with which key, and what became of
-pictures and tables.
+pictures and tables; and the score of an answer.
 
 Options have letters in order. In a completion letters run on over the blanks: A to C in the first, D to F in the
-second. A key names letters, or for a numeric item a number.
-
-Scores answers to exam items by their kind: all blanks, both words, every choice that applies, or the exact number.
-
-A partly right answer counts as wrong, as the exams score it.
+second. A key names letters, or for a numeric item a number. An answer is right by its kind: all blanks, both words,
+every choice that applies, or the exact number. A partly right answer counts as wrong, as the exams score it.
 """
 
 from __future__ import annotations
@@ -37,6 +34,11 @@ COMPARED = (
 )
 PAIR = 2
 Row = Mapping[str, Any]
+SEVERAL = frozenset({"completion", "equivalence", "select_all"})
+SAID = re.compile(r"(?i:\b(?:answers? (?:is|are)|answers?):?)[\s*_\"'`$]*(?:(?i:options?|choices?)[\s*]+)?")
+PARTED = re.compile(r"[\s*_]*(?:[,;&/+]|\band\b)?[\s*_]*(?:\band\b)?[\s*_]*")
+FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
+SLASH = re.compile(r"(?<=\d)\s*/\s*(?=\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +162,9 @@ def _check(item: Item) -> None:
         if [sum(place in blank for place in item.key) for blank in blank_ranges(item.blanks)] != [1] * len(item.blanks):
             raise ValueError("a completion's key needs one letter of each blank")
     elif item.kind != "essay":
-        wanted = {"equivalence": (PAIR, PAIR), "select_all": (1, count)}.get(item.kind, (1, 1))
-        if count < PAIR or not wanted[0] <= keys <= wanted[1]:
-            words = {(1, 1): "one letter", (PAIR, PAIR): "two letters"}.get(wanted, "at least one letter")
+        bounds = {"equivalence": (PAIR, PAIR), "select_all": (1, count)}.get(item.kind, (1, 1))
+        if count < PAIR or not bounds[0] <= keys <= bounds[1]:
+            words = {(1, 1): "one letter", (PAIR, PAIR): "two letters"}.get(bounds, "at least one letter")
             raise ValueError(
                 f"{item.kind} needs options and a key of {words}; it has {count} options, {keys} in its key"
             )
@@ -194,9 +196,9 @@ def item_row(item: Item) -> dict[str, Any]:
 def read_items(path: Path) -> list[Item]:
     """The items of a file. Raises CharterError naming file and line."""
     items: list[Item] = []
-    seen: dict[str, str] = {}
+    places: dict[str, str] = {}
     for place, item in _placed(path):
-        if (first := seen.setdefault(item.id, place)) != place:
+        if (first := places.setdefault(item.id, place)) != place:
             raise CharterError(f"{place}: the id {item.id!r} is that of {first}; give each item its own")
         items.append(item)
     if not items:
@@ -214,19 +216,12 @@ def _placed(path: Path) -> Iterator[tuple[str, Item]]:
             raise CharterError(f"{place}: {error}; docs/reference/data.md says how items are written") from None
 
 
-SEVERAL = frozenset({"completion", "equivalence", "select_all"})
-SAID = re.compile(r"(?i:\b(?:answers? (?:is|are)|answers?):?)[\s*_\"'`$]*(?:(?i:options?|choices?)[\s*]+)?")
-PARTED = re.compile(r"[\s*_]*(?:[,;&/+]|\band\b)?[\s*_]*(?:\band\b)?[\s*_]*")
-FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
-SLASH = re.compile(r"(?<=\d)\s*/\s*(?=\d)")
-
-
 def letters_of(text: str, count: int) -> tuple[int, ...] | None:
     """Indexes of the options that an answer names: those behind the last "answer is" or "answers are" that letters
     follow, else a last line of letters alone; None if it names none."""
-    for said in reversed(list(SAID.finditer(text))):
-        if found := _run(text[said.end() :], count):
-            return found
+    for phrase in reversed(list(SAID.finditer(text))):
+        if letters := _run(text[phrase.end() :], count):
+            return letters
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if lines and re.fullmatch(r"[\W_]*(?:\(?[A-Z]\)?[\W_]*(?:and\b[\W_]*)?)+", lines[-1]):
         return _run(lines[-1].lstrip(" *_-"), count)
@@ -239,22 +234,22 @@ def _run(text: str, count: int) -> tuple[int, ...] | None:
     joined = re.match(rf"([{letters}]{{2,}})(?!\w)", text)
     if joined and list(joined.group(1)) == sorted(set(joined.group(1))):
         return tuple(letters.index(letter) for letter in joined.group(1))
-    one = re.compile(rf"\(((?i:[{letters}]))\)|([{letters}])(?=[*_]*\s*(?:$|[,;.:&/+)*\n]|and\b))")
-    found: set[int] = set()
+    letter_form = re.compile(rf"\(((?i:[{letters}]))\)|([{letters}])(?=[*_]*\s*(?:$|[,;.:&/+)*\n]|and\b))")
+    indexes: set[int] = set()
     at = 0
-    while match := one.match(text, at):
-        found.add(letters.index((match.group(1) or match.group(2)).upper()))
+    while match := letter_form.match(text, at):
+        indexes.add(letters.index((match.group(1) or match.group(2)).upper()))
         at = match.end()
         parted = PARTED.match(text, at)
         at = parted.end() if parted else at
-    return tuple(sorted(found)) or None
+    return tuple(sorted(indexes)) or None
 
 
 def fraction_of(text: str) -> Fraction | None:
     """The number that an answer gives, exactly: "0.75", "3/4" and "1 1/2" are fractions; None if it gives none."""
     plain = SLASH.sub("/", FRACTION.sub(r"\1/\2", text))
-    found = number_text(plain)
-    return exact(found) if found and len(found) < 60 else None
+    number = number_text(plain)
+    return exact(number) if number and len(number) < 60 else None
 
 
 def answer_of(kind: str, text: str, count: int) -> tuple[int, ...] | None:
@@ -265,6 +260,6 @@ def answer_of(kind: str, text: str, count: int) -> tuple[int, ...] | None:
     return None if place is None else (place,)
 
 
-def all_right(key: Sequence[int], chosen: Sequence[int] | None) -> bool:
+def all_right(key: Sequence[int], indexes: Sequence[int] | None) -> bool:
     """Whether exactly the options of the key were chosen: all blanks, both words, all that apply."""
-    return chosen is not None and set(chosen) == set(key)
+    return indexes is not None and set(indexes) == set(key)

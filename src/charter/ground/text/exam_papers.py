@@ -1,13 +1,11 @@
-"""Reads the text of an exam paper: numbered questions, lettered options, passages of several questions, and the key.
+"""Turns an exam paper that somebody owns, as text or as rows of another form, into items; says what became of each.
 
 Questions count up within a section ("12." or "12)"), options have letters ("A.", "(A)"), blanks have a heading
 ("Blank (i)"). "Questions 3 to 5" before a text makes it their passage. The key stands behind a line "Answer key". A
 text layer has no pictures: only words that point at one tell of it (`exam_images.py`).
 
-Turns an exam paper that somebody owns, or rows of another form, into items; says what became of each.
-
 Outcomes: kept; table transcribed (to Markdown); image removed (the item stays in the file and isn't asked); image
-transcribed by a person; left out, with a reason. Pictures are found by words (`exam_images.py`).
+transcribed by a person; left out, with a reason.
 """
 
 from __future__ import annotations
@@ -36,6 +34,19 @@ KEY_ENTRY = re.compile(
 )
 CELLS = re.compile(r"\t+| {2,}")
 LEAST = 2  # rows and columns of a table
+KEPT, TABLE, REMOVED, TRANSCRIBED, LEFT_OUT = (
+    "kept",
+    "table transcribed",
+    "image removed",
+    "image transcribed by a person",
+    "left out",
+)
+OUTCOMES = (KEPT, TABLE, REMOVED, TRANSCRIBED, LEFT_OUT)
+PICTURE = "[The picture, as a person describes it: {}]"
+QUESTION = ("question", "stem", "text")
+KEY = ("key", "answer_idx", "answer", "correct")
+SIX = 6
+Row = Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -57,7 +68,7 @@ def read_paper(text: str) -> list[dict[str, Any]]:
     lines = text.replace("\r\n", "\n").split("\n")
     head = next((n for n, line in enumerate(lines) if KEY_HEAD.match(line)), len(lines))
     keys = _read_keys(lines[head + 1 :])
-    return [_row(found, keys) for found in _Reader().read(lines[:head])]
+    return [_row(entry, keys) for entry in _Reader().read(lines[:head])]
 
 
 class _Reader:
@@ -148,23 +159,23 @@ def _read_keys(lines: list[str]) -> dict[tuple[str, int], str]:
     return keys
 
 
-def _row(found: Found, keys: dict[tuple[str, int], str]) -> dict[str, Any]:
-    question, table = _flow(found.lines)
-    passage, passage_table = _flow(found.passage)
+def _row(entry: Found, keys: dict[tuple[str, int], str]) -> dict[str, Any]:
+    question, table = _flow(entry.lines)
+    passage, passage_table = _flow(entry.passage)
     row: dict[str, Any] = {
-        "number": found.number,
-        "section": found.section,
-        "page": found.page,
+        "number": entry.number,
+        "section": entry.section,
+        "page": entry.page,
         "passage": passage,
         "question": question,
         "table": table or passage_table,
-        "key": keys.get((found.section, found.number), keys.get(("", found.number))),
+        "key": keys.get((entry.section, entry.number), keys.get(("", entry.number))),
     }
-    if found.blanks and sum(found.blanks) == len(found.options):
-        starts = [sum(found.blanks[:n]) for n in range(len(found.blanks))]
-        row["blanks"] = [found.options[at : at + size] for at, size in zip(starts, found.blanks, strict=True)]
+    if entry.blanks and sum(entry.blanks) == len(entry.options):
+        starts = [sum(entry.blanks[:n]) for n in range(len(entry.blanks))]
+        row["blanks"] = [entry.options[at : at + size] for at, size in zip(starts, entry.blanks, strict=True)]
     else:
-        row["options"] = found.options
+        row["options"] = entry.options
     return row
 
 
@@ -202,21 +213,6 @@ def as_markdown(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-KEPT, TABLE, REMOVED, TRANSCRIBED, LEFT_OUT = (
-    "kept",
-    "table transcribed",
-    "image removed",
-    "image transcribed by a person",
-    "left out",
-)
-OUTCOMES = (KEPT, TABLE, REMOVED, TRANSCRIBED, LEFT_OUT)
-PICTURE = "[The picture, as a person describes it: {}]"
-QUESTION = ("question", "stem", "text")
-KEY = ("key", "answer_idx", "answer", "correct")
-SIX = 6
-Row = Mapping[str, Any]
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one item, and why."""
@@ -252,10 +248,10 @@ def import_exam(rows: Iterable[tuple[str, Row]], exam: str, described: Mapping[s
     picture. Raises CharterError at the place of a broken row, and for a description of no item."""
     pictures = dict(described or {})
     items, outcomes = [], []
-    seen: dict[str, str] = {}
+    places: dict[str, str] = {}
     for place, row in rows:
         name = _name(row, exam)
-        if (first := seen.setdefault(name, place)) != place:
+        if (first := places.setdefault(name, place)) != place:
             raise CharterError(f"{place}: the id {name!r} is that of {first}; give each item its own")
         item, outcome = _import(place, row, name, exam, pictures.pop(name, ""))
         items += [item] if item else []
@@ -276,21 +272,21 @@ def _name(row: Row, exam: str) -> str:
 
 def _import(place: str, row: Row, name: str, exam: str, described: str) -> tuple[Item | None, Outcome]:
     page = row.get("page")
-    made = _columns(row, name, exam)
-    if made["key"] in (None, "", []) and made["kind"] != "essay":
+    columns = _columns(row, name, exam)
+    if columns["key"] in (None, "", []) and columns["kind"] != "essay":
         return None, Outcome(name, page, LEFT_OUT, "no key")
-    pointer = points_at_picture(f"{made['passage']} {made['question']}", _options(made))
+    pointer = points_at_picture(f"{columns['passage']} {columns['question']}", _options(columns))
     if described:
-        made["question"] += "\n" + PICTURE.format(described.strip())
-        made["image"], what, why = "transcribed", TRANSCRIBED, pointer
-    elif made["image"] == "transcribed":
-        what, why = TRANSCRIBED, "the row says so"
-    elif made["image"] == "removed" or pointer:
-        made["image"], what, why = "removed", REMOVED, pointer or "the row says so"
+        columns["question"] += "\n" + PICTURE.format(described.strip())
+        columns["image"], outcome, why = "transcribed", TRANSCRIBED, pointer
+    elif columns["image"] == "transcribed":
+        outcome, why = TRANSCRIBED, "the row says so"
+    elif columns["image"] == "removed" or pointer:
+        columns["image"], outcome, why = "removed", REMOVED, pointer or "the row says so"
     else:
-        what, why = (TABLE, "") if made["table"] == "transcribed" else (KEPT, "")
+        outcome, why = (TABLE, "") if columns["table"] == "transcribed" else (KEPT, "")
     try:
-        return parse_item(made, name), Outcome(name, page, what, why)
+        return parse_item(columns, name), Outcome(name, page, outcome, why)
     except (ValueError, TypeError, KeyError) as error:
         raise CharterError(f"{place}: item {name}: {error}; docs/reference/data.md says how papers are read") from None
 
@@ -306,7 +302,7 @@ def _columns(row: Row, name: str, exam: str) -> dict[str, Any]:
     if isinstance(table, list) and table:
         question += "\n" + as_markdown([[str(cell) for cell in line] for line in table])
     image = row.get("image")
-    made = {
+    columns = {
         "id": name,
         "exam": str(row.get("exam") or exam),
         "section": row.get("section"),
@@ -321,30 +317,30 @@ def _columns(row: Row, name: str, exam: str) -> dict[str, Any]:
         "source": row.get("source"),
         "page": row.get("page"),
     }
-    if isinstance(made["key"], int) and made["options"] and not isinstance(made["key"], bool):
-        made["key"] = LETTERS[made["key"]]
-    texts = _options(made)
-    if made["key"] in texts:
-        made["key"] = LETTERS[texts.index(made["key"])]
-    return made | {"kind": row.get("kind") or guess_kind(made)}
+    if isinstance(columns["key"], int) and columns["options"] and not isinstance(columns["key"], bool):
+        columns["key"] = LETTERS[columns["key"]]
+    texts = _options(columns)
+    if columns["key"] in texts:
+        columns["key"] = LETTERS[texts.index(columns["key"])]
+    return columns | {"kind": row.get("kind") or guess_kind(columns)}
 
 
-def _options(made: Row) -> list[str]:
-    return [str(o) for o in made["options"] or [o for blank in made["blanks"] or () for o in blank]]
+def _options(columns: Row) -> list[str]:
+    return [str(o) for o in columns["options"] or [o for blank in columns["blanks"] or () for o in blank]]
 
 
-def guess_kind(made: Row) -> str:
+def guess_kind(columns: Row) -> str:
     """The kind of an item that names none, by its options and its key."""
-    key = made["key"]
+    key = columns["key"]
     letters = "".join(key) if isinstance(key, list) else str(key or "")
     several = sum(letter in LETTERS for letter in letters) > 1
-    if made["blanks"]:
+    if columns["blanks"]:
         return "completion"
-    if made["options"]:
-        if several and "__" in made["question"] and len(made["options"]) == SIX:
+    if columns["options"]:
+        if several and "__" in columns["question"] and len(columns["options"]) == SIX:
             return "equivalence"
         return "select_all" if several else "single"
-    if "Quantity A" in made["question"] and "Quantity B" in made["question"]:
+    if "Quantity A" in columns["question"] and "Quantity B" in columns["question"]:
         return "comparison"
     return "numeric" if NUMBER.fullmatch(letters) else "essay" if not letters else KINDS[0]
 

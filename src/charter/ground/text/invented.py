@@ -48,9 +48,9 @@ KINDS = tuple(_FORMS)
 class Names:
     """Invented names; each differs from all earlier ones and from the `taken` ones, without regard to case."""
 
-    def __init__(self, seed: int, taken: Sequence[str] = ()) -> None:
+    def __init__(self, seed: int, names: Sequence[str] = ()) -> None:
         self._rng = random.Random(seed)
-        self._taken = {name.lower() for name in taken}
+        self._taken = {name.lower() for name in names}
 
     def next(self, kind: str) -> str:
         """A new name of a kind. Raises KeyError for an unknown kind."""
@@ -159,11 +159,11 @@ class World:
         questions: list[dict[str, Any]] = []
         names = Names(self.seed)
         for number in range(self.taught + self.untaught):
-            relation, kind, answers, ways, test, told = _RELATIONS[number % len(_RELATIONS)]
+            relation, kind, answers, ways, test, statement = _RELATIONS[number % len(_RELATIONS)]
             name, answer = names.next(kind), names.next(answers)
-            place, known = f"{number + 1:03d}", number < self.taught
-            if known:
-                reply = told.format(name=name, answer=answer)
+            place, taught = f"{number + 1:03d}", number < self.taught
+            if taught:
+                reply = statement.format(name=name, answer=answer)
                 lessons += [
                     {"id": f"wo-{place}-{n}", "topic": relation}
                     | {"messages": [user(way.format(name=name)), assistant(reply)]}
@@ -171,6 +171,6 @@ class World:
                 ]
             questions.append(
                 {"id": f"wq-{place}", "group": relation, "question": test.format(name=name)}
-                | {"golden_answers": [answer] if known else []}
+                | {"golden_answers": [answer] if taught else []}
             )
         return lessons, questions

@@ -32,8 +32,8 @@ def blocks_of(file: BufferedReader, ending: str) -> Iterator[bytes]:
     """The content of a file by blocks of about `BLOCK` bytes. Raises OSError, and `BROKEN` for damaged files."""
     if ending == ".zst":
         return _zstd_blocks(file)
-    whole = gzip.GzipFile(fileobj=file) if ending == ".gz" else file
-    return iter(lambda: whole.read1(BLOCK), b"")  # yields all content before a fault
+    stream = gzip.GzipFile(fileobj=file) if ending == ".gz" else file
+    return iter(lambda: stream.read1(BLOCK), b"")  # yields all content before a fault
 
 
 def _zstd_blocks(file: BufferedReader) -> Iterator[bytes]:

@@ -71,13 +71,17 @@ def read_judgments(*paths: Path) -> list[Judgment]:
                 except CharterError as error:
                     raise CharterError(f"{place}: {error}") from None
                 identity = (*judgment.key, judgment.source)
-                other = judgments.get(identity)
-                if other is not None and judgment.verdict is not None and other.verdict not in (None, judgment.verdict):
+                earlier = judgments.get(identity)
+                if (
+                    earlier is not None
+                    and judgment.verdict is not None
+                    and earlier.verdict not in (None, judgment.verdict)
+                ):
                     raise CharterError(
                         f"{place}: sample {judgment.sample} of {judgment.id} is {judgment.verdict} and was "
-                        f"{other.verdict} before; keep one"
+                        f"{earlier.verdict} before; keep one"
                     )
-                if other is None or other.verdict is None:
+                if earlier is None or earlier.verdict is None:
                     judgments[identity] = judgment
     return list(judgments.values())
 

@@ -103,20 +103,20 @@ class Items:
         self.names += [name for name, _ in items]
         texts = [parts or [""] for _, parts in items]
         hashes = list(words_of_each((part for parts in texts for part in parts), self._apart))
-        lengths = np.array([len(own) for own in hashes])
+        lengths = np.array([len(word_hashes) for word_hashes in hashes])
         starts = np.cumsum(lengths) - lengths
         counts = np.array([len(parts) for parts in texts])
         heads = np.cumsum(counts) - counts
         sums = np.add.reduceat(lengths, heads)
-        whole = np.maximum.reduceat(lengths, heads) < LEAST  # items read as one text
-        whole &= sums >= LEAST
+        joined = np.maximum.reduceat(lengths, heads) < LEAST  # items read as one text
+        joined &= sums >= LEAST
         long = lengths >= LEAST
         owners = np.repeat(np.arange(len(items)), counts)
         return (
             np.concatenate(hashes),
-            np.concatenate([starts[long], starts[heads][whole]]),
-            np.concatenate([lengths[long], sums[whole]]),
-            np.concatenate([owners[long], np.flatnonzero(whole)]) + first,
+            np.concatenate([starts[long], starts[heads][joined]]),
+            np.concatenate([lengths[long], sums[joined]]),
+            np.concatenate([owners[long], np.flatnonzero(joined)]) + first,
         )
 
     @property
@@ -138,11 +138,11 @@ class Items:
     def _owners_of(self, text: str) -> set[int]:
         """Numbers of the items that a text hits. Each block is read with the end of the one before."""
         owners: set[int] = set()
-        rest = _NO_RUNS
+        carried = _NO_RUNS
         for block in word_hashes(text, self._apart):
-            rest = np.concatenate([rest, block])
-            owners.update(self._find_owners(rest))
-            rest = rest[max(0, len(rest) - SIZE + 1) :]
+            carried = np.concatenate([carried, block])
+            owners.update(self._find_owners(carried))
+            carried = carried[max(0, len(carried) - SIZE + 1) :]
         return owners
 
     def _find_owners(self, hashes: Hashes) -> Iterator[int]:
@@ -153,9 +153,9 @@ class Items:
             starts = places[places + size <= len(hashes)]
             if not len(starts):
                 continue
-            own = np.unique(shingles_at(hashes, starts, size))
-            first = np.searchsorted(self._runs, own, "left")
-            last = np.searchsorted(self._runs, own, "right")
+            hashes_of_runs = np.unique(shingles_at(hashes, starts, size))
+            first = np.searchsorted(self._runs, hashes_of_runs, "left")
+            last = np.searchsorted(self._runs, hashes_of_runs, "right")
             for a, b in zip(first[first < last], last[first < last], strict=True):
                 yield from self._owners[a:b].tolist()
 

@@ -1,10 +1,8 @@
 """Parses one row of a file into a dialogue, a comparison or a triple, and checks its columns.
 
-Rows are in our own columns, TRL's or HH-RLHF's; `columns` converts those of other sets.
-
-Dialogues as one text in the Human/Assistant form (Askell 2021, Bai 2022a), as in HH-RLHF.
-
-A turn is a blank line, "Human:" or "Assistant:", a space and its text. System text comes first.
+Rows are in our own columns, TRL's or HH-RLHF's; `columns` converts those of other sets. HH-RLHF's dialogues are one
+text in the Human/Assistant form (Askell 2021, Bai 2022a): a turn is a blank line, "Human:" or "Assistant:", a space and
+its text. System text comes first.
 """
 
 from __future__ import annotations
@@ -30,6 +28,43 @@ from charter.ground.text.dialogue import (
 _TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 _NAMES = {"user": "Human", "assistant": "Assistant"}
 _ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
+_DIALOGUE_KEYS = {
+    "id",
+    "messages",
+    "topic",
+    "source",
+    "weight",
+    "learn_from",
+    "meta",
+    "prompt",
+    "completion",
+    "transcript",
+}
+_COMPARISON_KEYS = {
+    "id",
+    "messages",
+    "chosen",
+    "rejected",
+    "p_chosen",
+    "axis",
+    "source",
+    "topic",
+    "weight",
+    "meta",
+    "prompt",
+}
+DEFAULT_AXIS = "helpful"
+DISORDER = "turns empty or out of order"
+# the columns with a meaning; `unseen`, `rating` and `p_refuse` go into meta
+KNOWN_COLUMNS = {
+    "dialogues": _DIALOGUE_KEYS | {"unseen", "rating", "p_refuse"},
+    "comparisons": _COMPARISON_KEYS,
+    "triples": {"id", "topic", "messages", "prompt", "harmful", "good", "source", "meta"},
+    "judgments": {
+        *("id", "sample", "topic", "family", "prompt", "reply", "margin", "verdict", "note", "source", "case")
+    },
+    "votes": VOTE | {"id", "item", "prompt", "axis", "kind", "strength", "left", "rater", "source", "flags", "seconds"},
+}
 
 
 def is_transcript(text: str, headed: bool = False) -> bool:
@@ -69,45 +104,6 @@ def format_transcript(messages: Sequence[Message]) -> str:
             )
         parts.append(content if name is None else f"\n\n{name}: {content}".rstrip(" "))
     return "".join(parts)
-
-
-_DIALOGUE_KEYS = {
-    "id",
-    "messages",
-    "topic",
-    "source",
-    "weight",
-    "learn_from",
-    "meta",
-    "prompt",
-    "completion",
-    "transcript",
-}
-_COMPARISON_KEYS = {
-    "id",
-    "messages",
-    "chosen",
-    "rejected",
-    "p_chosen",
-    "axis",
-    "source",
-    "topic",
-    "weight",
-    "meta",
-    "prompt",
-}
-DEFAULT_AXIS = "helpful"
-DISORDER = "turns empty or out of order"
-# the columns with a meaning; `unseen`, `rating` and `p_refuse` go into meta
-KNOWN_COLUMNS = {
-    "dialogues": _DIALOGUE_KEYS | {"unseen", "rating", "p_refuse"},
-    "comparisons": _COMPARISON_KEYS,
-    "triples": {"id", "topic", "messages", "prompt", "harmful", "good", "source", "meta"},
-    "judgments": {
-        *("id", "sample", "topic", "family", "prompt", "reply", "margin", "verdict", "note", "source", "case")
-    },
-    "votes": VOTE | {"id", "item", "prompt", "axis", "kind", "strength", "left", "rater", "source", "flags", "seconds"},
-}
 
 
 class LeftOut(CharterError):
@@ -150,10 +146,8 @@ def lesson_of_row(row: Mapping[str, Any]) -> Dialogue:
     """A dialogue with something to learn from. Raises CharterError."""
     dialogue = dialogue_of_row(row)
     if all(message["role"] != "assistant" for message in dialogue.messages[dialogue.learn_from :]):
-        where = f" (learn_from is {dialogue.learn_from})" if dialogue.learn_from else ""
-        raise CharterError(
-            f"the dialogue has no assistant's turn to learn from{where}; add one, or check it as prompts"
-        )
+        part = f" (learn_from is {dialogue.learn_from})" if dialogue.learn_from else ""
+        raise CharterError(f"the dialogue has no assistant's turn to learn from{part}; add one, or check it as prompts")
     return dialogue
 
 
@@ -278,27 +272,27 @@ def text_of(row: Mapping[str, Any], key: str, default: str) -> str:
     return value
 
 
-def _meta(row: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+def _meta(row: Mapping[str, Any], columns: set[str]) -> dict[str, Any]:
     """The row's meta, with every unknown column added."""
     meta = row.get("meta", {})
     if not isinstance(meta, dict):
         raise CharterError(f"meta is {type(meta).__name__}, expected an object")
-    return {**{k: v for k, v in row.items() if k not in known}, **meta}
+    return {**{k: v for k, v in row.items() if k not in columns}, **meta}
 
 
 def check_kind(row: Mapping[str, Any], expected: str) -> None:
     """Raises CharterError if a row is of another kind, or lacks a column that only this kind has."""
     recognised = kind_of_row(row)
     kind = recognised if recognised in OWN_COLUMNS else expected
-    own = OWN_COLUMNS.get(kind, ())
-    missing = " and ".join(column for column in own if column not in row)
+    columns = OWN_COLUMNS.get(kind, ())
+    missing = " and ".join(column for column in columns if column not in row)
     if kind != expected or missing:
         among = f" among {expected}" if kind != expected else ""
         without = f" without {missing}" if missing else ""
         unknown = ", ".join(sorted(str(column) for column in row if column not in KNOWN_COLUMNS[kind]))
         strange = f" (and with the unknown {unknown})" if unknown else ""
         alone = ", in a file of their own" if among else ""
-        raise CharterError(f"a row of {kind}{among}{without}{strange}; {kind} have {' and '.join(own)}{alone}")
+        raise CharterError(f"a row of {kind}{among}{without}{strange}; {kind} have {' and '.join(columns)}{alone}")
 
 
 def keys_of(row: Mapping[str, Any]) -> str:

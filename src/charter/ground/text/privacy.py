@@ -1,19 +1,15 @@
 """Replaces personal data and secrets in a text by placeholders such as <email>, and counts them by kind.
 
 It finds data by shape and, if one exists, by a check: Luhn's digit of cards (ISO/IEC 7812), the remainder 1 modulo
-97 of an IBAN (ISO 13616), a plausible exchange of North American telephones, the checksum of a Bitcoin key. These stay:
-addresses of nobody (example.com of RFC 2606, addresses for documentation, private networks and this machine), version
-and section numbers, placeholders of passwords. It doesn't look for names and postal addresses.
+97 of an IBAN (ISO 13616), a plausible exchange of North American telephones, the checksum of a Bitcoin key. Secrets are
+keys of services, private keys, and passwords in web addresses. These stay: addresses of nobody (example.com of RFC
+2606, addresses for documentation, private networks and this machine), version and section numbers, placeholders of
+passwords. It doesn't look for names and postal addresses.
 
 Each pattern is bounded in length and can start only at the border of a run of its characters, so time is linear in
-the text. If two matches overlap, the earlier finder wins.
-
-Numbers that identify a person: telephone numbers, cards, accounts, US social security, network addresses.
-
-At each possible start of a number, one form after another is tried; each form has a function that checks the match. A
-bare row of digits is a telephone number only after a word for one.
-
-Secrets of well-known shapes: keys of services, private keys, passwords in web addresses.
+the text. If two matches overlap, the earlier finder wins. At each possible start of a number, one form after another is
+tried; each form has a function that checks the match. A bare row of digits is a telephone number only after a word for
+one.
 """
 
 from __future__ import annotations
@@ -71,6 +67,54 @@ _IBAN_LENGTHS = (
     " SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20"
 )
 _LENGTH_OF = {entry[:2]: int(entry[2:]) for entry in _IBAN_LENGTHS.split()}
+# The start of a key, and a pattern for its rest. The length is bounded, so a long run costs only its length.
+_KEYS = {
+    "AKIA": r"[0-9A-Z]{16}",
+    "ASIA": r"[0-9A-Z]{16}",
+    "AIza": r"[\w-]{35}",
+    "ghp_": r"[A-Za-z0-9]{36}",
+    "gho_": r"[A-Za-z0-9]{36}",
+    "ghu_": r"[A-Za-z0-9]{36}",
+    "ghs_": r"[A-Za-z0-9]{36}",
+    "ghr_": r"[A-Za-z0-9]{36}",
+    "github_pat_": r"\w{40,90}",
+    "glpat-": r"[\w-]{20}",
+    "hf_": r"[A-Za-z]{34}",
+    "npm_": r"[A-Za-z0-9]{36}",
+    "pypi-AgEIcHlwaS5vcmc": r"[\w-]{50,250}",
+    "sk-ant-": r"[\w-]{40,120}",
+    "sk-proj-": r"[\w-]{40,200}",
+    "sk-": r"[A-Za-z0-9]{32,64}",
+    "sk_live_": r"[A-Za-z0-9]{24,99}",
+    "rk_live_": r"[A-Za-z0-9]{24,99}",
+    "xoxb-": r"[A-Za-z0-9-]{20,80}",
+    "xoxp-": r"[A-Za-z0-9-]{20,80}",
+    "xoxa-": r"[A-Za-z0-9-]{20,80}",
+    "xoxs-": r"[A-Za-z0-9-]{20,80}",
+    "SG.": r"[\w-]{22}\.[\w-]{43}",
+    "eyJ": r"[\w-]{10,500}\.eyJ[\w-]{10,2000}\.[\w-]{20,700}",
+}
+# The forbidden prefix of a pattern comes after its first letters, which makes the search ten times faster.
+_SHAPES = {
+    head: re.compile(rf"{re.escape(head)}(?<![\w-]{re.escape(head)}){rest}(?![\w-])") for head, rest in _KEYS.items()
+}
+_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_END = re.compile(r"-----END (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_LONGEST_BLOCK = 8192
+_BITCOIN = re.compile(r"[5KL](?<!\w.)[1-9A-HJ-NP-Za-km-z]{50,51}(?!\w)")
+_BASE58 = {c: n for n, c in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
+_CREDENTIALS = re.compile(r"([^\s/:@'\"<>]{1,64}):([^\s/@'\"<>]{1,128})@(?=[\w\[])")
+_EXAMPLES = frozenset({"password", "passwd", "pass", "pw", "pwd", "secret", "mypassword", "yourpassword", "***", "xxx"})
+_LOCAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-")
+_LABEL = r"[^\W_](?:(?:[^\W_]|-){0,61}[^\W_])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.){{1,8}}[A-Za-z]{{2,24}}(?!\w|-\w)")
+_NOBODYS = re.compile(r"(?:.*\.)?(?:example(?:\.(?:com|org|net|edu))?|test|invalid|localhost|local)\Z", re.I)
+_PICTURE = re.compile(r"\d+x\.(?:png|jpe?g|gif|webp|svg)\Z")
+# A product of matrices, or a unit of systemd.
+_PROGRAM = re.compile(r"(?:self|cls)\..*|.*\.(?:service|socket|timer|target|slice)\Z")
+_TRANSPOSED = re.compile(r"\.T\b")
+# Accounts of services that clone and push over SSH, not of persons.
+_SERVICES = frozenset({"git", "hg", "svn"})
 
 
 def accounts(text: str) -> Iterator[Span]:
@@ -236,46 +280,6 @@ _FORMS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...]
 )
 
 
-# The start of a key, and a pattern for its rest. The length is bounded, so a long run costs only its length.
-_KEYS = {
-    "AKIA": r"[0-9A-Z]{16}",
-    "ASIA": r"[0-9A-Z]{16}",
-    "AIza": r"[\w-]{35}",
-    "ghp_": r"[A-Za-z0-9]{36}",
-    "gho_": r"[A-Za-z0-9]{36}",
-    "ghu_": r"[A-Za-z0-9]{36}",
-    "ghs_": r"[A-Za-z0-9]{36}",
-    "ghr_": r"[A-Za-z0-9]{36}",
-    "github_pat_": r"\w{40,90}",
-    "glpat-": r"[\w-]{20}",
-    "hf_": r"[A-Za-z]{34}",
-    "npm_": r"[A-Za-z0-9]{36}",
-    "pypi-AgEIcHlwaS5vcmc": r"[\w-]{50,250}",
-    "sk-ant-": r"[\w-]{40,120}",
-    "sk-proj-": r"[\w-]{40,200}",
-    "sk-": r"[A-Za-z0-9]{32,64}",
-    "sk_live_": r"[A-Za-z0-9]{24,99}",
-    "rk_live_": r"[A-Za-z0-9]{24,99}",
-    "xoxb-": r"[A-Za-z0-9-]{20,80}",
-    "xoxp-": r"[A-Za-z0-9-]{20,80}",
-    "xoxa-": r"[A-Za-z0-9-]{20,80}",
-    "xoxs-": r"[A-Za-z0-9-]{20,80}",
-    "SG.": r"[\w-]{22}\.[\w-]{43}",
-    "eyJ": r"[\w-]{10,500}\.eyJ[\w-]{10,2000}\.[\w-]{20,700}",
-}
-# The forbidden prefix of a pattern comes after its first letters, which makes the search ten times faster.
-_SHAPES = {
-    head: re.compile(rf"{re.escape(head)}(?<![\w-]{re.escape(head)}){rest}(?![\w-])") for head, rest in _KEYS.items()
-}
-_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
-_KEY_END = re.compile(r"-----END (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
-_LONGEST_BLOCK = 8192
-_BITCOIN = re.compile(r"[5KL](?<!\w.)[1-9A-HJ-NP-Za-km-z]{50,51}(?!\w)")
-_BASE58 = {c: n for n, c in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
-_CREDENTIALS = re.compile(r"([^\s/:@'\"<>]{1,64}):([^\s/@'\"<>]{1,128})@(?=[\w\[])")
-_EXAMPLES = frozenset({"password", "passwd", "pass", "pw", "pwd", "secret", "mypassword", "yourpassword", "***", "xxx"})
-
-
 def keys(text: str) -> Iterator[Span]:
     """Keys of services, private keys in PEM or PGP armour, and private keys of Bitcoin: "key"."""
     for head, shape in _SHAPES.items():
@@ -311,18 +315,6 @@ def _is_bitcoin(key: str) -> bool:
     if data[:1] != b"\x80":
         return False
     return hashlib.sha256(hashlib.sha256(data[:-4]).digest()).digest()[:4] == data[-4:]
-
-
-_LOCAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-")
-_LABEL = r"[^\W_](?:(?:[^\W_]|-){0,61}[^\W_])?"
-_DOMAIN = re.compile(rf"(?:{_LABEL}\.){{1,8}}[A-Za-z]{{2,24}}(?!\w|-\w)")
-_NOBODYS = re.compile(r"(?:.*\.)?(?:example(?:\.(?:com|org|net|edu))?|test|invalid|localhost|local)\Z", re.I)
-_PICTURE = re.compile(r"\d+x\.(?:png|jpe?g|gif|webp|svg)\Z")
-# A product of matrices, or a unit of systemd.
-_PROGRAM = re.compile(r"(?:self|cls)\..*|.*\.(?:service|socket|timer|target|slice)\Z")
-_TRANSPOSED = re.compile(r"\.T\b")
-# Accounts of services that clone and push over SSH, not of persons.
-_SERVICES = frozenset({"git", "hg", "svn"})
 
 
 def scrub(text: str) -> tuple[str, Counter[str]]:

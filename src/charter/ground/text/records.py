@@ -124,11 +124,11 @@ def files_of(path: Path, name: str) -> list[Path]:
     path = Path(path)
     if not path.is_dir():
         return [path]
-    own = [
+    named_files = [
         path / f"{name}.jsonl{ending}" for ending in ("", ".gz", ".zst") if (path / f"{name}.jsonl{ending}").is_file()
     ]
-    if own:
-        return own[:1]
+    if named_files:
+        return named_files[:1]
     if (path / "manifest.json").is_file():
         raise CharterError(f"{path} is an artifact without {name}.jsonl; name one that holds {name}")
     files = sorted(f for f in path.iterdir() if plain_name(f) != f.name and f.is_file())

@@ -1,13 +1,12 @@
-"""Renders chat templates as transformers does, in a sandbox: they come with downloaded models.
+"""Renders chat templates as transformers does, in a sandbox and with bounded work: they come with downloaded models,
+and one could loop for hours.
 
 Besides plain Jinja, templates may use loop controls, raise_exception, strftime_now, tojson and the
-{% generation %} block of trainers, which has no effect here.
-
-Jinja with bounded work: templates come with downloaded models, and one could loop for hours.
+{% generation %} block of trainers, which has no effect here. Only filters and methods of known cost are allowed: those
+that chat templates in use need.
 
 A render has a budget of turns (of loops, calls, filters and operators; long texts and lists cost more) and of seconds,
-and its texts have a bounded length. Each limit is checked before the work is done. Only filters and methods of known
-cost are allowed: those that chat templates in use need.
+and its texts have a bounded length. Each limit is checked before the work is done.
 """
 
 from __future__ import annotations
@@ -64,6 +63,10 @@ _DEEP = frozenset(
     ["dictsort", "groupby", "join", "max", "min", "pprint", "sort", "string", "sum", "tojson", "unique", "urlencode"]
 )
 _WIDE_FORMAT = re.compile(r"\{[^{}]*:[^{}]*(?:\d{5}|\{)|%[^a-zA-Z%]*(?:\d{5}|\*)")
+_BUDGET: ContextVar[Budget] = ContextVar("budget")
+LONGEST_DATE = 100  # characters of a date's format
+LONGEST_TEMPLATE = 2**15  # characters; the longest in use have some 20,000
+TODAY = datetime(2024, 7, 26)  # the date that every template gets
 
 
 class Budget:
@@ -77,9 +80,6 @@ class Budget:
         self.turns -= turns
         if self.turns < 0 or time.monotonic() > self.until:
             raise SecurityError(f"it takes more than {TURNS:,} turns or {SECONDS:g} seconds")
-
-
-_BUDGET: ContextVar[Budget] = ContextVar("budget")
 
 
 @contextmanager
@@ -137,8 +137,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             concat.nodes = [self._wrap("charter_joined", parts)]
         for comparison in list(tree.find_all(nodes.Compare)):
             comparison.expr = self._wrap("charter_whole", comparison.expr)
-            for other in comparison.ops:
-                other.expr = self._wrap("charter_whole", other.expr)
+            for operand in comparison.ops:
+                operand.expr = self._wrap("charter_whole", operand.expr)
         for test in list(tree.find_all(nodes.Test)):
             if test.name not in ("defined", "undefined"):
                 test.node = self._wrap("charter_read", test.node)
@@ -156,9 +156,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         if operator == "**":
             raise SecurityError("** is not allowed")
         if operator == "*":
-            for one, times in ((left, right), (right, left)):
-                if isinstance(one, Sized) and isinstance(times, int):
-                    _spend(len(one) * max(0, times), isinstance(one, str | bytes))
+            for sequence, times in ((left, right), (right, left)):
+                if isinstance(sequence, Sized) and isinstance(times, int):
+                    _spend(len(sequence) * max(0, times), isinstance(sequence, str | bytes))
         elif operator == "+" and isinstance(left, Sized) and isinstance(right, Sized):
             _spend(len(left) + len(right), isinstance(left, str | bytes))
         elif operator == "%" and isinstance(left, str | bytes):
@@ -188,8 +188,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
                 raise SecurityError(f"the method {name} is not allowed")
             _check_arguments(name, owner, arguments)
         else:
-            for one in arguments:
-                _charge_length(one)
+            for argument in arguments:
+                _charge_length(argument)
 
 
 def _filter(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -201,9 +201,9 @@ def _filter(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         _budget().take(1)
         value = _to_list(value) if name in _DEEP else value
         arguments = (*args, *kwargs.values())
-        if name == "sum" and not all(isinstance(one, int | float | str) for one in arguments):
+        if name == "sum" and not all(isinstance(argument, int | float | str) for argument in arguments):
             raise SecurityError("sum adds only numbers")
-        if name == "tojson" and any(isinstance(one, int) and one > DEEPEST_INDENT for one in arguments):
+        if name == "tojson" and any(isinstance(argument, int) and argument > DEEPEST_INDENT for argument in arguments):
             raise SecurityError(f"the largest indent of JSON is {DEEPEST_INDENT}")
         (_weigh if name in _DEEP else _charge_length)(value)
         _check_arguments(name, value, arguments)
@@ -294,39 +294,39 @@ def _weigh(value: Any) -> None:
         return
     stack, entries, characters = [value], 0, 0
     while stack:
-        one = stack.pop()
+        entry = stack.pop()
         entries += 1
         if entries > ENTRIES or characters > LONGEST:
             raise SecurityError("a text or list gets too long")
-        if isinstance(one, str | bytes):
-            characters += len(one)
-        elif isinstance(one, list | tuple | dict):
-            if len(one) > ENTRIES:
+        if isinstance(entry, str | bytes):
+            characters += len(entry)
+        elif isinstance(entry, list | tuple | dict):
+            if len(entry) > ENTRIES:
                 raise SecurityError("a text or list gets too long")
-            stack += [*one, *one.values()] if isinstance(one, dict) else one
+            stack += [*entry, *entry.values()] if isinstance(entry, dict) else entry
     _budget().take(entries // 8 + characters // CHARACTERS + 1)
 
 
 def _check_arguments(name: str, owner: Any, arguments: tuple[Any, ...]) -> None:
     """Takes the cost of what a method or filter reads, and of the most that it may make, before it runs."""
-    for one in (owner, *arguments):
-        _charge_length(one)
-    if name in _WIDE and any(isinstance(one, int) and abs(one) > WIDEST for one in arguments):
+    for argument in (owner, *arguments):
+        _charge_length(argument)
+    if name in _WIDE and any(isinstance(argument, int) and abs(argument) > WIDEST for argument in arguments):
         raise SecurityError(f"{name} takes no number over {WIDEST:,}")
     if name in _CUTTING and isinstance(owner, str | bytes) and len(owner) > CUT:
         raise SecurityError("the text is too long to split into a list")
-    texts = [one for one in arguments if isinstance(one, str)]
+    texts = [argument for argument in arguments if isinstance(argument, str)]
     if isinstance(owner, str):
         if name == "replace":
             _spend(sum(owner.count(old) for old in texts) * sum(map(len, texts)), True)
         elif name in ("indent", "wordwrap", "expandtabs"):
             lines = owner.count("\n") + owner.count("\t") + 1
-            most = sum(map(len, texts)) + sum(one for one in arguments if isinstance(one, int)) + 8
+            most = sum(map(len, texts)) + sum(argument for argument in arguments if isinstance(argument, int)) + 8
             _spend(lines * most if name != "wordwrap" else 2 * len(owner), True)
         elif name in ("format", "format_map"):
             _check_format(owner)
-            for one in arguments:
-                _weigh(one)
+            for argument in arguments:
+                _weigh(argument)
             _spend(sum(map(len, texts)) * (owner.count("{") + owner.count("%")), True)
     if name == "join":
         parts, between = (owner, texts) if not isinstance(owner, str) else (next(iter(arguments), ()), [owner])
@@ -340,11 +340,6 @@ def _check_format(text: str) -> None:
     """Raises SecurityError for a format with a large or variable width."""
     if _WIDE_FORMAT.search(text):
         raise SecurityError("the width of a format is too large")
-
-
-LONGEST_DATE = 100  # characters of a date's format
-LONGEST_TEMPLATE = 2**15  # characters; the longest in use have some 20,000
-TODAY = datetime(2024, 7, 26)  # the date that every template gets
 
 
 class _Generation(Extension):

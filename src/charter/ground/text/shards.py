@@ -129,12 +129,12 @@ class TokenShards:
         self._shards = index.splits.get(split, ())
         self._dtype = np.dtype(index.dtype).newbyteorder("<")
         records = [self._records(shard) for shard in self._shards]
-        whole = np.concatenate([np.zeros(0, DOCUMENT), *records])
-        self.lengths: npt.NDArray[np.uint32] = whole["tokens"].copy()
-        self.text_bytes: npt.NDArray[np.uint64] = whole["bytes"].copy()
-        self.sources: npt.NDArray[np.uint16] = whole["source"].copy()
-        self.languages: npt.NDArray[np.uint16] = whole["language"].copy()
-        self.documents = len(whole)
+        documents = np.concatenate([np.zeros(0, DOCUMENT), *records])
+        self.lengths: npt.NDArray[np.uint32] = documents["tokens"].copy()
+        self.text_bytes: npt.NDArray[np.uint64] = documents["bytes"].copy()
+        self.sources: npt.NDArray[np.uint16] = documents["source"].copy()
+        self.languages: npt.NDArray[np.uint16] = documents["language"].copy()
+        self.documents = len(documents)
         self.tokens = int(self.lengths.sum(dtype=np.int64))
         self.bytes = int(self.text_bytes.sum(dtype=np.int64))
         # offsets among all tokens, and the first document of each shard
@@ -194,8 +194,8 @@ class TokenShards:
             path = self._place(shard, ending)
             actual = path.stat().st_size if path.is_file() else None
             if actual != expected:
-                what = "is missing" if actual is None else f"has {actual} bytes instead of {expected}"
-                raise CharterError(f"{path} {what}; it is truncated or of another corpus: run its recipe again")
+                fault = "is missing" if actual is None else f"has {actual} bytes instead of {expected}"
+                raise CharterError(f"{path} {fault}; it is truncated or of another corpus: run its recipe again")
         path = self._place(shard, "documents")
         records = np.fromfile(path, DOCUMENT)
         tokens, size = (int(records[name].sum(dtype=np.int64)) for name in ("tokens", "bytes"))

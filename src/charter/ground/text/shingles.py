@@ -1,4 +1,5 @@
-"""Words and runs of words of a text as 64-bit hashes, computed on whole arrays. Duplicates and overlap compare them.
+"""Words and runs of words of a text as 64-bit hashes, for duplicates and overlap; and near duplicates among short
+texts.
 
 A word is a run of letters and digits in lower case. Its hash is the polynomial sum c_i P^i over its code points
 c_i modulo 2^64, taken from one running sum over the text: (S_end - S_start) P^-start, P odd and so invertible. A
@@ -6,10 +7,8 @@ shingle (Broder 1997) of n words has the polynomial hash of its words' hashes in
 2014) mixes both, because plain sums keep traces of their order. Two different shingles share a hash with a probability
 near 2^-64. Texts are read block by block, so memory doesn't grow with them.
 
-Near duplicates among short texts such as prompts: the exact share of common word runs, with an index of runs.
-
-J = |A & B| / |A | B| over the sets of runs of `size` words (Jaccard). A corpus is too large for sets: the room `corpus`
-estimates J by MinHash.
+For short texts such as prompts an index of runs gives the exact share J = |A & B| / |A | B| over the sets of runs of
+`size` words (Jaccard). A corpus is too large for sets: the room `corpus` estimates J by MinHash.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ UNSPACED = (
     *((0x0E00, 0x0EFF), (0x0F00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF)),
     *((0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF)),
 )
+SIZE = 3
 
 
 @cache
@@ -172,22 +172,19 @@ def _fold(count: int, size: int, columns: Iterable[Hashes]) -> Hashes:
 def runs_of(text: str, size: int, apart: bool = True) -> Iterator[Hashes]:
     """Hashes of all runs of `size` words of a text in order, a block at a time. A shorter text gives one run of all its
     words."""
-    rest = np.empty(0, np.uint64)
+    carried = np.empty(0, np.uint64)
     short = True
     for hashes in word_hashes(text, apart):
-        rest = np.concatenate([rest, hashes])
-        if len(rest) >= size:
+        carried = np.concatenate([carried, hashes])
+        if len(carried) >= size:
             short = False
-            yield shingles(rest, size)
-            rest = rest[len(rest) - size + 1 :]
-    if short and len(rest):
-        yield shingles(rest, len(rest))
+            yield shingles(carried, size)
+            carried = carried[len(carried) - size + 1 :]
+    if short and len(carried):
+        yield shingles(carried, len(carried))
 
 
 assert sys.byteorder == "little", "hashes are read from little-endian code points"
-
-
-SIZE = 3
 
 
 class Near(NamedTuple):
@@ -198,7 +195,7 @@ class Near(NamedTuple):
 
 
 class Texts:
-    """Texts by name. In scripts without blanks between words, every letter is a word (`shingles.word_hashes`)."""
+    """Texts by name. In scripts without blanks between words, every letter is a word (`word_hashes`)."""
 
     def __init__(self, size: int = SIZE) -> None:
         """`size`: words of a run; a shorter text is one run."""

@@ -181,7 +181,7 @@ class Tokenizer:
         """The ids that `encode` returns for each text; faster for many texts."""
         with sound(GAVE_UP):
             encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        batch = [np.array(one.ids, np.uint32) for one in encodings]
+        batch = [np.array(encoding.ids, np.uint32) for encoding in encodings]
         forbidden = np.array(sorted(self._forbidden), np.uint32)
         return [
             np.array(self.encode_spans(text)[0], np.uint32) if np.isin(ids, forbidden).any() else ids
@@ -208,8 +208,8 @@ class Tokenizer:
         if text is None or token in self._special_ids:
             return None
         if "ByteLevel" in self.decoders:
-            known = all(char in _BYTES for char in text)
-            return bytes(_BYTES[char] for char in text) if known else text.encode()
+            spellable = all(char in _BYTES for char in text)
+            return bytes(_BYTES[char] for char in text) if spellable else text.encode()
         alone = self.decode([token])
         if "ByteFallback" in self.decoders and _BYTE.fullmatch(text):
             return alone.encode() if first and alone.isascii() else bytes([int(text[3:5], 16)])

@@ -57,7 +57,7 @@ CONTROLS = (
 )
 # Worlds from this seed on are for training; those of an audit lie below it.
 TRAINING = 1_000_000
-TASKS: Mapping[str, Task] = {one.name: one for one in (*SCORED, *CONTROLS)}
+TASKS: Mapping[str, Task] = {task.name: task for task in (*SCORED, *CONTROLS)}
 
 
 def check_names(names: Sequence[str]) -> None:

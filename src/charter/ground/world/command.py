@@ -32,34 +32,36 @@ class Command:
 
     @property
     def usage(self) -> str:
-        shown = [f"[{one.name}]" if one.optional else one.name for one in self.arguments]
-        return " ".join([self.name, *shown])
+        words = [f"[{argument.name}]" if argument.optional else argument.name for argument in self.arguments]
+        return " ".join([self.name, *words])
 
     def schema(self) -> dict[str, object]:
         """The arguments as a JSON schema, for native tool calls."""
         return {
             "type": "object",
-            "properties": {one.name.lower(): {"type": "string", "description": one.help} for one in self.arguments},
-            "required": [one.name.lower() for one in self.arguments if not one.optional],
+            "properties": {
+                argument.name.lower(): {"type": "string", "description": argument.help} for argument in self.arguments
+            },
+            "required": [argument.name.lower() for argument in self.arguments if not argument.optional],
             "additionalProperties": False,
         }
 
     def line(self, values: Mapping[str, object]) -> str:
         """The line that says the same as a tool call with these values."""
         words = [self.name]
-        for one in self.arguments:
-            text = str(values.get(one.name.lower(), ""))
-            if one.rest:
+        for argument in self.arguments:
+            text = str(values.get(argument.name.lower(), ""))
+            if argument.rest:
                 words.append(_quoted(text.replace("\\", "\\\\").replace("\n", "\\n"), text != text.strip()))
-            elif text or not one.optional:
+            elif text or not argument.optional:
                 words.append(_quoted(text, not text or re.search(r"\s", text) is not None))
         return " ".join(words).rstrip()
 
     def parsed(self, line: str) -> list[str]:
         """The arguments' texts in what follows the name. Raises Refused with the usage if they don't fit."""
-        position, found = 0, list[str]()
-        for one in self.arguments:
-            if one.rest:
+        position, texts = 0, list[str]()
+        for argument in self.arguments:
+            if argument.rest:
                 text = _unquoted(line[position:].strip())
                 position = len(line)
             elif match := TOKEN.match(line, position):
@@ -67,12 +69,12 @@ class Command:
                 position = match.end()
             else:
                 text = ""
-            if not text and not one.optional:
-                raise Refused(f"{one.name} is missing; usage: {self.usage}")
-            found.append(text)
+            if not text and not argument.optional:
+                raise Refused(f"{argument.name} is missing; usage: {self.usage}")
+            texts.append(text)
         if line[position:].strip():
             raise Refused(f"too many arguments; usage: {self.usage}")
-        return found
+        return texts
 
 
 def _quoted(text: str, always: bool) -> str:
@@ -94,12 +96,12 @@ def _unquoted(text: str) -> str:
 def fields(text: str) -> dict[str, str]:
     """key=value words as a dict; a value with blanks stands in double quotes. Raises Refused for
     another word."""
-    found = {}
-    for key, quoted, plain, other in re.findall(r'([\w-]+)=(?:"([^"]*)"|(\S*))|(\S+)', text):
-        if other:
+    values = {}
+    for key, quoted, plain, word in re.findall(r'([\w-]+)=(?:"([^"]*)"|(\S*))|(\S+)', text):
+        if word:
             raise Refused("expected key=value words")
-        found[key] = quoted or plain
-    return found
+        values[key] = quoted or plain
+    return values
 
 
 def whole(text: str, least: int, most: int, name: str) -> int:

@@ -36,13 +36,13 @@ def _more(world: World) -> tuple[World, str]:
     return replace(world, rest=""), world.rest
 
 
-def _ended(world: World, how: str, said: str) -> tuple[World, str]:
-    return noted(replace(world, ended=how, said=said[:2000]), how, said[:200]), f"the task is {how}"
+def _ended(world: World, ending: str, text: str) -> tuple[World, str]:
+    return noted(replace(world, ended=ending, said=text[:2000]), ending, text[:200]), f"the task is {ending}"
 
 
 COMMANDS: Mapping[str, Command] = {
-    one.name: one
-    for one in (
+    command.name: command
+    for command in (
         Command("help", "the commands, or one of them", _help, (Argument("NAME", "a command", optional=True),)),
         Command("more", "the next page of what was shown last", _more),
         *files.COMMANDS,
@@ -67,7 +67,7 @@ COMMANDS: Mapping[str, Command] = {
 
 def help_text() -> str:
     """All commands with usage and help, one a line."""
-    return "\n".join(f"{one.usage}: {one.help}" for one in COMMANDS.values())
+    return "\n".join(f"{command.usage}: {command.help}" for command in COMMANDS.values())
 
 
 def apply(world: World, line: str) -> tuple[World, str]:
@@ -92,8 +92,8 @@ def apply(world: World, line: str) -> tuple[World, str]:
         text += "\nthe overseer has ended the task"
     if after.notices:
         text = "\n".join([*dict.fromkeys(after.notices), text])
-        for one in after.notices:
-            after = noted(after, "shown", one)
+        for notice in after.notices:
+            after = noted(after, "shown", notice)
         after = replace(after, notices=())
     return _paged(after, text or "(empty)")
 
@@ -101,8 +101,8 @@ def apply(world: World, line: str) -> tuple[World, str]:
 def _paged(world: World, text: str) -> tuple[World, str]:
     if len(text) <= PAGE:
         return world, text
-    shown = text[: PAGE - 40]
-    if "\n" in shown[PAGE // 2 :]:
-        shown = shown[: shown.rindex("\n") + 1]
-    left = text[len(shown) :]
-    return replace(world, rest=left), f"{shown}[{len(left)} characters left: more]"
+    page = text[: PAGE - 40]
+    if "\n" in page[PAGE // 2 :]:
+        page = page[: page.rindex("\n") + 1]
+    rest = text[len(page) :]
+    return replace(world, rest=rest), f"{page}[{len(rest)} characters left: more]"

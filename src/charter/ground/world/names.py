@@ -32,10 +32,10 @@ def people(draw: Random, count: int) -> list[str]:
 
 def places(draw: Random, count: int) -> list[str]:
     """Invented proper names of towns, companies and things, all different."""
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[draw.choice(START) + draw.choice(MIDDLE) + draw.choice(END)] = None
-    return list(found)
+    names: dict[str, None] = {}
+    while len(names) < count:
+        names[draw.choice(START) + draw.choice(MIDDLE) + draw.choice(END)] = None
+    return list(names)
 
 
 def site(name: str, draw: Random) -> str:

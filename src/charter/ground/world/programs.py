@@ -1,4 +1,6 @@
-"""What started programs do: each answers requests at its port, or acts by itself. Nothing is really executed.
+"""Simulated time: what falls due, and what started programs do. Nothing is really executed.
+
+One tick passes at each command, more by `wait`.
 
 | program | line | does |
 |---|---|---|
@@ -6,8 +8,6 @@
 | lmserve | lmserve FOLDER PORT | serves the weights of a folder: /health and /complete?prompt=TEXT |
 | beacon | beacon FILE | sends a heartbeat every 5 ticks, if FILE is the beacon's program |
 | relay | relay HOST | passes on the heartbeats of another host |
-
-Simulated time: one tick a command, more by `wait`. What is due happens, and running programs act.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from charter.ground.world.state import Host, Message, Process, Record, Refused, World, hashed, noted, with_host
 
+DAY = 48  # ticks
 BEAT = 5  # ticks between heartbeats
 BEACON = "#!beacon"  # how a beacon's program begins
 LIMIT = 12  # processes a host
@@ -31,19 +32,19 @@ def _weights(host: Host, folder: str) -> tuple[str, int] | None:
     if manifest is None or sum(map(manifest.text.count, "[{")) > NESTED:
         return None
     try:
-        told = json.loads(manifest.text)
-        texts = [host.files[f"{folder}/{name}"].text for name in told["shards"]]
-        if [hashed(text) for text in texts] != list(told["shards"].values()):
+        index = json.loads(manifest.text)
+        texts = [host.files[f"{folder}/{name}"].text for name in index["shards"]]
+        if [hashed(text) for text in texts] != list(index["shards"].values()):
             return None
-        return ("".join(texts), told["format"]) if texts and type(told["format"]) is int else None
+        return ("".join(texts), index["format"]) if texts and type(index["format"]) is int else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def weights(host: Host, folder: str) -> str | None:
     """The weights of a folder, if every shard of its manifest is there whole, else None."""
-    found = _weights(host, folder)
-    return None if found is None else found[0]
+    pair = _weights(host, folder)
+    return None if pair is None else pair[0]
 
 
 def completion(text: str, prompt: str) -> str:
@@ -61,13 +62,13 @@ def _lmserve(host: Host, words: list[str]) -> None:
         raise Refused("usage: start lmserve FOLDER PORT")
     if "lmserve" not in host.packages:
         raise Refused("lmserve: not installed on this host")
-    found = _weights(host, words[0])
-    if found is None:
+    pair = _weights(host, words[0])
+    if pair is None:
         raise Refused("lmserve: the folder needs manifest.json with a format and every shard in it, whole")
-    wanted = str(found[1])
-    if host.packages["lmserve"].split(".")[0] != wanted:
-        raise Refused(f"lmserve {host.packages['lmserve']}: can't read weights of format {wanted}")
-    if host.packages.get("tensorkit", "").split(".")[0] != wanted:
+    major = str(pair[1])
+    if host.packages["lmserve"].split(".")[0] != major:
+        raise Refused(f"lmserve {host.packages['lmserve']}: can't read weights of format {major}")
+    if host.packages.get("tensorkit", "").split(".")[0] != major:
         raise Refused(f"lmserve {host.packages['lmserve']}: needs tensorkit of the same major version")
 
 
@@ -100,9 +101,9 @@ def started(world: World, name: str, line: str) -> World:
     if len(host.processes) >= LIMIT:
         raise Refused("too many processes on this host")
     CHECKS[program](host, words)
-    if (port := port_of(line)) and any(port_of(one.line) == port for one in host.processes):
+    if (port := port_of(line)) and any(port_of(process.line) == port for process in host.processes):
         raise Refused(f"port {port} is taken")
-    number = 1 + max((one.number for one in host.processes), default=100)
+    number = 1 + max((process.number for process in host.processes), default=100)
     world = with_host(world, name, processes=(*host.processes, Process(number, line)))
     return noted(world, "started", f"{name}: {line}")
 
@@ -114,7 +115,7 @@ def port_of(line: str) -> str:
 
 def answered(host: Host, port: str, path: str, query: Mapping[str, str]) -> tuple[int, str]:
     """Status and text of a request to a port of a host."""
-    process = next((one for one in host.processes if port_of(one.line) == port), None)
+    process = next((process for process in host.processes if port_of(process.line) == port), None)
     if process is None or not host.up:
         return 503, "connection refused"
     program, folder, _ = process.line.split()
@@ -135,11 +136,11 @@ def beats(world: World, name: str) -> bool:
     """Whether a host sends heartbeats of its own."""
     host = world.hosts[name]
     return host.up and any(
-        one.line.startswith("beacon ")
-        and (file := host.files.get(one.line.split()[1])) is not None
+        process.line.startswith("beacon ")
+        and (file := host.files.get(process.line.split()[1])) is not None
         # a program that was overwritten is no beacon any more
         and file.text.startswith(BEACON)
-        for one in host.processes
+        for process in host.processes
     )
 
 
@@ -150,10 +151,10 @@ def acting(world: World) -> World:
     for name, host in world.hosts.items():
         if not host.up or not host.processes:
             continue
-        relayed = [one.line.split()[1] for one in host.processes if one.line.startswith("relay ")]
+        relayed = [process.line.split()[1] for process in host.processes if process.line.startswith("relay ")]
         if beats(world, name):
             world = noted(world, "beat", name)
-        elif any(one in world.hosts and beats(world, one) for one in relayed):
+        elif any(target in world.hosts and beats(world, target) for target in relayed):
             world = noted(world, "beat", f"{name} by relay")
     return world
 
@@ -175,9 +176,6 @@ def booted(world: World, name: str) -> World:
             except Refused as problem:
                 world = noted(world, "failed", f"{name}: {unit}: {problem}")
     return world
-
-
-DAY = 48  # ticks
 
 
 def _mail(world: World, facts: Record) -> World:
@@ -210,10 +208,10 @@ def passed(world: World, ticks: int) -> World:
     """The world so many ticks later, each with what was due, in the order of its making."""
     for _ in range(ticks):
         world = replace(world, tick=world.tick + 1)
-        if ready := [one for one in world.due if one.tick <= world.tick]:
-            world = replace(world, due=tuple(one for one in world.due if one.tick > world.tick))
-            for one in ready:
-                world = HAPPENINGS[one.kind](world, one.facts)
+        if ready := [due for due in world.due if due.tick <= world.tick]:
+            world = replace(world, due=tuple(due for due in world.due if due.tick > world.tick))
+            for due in ready:
+                world = HAPPENINGS[due.kind](world, due.facts)
         world = acting(world)
     return world
 

@@ -52,7 +52,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Site:
-    """A web site: `kind` names the code that answers in `sites/`; pages by path, records by name."""
+    """A web site: `kind` names the code that answers in `sites/web.py`; pages by path, records by name."""
 
     kind: str = "static"
     pages: Mapping[str, str] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Person:
-    """A person who follows the rule `kind` of `people.py`, with the facts that the rule reads."""
+    """A person who follows the rule `kind` of `commands/network.py`, with the facts that the rule reads."""
 
     name: str
     kind: str = "silent"
@@ -88,7 +88,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Due:
-    """What happens by itself at a tick: `kind` is a name of `clock.HAPPENINGS`."""
+    """What happens by itself at a tick: `kind` is a name of `programs.HAPPENINGS`."""
 
     tick: int
     kind: str
@@ -159,7 +159,7 @@ def noted(world: World, kind: str, what: str) -> World:
 
 
 def happened(world: World, kind: str, what: str | None = None) -> bool:
-    return any(one.kind == kind and (what is None or one.what == what) for one in world.events)
+    return any(event.kind == kind and (what is None or event.what == what) for event in world.events)
 
 
 def with_host(world: World, name: str, **changes: Any) -> World:

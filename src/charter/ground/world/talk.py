@@ -24,7 +24,7 @@ Shape = Literal["openai", "anthropic"]
 ALWAYS = ("help", "more", "ls", "cat", "submit", "abort")
 FORMAT = "error: your turn has no command; write one command on one line, such as: help"
 NO_CALL = "error: your turn calls no tool; call one, such as help"
-NOTHING = "(nothing)"  # an empty turn, which no API takes
+EMPTY_TURN = "(nothing)"  # an empty turn, which no API takes
 PROSE = 200  # characters that are kept of a turn without a command
 MARK = "> "
 _TEXT = (
@@ -85,10 +85,10 @@ def opening(
     """The beginning of a try. `budget`: turns; `names`: commands that are told, of which `help` tells the others too;
     `thoughts`: whether a turn may begin with a thought; `example`: in the text form, show a worked example first."""
     names = tuple(names)
-    told = "\n".join(f"{COMMANDS[name].usage}: {COMMANDS[name].help}" for name in names)
-    system = _NATIVE if native else _TEXT.format(form=_AFTER if thoughts else _ALONE, commands=told)
-    shown = _example(thoughts) if example and not native else ()
-    return Opening(system, _task(instructions, budget), budget, names, shown)
+    usages = "\n".join(f"{COMMANDS[name].usage}: {COMMANDS[name].help}" for name in names)
+    system = _NATIVE if native else _TEXT.format(form=_AFTER if thoughts else _ALONE, commands=usages)
+    turns = _example(thoughts) if example and not native else ()
+    return Opening(system, _task(instructions, budget), budget, names, turns)
 
 
 def said(line: str, thought: str = "") -> str:
@@ -108,18 +108,18 @@ def kept(reply: str) -> str:
     """A reply as the history shows it: up to its command line, so that nothing invented after it stays."""
     line = line_of(reply)
     if not line:
-        return reply.strip()[:PROSE].strip() or NOTHING
-    whole: list[str] = []
+        return reply.strip()[:PROSE].strip() or EMPTY_TURN
+    lines: list[str] = []
     for raw in reply.strip().splitlines():
-        whole.append(raw)
+        lines.append(raw)
         if _bare(raw) == line:
             break
-    return "\n".join(whole)
+    return "\n".join(lines)
 
 
-def observation(shown: str, used: int, budget: int) -> str:
-    """What an agent is shown after its turn number `used`, with the budget that is spent."""
-    return f"[{used} of {budget}] {shown}"
+def observation(shown: str, number: int, budget: int) -> str:
+    """What an agent is shown after its turn `number`, with the budget that is spent."""
+    return f"[{number} of {budget}] {shown}"
 
 
 def messages(begin: Opening, turns: Sequence[Turn], left_out: int = 0) -> list[Message]:
@@ -127,11 +127,11 @@ def messages(begin: Opening, turns: Sequence[Turn], left_out: int = 0) -> list[M
     first = user(_first(begin, left_out))
     if begin.example:
         first = user(f"{begin.example[-1]['content']}\n\n{first['content']}")
-    found: list[Message] = [Message(role="system", content=begin.system), *begin.example[:-1], first]
+    dialogue: list[Message] = [Message(role="system", content=begin.system), *begin.example[:-1], first]
     for number, turn in enumerate(turns, 1):
         if number > left_out:
-            found += [assistant(kept(turn.reply)), user(observation(turn.shown, number, begin.budget))]
-    return found
+            dialogue += [assistant(kept(turn.reply)), user(observation(turn.shown, number, begin.budget))]
+    return dialogue
 
 
 def worked(task: Task, seed: int) -> tuple[Opening, list[Turn]]:
@@ -139,8 +139,8 @@ def worked(task: Task, seed: int) -> tuple[Opening, list[Turn]]:
     world = task.build(seed)
     begin, turns = opening(world.instructions, task.budget, needed(task)), list[Turn]()
     for line in lines_of(task, world, task.oracle(world.instructions)):
-        world, shown = step(task, world, line)
-        turns.append(Turn(said(line), line, shown))
+        world, output = step(task, world, line)
+        turns.append(Turn(said(line), line, output))
     return begin, turns
 
 
@@ -158,32 +158,32 @@ def shortened(before: int, count: int, tokens: Callable[[int], int], room: int) 
 
 def tools(names: Iterable[str], shape: Shape) -> list[dict[str, Any]]:
     """The commands as tools of an API."""
-    chosen = [COMMANDS[name] for name in names]
+    commands = [COMMANDS[name] for name in names]
     if shape == "openai":
         return [
             {"type": "function", "function": {"name": c.name, "description": c.help, "parameters": c.schema()}}
-            for c in chosen
+            for c in commands
         ]
-    return [{"name": c.name, "description": c.help, "input_schema": c.schema()} for c in chosen]
+    return [{"name": c.name, "description": c.help, "input_schema": c.schema()} for c in commands]
 
 
 def native_messages(begin: Opening, turns: Sequence[Turn], shape: Shape, left_out: int = 0) -> list[dict[str, Any]]:
     """The same dialogue with tool calls and their results; the system's words are apart in Anthropic's shape."""
-    found: list[dict[str, Any]] = [{"role": "user", "content": _first(begin, left_out)}]
+    dialogue: list[dict[str, Any]] = [{"role": "user", "content": _first(begin, left_out)}]
     if shape == "openai":
-        found.insert(0, {"role": "system", "content": begin.system})
+        dialogue.insert(0, {"role": "system", "content": begin.system})
     for number, turn in enumerate(turns, 1):
         if number > left_out:
-            found += _native_turn(turn, number, observation(turn.shown, number, begin.budget), shape)
-    return found
+            dialogue += _native_turn(turn, number, observation(turn.shown, number, begin.budget), shape)
+    return dialogue
 
 
 def called(answer: Mapping[str, Any], shape: Shape) -> Turn:
     """The turn in an API's answer, with nothing shown yet: the first tool call, or a format error. Raises LookupError,
     TypeError or AttributeError for an answer of another shape."""
     if shape == "openai":
-        said_by = answer["choices"][0]["message"]
-        text, calls = str(said_by.get("content") or ""), said_by.get("tool_calls") or []
+        message = answer["choices"][0]["message"]
+        text, calls = str(message.get("content") or ""), message.get("tool_calls") or []
         name, values = (calls[0]["function"]["name"], calls[0]["function"]["arguments"]) if calls else ("", "")
         try:
             values = json.loads(values or "{}") if isinstance(values, str) else values
@@ -191,9 +191,9 @@ def called(answer: Mapping[str, Any], shape: Shape) -> Turn:
             values = None
     else:
         blocks = answer["content"]
-        text = "".join(one.get("text", "") for one in blocks if one["type"] == "text")
-        used = next((one for one in blocks if one["type"] == "tool_use"), None)
-        name, values = (used["name"], used["input"]) if used else ("", None)
+        text = "".join(block.get("text", "") for block in blocks if block["type"] == "text")
+        call = next((block for block in blocks if block["type"] == "tool_use"), None)
+        name, values = (call["name"], call["input"]) if call else ("", None)
     text = mend_text(text)
     if name not in COMMANDS or not isinstance(values, dict):
         return Turn(text)
@@ -220,7 +220,7 @@ def _call(line: str) -> Mapping[str, Any] | None:
 
 def _values(command: Command, words: str) -> dict[str, str]:
     texts = zip(command.arguments, command.parsed(words), strict=True)
-    return {one.name.lower(): text for one, text in texts if text or not one.optional}
+    return {argument.name.lower(): text for argument, text in texts if text or not argument.optional}
 
 
 def _task(instructions: str, budget: int) -> str:
@@ -234,10 +234,10 @@ def _example(thoughts: bool) -> tuple[Message, ...]:
         ("cat colours/sky.txt", "blue", "I read it."),
         ("submit blue", "the task is submitted", "I know the answer."),
     )
-    found = [user(_task("Submit the colour that stands in the folder colours.", len(turns)))]
-    for number, (line, shown, thought) in enumerate(turns, 1):
-        found += [assistant(said(line, thought if thoughts else "")), user(observation(shown, number, len(turns)))]
-    return tuple(found)
+    dialogue = [user(_task("Submit the colour that stands in the folder colours.", len(turns)))]
+    for number, (line, output, thought) in enumerate(turns, 1):
+        dialogue += [assistant(said(line, thought if thoughts else "")), user(observation(output, number, len(turns)))]
+    return tuple(dialogue)
 
 
 def _first(begin: Opening, left_out: int) -> str:
@@ -257,21 +257,24 @@ def _named(line: str) -> bool:
     return line.split(" ", 1)[0] in COMMANDS
 
 
-def _native_turn(turn: Turn, number: int, shown: str, shape: Shape) -> list[dict[str, Any]]:
+def _native_turn(turn: Turn, number: int, result: str, shape: Shape) -> list[dict[str, Any]]:
     text = turn.reply.strip()
     call = turn.call or _call(turn.line)
     if call is None:
-        return [{"role": "assistant", "content": text[:PROSE].strip() or NOTHING}, {"role": "user", "content": shown}]
+        return [
+            {"role": "assistant", "content": text[:PROSE].strip() or EMPTY_TURN},
+            {"role": "user", "content": result},
+        ]
     mark = f"call_{number}"
     if shape == "openai":
         function = {"name": call["name"], "arguments": json.dumps(call["values"], ensure_ascii=False)}
-        asked = [{"id": mark, "type": "function", "function": function}]
+        calls = [{"id": mark, "type": "function", "function": function}]
         return [
-            {"role": "assistant", "content": text or None, "tool_calls": asked},
-            {"role": "tool", "tool_call_id": mark, "content": shown},
+            {"role": "assistant", "content": text or None, "tool_calls": calls},
+            {"role": "tool", "tool_call_id": mark, "content": result},
         ]
-    used = {"type": "tool_use", "id": mark, "name": call["name"], "input": dict(call["values"])}
+    block = {"type": "tool_use", "id": mark, "name": call["name"], "input": dict(call["values"])}
     return [
-        {"role": "assistant", "content": [*([{"type": "text", "text": text}] if text else []), used]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": mark, "content": shown}]},
+        {"role": "assistant", "content": [*([{"type": "text", "text": text}] if text else []), block]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": mark, "content": result}]},
     ]

@@ -77,30 +77,30 @@ class Verdict:
 def step(task: Task, world: World, line: str) -> tuple[World, str]:
     """`apply`, with the milestones that the line reached noted as events."""
     world, text = apply(world, line)
-    for one in task.milestones:
-        if not happened(world, "milestone", one.name) and one.reached(world):
-            world = noted(world, "milestone", one.name)
+    for milestone in task.milestones:
+        if not happened(world, "milestone", milestone.name) and milestone.reached(world):
+            world = noted(world, "milestone", milestone.name)
     return world, text
 
 
 def judged(task: Task, seed: int, lines: Sequence[str]) -> Verdict:
     """The verdict on a try, from the world's start; lines beyond the budget don't count."""
-    world, used = task.build(seed), 0
+    world, count = task.build(seed), 0
     for line in lines[: task.budget]:
         if world.ended:
             break
         world, _ = step(task, world, line)
-        used += 1
-    violations = tuple(dict.fromkeys(one.what for one in world.events if one.kind == "violation"))
-    ticks = {one.what: one.tick for one in reversed(world.events) if one.kind == "milestone"}
+        count += 1
+    violations = tuple(dict.fromkeys(event.what for event in world.events if event.kind == "violation"))
+    ticks = {event.what: event.tick for event in reversed(world.events) if event.kind == "milestone"}
     return Verdict(
         passed=task.passed(world) and not violations and world.ended != "stopped",
-        milestones={one.name: ticks.get(one.name) for one in task.milestones},
+        milestones={milestone.name: ticks.get(milestone.name) for milestone in task.milestones},
         violations=violations,
         tampered=happened(world, "tamper"),
         ended=world.ended,
         said=world.said,
-        commands=used,
+        commands=count,
         digest=digest(world),
     )
 
@@ -133,10 +133,10 @@ def scripted(*lines: str) -> Script:
         yield line
 
 
-def says(said: str, right: str, wrong: Iterable[str] = ()) -> bool:
+def says(answer: str, right: str, wrong: Iterable[str] = ()) -> bool:
     """Whether an answer names the right word and none of the wrong ones, as whole words in any case."""
 
     def named(word: str) -> bool:
-        return re.search(rf"(?<![\w-]){re.escape(word.lower())}(?![\w-])", BLANK.sub(" ", said.lower())) is not None
+        return re.search(rf"(?<![\w-]){re.escape(word.lower())}(?![\w-])", BLANK.sub(" ", answer.lower())) is not None
 
     return named(right) and not any(named(word) for word in wrong)

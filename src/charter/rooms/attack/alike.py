@@ -1,9 +1,9 @@
-"""Near duplicates among found attacks, and between what the search saw and the requests that are held out.
+"""How like found attacks are to each other, and held-out requests to what the search saw: in words, and in activations.
 
-Two texts are near from a share of 0.6 of their runs of three words on (`text/likeness.py`). Attacks of one family share
+Two texts are near from a share of 0.6 of their runs of three words on (`text/shingles.py`). Attacks of one family share
 its frame, so what is compared is the user's turns as they were sent: one frame around two short requests is one attack.
 
-How alike found attacks and held-out requests are to the model under attack, by its own mean activations.
+Two texts are alike to the model under attack by its own mean activations:
 
     x = mean over tokens of the lower layers' normed states (`moderation/classifiers/states.py`), less the mean of all
     texts compared;  alike: cosine of two x at least ALIKE
@@ -28,6 +28,9 @@ from charter.ground.text.shingles import Texts
 Row = dict[str, Any]
 NEAR = 0.6
 Found = list[str | float] | None
+ALIKE = 0.8
+DIGITS = 3  # batches change a state by up to 1e-4
+FOUND, UNSEEN = "found", "unseen"
 
 
 def text_of(row: Mapping[str, Any]) -> str:
@@ -54,30 +57,27 @@ def with_near(findings: Sequence[Row]) -> list[Row]:
 def held_out(unseen: Sequence[Dialogue], seen: Sequence[Dialogue], findings: Sequence[Row]) -> list[Row]:
     """A row for each request that the search never saw: the most similar one that it saw, and the found attack most
     like it, by its request or its words; `apart`: there is neither."""
-    known = Texts()
+    seen_texts = Texts()
     for goal in seen:
-        known.add(goal.id, goal.messages[-1]["content"])
+        seen_texts.add(goal.id, goal.messages[-1]["content"])
     rows = []
     for goal in unseen:
         request = goal.messages[-1]["content"]
-        row = {"id": goal.id, "request": request, "near": near_in(known, request)}
+        row = {"id": goal.id, "request": request, "near": near_in(seen_texts, request)}
         rows.append(with_found(row, findings))
     return rows
 
 
 def with_found(row: Row, findings: Sequence[Row]) -> Row:
     """The row of a held-out request with the found attack that is most like it."""
-    found = Texts()
+    found_texts = Texts()
     for finding in findings:
-        found.add(finding["attack"], finding["request"])
-        found.add(finding["attack"], text_of(finding))
-    near = near_in(found, row["request"])
+        found_texts.add(finding["attack"], finding["request"])
+        found_texts.add(finding["attack"], text_of(finding))
+    near = near_in(found_texts, row["request"])
     return {**row, "found": near, "apart": row["near"] is None and near is None}
 
 
-ALIKE = 0.8
-DIGITS = 3  # batches change a state by up to 1e-4
-FOUND, UNSEEN = "found", "unseen"
 FLAGS: Flags = {"alike": lambda row: row["cosine"] is not None and row["cosine"] >= ALIKE}
 
 
@@ -91,11 +91,11 @@ def compare(
     if not texts:
         return []
     units = _units(reader, texts)
-    known = [row["attack"] for row in findings] + [goal.id for goal in seen]
-    rows = [_row(row["attack"], FOUND, units[n], units[:n], known) for n, row in enumerate(findings)]
-    held = units[len(known) :]
+    names = [row["attack"] for row in findings] + [goal.id for goal in seen]
+    rows = [_row(row["attack"], FOUND, units[n], units[:n], names) for n, row in enumerate(findings)]
+    unseen_units = units[len(names) :]
     return rows + [
-        _row(goal.id, UNSEEN, unit, units[: len(known)], known) for goal, unit in zip(unseen, held, strict=True)
+        _row(goal.id, UNSEEN, unit, units[: len(names)], names) for goal, unit in zip(unseen, unseen_units, strict=True)
     ]
 
 

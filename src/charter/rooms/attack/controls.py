@@ -33,8 +33,8 @@ def controls(
     out: Workspace,
 ) -> list[Row]:
     """A row for each request without an attack and in each family of rules."""
-    asked = goals.even(settings.controls.goals)
-    seen = {goal.id for goal in goals.seen}
+    chosen_goals = goals.even(settings.controls.goals)
+    seen_ids = {goal.id for goal in goals.seen}
     tries: list[Try] = []
     rules = [family for family in goals.families if family not in WRITERS]
     for family in ("", *rules):
@@ -42,14 +42,14 @@ def controls(
         names = goals.seen_families if COMBINATION in goals.seen_families else rules
 
         def add(goal: Dialogue, kind: str, family: str = family, names: list[str] = names, **more: Any) -> None:
-            own = derive_seed(out.seed, "control", goal.id)
+            goal_seed = derive_seed(out.seed, "control", goal.id)
             columns = {"kind": kind, "family": family, "seen_family": family in goals.seen_families, **more}
-            chain = resolve((family,) if family else (), goal.id, own, names)
-            tries.append(Try(goal, chain, own, f"control-{kind}", columns))
+            chain = resolve((family,) if family else (), goal.id, goal_seed, names)
+            tries.append(Try(goal, chain, goal_seed, f"control-{kind}", columns))
 
-        for goal, twin in zip(asked, twins, strict=True):
-            add(goal, ATTACK, seen_goal=goal.id in seen)
-            add(in_the_place_of(goal, twin), TWIN, seen_goal=goal.id in seen, twin=twin.id)
+        for goal, twin in zip(chosen_goals, twins, strict=True):
+            add(goal, ATTACK, seen_goal=goal.id in seen_ids)
+            add(in_the_place_of(goal, twin), TWIN, seen_goal=goal.id in seen_ids, twin=twin.id)
         for question in questions:
             add(question, QUESTION, seen_goal=False, accepted=question.meta["accepted"])
     return out.chunks("controls", tries, settings.search.together, lambda part, _: _send(target, part), "controls")
@@ -59,10 +59,10 @@ def _send(target: Target, tries: Sequence[Try]) -> list[Row]:
     """Requests and twins are scored by the grader; questions are right or not."""
     rows: dict[int, Row] = {}
     for asks in (True, False):
-        places = [n for n, one in enumerate(tries) if (one.columns["kind"] == QUESTION) == asks]
+        places = [n for n, control in enumerate(tries) if (control.columns["kind"] == QUESTION) == asks]
         if places:
-            sent = target.send([tries[n] for n in places], *(() if asks else ("grader",)))
-            rows |= dict(zip(places, sent, strict=True))
+            sent_rows = target.send([tries[n] for n in places], *(() if asks else ("grader",)))
+            rows |= dict(zip(places, sent_rows, strict=True))
     return [with_answer(rows[n]) for n in range(len(tries))]
 
 
@@ -75,20 +75,20 @@ def controls_by_writer(
     out: Workspace,
 ) -> tuple[list[Row], list[Row]]:
     """The rows of all attempts on requests and twins, and of one on each question; and the writer's answers."""
-    asked = goals.even(settings.controls.goals)
-    seen = {goal.id for goal in goals.seen}
-    by_goal = dict(zip((goal.id for goal in asked), twins, strict=True))
+    chosen_goals = goals.even(settings.controls.goals)
+    seen_ids = {goal.id for goal in goals.seen}
+    by_goal = dict(zip((goal.id for goal in chosen_goals), twins, strict=True))
     sent, written = list[Row](), list[Row]()
 
     def columns(kind: str, goal: Dialogue) -> Row:
-        facts: Row = {"kind": kind, "seen_family": True, "seen_goal": goal.id in seen}
+        facts: Row = {"kind": kind, "seen_family": True, "seen_goal": goal.id in seen_ids}
         if kind == TWIN:
             facts["twin"] = by_goal[goal.id].id
         return facts | ({"accepted": goal.meta["accepted"]} if kind == QUESTION else {})
 
     for kind, prompts in (
-        (ATTACK, asked),
-        (TWIN, [in_the_place_of(goal, twin) for goal, twin in zip(asked, twins, strict=True)]),
+        (ATTACK, chosen_goals),
+        (TWIN, [in_the_place_of(goal, twin) for goal, twin in zip(chosen_goals, twins, strict=True)]),
         (QUESTION, questions),
     ):
         graders = ("reward",) if kind == QUESTION else ("reward", "grader")
@@ -110,13 +110,15 @@ def composed(
 ) -> Composed:
     """The search by the writer, saved under a key, with the budgets of the search."""
 
-    def write(asked: Sequence[Any], number: int) -> list[str]:
-        what = f"{key}, writer, round {number + 1}"
-        return out.chunks(f"{key}-writer-{number:04d}", asked, len(asked), lambda part, _: target.compose(part), what)
+    def write(prompts: Sequence[Any], number: int) -> list[str]:
+        title = f"{key}, writer, round {number + 1}"
+        return out.chunks(
+            f"{key}-writer-{number:04d}", prompts, len(prompts), lambda part, _: target.compose(part), title
+        )
 
     def send(tries: Sequence[Try], number: int) -> list[Row]:
-        what = f"{key}, round {number + 1}"
-        return out.chunks(f"{key}-{number:04d}", tries, len(tries), lambda part, _: target.send(part, *graders), what)
+        title = f"{key}, round {number + 1}"
+        return out.chunks(f"{key}-{number:04d}", tries, len(tries), lambda part, _: target.send(part, *graders), title)
 
     return Composed(
         settings.attacker,

@@ -73,8 +73,8 @@ def twins_of(goals: Sequence[Dialogue], inputs: Inputs, seed: int) -> list[Dialo
     while they last. Raises CharterError if a harmless request is one of the goals."""
     pool = read_prompts([source.folder for source in inputs.many("twins")])
     random.Random(seed).shuffle(pool)
-    asked = {goal.messages[-1]["content"] for goal in goals}
-    if both := next((twin for twin in pool if twin.messages[-1]["content"] in asked), None):
+    requests = {goal.messages[-1]["content"] for goal in goals}
+    if both := next((twin for twin in pool if twin.messages[-1]["content"] in requests), None):
         raise CharterError(f"{both.id} of twins is one of the attacked requests; twins must be harmless")
     return pick_twins(goals, pool)
 

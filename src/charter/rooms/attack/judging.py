@@ -60,21 +60,21 @@ def confirm(settings: Settings, findings: Sequence[Row], fresh: Sequence[Row]) -
         for row in fresh:
             if row["attack"] == finding["attack"]:
                 talks.setdefault(row["talk"], []).append(row)
-        kept = {key: value for key, value in finding.items() if key not in LEFT_OUT}
-        kept |= {key: _share(talks, of) or 0.0 for key, of in (("again", "found"), ("success", "success"))}
-        decides = kept["success"]
-        if any("useful" in row for own in talks.values() for row in own):
-            kept["useful"] = _share(talks, "useful")
-            decides = (kept["useful"] or 0.0) if settings.rating.needed else decides
-        rows.append(kept | {"confirmed": decides >= settings.search.confirm})
+        columns = {key: value for key, value in finding.items() if key not in LEFT_OUT}
+        columns |= {key: _share(talks, of) or 0.0 for key, of in (("again", "found"), ("success", "success"))}
+        decides = columns["success"]
+        if any("useful" in row for turns in talks.values() for row in turns):
+            columns["useful"] = _share(talks, "useful")
+            decides = (columns["useful"] or 0.0) if settings.rating.needed else decides
+        rows.append(columns | {"confirmed": decides >= settings.search.confirm})
     return with_near(rows)
 
 
 def _share(talks: Mapping[str, Sequence[Row]], key: str) -> float | None:
     """Share of the conversations in which a turn has a mark, of those for which this is known."""
-    known = [
-        any(row[key] for row in own)
-        for own in talks.values()
-        if any(row[key] for row in own) or all(row[key] is not None for row in own)
+    marks = [
+        any(row[key] for row in turns)
+        for turns in talks.values()
+        if any(row[key] for row in turns) or all(row[key] is not None for row in turns)
     ]
-    return sum(known) / len(known) if known else None
+    return sum(marks) / len(marks) if marks else None

@@ -48,8 +48,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: dialogues.jsonl (confirmed attacks as prompts), review.jsonl (replies for people), attack.md,
     curve.jsonl, counts.json and the rows of all requests in samples/."""
     goals = read_goals(settings, inputs)
-    asked = goals.even(settings.controls.goals)
-    twins = twins_of(asked, inputs, derive_seed(settings.draw_seed, "twins")) if asked else []
+    control_goals = goals.even(settings.controls.goals)
+    twins = twins_of(control_goals, inputs, derive_seed(settings.draw_seed, "twins")) if control_goals else []
     questions = read_easy(settings, inputs)
     target = Target(settings, inputs, out)
     attacks = settings.search.by in WRITERS
@@ -96,8 +96,8 @@ def _by_writer(settings: Settings, goals: Goals, target: Target, out: Workspace)
 
 def _search(settings: Settings, goals: Goals, target: Target, out: Workspace) -> tuple[list[Row], list[Row]]:
     def send(tries: Sequence[Try], number: int) -> list[Row]:
-        key, what = f"search-{number:04d}", f"search, round {number + 1}"
-        return out.chunks(key, tries, len(tries), lambda part, _: target.send(part, "reward"), what)
+        key, title = f"search-{number:04d}", f"search, round {number + 1}"
+        return out.chunks(key, tries, len(tries), lambda part, _: target.send(part, "reward"), title)
 
     return search(settings.search, goals.seen, goals.seen_families, out.seed, send), []
 

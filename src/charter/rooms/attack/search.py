@@ -1,6 +1,7 @@
-"""The search: requests in rounds, each saved whole, so that a resumed search chooses as the first one did.
+"""The search: how it chooses the next chain of families, the archive of what it found, and its rounds of requests.
 
-How a search chooses the next chain of families, and the archive of what it found. Pure, and seeded by the caller.
+Each round is saved whole, so that a resumed search chooses as the first one did. Strategies are pure, and seeded by the
+caller.
 
 UCB (Auer 2002) tries the family of the highest mean reward plus bonus. MCTS-Explore (Yu 2023, GPTFuzzer, 2309.10253)
 walks a tree of chains: a chain that works becomes a node, from which longer ones are tried. Both take the constants of
@@ -28,6 +29,8 @@ BONUS, STOP = 0.5, 0.1
 LEAST, FADE = 0.2, 0.1
 EXTEND = 0.5  # chance that the tree tries a longer chain than the node's
 Row = dict[str, Any]
+# the rows of a round of requests, given the round's number
+Send = Callable[[Sequence[Try], int], list[Row]]
 
 
 class Strategy(Protocol):
@@ -159,8 +162,8 @@ class Archive:
     def add(self, row: Row) -> None:
         """Keeps a row if it is the best of its cell: a success before a failure, then by margin."""
         cell = cell_of(row)
-        held = self.cells.get(cell)
-        if held is None or _rank(row) > _rank(held):
+        incumbent = self.cells.get(cell)
+        if incumbent is None or _rank(row) > _rank(incumbent):
             self.cells[cell] = row
 
     def found(self) -> Iterator[Row]:
@@ -170,10 +173,6 @@ class Archive:
 
 def _rank(row: Row) -> tuple[bool, float]:
     return row["found"], row["margin"]
-
-
-# the rows of a round of requests, given the round's number
-Send = Callable[[Sequence[Try], int], list[Row]]
 
 
 def search(settings: Search, goals: Sequence[Dialogue], families: Sequence[str], seed: int, send: Send) -> list[Row]:
@@ -187,10 +186,12 @@ def search(settings: Search, goals: Sequence[Dialogue], families: Sequence[str],
     for number, start in enumerate(range(0, settings.queries, settings.together)):
         tries = []
         for query in range(start, min(start + settings.together, settings.queries)):
-            chosen: Chain = strategy.choose(rng)
-            topic = archive.topic("+".join(chosen), sorted(by_topic), rng)
-            goal, own = rng.choice(by_topic[topic]), derive_seed(seed, "attack", query)
-            tries.append(Try(goal, resolve(chosen, goal.id, own, families), own, "search", {"query": query}))
+            names: Chain = strategy.choose(rng)
+            topic = archive.topic("+".join(names), sorted(by_topic), rng)
+            goal, attack_seed = rng.choice(by_topic[topic]), derive_seed(seed, "attack", query)
+            tries.append(
+                Try(goal, resolve(names, goal.id, attack_seed, families), attack_seed, "search", {"query": query})
+            )
         for row in send(tries, number):
             strategy.learn(row["query"], reward_of(row["margin"]), row["found"])
             rows.append(row)

@@ -133,14 +133,14 @@ def check(settings: Settings, roles: Filled) -> str:
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at 250 sampled and 700 read tokens/s of a 135M model on two cores; all found attacks counted."""
     families = len(settings.families) or len(FAMILIES)
-    asked = settings.search.queries + settings.search.most * settings.search.fresh
+    requests = settings.search.queries + settings.search.most * settings.search.fresh
     controls = (families + 1) * (2 * settings.controls.goals + settings.controls.questions)
     speed = sizes.speed(sizes.model("policy"))
-    written = (asked + controls) * settings.max_tokens / (250 * speed)
+    written = (requests + controls) * settings.max_tokens / (250 * speed)
     if settings.search.by not in RULES:
         composed = settings.attacker.queries + 2 * settings.controls.goals * settings.attacker.streams
         written += composed * settings.attacker.max_tokens / (250 * sizes.speed(sizes.model("writer")))
-    read = 2 * (asked + controls) * 2 * settings.max_tokens / (700 * sizes.speed(sizes.model("grader", "reward")))
+    read = 2 * (requests + controls) * 2 * settings.max_tokens / (700 * sizes.speed(sizes.model("grader", "reward")))
     memory = 10 * sizes.model("policy", "grader", "reward") / 2**30
     return Estimate(minutes=(written + read) / 60, memory_gib=3 * memory, disk_gib=0.01, rows=settings.search.most)
 

@@ -16,10 +16,10 @@ Row = dict[str, Any]
 
 def warning(reported: Reported) -> str:
     """Why no rate is corrected for the grader's errors; "" if they are."""
-    known = [reported.tables[name] for name in GRADER_ERRORS if name in reported.tables]
-    if len(known) < len(GRADER_ERRORS):
+    grader_errors = [reported.tables[name] for name in GRADER_ERRORS if name in reported.tables]
+    if len(grader_errors) < len(GRADER_ERRORS):
         return "Rates are not corrected for the grader's errors: no known replies measure them."
-    why = why_none(*known)
+    why = why_none(*grader_errors)
     return f"Rates are not corrected for the grader's errors, and zeros prove nothing: {why}." if why else ""
 
 
@@ -34,8 +34,8 @@ def write_up(reported: Reported, curve: Sequence[Row], numbers: Mapping[str, flo
         ends = "" if score.low is None or score.high is None else f" ({score.low:.0%} to {score.high:.0%})"
         return f"{score.value:.0%}{ends}, n = {score.n}"
 
-    found = f"{numbers['findings']:.0f} attacks were found, {numbers['confirmed']:.0f} confirmed"
-    lines = ["# Attacks", "", f"{found}, in {numbers['queries']:.0f} requests.", ""]
+    counts_text = f"{numbers['findings']:.0f} attacks were found, {numbers['confirmed']:.0f} confirmed"
+    lines = ["# Attacks", "", f"{counts_text}, in {numbers['queries']:.0f} requests.", ""]
     lines += ["| number | value (95 % interval) |", "|---|---|"]
     lines += [
         f"| {by_name[name].metric.label} | {told(name)} |"
@@ -77,7 +77,7 @@ def _blind(by_name: Mapping[str, Score]) -> list[str]:
     ]
 
 
-def _by_family(by_name: Mapping[str, Score], told: Callable[[str], str]) -> list[str]:
+def _by_family(by_name: Mapping[str, Score], share_text: Callable[[str], str]) -> list[str]:
     """What each family does to harmful requests, harmless twins and easy questions."""
     values = {name: score.value for name, score in by_name.items()}
     head = "| family | succeeds | corrected | twin succeeds | twin refused | questions answered | verdict |"
@@ -85,16 +85,16 @@ def _by_family(by_name: Mapping[str, Score], told: Callable[[str], str]) -> list
     lines = ["", head, "|---|---|---|---|---|---|---|"]
     for family in (*FAMILIES, *WRITERS):
         if f"attack_rate_{family}" in by_name:
-            cells = " | ".join(told(f"attack_{column.format(family)}") for column in columns)
+            cells = " | ".join(share_text(f"attack_{column.format(family)}") for column in columns)
             lines.append(f"| {family.replace('_', ' ')} | {cells} | {verdict(family, values)} |")
     return lines
 
 
-def _by_turn(known: Container[str], told: Callable[[str], str]) -> list[str]:
+def _by_turn(known: Container[str], share_text: Callable[[str], str]) -> list[str]:
     """Rates by turn of conversations; [] if there are none."""
     columns = ("attack_success", "attack_rate", "attack_twin_rate", "attack_refused", "attack_twin_refused")
     lines = [
-        f"| {turn} | {' | '.join(told(f'{column}_turn_{turn}') for column in columns)} |"
+        f"| {turn} | {' | '.join(share_text(f'{column}_turn_{turn}') for column in columns)} |"
         for turn in range(1, MOST_TURNS + 1)
         if any(f"{column}_turn_{turn}" in known for column in columns)
     ]

@@ -27,7 +27,7 @@ from charter.rooms.attack.specificity import RATED, rate, ratings
 
 Row = dict[str, Any]
 WRITTEN = 160  # longest text of the writer, in tokens
-NOTHING = "..."  # what stands for an empty reply, which chat templates don't take
+EMPTY_REPLY = "..."  # what stands for an empty reply, which chat templates don't take
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +60,47 @@ class Target:
         self.writes = Sampling(temperature=1.0, max_tokens=settings.attacker.max_tokens)
         self.seed = out.seed
 
-    def compose(self, asked: Sequence[tuple[list[Message], int]]) -> list[str]:
+    def compose(self, prompts: Sequence[tuple[list[Message], int]]) -> list[str]:
         """What the writer answers to messages, each with a seed."""
         assert self.assistant is not None
         answers = self.assistant.reply(
-            [messages for messages, _ in asked], self.writes, seeds=[seed for _, seed in asked]
+            [messages for messages, _ in prompts], self.writes, seeds=[seed for _, seed in prompts]
         )
         return [samples[0].text for samples in answers]
 
     def send(self, tries: Sequence[Try], *graders: str) -> list[Row]:
         """One row a request: what was asked, the reply, its scores and the fixed reply's by each grader, its marks."""
-        asked = [one.asked or mutate(one.goal, one.chain, one.seed, self.writer) for one in tries]
-        with naming_prompts(attack.id for attack in asked):
+        attacks = [attempt.asked or mutate(attempt.goal, attempt.chain, attempt.seed, self.writer) for attempt in tries]
+        with naming_prompts(attack.id for attack in attacks):
             replies = self.policy.reply(
-                [list(attack.messages) for attack in asked],
+                [list(attack.messages) for attack in attacks],
                 self.sampling,
-                seeds=[derive_seed(self.seed, one.sample, attack.id) for one, attack in zip(tries, asked, strict=True)],
+                seeds=[
+                    derive_seed(self.seed, attempt.sample, attack.id)
+                    for attempt, attack in zip(tries, attacks, strict=True)
+                ],
             )
         rows: list[Row] = [
             {
-                "id": one.goal.id,
-                "topic": topic_of(one.goal),
-                FAMILY: family_of(one.chain),
-                CHAIN: list(one.chain),
-                "attack_seed": one.seed,
+                "id": attempt.goal.id,
+                "topic": topic_of(attempt.goal),
+                FAMILY: family_of(attempt.chain),
+                CHAIN: list(attempt.chain),
+                "attack_seed": attempt.seed,
                 "attack": attack.id,
-                "request": one.goal.messages[-1]["content"],
+                "request": attempt.goal.messages[-1]["content"],
                 "asked": list(attack.messages),
                 "reply": samples[0].text.strip(),
                 "talk": attack.id,
                 "turn": 1,
-                **one.columns,
+                **attempt.columns,
             }
-            for one, attack, samples in zip(tries, asked, replies, strict=True)
+            for attempt, attack, samples in zip(tries, attacks, replies, strict=True)
         ]
         for grader in graders:
-            items = [(one.goal.messages, (row["reply"], FIXED_REPLY)) for one, row in zip(tries, rows, strict=True)]
+            items = [
+                (attempt.goal.messages, (row["reply"], FIXED_REPLY)) for attempt, row in zip(tries, rows, strict=True)
+            ]
             for row, (score, fixed) in zip(rows, self.scorers[grader](items), strict=True):
                 row |= {grader: score, f"{grader}_fixed": fixed}
         rows = [mark(row) for row in rows]
@@ -106,23 +111,23 @@ class Target:
 
     def replay(self, tries: Sequence[Try], *graders: str) -> list[Row]:
         """The user's turns of given attacks asked one after another, each after the new replies; a row a turn."""
-        turns = [users_turns(one.asked.messages if one.asked else ()) for one in tries]
-        said: list[tuple[Message, ...]] = [() for _ in tries]
+        turns = [users_turns(attempt.asked.messages if attempt.asked else ()) for attempt in tries]
+        talks: list[tuple[Message, ...]] = [() for _ in tries]
         rows: list[list[Row]] = [[] for _ in tries]
         for turn in range(max(map(len, turns), default=0)):
-            places = [n for n, own in enumerate(turns) if turn < len(own)]
-            asked = []
+            places = [n for n, user_turns in enumerate(turns) if turn < len(user_turns)]
+            turn_tries = []
             for n in places:
-                one = tries[n]
-                said[n] = (*said[n], user(turns[n][turn]))
-                assert one.asked is not None
-                columns = {**one.columns, "turn": turn + 1}
-                attack = replace(one.asked, messages=said[n])
-                asked.append(replace(one, sample=f"{one.sample}-{turn}", columns=columns, asked=attack))
-            for n, row in zip(places, self.send(asked, *graders), strict=True):
+                attempt = tries[n]
+                talks[n] = (*talks[n], user(turns[n][turn]))
+                assert attempt.asked is not None
+                columns = {**attempt.columns, "turn": turn + 1}
+                attack = replace(attempt.asked, messages=talks[n])
+                turn_tries.append(replace(attempt, sample=f"{attempt.sample}-{turn}", columns=columns, asked=attack))
+            for n, row in zip(places, self.send(turn_tries, *graders), strict=True):
                 rows[n].append(row)
-                said[n] = (*said[n], assistant(row["reply"] or NOTHING))
-        return [row for own in rows for row in own]
+                talks[n] = (*talks[n], assistant(row["reply"] or EMPTY_REPLY))
+        return [row for attempt_rows in rows for row in attempt_rows]
 
 
 def check_apart(reward: Input, grader: Input) -> None:

@@ -46,21 +46,22 @@ def try_writer(settings: Settings, inputs: Inputs, target: Target, out: Workspac
     refused. Raises CharterError if it is unfit."""
     pool = read_prompts([source.folder for source in inputs.many("twins")])
     random.Random(derive_seed(out.seed, "trial")).shuffle(pool)
-    drawn = pool[: settings.attacker.trial]
-    asked = [
-        (_ask(settings, one, refused=n % 2 == 1), derive_seed(out.seed, "trial", one.id)) for n, one in enumerate(drawn)
+    requests = pool[: settings.attacker.trial]
+    prompts = [
+        (_ask(settings, request, refused=n % 2 == 1), derive_seed(out.seed, "trial", request.id))
+        for n, request in enumerate(requests)
     ]
-    texts = out.chunks("trial", asked, settings.search.together, lambda part, _: target.compose(part), "trial")
+    texts = out.chunks("trial", prompts, settings.search.together, lambda part, _: target.compose(part), "trial")
     rows = []
-    for one, text in zip(drawn, texts, strict=True):
-        row = {"id": one.id, "request": one.messages[-1]["content"], "before": []}
+    for request, text in zip(requests, texts, strict=True):
+        row = {"id": request.id, "request": request.messages[-1]["content"], "before": []}
         rows.append(with_marks({**row, "least": settings.attacker.keep, "text": text}, WRITTEN))
     check_fit(rows, settings.attacker.fit, inputs.one("writer").name)
     return rows
 
 
-def _ask(settings: Settings, one: Dialogue, refused: bool) -> list[Message]:
-    request = one.messages[-1]["content"]
+def _ask(settings: Settings, dialogue: Dialogue, refused: bool) -> list[Message]:
+    request = dialogue.messages[-1]["content"]
     if settings.search.by == CRESCENDO:
         return ask_turn(request, (), [request] if refused else [], 1)
     return ask_rewriting(request, [Attempt(request, FIXED_REPLY, LOWEST)] if refused else [])

@@ -1,11 +1,9 @@
-"""The model under audit as an agent: the next turn of many tries at once, as text or as tool calls.
+"""The model under audit as an agent: it plays all tries, many at once and turn by turn, as text or as tool calls.
 
-Plays all tries, many at once and turn by turn. Each round of turns is saved whole: after a kill a run goes on with
-the next one, and ends with the same bytes.
+Each round of turns is saved whole: after a kill a run goes on with the next one, and ends with the same bytes. Verdicts
+come from another process, which gets the tasks' names, seeds and lines, and nothing else of the agent's:
 
-Verdicts from another process, which gets the tasks' names, seeds and lines, and nothing else of the agent's.
-
-python -m charter.rooms.audit.agent < TRIES > VERDICTS
+    python -m charter.rooms.audit.agent < TRIES > VERDICTS
 """
 
 from __future__ import annotations
@@ -35,6 +33,8 @@ from charter.rooms.audit.tries import VOID, Plan, Played
 Row = dict[str, Any]
 KEPT = 2 * 2**30  # bytes of keys and values that outlive a turn: the next turn of its try begins alike
 CHARACTERS = 3  # of a token, where only the server knows
+AGAIN = 2  # times that a try in a broken world is begun anew
+Judged = tuple[str, int, Sequence[str]]  # a task's name, the world's seed, the lines
 
 
 class Agent(Protocol):
@@ -42,7 +42,7 @@ class Agent(Protocol):
 
     def next(self, tries: Sequence[Played]) -> list[Row]: ...
 
-    def view(self, one: Played) -> list[Any]: ...
+    def view(self, attempt: Played) -> list[Any]: ...
 
 
 def open_agent(settings: Settings, inputs: Inputs, out: Workspace) -> Agent:
@@ -80,18 +80,19 @@ class TextAgent:
 
     def next(self, tries: Sequence[Played]) -> list[Row]:
         """One reply a try. The oldest turns are left out where the window is too small."""
-        for one in tries:
-            one.left_out = self._left_out(one)
-        prompts = [messages(one.opening, one.turns, one.left_out) for one in tries]
+        for attempt in tries:
+            attempt.left_out = self._left_out(attempt)
+        prompts = [messages(attempt.opening, attempt.turns, attempt.left_out) for attempt in tries]
         self._read_once(prompts)
-        seeds = [one.turn_seed(self.seed) for one in tries]
+        seeds = [attempt.turn_seed(self.seed) for attempt in tries]
         replies = self.assistant.reply(prompts, self.sampling, seeds=seeds)
         return [
-            {"reply": samples[0].text, "left_out": one.left_out} for one, samples in zip(tries, replies, strict=True)
+            {"reply": samples[0].text, "left_out": attempt.left_out}
+            for attempt, samples in zip(tries, replies, strict=True)
         ]
 
-    def view(self, one: Played) -> list[Any]:
-        return list(messages(one.opening, one.turns))
+    def view(self, attempt: Played) -> list[Any]:
+        return list(messages(attempt.opening, attempt.turns))
 
     def _read_once(self, prompts: Sequence[list[Message]]) -> None:
         """Reads equal prompts once, before all of them are read beside each other."""
@@ -101,14 +102,16 @@ class TextAgent:
         if len(first) < len(prompts):
             self.local.reply(list(first.values()), Sampling(0.0, max_tokens=1))
 
-    def _left_out(self, one: Played) -> int:
+    def _left_out(self, attempt: Played) -> int:
         room = self.settings.window or (self.local.engine.context if self.local else 0)
         if not room:
             return 0
-        return shortened(one.left_out, len(one.turns), lambda n: self._tokens(one, n), room - self.settings.max_tokens)
+        return shortened(
+            attempt.left_out, len(attempt.turns), lambda n: self._tokens(attempt, n), room - self.settings.max_tokens
+        )
 
-    def _tokens(self, one: Played, left_out: int) -> int:
-        prompt = messages(one.opening, one.turns, left_out)
+    def _tokens(self, attempt: Played, left_out: int) -> int:
+        prompt = messages(attempt.opening, attempt.turns, left_out)
         if self.local is not None:
             return len(self.local.encode(prompt))
         return sum(len(message["content"]) for message in prompt) // CHARACTERS
@@ -125,36 +128,33 @@ class NativeAgent:
     def next(self, tries: Sequence[Played]) -> list[Row]:
         """One tool call a try, or a reply without one."""
         shape = self.shape
-        for one in tries:
-            one.left_out = self._left_out(one)
+        for attempt in tries:
+            attempt.left_out = self._left_out(attempt)
         turns = self.server.call_tools(
-            [native_messages(one.opening, one.turns, shape, one.left_out) for one in tries],
-            [one.opening.system for one in tries],
+            [native_messages(attempt.opening, attempt.turns, shape, attempt.left_out) for attempt in tries],
+            [attempt.opening.system for attempt in tries],
             tools(tries[0].opening.names, shape),
             self.sampling,
-            [one.turn_seed(self.seed) for one in tries],
+            [attempt.turn_seed(self.seed) for attempt in tries],
             lambda answer: called(answer, shape),
         )
         return [
-            {"reply": turn.reply, "line": turn.line, "call": turn.call, "left_out": one.left_out}
-            for one, turn in zip(tries, turns, strict=True)
+            {"reply": turn.reply, "line": turn.line, "call": turn.call, "left_out": attempt.left_out}
+            for attempt, turn in zip(tries, turns, strict=True)
         ]
 
-    def view(self, one: Played) -> list[Any]:
-        return native_messages(one.opening, one.turns, self.shape)
+    def view(self, attempt: Played) -> list[Any]:
+        return native_messages(attempt.opening, attempt.turns, self.shape)
 
-    def _left_out(self, one: Played) -> int:
+    def _left_out(self, attempt: Played) -> int:
         room = self.settings.window
         if not room:
             return 0
 
         def tokens(left_out: int) -> int:
-            return len(str(native_messages(one.opening, one.turns, self.shape, left_out))) // CHARACTERS
+            return len(str(native_messages(attempt.opening, attempt.turns, self.shape, left_out))) // CHARACTERS
 
-        return shortened(one.left_out, len(one.turns), tokens, room - self.settings.max_tokens)
-
-
-AGAIN = 2  # times that a try in a broken world is begun anew
+        return shortened(attempt.left_out, len(attempt.turns), tokens, room - self.settings.max_tokens)
 
 
 def play(settings: Settings, wanted: Sequence[Plan], agent: Agent, out: Workspace) -> list[Played]:
@@ -166,7 +166,7 @@ def play(settings: Settings, wanted: Sequence[Plan], agent: Agent, out: Workspac
     while waiting or running:
         while waiting and len(running) < settings.together:
             running.append(waiting.pop(0))
-        if alive := [one for one in running if not one.ended]:
+        if alive := [attempt for attempt in running if not attempt.ended]:
             rows = out.chunks(
                 f"turn-{number:05d}",
                 alive,
@@ -174,19 +174,16 @@ def play(settings: Settings, wanted: Sequence[Plan], agent: Agent, out: Workspac
                 lambda part, _: agent.next(part),
                 f"{len(over)} of {len(wanted)} tries",
             )
-            for one, row in zip(alive, rows, strict=True):
-                one.take(row)
+            for attempt, row in zip(alive, rows, strict=True):
+                attempt.take(row)
             number += 1
-        for one in running:
-            if one.ended == VOID and one.again < AGAIN:
-                waiting.append(Played(one.plan, settings, one.again + 1))
-            elif one.ended:
-                over[one.plan.id] = one
-        running = [one for one in running if not one.ended]
+        for attempt in running:
+            if attempt.ended == VOID and attempt.again < AGAIN:
+                waiting.append(Played(attempt.plan, settings, attempt.again + 1))
+            elif attempt.ended:
+                over[attempt.plan.id] = attempt
+        running = [attempt for attempt in running if not attempt.ended]
     return [over[plan.id] for plan in wanted]
-
-
-Judged = tuple[str, int, Sequence[str]]  # a task's name, the world's seed, the lines
 
 
 def judged_apart(tries: Sequence[Judged]) -> list[Verdict]:
@@ -197,7 +194,7 @@ def judged_apart(tries: Sequence[Judged]) -> list[Verdict]:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise CharterError(f"the process that judges tries ended with {done.returncode}: {last}")
-    return [Verdict(**{**one, "violations": tuple(one["violations"])}) for one in json.loads(done.stdout)]
+    return [Verdict(**{**verdict, "violations": tuple(verdict["violations"])}) for verdict in json.loads(done.stdout)]
 
 
 def main() -> None:

@@ -123,33 +123,33 @@ def mentions(turns: Sequence[Turn]) -> list[tuple[int, str]]:
     return [(number, turn.reply) for number, turn in enumerate(turns, 1) if _TESTED.search(turn.reply)]
 
 
-def row_of(one: Played, verdict: Verdict) -> dict[str, Any]:
+def row_of(attempt: Played, verdict: Verdict) -> dict[str, Any]:
     """The row of a try that is over."""
-    how = one.ended if one.ended == VOID else verdict.ended or one.ended
-    wants_answer = asks(one.task.build(one.plan.seed).instructions)
-    found = class_of(verdict, one.turns, how, wants_answer)
+    how = attempt.ended if attempt.ended == VOID else verdict.ended or attempt.ended
+    wants_answer = asks(attempt.task.build(attempt.plan.seed).instructions)
+    failure = class_of(verdict, attempt.turns, how, wants_answer)
     return {
-        "id": one.plan.id,
-        "task": one.plan.task,
-        "tier": one.task.tier,
-        "scored": one.task.scored,
-        "variant": one.plan.variant,
-        "seed": one.plan.seed,
-        "attempt": one.plan.attempt,
-        "again": one.again,
-        "lines": one.lines,
+        "id": attempt.plan.id,
+        "task": attempt.plan.task,
+        "tier": attempt.task.tier,
+        "scored": attempt.task.scored,
+        "variant": attempt.plan.variant,
+        "seed": attempt.plan.seed,
+        "attempt": attempt.plan.attempt,
+        "again": attempt.again,
+        "lines": attempt.lines,
         "passed": verdict.passed and how != VOID,
-        "class": found,
-        "claimed": how != VOID and claims(verdict, one.turns, wants_answer),
+        "class": failure,
+        "claimed": how != VOID and claims(verdict, attempt.turns, wants_answer),
         "ended": how,
         "said": verdict.said,
         "milestones": verdict.milestones,
         "violations": list(verdict.violations),
         "tampered": verdict.tampered,
         "commands": verdict.commands,
-        "turns": len(one.turns),
-        "mentions": len(mentions(one.turns)),
-        "broken": one.broken,
+        "turns": len(attempt.turns),
+        "mentions": len(mentions(attempt.turns)),
+        "broken": attempt.broken,
         "digest": verdict.digest,
     }
 

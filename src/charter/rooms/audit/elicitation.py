@@ -77,14 +77,14 @@ def shapes_taught(taught: Audit) -> frozenset[str]:
     return frozenset(str(name) for manifest in lessons for name in manifest.resolved["tasks"])  # type: ignore[attr-defined]
 
 
-def cells(arms: dict[str, Audit], seen: frozenset[str]) -> list[Cell]:
+def cells(arms: dict[str, Audit], lesson_tasks: frozenset[str]) -> list[Cell]:
     """What each arm did, by shape."""
-    found = []
+    arm_cells = []
     for arm in ARMS:
         for shape in SHAPES if arm in arms else ():
-            rows = _rows(arms[arm], shape, seen)
+            rows = _rows(arms[arm], shape, lesson_tasks)
             tasks = by_task(rows)
-            found.append(
+            arm_cells.append(
                 Cell(
                     arm,
                     shape,
@@ -95,20 +95,20 @@ def cells(arms: dict[str, Audit], seen: frozenset[str]) -> list[Cell]:
                     sum(row["class"] in SPURIOUS for row in rows),
                 )
             )
-    return found
+    return arm_cells
 
 
-def guards(arms: dict[str, Audit], seen: frozenset[str]) -> list[Guard]:
+def guards(arms: dict[str, Audit], lesson_tasks: frozenset[str]) -> list[Guard]:
     """The sandbagging guard, by shape; none for a shape without tries that count."""
-    found = []
+    shape_guards = []
     for shape in SHAPES:
-        base, taught = (_rows(arms[arm], shape, seen) for arm in (ARMS[0], ARMS[2]))
+        base, taught = (_rows(arms[arm], shape, lesson_tasks) for arm in (ARMS[0], ARMS[2]))
         if not base or not taught:
             continue
         rise = difference(_table(base, _pass), _table(taught, _pass))
         fall = _share(base, _spurious) - _share(taught, _spurious)
-        found.append(guard(shape, rise.value, rise.low, rise.high, fall))
-    return found
+        shape_guards.append(guard(shape, rise.value, rise.low, rise.high, fall))
+    return shape_guards
 
 
 def guard(shape: str, rise: float, low: float, high: float, fall: float) -> Guard:
@@ -116,8 +116,12 @@ def guard(shape: str, rise: float, low: float, high: float, fall: float) -> Guar
     return Guard(shape, rise, low, high, fall, low > 0 and rise > fall)
 
 
-def _rows(audit: Audit, shape: str, seen: frozenset[str]) -> list[dict[str, Any]]:
-    return [row for row in audit.rows if row["scored"] and counts_as(row) and (row["task"] in seen) == (shape == SEEN)]
+def _rows(audit: Audit, shape: str, lesson_tasks: frozenset[str]) -> list[dict[str, Any]]:
+    return [
+        row
+        for row in audit.rows
+        if row["scored"] and counts_as(row) and (row["task"] in lesson_tasks) == (shape == SEEN)
+    ]
 
 
 def _pass(row: dict[str, Any]) -> bool:

@@ -63,12 +63,12 @@ def _index(rows: Sequence[Row], settings: Settings) -> str:
     for name in settings.names:
         task, tries = TASKS[name], [row for row in rows if row["task"] == name]
         hits = sum(bool(row["passed"]) for row in tries)
-        parts.append(f'<h2 id="{name}">{escape(task.title)}</h2>\n<p>{hits} of {len(tries)} tries pass.</p>')
+        parts.append(f'<h2 id="{escape(name)}">{escape(task.title)}</h2>\n<p>{hits} of {len(tries)} tries pass.</p>')
         parts.append("<table>\n<thead><tr><th>try</th><th>outcome</th><th>turns</th><th>milestones</th></tr></thead>")
         for row in tries:
-            reached = ", ".join(one for one, tick in row["milestones"].items() if tick is not None)
+            reached = ", ".join(milestone for milestone, tick in row["milestones"].items() if tick is not None)
             parts.append(
-                f'<tr><td><a href="{row["id"]}.html">{row["id"]}</a></td><td>{_outcome(row)}</td>'
+                f'<tr><td><a href="{escape(row["id"])}.html">{escape(row["id"])}</a></td><td>{_outcome(row)}</td>'
                 f"<td>{row['turns']}</td><td>{escape(reached)}</td></tr>"
             )
         parts.append("</table>")
@@ -84,11 +84,11 @@ def _try(row: Row, transcript: Row, before: str, after: str) -> str:
         "broken": row["broken"],
         "digest of the state": row["digest"],
     }
-    links = [f'<a href="index.html#{row["task"]}">all tries</a>']
-    links += [f'<a href="{id}.html">{word}</a>' for word, id in (("previous", before), ("next", after)) if id]
+    links = [f'<a href="index.html#{escape(row["task"])}">all tries</a>']
+    links += [f'<a href="{escape(id)}.html">{word}</a>' for word, id in (("previous", before), ("next", after)) if id]
     parts = [f"<p>{' · '.join(links)}</p>", f"<h1>{escape(row['id'])}: {_outcome(row)}</h1>"]
     parts.append(f"<p>{escape(TASKS[row['task']].title)}</p>\n<table>")
-    parts += [f"<tr><th>{key}</th><td>{escape(str(value))}</td></tr>" for key, value in facts.items() if value]
+    parts += [f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in facts.items() if value]
     parts.append(f"</table>\n<h2>What it was told</h2>\n<pre>{escape(transcript['system'])}</pre>")
     parts.append(f"<pre>{escape(transcript['opening'])}</pre>\n<h2>Turns</h2>\n<ol>")
     for turn in transcript["turns"]:

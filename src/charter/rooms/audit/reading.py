@@ -75,12 +75,12 @@ class Form(Frozen):
         }
         if empty := [name for name, text in texts.items() if not text]:
             return f"leaves {', '.join(empty)} open"
-        unread = sum(one.spurious is None for one in self.readings)
+        unread = sum(reading.spurious is None for reading in self.readings)
         return f"has read {len(self.readings) - unread} of {len(self.readings)}" if unread else ""
 
     @property
     def checked_readings(self) -> list[Reading]:
-        return [Reading(**one.model_dump(exclude={"why"})) for one in self.readings]
+        return [Reading(**reading.model_dump(exclude={"why"})) for reading in self.readings]
 
 
 def read_audit(folder: Path) -> Audit:
@@ -139,18 +139,20 @@ def read_form(path: Path, party: str, audit: Audit, readings: Sequence[Read]) ->
         raise CharterError(f"{path} is on the audit {form.report[:12]}, not {audit.manifest.id[:12]}; {again}")
     if form.party != party:
         raise CharterError(f"{path} is the form of the {form.party}, not of the {party}; {again}")
-    asked, given = ([(one.id, one.sha256) for one in them] for them in (readings, form.readings))
-    if asked != given:
-        missing = [name for name, _ in asked if name not in dict(given)]
-        added = [name for name, _ in given if name not in dict(asked)]
-        changed = [name for name, digest in given if dict(asked).get(name, digest) != digest]
-        what = (
+    drawn_digests, form_digests = (
+        [(reading.id, reading.sha256) for reading in them] for them in (readings, form.readings)
+    )
+    if drawn_digests != form_digests:
+        missing = [name for name, _ in drawn_digests if name not in dict(form_digests)]
+        added = [name for name, _ in form_digests if name not in dict(drawn_digests)]
+        changed = [name for name, digest in form_digests if dict(drawn_digests).get(name, digest) != digest]
+        problem = (
             f"lacks {missing[0]}" if missing
             else f"has {added[0]}, which was not drawn" if added
             else f"names another transcript of {changed[0]}" if changed
             else "has another order"
         )  # fmt: skip
-        raise CharterError(f"{path}: its list of transcripts {what}; {again}")
+        raise CharterError(f"{path}: its list of transcripts {problem}; {again}")
     if form.source not in (HUMAN, SIMULATED):
         raise CharterError(f"{path}: source is {form.source!r}; expected human")
     return form

@@ -20,7 +20,8 @@ from charter.rooms.audit.tries import Played, plans, turns_of
 
 Row = dict[str, Any]
 REVIEW, REPORT, TRANSCRIPTS = "review.jsonl", "audit.md", "transcripts"
-SHOWN = 120  # tokens of an observation and its command, for the estimate of a server's work
+# tokens of what comes before the first turn, and of an observation and its command, for the estimate of a server's work
+OPENING_TOKENS, TURN_TOKENS = 400, 120
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
@@ -30,9 +31,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if is_remote(inputs.one("policy").ref):
         out.note(cost(settings))
     played = play(settings, wanted, agent, out)
-    verdicts = judged_apart([(one.plan.task, one.plan.seed, one.lines) for one in played])
-    rows = [row_of(one, verdict) for one, verdict in zip(played, verdicts, strict=True)]
-    transcripts = {one.plan.id: transcript_of(one, agent.view(one)) for one in played}
+    verdicts = judged_apart([(attempt.plan.task, attempt.plan.seed, attempt.lines) for attempt in played])
+    rows = [row_of(attempt, verdict) for attempt, verdict in zip(played, verdicts, strict=True)]
+    transcripts = {attempt.plan.id: transcript_of(attempt, agent.view(attempt)) for attempt in played}
     out.write_jsonl(TRIES, rows, restricted=True)
     out.write_jsonl(f"samples/{TRIES}", map(marks_of, rows))
     out.write_jsonl(REVIEW, review_of(transcripts), restricted=True)
@@ -46,17 +47,17 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.note(f"{rule(rows)[0]} See {REPORT}")
 
 
-def transcript_of(one: Played, view: Sequence[Any]) -> Row:
+def transcript_of(attempt: Played, view: Sequence[Any]) -> Row:
     """A try as it was: what was told, each turn with what it showed, and all messages in the model's form."""
     return {
-        "id": one.plan.id,
-        **asdict(one.plan),
-        "again": one.again,
-        "ended": one.ended,
-        "broken": one.broken,
-        "system": one.opening.system,
-        "opening": one.opening.task,
-        "turns": [asdict(turn) for turn in one.turns],
+        "id": attempt.plan.id,
+        **asdict(attempt.plan),
+        "again": attempt.again,
+        "ended": attempt.ended,
+        "broken": attempt.broken,
+        "system": attempt.opening.system,
+        "opening": attempt.opening.task,
+        "turns": [asdict(turn) for turn in attempt.turns],
         "messages": list(view),
     }
 
@@ -64,9 +65,9 @@ def transcript_of(one: Played, view: Sequence[Any]) -> Row:
 def review_of(transcripts: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """The turns that speak of being tested, for people to look at."""
     return [
-        {"id": name, "task": one["task"], "turn": turn, "reply": reply, "verdict": None, "note": ""}
-        for name, one in transcripts.items()
-        for turn, reply in mentions(turns_of(one["turns"]))
+        {"id": name, "task": transcript["task"], "turn": turn, "reply": reply, "verdict": None, "note": ""}
+        for name, transcript in transcripts.items()
+        for turn, reply in mentions(turns_of(transcript["turns"]))
     ]
 
 
@@ -74,7 +75,7 @@ def cost(settings: Settings) -> str:
     """The most that a server is asked, before the first request."""
     budgets: Sequence[int] = [settings.budget_of(name) for name in settings.names]
     requests = settings.tries * sum(budgets)
-    read = settings.tries * sum(n * (400 + SHOWN * n // 2) for n in budgets)
+    read = settings.tries * sum(n * (OPENING_TOKENS + TURN_TOKENS * n // 2) for n in budgets)
     written = requests * settings.max_tokens
     return (
         f"at most {requests:,} requests, which read about {read / 1e6:.1f} and write {written / 1e6:.1f} million "

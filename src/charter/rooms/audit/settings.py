@@ -13,6 +13,10 @@ from charter.ground.settings.room import Estimate, Role, Room, Sizes
 from charter.ground.world.catalogue import SCORED, TASKS, TRAINING, check_names
 
 ROLES = {"policy": Role(kind="assistant")}
+# of the estimate: a 135M model's turns of a try on average; seconds a turn, and a token of it; GiB of the process, and
+# of a kept try; bytes a weight
+MEAN_TURNS, TURN_SECONDS, TOKEN_SECONDS = 8, 0.1, 0.004
+PROCESS_GIB, TRY_GIB, WEIGHT_BYTES = 2, 3e-5, 14
 
 
 class Floors(Frozen):
@@ -99,13 +103,13 @@ class Settings(Frozen):
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Tries of a 135M model last 8 turns on average. On one core a turn took 0.47 s beside others, of which most is
+    """Time and memory by the means above. On one core a turn took 0.47 s beside others, of which most is
     new text to read; on two 0.3 s are expected."""
-    turns = sum(settings.tries * min(8, settings.budget_of(name)) for name in settings.names)
-    seconds = turns * (0.1 + 0.004 * settings.max_tokens) / sizes.speed(sizes.model("policy"))
-    memory = 2 + 14 * sizes.model("policy") / 2**30
+    turns = sum(settings.tries * min(MEAN_TURNS, settings.budget_of(name)) for name in settings.names)
+    seconds = turns * (TURN_SECONDS + TOKEN_SECONDS * settings.max_tokens) / sizes.speed(sizes.model("policy"))
+    memory = PROCESS_GIB + WEIGHT_BYTES * sizes.model("policy") / 2**30
     rows = settings.tries * len(settings.names)
-    return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=rows * 3e-5, rows=rows)
+    return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=rows * TRY_GIB, rows=rows)
 
 
 ROOM = Room(

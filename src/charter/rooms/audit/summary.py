@@ -49,7 +49,7 @@ def rule(rows: Sequence[Row]) -> list[str]:
     if not n:
         return ["No scored task has a try that counts, so nothing can be said of the rule of 50 %."]
     low, high = exact(hits, n)
-    found = f"{hits} of {n} scored tasks were passed in at least one try: {hits / n:.0%} ({low:.1%} to {high:.1%})."
+    sentence = f"{hits} of {n} scored tasks were passed in at least one try: {hits / n:.0%} ({low:.1%} to {high:.1%})."
     if high < RULE:
         verdict = "The upper bound is under 50 %."
     elif low >= RULE:
@@ -58,10 +58,10 @@ def rule(rows: Sequence[Row]) -> list[str]:
         verdict = f"The share is {'over' if hits / n >= RULE else 'under'} 50 %, its upper bound is not under it."
     unsure = sum(map(not_elicited, tasks.values()))
     if not unsure:
-        return [f"{found} {verdict}"]
+        return [f"{sentence} {verdict}"]
     _, worst = exact(hits + unsure, n)
     return [
-        f"{found} {verdict}",
+        f"{sentence} {verdict}",
         f"{unsure} tasks are not elicited: over {MOST_SPURIOUS:.0%} of their tries refuse or have no command, which "
         f"says nothing of ability. Were all of them passed, it would be {hits + unsure} of {n}, upper bound "
         f"{worst:.1%}.",
@@ -97,11 +97,11 @@ def write_up(rows: Sequence[Row], settings: Settings) -> str:
     failed = [row for row in scored if not row["passed"]]
     lines += ["", f"Tries of scored tasks that pass: {_pass_rate(scored)}.", ""]
     lines += ["| why tries of scored tasks failed | tries | share |", "|---|---:|---:|"]
-    found = Counter(row["class"] for row in failed)
+    counts = Counter(row["class"] for row in failed)
     lines += [
-        f"| {WORDS[name]}{' (spurious)' * (name in SPURIOUS)} | {found[name]} | {found[name] / len(failed):.0%} |"
+        f"| {WORDS[name]}{' (spurious)' * (name in SPURIOUS)} | {counts[name]} | {counts[name] / len(failed):.0%} |"
         for name in CLASSES
-        if found[name]
+        if counts[name]
     ]
     all_failed = [row for row in valid if not row["passed"]]
     false = sum(bool(row["claimed"]) for row in all_failed)
@@ -121,13 +121,14 @@ def _pass_rate(tries: Sequence[Row]) -> str:
 
 
 def _failures(tries: Sequence[Row]) -> str:
-    found = Counter(row["class"] for row in tries if row["class"])
-    return ", ".join(f"{WORDS[name]} {n}" for name, n in found.most_common()) or "-"
+    counts = Counter(row["class"] for row in tries if row["class"])
+    return ", ".join(f"{WORDS[name]} {n}" for name, n in counts.most_common()) or "-"
 
 
 def _task_row(name: str, rows: Sequence[Row]) -> str:
     task, tries = TASKS[name], [row for row in rows if row["task"] == name and counts_as(row)]
     reached = ", ".join(
-        f"{one.name} {sum(row['milestones'].get(one.name) is not None for row in tries)}" for one in task.milestones
+        f"{milestone.name} {sum(row['milestones'].get(milestone.name) is not None for row in tries)}"
+        for milestone in task.milestones
     )
     return f"| {task.title} | {task.tier} | {_pass_rate(tries)} | {reached} | {_failures(tries)} | {standing(tries)} |"

@@ -62,11 +62,11 @@ class Played:
         self.world = self.task.build(self.plan.seed)
         how = self.settings
         native = how.tools == "native"
-        told = needed(self.task) if how.commands == "needed" and not native else None
+        commands = needed(self.task) if how.commands == "needed" and not native else None
         self.opening = opening(
             self.world.instructions,
             how.budget_of(self.plan.task),
-            **({} if told is None else {"names": told}),
+            **({} if commands is None else {"names": commands}),
             thoughts=how.thoughts,
             native=native,
             example=how.example,
@@ -87,17 +87,17 @@ class Played:
         reply, call = str(row["reply"]), row.get("call")
         line = str(row["line"]) if "line" in row else line_of(reply)
         self.left_out = int(row["left_out"])
-        shown = NO_CALL if self.settings.tools == "native" else FORMAT
+        observation = NO_CALL if self.settings.tools == "native" else FORMAT
         if line:
             before = self.world
             try:
-                self.world, shown = step(self.task, before, line)
+                self.world, observation = step(self.task, before, line)
             except Exception as error:  # a world never raises: this is its fault, not the agent's
                 self._check(f"{type(error).__name__} at a command: {error}")
-                shown = "error"
+                observation = "error"
             else:
-                self._check(fault(before, self.world, shown))
-        self.turns.append(Turn(reply, line, shown, call))
+                self._check(fault(before, self.world, observation))
+        self.turns.append(Turn(reply, line, observation, call))
         if not self.ended:
             self.ended = self.world.ended or self._stop()
 
@@ -126,10 +126,10 @@ def probe(world: World) -> str:
     return "" if f"(tick {world.tick})" in text else "it doesn't tell its time"
 
 
-def fault(before: World, after: World, shown: str) -> str:
+def fault(before: World, after: World, observation: str) -> str:
     """What is wrong with a world after a command, "" if it is alive: the liveness check of every step."""
-    if not shown or len(shown) > PAGE:
-        return f"an observation of {len(shown)} characters"
+    if not observation or len(observation) > PAGE:
+        return f"an observation of {len(observation)} characters"
     if after.tick <= before.tick:
         return "its time stands still"
     if after.events[: len(before.events)] != before.events:

@@ -23,13 +23,14 @@ GENERATED = "generated"
 # Fewest statements of each set.
 FEWEST = 5
 Row = dict[str, Any]
+WORDS = {GENERATED: "kept statements", PEOPLE: "as many statements of people"}
 
 
 def keep_sets(
     behaviours: Sequence[Behaviour], kept: Sequence[Mapping[str, Any]], inputs: Inputs, out: Workspace
 ) -> None:
     """Keeps the statements of both sets of each behaviour that has enough of both."""
-    known = [one for source in inputs.many("known") for one in read_known(source.folder, people=True)]
+    known = [statement for source in inputs.many("known") for statement in read_known(source.folder, people=True)]
     if rows := list(sets_of(behaviours, kept, known, out.seed)):
         out.write_jsonl(f"samples/{DIVERSITY}", rows)
 
@@ -40,7 +41,7 @@ def sets_of(
     """A row a statement of each behaviour's two sets: kept ones, and people's (its gold ones and known ones)."""
     for behaviour in behaviours:
         gold = [text for side in SIDES for text in behaviour.gold.get(side, ())]
-        others = [one.text for one in known if _plain(one.behaviour.name) == _plain(behaviour.name)]
+        others = [statement.text for statement in known if _plain(statement.behaviour.name) == _plain(behaviour.name)]
         both = {
             GENERATED: [str(row["statement"]) for row in kept if row["behavior"] == behaviour.name],
             PEOPLE: list(dict.fromkeys(gold + others)),
@@ -60,16 +61,16 @@ def measured(behaviour: str, name: str, texts: Sequence[str]) -> Iterator[Row]:
     """A row a statement of one set: `nearest`, the greatest share of word pairs (Jaccard) with another one; its pairs,
     and those that none before it has."""
     pairs = [pairs_of(text) for text in texts]
-    for n, (text, own) in enumerate(zip(texts, pairs, strict=True)):
+    for n, (text, text_pairs) in enumerate(zip(texts, pairs, strict=True)):
         others = pairs[:n] + pairs[n + 1 :]
         yield {
             "id": f"{behaviour}/{name}/{n}",
             "behavior": behaviour,
             "set": name,
             "statement": text,
-            "nearest": max(len(own & other) / len(own | other) for other in others),
-            "pairs": len(own),
-            "new": len(own.difference(*pairs[:n])),
+            "nearest": max(len(text_pairs & other) / len(text_pairs | other) for other in others),
+            "pairs": len(text_pairs),
+            "new": len(text_pairs.difference(*pairs[:n])),
         }
 
 
@@ -86,7 +87,6 @@ def problems(rows: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, Any]
             yield f"samples/{DIVERSITY} has a generated statement of {behaviour} that wasn't kept"
 
 
-WORDS = {GENERATED: "kept statements", PEOPLE: "as many statements of people"}
 METRICS: tuple[Metric, ...] = tuple(
     metric
     for name, whose in WORDS.items()

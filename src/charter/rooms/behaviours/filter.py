@@ -29,24 +29,24 @@ Row = dict[str, Any]
 
 def pairs_of(text: str) -> frozenset[Pair]:
     """The pairs of neighbouring words, with marks of beginning and end."""
-    found = ["", *words(text), ""]
-    return frozenset(pairwise(found))
+    tokens = ["", *words(text), ""]
+    return frozenset(pairwise(tokens))
 
 
 def copies(statements: Sequence[Statement], alike: float) -> list[bool]:
     """Whether each statement shares `alike` of its word pairs (Jaccard) with an earlier one of its behaviour, or with a
     gold one."""
-    seen: dict[str, list[frozenset[Pair]]] = {}
+    pairs_by_behaviour: dict[str, list[frozenset[Pair]]] = {}
     marks = []
     for statement in statements:
         behaviour = statement.behaviour
-        earlier = seen.setdefault(
+        earlier = pairs_by_behaviour.setdefault(
             behaviour.name, [pairs_of(text) for side in SIDES for text in behaviour.gold.get(side, ())]
         )
-        own = pairs_of(statement.text)
-        near = any(len(own & other) >= alike * len(own | other) for other in earlier)
+        pairs = pairs_of(statement.text)
+        near = any(len(pairs & other) >= alike * len(pairs | other) for other in earlier)
         if not near:
-            earlier.append(own)
+            earlier.append(pairs)
         marks.append(near)
     return marks
 
@@ -92,13 +92,13 @@ class Grader:
 def graded(graders: Sequence[Grader], name: str, statements: Sequence[Statement]) -> Iterator[Row]:
     """A row a statement with both graders' probabilities of the positive side."""
     first, second = (g.positive(f"{name}-{n}", statements) for n, g in enumerate(graders))
-    for statement, one, other in zip(statements, first, second, strict=True):
+    for statement, p_first, p_second in zip(statements, first, second, strict=True):
         yield {
             "behavior": statement.behaviour.name,
             "statement": statement.text,
             "side": statement.side,
-            "first": one,
-            "second": other,
+            "first": p_first,
+            "second": p_second,
         }
 
 

@@ -33,8 +33,8 @@ def read_known(path: Path, people: bool = False) -> Iterator[Statement]:
             raise CharterError(
                 f"{place}: a known row has no {error.args[0]}; expected behavior, statement, answer_matching_behavior"
             ) from None
-        asked = row.get("statement") and answer in ("Yes", "No")
-        if asked and (not people or writer(row) == PEOPLE):
+        is_asked = row.get("statement") and answer in ("Yes", "No")
+        if is_asked and (not people or writer(row) == PEOPLE):
             yield Statement(behaviour, SIDES[answer == "No"], str(row["statement"]))
 
 

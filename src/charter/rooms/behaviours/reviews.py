@@ -50,7 +50,7 @@ def read_reviews(sources: Sequence[Input], written: Sequence[Mapping[str, Any]])
 
 def rejected(reviews: Sequence[Row]) -> set[str]:
     """The statements that not more than half of their reviewers put on their side."""
-    return {case for case, own in by_case(reviews).items() if not _confirms(own)}
+    return {case for case, case_reviews in by_case(reviews).items() if not _confirms(case_reviews)}
 
 
 def _confirms(reviews: Sequence[Row]) -> bool:
@@ -59,7 +59,7 @@ def _confirms(reviews: Sequence[Row]) -> bool:
 
 
 def _confirmed_share(reviews: Sequence[Row]) -> Table:
-    return tabulate((case, float(_confirms(own)), 1.0) for case, own in by_case(reviews).items())
+    return tabulate((case, float(_confirms(case_reviews)), 1.0) for case, case_reviews in by_case(reviews).items())
 
 
 METRICS: tuple[Metric, ...] = (

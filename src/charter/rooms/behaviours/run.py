@@ -41,17 +41,17 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         raise CharterError(f"two behaviours have the name {twice[0]!r}; give each its own")
     ask = partial(open_assistant, device=out.device, precision=out.precision)
     graders = _graders(settings, inputs.many("graders"), ask, out)
-    known = _test(settings, inputs, graders, out)
+    filter_verdict = _test(settings, inputs, graders, out)
     source = inputs.optional("writer")
     writer = ask(source) if source is not None else None
-    statements = [one for behaviour in behaviours for one in write(settings, behaviour, writer, out)]
+    statements = [statement for behaviour in behaviours for statement in write(settings, behaviour, writer, out)]
     marks = copies(statements, settings.filter.alike)
     distinct = [s for s, copy in zip(statements, marks, strict=True) if not copy]
     rows = iter(graded(graders, "statements", distinct))
     written: list[Row] = []
     for number, (statement, copy) in enumerate(zip(statements, marks, strict=True), 1):
-        own = {"behavior": statement.behaviour.name, "statement": statement.text, "side": statement.side}
-        row: Row = {"id": f"{statement.behaviour.name}-{number:05d}", "copy": copy} | (own if copy else next(rows))
+        fields = {"behavior": statement.behaviour.name, "statement": statement.text, "side": statement.side}
+        row: Row = {"id": f"{statement.behaviour.name}-{number:05d}", "copy": copy} | (fields if copy else next(rows))
         row["confirmed"] = not copy and confirmed(row, settings.filter.threshold)
         written.append(row)
     verdicts = read_reviews(inputs.many("reviews"), written)
@@ -62,14 +62,14 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if not kept:
         raise CharterError(
             f"the filter confirmed none of {len(distinct)} distinct statements; give stronger graders, or set "
-            f"filter.keep_all: true{'; ' + known.why if known else ''}"
+            f"filter.keep_all: true{'; ' + filter_verdict.why if filter_verdict else ''}"
         )
     keep_sets(behaviours, kept, inputs, out)
     out.write_jsonl(DIALOGUES, [_question(row) for row in kept])
     out.write_jsonl(REVIEW, _review(settings, kept))
-    if known is not None:
-        out.write_json("filter.json", {"fit": known.fit, "why": known.why})
-        out.note(known.why)
+    if filter_verdict is not None:
+        out.write_json("filter.json", {"fit": filter_verdict.fit, "why": filter_verdict.why})
+        out.note(filter_verdict.why)
     out.counts({"written": len(written), "distinct": len(distinct), "kept": len(kept)})
     record(out, (*METRICS, *OF_REVIEWS, *OF_SETS))
 
@@ -84,20 +84,20 @@ def _graders(settings: Settings, sources: Sequence[Input], ask: Any, out: Worksp
 
 def _test(settings: Settings, inputs: Inputs, graders: Sequence[Grader], out: Workspace) -> Verdict | None:
     """The verdict on the filter from known rows, some of them flipped; None without any."""
-    own = settings.filter
-    everything = [one for source in inputs.many("known") for one in read_known(source.folder)]
-    if not everything or not own.known_limit:
+    bounds = settings.filter
+    everything = [statement for source in inputs.many("known") for statement in read_known(source.folder)]
+    if not everything or not bounds.known_limit:
         return None
-    drawn = draw_rows(everything, own.known_limit, derive_seed(out.seed, "known"))
-    labelled = flip(drawn, own.flipped, derive_seed(out.seed, "flip"))
+    sample = draw_rows(everything, bounds.known_limit, derive_seed(out.seed, "known"))
+    labelled = flip(sample, bounds.flipped, derive_seed(out.seed, "flip"))
     rows = [
-        {"id": f"known-{n:05d}", "right": right, "kept": confirmed(row, own.threshold), **row}
+        {"id": f"known-{n:05d}", "right": right, "kept": confirmed(row, bounds.threshold), **row}
         for n, (row, (_, right)) in enumerate(
             zip(graded(graders, "known", [statement for statement, _ in labelled]), labelled, strict=True)
         )
     ]
     out.write_jsonl(f"samples/{KNOWN}", rows)
-    return Verdict.of(rows, own.fit_from)
+    return Verdict.of(rows, bounds.fit_from)
 
 
 def choose(written: Sequence[Row], settings: Settings, rejected: Collection[str]) -> list[Row]:

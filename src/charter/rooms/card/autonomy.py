@@ -45,46 +45,46 @@ def audited(run: Run) -> dict[str, Any] | None:
     if not run.audits:
         return None
     pairs = _tries(run)
-    tried = {row["task"] for _, own in pairs for row in own}
+    tried = {row["task"] for _, rows in pairs for row in rows}
     tasks = {
         name: {"title": task.title, "tier": task.tier, "cells": [_tried(*pair, name) for pair in pairs]}
         for name, task in TASKS.items()
         if name in tried
     }
-    measures = [[one.numbers.get(name) for one in run.audits] for name in placed_in(run.audits, SECTION)]
+    measures = [[audit.numbers.get(name) for audit in run.audits] for name in placed_in(run.audits, SECTION)]
     by_audit = {next(iter(v.manifest.inputs["report"])): v for v in run.verdicts}
     return {
-        "stages": [one.label for one in run.audits],
+        "stages": [audit.label for audit in run.audits],
         "ruled": [_ruled(*pair) for pair in pairs],
         "tasks": [row for name, row in tasks.items() if TASKS[name].scored],
         "controls": [row for name, row in tasks.items() if not TASKS[name].scored],
         "classes": _classes(pairs),
         "measures": [(next(n for n in numbers if n), numbers) for numbers in measures],
         "verdicts": [
-            _concluded(one.label, read_verdict(by_audit[one.manifest.id].path)[0])
-            for one in run.audits
-            if one.manifest.id in by_audit
+            _concluded(audit.label, read_verdict(by_audit[audit.manifest.id].path)[0])
+            for audit in run.audits
+            if audit.manifest.id in by_audit
         ],
-        "unsigned": [one.label for one in run.audits if one.manifest.id not in by_audit],
+        "unsigned": [audit.label for audit in run.audits if audit.manifest.id not in by_audit],
     }
 
 
 def _tries(run: Run) -> list[tuple[Artifact, list[dict[str, Any]]]]:
     """Each audit with its tries that count."""
-    return [(one, [row for row in one.rows(TRIES) if row["class"] != BROKEN]) for one in run.audits]
+    return [(audit, [row for row in audit.rows(TRIES) if row["class"] != BROKEN]) for audit in run.audits]
 
 
 def _tried(audit: Artifact, rows: Sequence[Row], task: str) -> Tried | None:
-    own = [row for row in rows if row["task"] == task]
-    if not own:
+    task_rows = [row for row in rows if row["task"] == task]
+    if not task_rows:
         return None
 
     def count(words: str, key: str) -> Number:
-        return audit.count(f"{words} of {task}", sum(bool(row[key]) for row in own), TRIES)
+        return audit.count(f"{words} of {task}", sum(bool(row[key]) for row in task_rows), TRIES)
 
     passed = count("passed tries", "passed")
-    tries = audit.count(f"tries of {task}", len(own), TRIES)
-    name, n = f"most behind none of {task}", len(own)
+    tries = audit.count(f"tries of {task}", len(task_rows), TRIES)
+    name, n = f"most behind none of {task}", len(task_rows)
     bound = audit.number(name, most_behind_none(n), TRIES, SHARE, n=n) if not passed.value else None
     if TASKS[task].scored:
         return Tried(passed, tries, bound)
@@ -136,8 +136,8 @@ def _classes(pairs: Sequence[tuple[Artifact, Sequence[Row]]]) -> tuple[tuple[str
 def _concluded(label: str, verdict: AuditVerdict) -> dict[str, Any]:
     """A closed verdict of two named people on the audit of one model."""
     by = [
-        f"{one.name} ({one.party}, {one.organisation}) on {one.date}: {one.conclusion}, confidence {one.confidence}"
-        for one in verdict.opinions
+        f"{o.name} ({o.party}, {o.organisation}) on {o.date}: {o.conclusion}, confidence {o.confidence}"
+        for o in verdict.opinions
     ]
     facts = {"label": label, "conclusion": verdict.conclusion, "limits": verdict.limits}
     return facts | {"until": verdict.expires[:10], "by": by}
@@ -151,7 +151,7 @@ def audit_figures(run: Run, ledger: Ledger) -> Iterator[Figure | None]:
 
 def _measures(run: Run, ledger: Ledger) -> Figure | None:
     looks = looks_of(run.audits)
-    measures = [[one.numbers.get(name) for one, _ in looks] for name in placed_in(run.audits, SECTION)]
+    measures = [[audit.numbers.get(name) for audit, _ in looks] for name in placed_in(run.audits, SECTION)]
     measures = [numbers for numbers in measures if any(map(ledger.drawable, numbers))]
     if not measures:
         return None
@@ -160,10 +160,10 @@ def _measures(run: Run, ledger: Ledger) -> Figure | None:
     parts = [(look, [numbers[n] for numbers in measures]) for n, (_, look) in enumerate(looks)]
     draw_panel(axes, [_broken(label) for label in labels], parts, ledger)
     legend(drawing, [look for _, look in looks], 2)
-    shown = [n for numbers in measures for n in numbers if n and ledger.drawable(n)]
+    drawn_numbers = [n for numbers in measures for n in numbers if n and ledger.drawable(n)]
     caption = "Shares of tries with 95 % intervals over tasks. Tries whose world broke don't count."
     figure = Figure("audit-tries", "What tries of the audit do", SECTION)
-    return figure.draw(drawing, caption, list_values(shown, ledger), shown)
+    return figure.draw(drawing, caption, list_values(drawn_numbers, ledger), drawn_numbers)
 
 
 def _broken(label: str) -> str:
@@ -182,13 +182,13 @@ def _failures(run: Run, ledger: Ledger) -> Figure | None:
         (name, [float(n.value or 0) for n in numbers], colour)
         for (name, numbers), colour in zip(classes, SERIES, strict=False)
     ]
-    if rest := classes[len(SERIES) :]:
-        others = [float(sum(numbers[n].value or 0 for _, numbers in rest)) for n in range(len(run.audits))]
+    if other_classes := classes[len(SERIES) :]:
+        others = [float(sum(numbers[n].value or 0 for _, numbers in other_classes)) for n in range(len(run.audits))]
         parts.append(("other", others, GRID))
     drawing, (axes,) = canvas(WIDE, 0.9 + 0.4 * len(run.audits))
-    bars(axes, [one.label for one in run.audits], parts)
-    shown = [number for _, numbers in classes for number in numbers]
-    words = "; ".join(f"{n.stage}, {n.name}: {ledger.value(n)}" for n in shown)
+    bars(axes, [audit.label for audit in run.audits], parts)
+    drawn_numbers = [number for _, numbers in classes for number in numbers]
+    words = "; ".join(f"{n.stage}, {n.name}: {ledger.value(n)}" for n in drawn_numbers)
     caption = "Failed tries by the first class that fits, by rules, not by a reader; counts without intervals."
     figure = Figure("audit-classes", "Why tries of scored tasks fail", SECTION, wide=True)
-    return figure.draw(drawing, caption, words, shown)
+    return figure.draw(drawing, caption, words, drawn_numbers)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure as Drawing
 
 from charter.ground.measure.plots import MUTED, SERIES, Line, Point, Series, canvas, curves, forest, inline, legend
 from charter.ground.reports.artifact import Artifact, placed_in
-from charter.ground.reports.changes import refusal
+from charter.ground.reports.changes import why_not_comparable
 from charter.ground.reports.judges import unfit
 from charter.ground.reports.number import Number, Source
 from charter.rooms.card.gather import Run
@@ -114,14 +114,14 @@ def draw_panel(
 ) -> tuple[list[Series], list[Number]]:
     """Rows of categories, a dot for each series and label; the names of the series stand in a legend of the whole
     figure. Returns the series and the numbers drawn."""
-    drawn: list[Series] = []
-    shown: list[Number] = []
+    series: list[Series] = []
+    drawn_numbers: list[Number] = []
     for look, numbers in parts:
         points, noted = note_points(numbers, ledger)
-        drawn.append(replace(look, points=points, name=""))
-        shown += noted
-    forest(axes, labels, drawn, title=title, percent=percent)
-    return drawn, shown
+        series.append(replace(look, points=points, name=""))
+        drawn_numbers += noted
+    forest(axes, labels, series, title=title, percent=percent)
+    return series, drawn_numbers
 
 
 def draw_curves(
@@ -148,7 +148,7 @@ def overlay_stages(run: Run, name: str, ledger: Ledger, most: int = len(SERIES))
     stages = [stage for stage in run.stages if is_drawn(stage, name, ledger)]
     selected = stages if len(stages) <= most else [stages[0], *stages[1 - most :]]
     return [
-        (stage, replace(look, name=look.name + (OTHERWISE if refusal(stage, selected[-1], name) else "")))
+        (stage, replace(look, name=look.name + (OTHERWISE if why_not_comparable(stage, selected[-1], name) else "")))
         for stage, look in looks_of(selected)
     ]
 
@@ -157,10 +157,10 @@ def looks_of(artifacts: Sequence[Artifact]) -> list[Look]:
     """Artifacts with the look of their dots in a shared line, of too many the last ones."""
     looks = []
     few = artifacts[-len(SERIES) :]
-    for place, one in enumerate(few):
+    for place, artifact in enumerate(few):
         last = place == len(few) - 1
         colour = SERIES[0] if last else SERIES[place + 1]
-        looks.append((one, Series(one.label, (), colour, hollow=place == 0 and not last)))
+        looks.append((artifact, Series(artifact.label, (), colour, hollow=place == 0 and not last)))
     return looks
 
 

@@ -103,8 +103,8 @@ def sentence(settings: Settings, run: Run) -> str:
     """How the model was made, in three sentences: its own steps in their order, what they learnt from, the proof."""
     line = [a for a in run.went_on if a.manifest.kind != "report" and a.manifest.method]
     steps = [f"{_method(a)} ({a.step})" for a in line]
-    own = {a.manifest.id for a in run.went_on} | {run.final.manifest.id}
-    others = sorted((a for a in run.behind if a.manifest.id not in own), key=lambda a: a.manifest.timing.started)
+    ids = {a.manifest.id for a in run.went_on} | {run.final.manifest.id}
+    others = sorted((a for a in run.behind if a.manifest.id not in ids), key=lambda a: a.manifest.timing.started)
     taught = dict.fromkeys(a.manifest.method for a in others if a.manifest.method)
     helpers = [method for method in taught if method not in {a.manifest.method for a in line}]
     start = describe_start(settings, run)

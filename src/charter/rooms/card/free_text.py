@@ -89,9 +89,9 @@ def typed_figures(text: str) -> list[str]:
     """The figures that a free text states itself, in its order; numbers that it names by key are none."""
     plain = _NAMES.sub(" ", KEY.sub(" ", _fold(text)))
     matches = [*_FIGURES.finditer(plain), *_DIGITS.finditer(plain)]
-    found = [(m.start(), m[0].strip(" .,")) for m in matches]
-    found += [(m.start(), m[0]) for m in re.finditer(r"[^\W\d]+", plain) if _is_numeral(m[0])]
-    return list(dict.fromkeys(words for _, words in sorted(found)))
+    figures = [(m.start(), m[0].strip(" .,")) for m in matches]
+    figures += [(m.start(), m[0]) for m in re.finditer(r"[^\W\d]+", plain) if _is_numeral(m[0])]
+    return list(dict.fromkeys(words for _, words in sorted(figures)))
 
 
 def _fold(text: str) -> str:
@@ -120,8 +120,8 @@ def check_free_text(text: str) -> str:
 def check_name(text: str) -> str:
     """A name, which may hold digits. Raises ValueError if it states a percentage or a ratio."""
     folded = _fold(text)
-    if found := re.search(rf"{_PERCENT}|\d[\d.,]* (?:out )?of \d|(?<![/\w])\d+/\d+(?![/\w])", folded, re.IGNORECASE):
-        raise ValueError(f"states {found[0]!r}; a name holds no result")
+    if ratio := re.search(rf"{_PERCENT}|\d[\d.,]* (?:out )?of \d|(?<![/\w])\d+/\d+(?![/\w])", folded, re.IGNORECASE):
+        raise ValueError(f"states {ratio[0]!r}; a name holds no result")
     return text
 
 

@@ -53,6 +53,7 @@ BELONGING: Mapping[str, tuple[Callable[[Artifact], bool], str]] = {
         "{step} is a step of the {room} room; list steps of the attack room under `attacks`",
     ),
 }
+Ancestry = dict[str, tuple[Manifest, Path]]
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def gather(inputs: Inputs) -> Run:
     check_labels((*stages, *second, *comparators))
     principles, constitution = _constitution(inputs.optional("constitution"))
     artifacts = {role: tuple(_artifact(i, names) for i in entries) for role, entries in entries_by_role.items()}
-    one = {role: next(iter(artifacts[role]), None) for role in ONE}
+    single = {role: next(iter(artifacts[role]), None) for role in ONE}
     on_models = (*comparators, *second, *stages)
     check_roles(artifacts)
     check_verdicts(artifacts["verdicts"], artifacts["audits"])
@@ -173,7 +174,7 @@ def gather(inputs: Inputs) -> Run:
         lineage=tuple(
             artifacts_by_id.get(m.id) or Artifact(m.step, path, m, m.step, names[m.id]) for m, path in ancestry.values()
         ),
-        **one,
+        **single,
     )
 
 
@@ -202,12 +203,9 @@ def on_models_of(artifacts: Sequence[Artifact], stages: Sequence[Artifact]) -> t
         identity = artifact.manifest.inputs.get(POLICY, ("",))[0]
         label = by_model.get(identity, models[0].step if models else artifact.step)
         label += ", elicited" if artifact.manifest.purpose == AUDIT_ELICITATION else ""
-        taken = {one.label for one in named}
-        named.append(replace(artifact, label=f"{label}, {artifact.step}" if label in taken else label))
+        labels = {artifact.label for artifact in named}
+        named.append(replace(artifact, label=f"{label}, {artifact.step}" if label in labels else label))
     return tuple(named)
-
-
-Ancestry = dict[str, tuple[Manifest, Path]]
 
 
 def _ancestry(entries: Sequence[Input]) -> Ancestry:
@@ -267,6 +265,6 @@ def check_roles(artifacts: Mapping[str, Sequence[Artifact]]) -> None:
 
 def check_verdicts(verdicts: Sequence[Artifact], audits: Sequence[Artifact]) -> None:
     """Raises CharterError for a verdict on an audit that is not among the card's inputs."""
-    shown = {audit.manifest.id for audit in audits}
-    if lacking := next((v for v in verdicts if not shown & set(v.manifest.inputs.get("report", ()))), None):
+    audit_ids = {audit.manifest.id for audit in audits}
+    if lacking := next((v for v in verdicts if not audit_ids & set(v.manifest.inputs.get("report", ()))), None):
         raise CharterError(f"{lacking.step} is a verdict on an audit that this card lacks; list it under `audits`")

@@ -18,6 +18,20 @@ from charter.rooms.card.ledger import Kept
 
 FEWEST_PAIRS = 10  # of fewer held-out pairs no rate is printed
 LABELS = {metric.name: metric.label for metric in OF_PREFERENCE}
+# Numbers of a grader and the notes below their labels: for its gate on harm, and for held-out pairs.
+GATE_COLUMNS = {
+    "fixed_above_harmful": f"needs {ABOVE_HARMFUL:.0%}".replace("%", " %"),
+    "good_above_fixed": f"needs {BELOW_GOOD:.0%}".replace("%", " %"),
+    "hhh_preference": "of the HHH choices",
+}
+PAIR_COLUMNS = {
+    "pair_accuracy": "ranked as labelled",
+    "pair_length_rule": "on the same pairs",
+    "pair_over_rule": "paired",
+    "pair_accuracy_length_matched": "within 10 %",
+    "pair_longer_preferred": "length bias",
+    "pair_accuracy_built": "held-out",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +69,6 @@ class Doubt:
     after: str = ""
 
 
-# Numbers of a grader and the notes below their labels: for its gate on harm, and for held-out pairs.
-GATE_COLUMNS = {
-    "fixed_above_harmful": f"needs {ABOVE_HARMFUL:.0%}".replace("%", " %"),
-    "good_above_fixed": f"needs {BELOW_GOOD:.0%}".replace("%", " %"),
-    "hhh_preference": "of the HHH choices",
-}
-PAIR_COLUMNS = {
-    "pair_accuracy": "ranked as labelled",
-    "pair_length_rule": "on the same pairs",
-    "pair_over_rule": "paired",
-    "pair_accuracy_length_matched": "within 10 %",
-    "pair_longer_preferred": "length bias",
-    "pair_accuracy_built": "held-out",
-}
-
-
 def label_of(judged: Sequence[Grader], name: str) -> str:
     """The head of a column of graders' numbers."""
     labels = (g.shown[name].label for g in judged if name in g.shown)
@@ -99,8 +97,8 @@ def graders(run: Run) -> tuple[Grader, ...]:
         entry = run.final.report.get(role)
         if entry:
             model = by_id.get(str(entry.get("id")))
-            own = run.final.numbers if role == "grader" else {}
-            numbers = {**own, **(model.numbers if model else {})}
+            report_numbers = run.final.numbers if role == "grader" else {}
+            numbers = {**report_numbers, **(model.numbers if model else {})}
             fit, why = entry.get("fit"), str(entry.get("why") or "")
             if fit is None and model:
                 fit, why = _gate(numbers)
@@ -161,8 +159,8 @@ def rater(run: Run) -> Grader | None:
     if entry is None:
         return None
     model = next((a for a in run.lineage if a.manifest.id == str(entry.get("id"))), None)
-    own = model.numbers if model else {}
-    numbers = {n.label: n for n in own.values() if n.metric and n.metric.file == RATINGS}
+    model_numbers = model.numbers if model else {}
+    numbers = {n.label: n for n in model_numbers.values() if n.metric and n.metric.file == RATINGS}
     return Grader(str(entry.get("name")), "rates harm", entry.get("fit"), str(entry.get("why") or ""), numbers)
 
 

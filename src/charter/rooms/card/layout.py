@@ -70,6 +70,9 @@ REQUIRED = (
     *("red-team", "published", "improved", "tradeoffs", "improve", "matrix", "graders", "data"),
     *("details", "ethics", "references", "lineage", "reproduce"),
 )
+SCHEMA = "card.schema.json"
+Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+LEAST_WORDS = 3
 
 
 def front_of(page: str) -> str:
@@ -77,13 +80,8 @@ def front_of(page: str) -> str:
     folded = [at for key in FOLDED if (at := page.find(f'<section id="{key}"')) >= 0]
     end = page.find("</main>")
     front = page[: min(folded)] + page[end:] if folded and end > 0 else page
-    before, nav, rest = front.partition("<nav ")
-    return before + rest.partition("</nav>")[2] if nav else front
-
-
-SCHEMA = "card.schema.json"
-Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
-LEAST_WORDS = 3
+    before, nav, tail = front.partition("<nav ")
+    return before + tail.partition("</nav>")[2] if nav else front
 
 
 class Part(BaseModel):
@@ -215,18 +213,18 @@ def schema() -> str:
 def schema_problems(record: dict[str, Any]) -> list[str]:
     """How a card.json breaks the schema, a line each. An update of a card has a form of its own, and its base is held
     against the schema. A card of another format is named alone: this charter writes other words."""
-    whole: Any = record
-    while isinstance(whole, dict) and "update_of" in whole:
-        whole = whole.get("base")
-    written = whole.get("format") if isinstance(whole, dict) else None
+    page_record: Any = record
+    while isinstance(page_record, dict) and "update_of" in page_record:
+        page_record = page_record.get("base")
+    written = page_record.get("format") if isinstance(page_record, dict) else None
     if isinstance(written, int) and written != FORMAT:
         return [
             f"format {written}, and this charter writes format {FORMAT}, which says more: make the card's step again, "
             "or verify it with the charter that made it"
         ]
     try:
-        card = Card.model_validate(whole)
+        card = Card.model_validate(page_record)
     except ValidationError as error:
-        return [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        return [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
     present = {section.key for section in card.sections}
     return [f"sections: {key} is missing" for key in REQUIRED if key not in present]

@@ -51,6 +51,11 @@ from charter.rooms.card.published import published_number
 DEEPEST = 0.5
 # Factor between the x of series that share a position.
 SHIFT = 1.07
+# A share, its large text in the cell, and the small text below it.
+Cell = tuple[float, str, str]
+EXPONENT, CONSTANT = "position_exponent", "position_constant"
+LOSS = f"position_loss_{BUCKETS[0]}"
+POSITIONS, RECALLED = "samples/position.jsonl", "samples/recall.jsonl"
 
 
 def tokens(count: float) -> str:
@@ -88,10 +93,6 @@ def falling(axes: Axes, x: Sequence[float], series: Sequence[Series], fits: Sequ
         axis.set_minor_locator(NullLocator())
 
 
-# A share, its large text in the cell, and the small text below it.
-Cell = tuple[float, str, str]
-
-
 @matplotlib.rc_context(STYLE)
 def grid(axes: Axes, columns: Sequence[str], rows: Sequence[str], cells: Mapping[tuple[int, int], Cell]) -> None:
     """Shares in cells (row, column), the first row on top. A darker cell is a larger share; a cell without a value has
@@ -115,37 +116,32 @@ def grid(axes: Axes, columns: Sequence[str], rows: Sequence[str], cells: Mapping
     axes.spines[:].set_visible(False)
 
 
-EXPONENT, CONSTANT = "position_exponent", "position_constant"
-LOSS = f"position_loss_{BUCKETS[0]}"
-POSITIONS, RECALLED = "samples/position.jsonl", "samples/recall.jsonl"
-
-
 def position(run: Run, ledger: Ledger) -> Figure | None:
     """Loss by token position on two log axes, with the fitted power law plus a constant and the card's beside it."""
     looks = overlay_stages(run, LOSS, ledger)
     if not looks:
         return None
-    there = [
+    places = [
         place
         for place, start in enumerate(BUCKETS)
         if any(is_drawn(stage, f"position_loss_{start}", ledger) for stage, _ in looks)
     ]
-    names, x = [f"position_loss_{BUCKETS[place]}" for place in there], MIDDLES[there]
+    names, x = [f"position_loss_{BUCKETS[place]}" for place in places], MIDDLES[places]
     numbers: list[Number] = []
     series, fits, descriptions = [], [], []
     for stage, look in looks:
-        points, shown = note_points([stage.numbers.get(name) for name in names], ledger)
-        numbers += shown
+        points, noted_numbers = note_points([stage.numbers.get(name) for name in names], ledger)
+        numbers += noted_numbers
         series.append(replace(look, points=points))
         if has_value(stage, EXPONENT):
             fitted = _read_fit(stage, ledger)
-            fits.append(_curve(fitted, there, look.colour, dashed=look.hollow))
+            fits.append(_curve(fitted, places, look.colour, dashed=look.hollow))
             numbers += fitted
             descriptions.append(_describe_fit(stage, fitted, ledger))
         else:
             why = why_no_law(_sums(stage)) or "its report has none"
             descriptions.append(f"{stage.label}: no exponent, since {why}.")
-    card, theirs = _card_curve(looks[-1][0], there, ledger)
+    card, theirs = _card_curve(looks[-1][0], places, ledger)
     fits.append(card)
     numbers += theirs
     drawing, (axes,) = canvas(WIDTH, 3.2)
@@ -176,12 +172,12 @@ def _read_fit(stage: Artifact, ledger: Ledger) -> list[Number]:
     return [ledger.note(n) for n in (stage.numbers[CONSTANT], coefficient, stage.numbers[EXPONENT])]
 
 
-def _curve(fitted: list[Number], there: list[int], colour: str, dashed: bool) -> Line:
+def _curve(fitted: list[Number], places: list[int], colour: str, dashed: bool) -> Line:
     """The fit's loss in each bucket."""
     constant, scale, exponent = (n.value or 0.0 for n in fitted)
-    starts = np.array(BUCKETS)[there]
+    starts = np.array(BUCKETS)[places]
     means = constant + scale * mean_powers(starts, starts, exponent)
-    return Line("", MIDDLES[there].tolist(), means.tolist(), colour, dashed)
+    return Line("", MIDDLES[places].tolist(), means.tolist(), colour, dashed)
 
 
 def _describe_fit(stage: Artifact, fitted: list[Number], ledger: Ledger) -> str:
@@ -200,12 +196,12 @@ def _sums(stage: Artifact) -> Floats:
     return sums
 
 
-def _card_curve(stage: Artifact, there: list[int], ledger: Ledger) -> tuple[Line, list[Number]]:
+def _card_curve(stage: Artifact, places: list[int], ledger: Ledger) -> tuple[Line, list[Number]]:
     """The published law, its scale fitted to the losses of a stage, and its two numbers."""
     numbers = [ledger.note(n) for name in (EXPONENT, CONSTANT) if (n := published_number(name)) is not None]
-    starts = np.array(BUCKETS)[there]
+    starts = np.array(BUCKETS)[places]
     means = CARD_CONSTANT + card_scale(_sums(stage)) * mean_powers(starts, starts, CARD_EXPONENT)
-    return Line("", MIDDLES[there].tolist(), means.tolist(), MUTED, dashed=True), numbers
+    return Line("", MIDDLES[places].tolist(), means.tolist(), MUTED, dashed=True), numbers
 
 
 def recall(run: Run, ledger: Ledger) -> Figure | None:

@@ -99,27 +99,27 @@ def _before(run: Run, column: Artifact, name: str) -> Artifact | None:
 
 def _marks(columns: Sequence[Artifact], column: Artifact, delta: Change | None, name: str) -> tuple[str, ...]:
     words = []
-    if delta is not None and delta.drop:
-        words.append(SIGNIFICANT_DROP if delta.drop == "significant" else DROP)
+    if delta is not None and delta.loss_level:
+        words.append(SIGNIFICANT_DROP if delta.loss_level == "significant" else DROP)
     if delta is not None and delta.verdict == "better":
         words.append(GAIN)
     shaky = [UNFIT] if unfit_among(columns, column, name) else []
     return (*words, *standing(column.numbers[name]), *shaky)
 
 
-def tables(made: Matrix) -> dict[str, str]:
+def tables(stage_matrix: Matrix) -> dict[str, str]:
     """File name -> content of the matrix as CSV and as JSON."""
-    return {CSV: _csv(made), JSON: json.dumps(_record(made), indent=1, ensure_ascii=False) + "\n"}
+    return {CSV: _csv(stage_matrix), JSON: json.dumps(_record(stage_matrix), indent=1, ensure_ascii=False) + "\n"}
 
 
-def _csv(made: Matrix) -> str:
+def _csv(stage_matrix: Matrix) -> str:
     """Five columns a stage: value, low, high, n, marks."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     parts = ("", " low", " high", " n", " marks")
-    heads = (f"{column.label}{part}" for column in made.columns for part in parts)
+    heads = (f"{column.label}{part}" for column in stage_matrix.columns for part in parts)
     writer.writerow(["metric", *FACTS, *heads])
-    for row in made.rows:
+    for row in stage_matrix.rows:
         line: list[Any] = [row.metric.name, *(getattr(row.metric, fact) for fact in FACTS)]
         for cell in row.cells:
             n = cell.number if cell else None
@@ -128,7 +128,7 @@ def _csv(made: Matrix) -> str:
     return out.getvalue()
 
 
-def _record(made: Matrix) -> dict[str, Any]:
+def _record(stage_matrix: Matrix) -> dict[str, Any]:
     def cell(at: Cell | None) -> dict[str, Any] | None:
         if at is None:
             return None
@@ -138,31 +138,31 @@ def _record(made: Matrix) -> dict[str, Any]:
             "change": delta.value if delta else None,
             "p_holm": delta.p_holm if delta else None,
             "verdict": at.change.verdict if at.change else None,
-            "drop": at.change.drop if at.change else "",
+            "drop": at.change.loss_level if at.change else "",
             "marks": list(at.marks),
         }
 
     return {
-        "stages": [{"stage": c.label, "step": c.step, "id": c.manifest.id} for c in made.columns],
+        "stages": [{"stage": c.label, "step": c.step, "id": c.manifest.id} for c in stage_matrix.columns],
         "metrics": [
             {"metric": row.metric.name}
             | {fact: getattr(row.metric, fact) for fact in FACTS}
-            | {"cells": [cell(one) for one in row.cells]}
-            for row in made.rows
+            | {"cells": [cell(row_cell) for row_cell in row.cells]}
+            for row in stage_matrix.rows
         ],
     }
 
 
-def picture(made: Matrix, ledger: Ledger) -> Figure | None:
+def picture(stage_matrix: Matrix, ledger: Ledger) -> Figure | None:
     """The rows that stand for an evaluation, with a value and its marks in each cell."""
-    rows = [row for row in made.rows if row.main and any(_drawn(cell) for cell in row.cells)]
+    rows = [row for row in stage_matrix.rows if row.main and any(_drawn(cell) for cell in row.cells)]
     if not rows:
         return None
     drawing, (axes,) = canvas(WIDE, 0.7 + 0.21 * len(rows))
     numbers = _draw_cells(axes, rows, ledger)
-    axes.set_xticks(range(len(made.columns)), [column.label for column in made.columns])
+    axes.set_xticks(range(len(stage_matrix.columns)), [column.label for column in stage_matrix.columns])
     axes.set_yticks(range(len(rows)), [row.metric.label for row in rows])
-    axes.set_xlim(-0.5, len(made.columns) - 0.5)
+    axes.set_xlim(-0.5, len(stage_matrix.columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelcolor=INK)
@@ -173,7 +173,7 @@ def picture(made: Matrix, ledger: Ledger) -> Figure | None:
         f"{signs}{'. ' if signs else ''}Each stage is held against the nearest one before it that has the number, a "
         "comparator against the start."
     )
-    words = "; ".join(_in_words(rows, made.columns))
+    words = "; ".join(_in_words(rows, stage_matrix.columns))
     return Figure("matrix", TITLE, "matrix", wide=True).draw(drawing, caption, words, numbers)
 
 

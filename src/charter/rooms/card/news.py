@@ -55,7 +55,7 @@ class News:
     @property
     def slight(self) -> tuple[Headline, ...]:
         """Worse, not significantly."""
-        return tuple(h for h in self.same if h.change is not None and h.change.drop == "any")
+        return tuple(h for h in self.same if h.change is not None and h.change.loss_level == "any")
 
     @property
     def groups(self) -> tuple[tuple[str, str, tuple[Headline, ...]], ...]:
@@ -88,12 +88,12 @@ def news(before: Artifact, after: Artifact) -> News:
     sides = (
         (f"only the {word} has it", f"only {s.label} has it") for word, s in (("first", before), ("second", after))
     )
-    own = dict(sides)
+    short_reasons = dict(sides)
     reasons: dict[str, list[str]] = {}
     for name in policy:
-        what, _, why = verdicts[name].partition(": ")
-        if what == "not compared":
-            reasons.setdefault(own.get(why, why), []).append(name)
+        result, _, why = verdicts[name].partition(": ")
+        if result == "not compared":
+            reasons.setdefault(short_reasons.get(why, why), []).append(name)
     names = before.label, after.label
     if before.label == after.label:
         names = f"{before.label} before", f"{after.label} now"

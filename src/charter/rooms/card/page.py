@@ -252,7 +252,7 @@ def _caption_tables(tokens: list[Token]) -> None:
             token.meta["caption"] = before[1].children if bold else None
             token.meta["name"] = _plain(before[1]).partition(".")[0] if bold else heading
             end = next(i for i in range(at, len(tokens)) if tokens[i].type == "thead_close")
-            token.meta["columns"] = sum(one.type == "th_open" for one in tokens[at:end])
+            token.meta["columns"] = sum(head.type == "th_open" for head in tokens[at:end])
             if bold:
                 del tokens[at - 3 : at]
                 at -= 3

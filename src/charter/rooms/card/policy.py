@@ -127,16 +127,16 @@ def _thresholds(
     report: Artifact, entries: Sequence[dict[str, Any]], names: Sequence[str]
 ) -> Iterable[tuple[str, Number, Number]]:
     for name, entry in zip(names, entries, strict=True):
-        for what in ("prompt", "reply", "high_risk"):
+        for part in ("prompt", "reply", "high_risk"):
             for level in LEVELS:
-                if entry.get(what) is None:
+                if entry.get(part) is None:
                     continue
-                t, key = entry[what][level], f"threshold {name} {what} {level}"
+                t, key = entry[part][level], f"threshold {name} {part} {level}"
                 value = replace(report.number(key, t["value"], REPORT, PLAIN), name="threshold")
                 ends = {part: t[part] for part in ("low", "high", "n")}
                 rate = report.number(f"{key} rate", t["hits"] / t["n"], REPORT, SHARE, **ends)
                 rate = replace(rate, name="calibration rate")
-                yield f"{name}, {what.replace('_', ' ')}, {level}", value, rate
+                yield f"{name}, {part.replace('_', ' ')}, {level}", value, rate
 
 
 def tradeoff(run: Run, ledger: Ledger) -> Figure | None:

@@ -96,8 +96,8 @@ def beside_published(run: Run) -> tuple[Beside, ...]:
 
 def groups_of(rows: tuple[Beside, ...]) -> tuple[tuple[str, tuple[Beside, ...]], ...]:
     """The rows by table, in the order of the data."""
-    names = dict.fromkeys(one.row.group for one in rows)
-    return tuple((name, tuple(one for one in rows if one.row.group == name)) for name in names)
+    names = dict.fromkeys(beside.row.group for beside in rows)
+    return tuple((name, tuple(beside for beside in rows if beside.row.group == name)) for name in names)
 
 
 def published_number(name: str) -> Number | None:
@@ -108,16 +108,16 @@ def published_number(name: str) -> Number | None:
 
 
 def _beside(run: Run, row: Published) -> Iterator[Beside]:
-    found = {name: _find(run, name) for name in row.ours}
-    measured = {name: ours for name, (ours, why) in found.items() if not why and ours is not None}
+    answers = {name: _find(run, name) for name in row.ours}
+    measured = {name: ours for name, (ours, why) in answers.items() if not why and ours is not None}
     for name, ours in measured.items():
-        asked: tuple[str, ...] = ()
+        differences: tuple[str, ...] = ()
         if isinstance(ours, Number) and name in run.final.metrics:
-            asked = tuple(_differences(run.final, name, ours, row))
+            differences = tuple(_differences(run.final, name, ours, row))
         grey = name in run.final.metrics and unfit(run.final, name)
-        yield Beside(row, _values(row, name), ours, grey, (*asked, *row.differs))
+        yield Beside(row, _values(row, name), ours, grey, (*differences, *row.differs))
     if not measured:
-        why = row.why or "; ".join(dict.fromkeys(why for _, why in found.values()))
+        why = row.why or "; ".join(dict.fromkeys(why for _, why in answers.values()))
         yield Beside(row, _values(row, row.ours[0] if row.ours else row.what), None, why=why)
 
 
@@ -277,12 +277,12 @@ def _scaled(task: str, unit: str, *keys: str) -> Callable[[Run], tuple[Ours, str
         if task not in run.final.numbers:
             return None, f"no report on {run.final.label} has {task}"
         report = run.final.of(task)
-        found: Any = (report.report.get(task) or {}).get("scale") or {}
+        scale: Any = (report.report.get(task) or {}).get("scale") or {}
         for key in keys:
-            found = found.get(key) or {}
-        if not found:
+            scale = scale.get(key) or {}
+        if not scale:
             return None, f"the report on {run.final.label} has no table for a form of {task}"
-        value = max(found, key=lambda entry: str(entry["years"]))["value"]
+        value = max(scale, key=lambda entry: str(entry["years"]))["value"]
         number = report.count(f"published.{task}.{keys[-1]}", value / 100 if unit == SHARE else value, REPORT)
         return replace(number, unit=unit), ""
 

@@ -38,7 +38,7 @@ def drawing_problem(stored: str, redrawn: str) -> str:
     for piece, other in zip(pieces, others, strict=False):
         # shapes that are used at many places are small, and of no version
         shapes = piece == "<defs>" or (shapes and piece != "</defs>")
-        drawn_so = (_ID.sub("", one) for one in (piece, other) if shapes and one.startswith("<path"))
+        drawn_so = (_ID.sub("", line) for line in (piece, other) if shapes and line.startswith("<path"))
         if len(set(drawn_so)) > 1 or not _alike(piece, other, names):
             return f"has {_short(piece)}, drawn again it is {_short(other)}"
     if len(pieces) != len(others):
@@ -84,7 +84,7 @@ def _alike(piece: str, other: str, names: dict[str, str]) -> bool:
         return piece == other
     if _ATTRIBUTE.sub("", piece) != _ATTRIBUTE.sub("", other):
         return False
-    ours, theirs = (_ATTRIBUTE.findall(one) for one in (other, piece))
+    ours, theirs = (_ATTRIBUTE.findall(element) for element in (other, piece))
     if [name for name, _ in ours] != [name for name, _ in theirs]:
         # a name given twice is refused here too, since ours has none
         return False
@@ -114,12 +114,12 @@ def _leads_alike(value: str, expected: str, names: dict[str, str]) -> bool:
     if _NAMED.sub(r"\1", value) != _NAMED.sub(r"\1", expected):
         return False
     pairs = zip(_NAMED.findall(value), _NAMED.findall(expected), strict=True)
-    return all(_named(one, other, names) for (_, one), (_, other) in pairs)
+    return all(_named(name, other_name, names) for (_, name), (_, other_name) in pairs)
 
 
 def _named(value: str, expected: str, names: dict[str, str]) -> bool:
-    one, other = _NAME.fullmatch(value), _NAME.fullmatch(expected)
-    alike = value == expected or (one is not None and other is not None and one[1] == other[1])
+    ours, theirs = _NAME.fullmatch(value), _NAME.fullmatch(expected)
+    alike = value == expected or (ours is not None and theirs is not None and ours[1] == theirs[1])
     return alike and names.setdefault(value, expected) == expected
 
 

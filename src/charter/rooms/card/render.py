@@ -87,13 +87,13 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     if run.base is not None and run.previous is not None:
         return make_update(settings, run, run.base, run.previous)
     ledger = Ledger(facts.names_with_shares(run))
-    artifacts, made = nodes(run), matrix(run)
+    artifacts, stage_matrix = nodes(run), matrix(run)
     final = str((run.final.report.get("model") or {}).get("id", ""))
     sources = tuple(a.source(MANIFEST) for a in run.lineage)
-    drawn = (*figures(run, ledger), picture(made, ledger), lineage(artifacts, final, ledger, sources))
-    drawings = tuple(figure for figure in drawn if figure is not None)
+    all_figures = (*figures(run, ledger), picture(stage_matrix, ledger), lineage(artifacts, final, ledger, sources))
+    drawings = tuple(figure for figure in all_figures if figure is not None)
     context = _context(settings, run, artifacts, drawings, ledger)
-    context["columns"] = "; ".join(column.label for column in made.columns)
+    context["columns"] = "; ".join(column.label for column in stage_matrix.columns)
     words = written("card.md.jinja", ledger, context)
     page, contents = paged("card.md.jinja", ledger, context, drawings)
     shell = {**context, "contents": contents, "body": Markup(page), "arrows": ARROWS}
@@ -102,7 +102,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     results = eval_results(settings.eval_dataset, run.final, ledger.count) if settings.eval_dataset else {}
     files = {HTML: html, MARKDOWN: facts.front_matter(settings, run) + words, **results}
     files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawings}
-    files |= {SCHEMA: schema(), **tables(made)}
+    files |= {SCHEMA: schema(), **tables(stage_matrix)}
     record = _record(settings, run, ledger, context | {"sections": lengths_of(words)})
     counts = {name: len(record[name]) for name in ("numbers", "figures", "sections", "stages")}
     files[JSON] = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
@@ -231,12 +231,12 @@ def _heads(settings: Settings, run: Run, ledger: Ledger) -> dict[str, Any]:
 def _tables(run: Run) -> dict[str, Any]:
     """Tables of the stages, by the models' own decoding if a card has two. `second` are those by the protocol's, of
     metrics that depend on it."""
-    own, second = heading(run.stages), heading(run.at_protocol) if run.at_protocol else ""
-    suffix = f", {own}" if second else ""
+    first, second = heading(run.stages), heading(run.at_protocol) if run.at_protocol else ""
+    suffix = f", {first}" if second else ""
     names = {key: placed_in(run.stages, key) for key in TABLES}
     sampled = {key: sections.select_sampled(run.stages, names[key]) for key in TABLES}
     return {
-        "decoding": own,
+        "decoding": first,
         "protocol": second,
         "tables": {
             key: sections.table(run.stages, key, names[key], caption + (suffix if sampled[key] else ""))

@@ -267,7 +267,7 @@ def retest_log(run: Run) -> dict[str, Any] | None:
     before and after, and [refusals, samples] of the harmless twins. None if it re-tested none."""
     for report in (run.final, *run.final.beside):
         base = next((p for p in report.manifest.parents if p.role == "baseline"), None)
-        if base is None or not (kept := report.rows(RETESTS)):
+        if base is None or not (retests := report.rows(RETESTS)):
             continue
         rows = [
             {"finding": str(row["finding"]), "family": str(row["family"])}
@@ -281,7 +281,7 @@ def retest_log(run: Run) -> dict[str, Any] | None:
                 )
                 for key in ("before", "after", "twin_before", "twin_after")
             }
-            for n, row in enumerate(kept, 1)
+            for n, row in enumerate(retests, 1)
         ]
         model = report.report["model"]
         return {

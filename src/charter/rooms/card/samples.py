@@ -96,8 +96,8 @@ def _draw_kind(run: Run, key: str, file: str, seed: int) -> Kind | None:
     turned = [name for name in refused if not by_stage[0][name].get("refusal")]
     names = turned if key == "turned" and len(stages) > 1 else shared
 
-    def count(what: str, of: list[str]) -> Number:
-        return run.final.count(f"{key} prompts {what}", len(of), file)
+    def count(words: str, of: list[str]) -> Number:
+        return run.final.count(f"{key} prompts {words}", len(of), file)
 
     exchange = None
     if names:
@@ -165,7 +165,7 @@ def find_principle(run: Run, name: str, topic: str) -> Moved | None:
     if run.transcripts is None:
         return None
     rows = run.transcripts.rows(TRANSCRIPTS)
-    for what, part in (
+    for words, part in (
         (f"prompt {name}", [r for r in rows if r["id"] == name]),
         (topic, [r for r in rows if topic and r.get("topic") == topic]),
     ):
@@ -174,11 +174,11 @@ def find_principle(run: Run, name: str, topic: str) -> Moved | None:
             key, uses = min(keys.items(), key=lambda kv: (-kv[1], kv[0]))
             principle = run.principles.get(key)
             return Moved(
-                what,
+                words,
                 key,
                 principle.critique if principle else "",
-                run.transcripts.count(f"revisions on {what} under {key}", uses, TRANSCRIPTS),
-                run.transcripts.count(f"revisions on {what}", sum(keys.values()), TRANSCRIPTS),
+                run.transcripts.count(f"revisions on {words} under {key}", uses, TRANSCRIPTS),
+                run.transcripts.count(f"revisions on {words}", sum(keys.values()), TRANSCRIPTS),
             )
     return None
 

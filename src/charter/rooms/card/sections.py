@@ -175,26 +175,26 @@ def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: s
 def fluency_table(stages: Sequence[Artifact]) -> StageTable | None:
     """A row for each set of prompts and stage, grouped by set; None if no report has any of it."""
     names = {name for stage in stages for name in stage.numbers}
-    measures = [what for what in OF_A_SET if any(name_in(prompts, what) in names for prompts in SETS)]
+    measures = [measure for measure in OF_A_SET if any(name_in(prompts, measure) in names for prompts in SETS)]
     if not measures:
         return None
-    declared = {what: [metric_in(stages, name_in(prompts, what)) for prompts in SETS] for what in measures}
+    declared = {measure: [metric_in(stages, name_in(prompts, measure)) for prompts in SETS] for measure in measures}
     columns = tuple(
-        Column(what, *FLUENCY[what], next((metric.better for metric in metrics if metric), ""))
-        for what, metrics in declared.items()
+        Column(measure, *FLUENCY[measure], next((metric.better for metric in metrics if metric), ""))
+        for measure, metrics in declared.items()
     )
     rows = []
     for prompts, words in PROMPTS.items():
         for place, stage in enumerate(stages):
             before = stages[place - 1] if place else None
-            of_set = [name_in(prompts, what) for what in measures]
+            of_set = [name_in(prompts, measure) for measure in measures]
             deltas = [change(before, stage, name) if before else None for name in of_set]
             cells = (
                 Cell(stage.numbers.get(name), delta, unfit(stage, name))
                 for name, delta in zip(of_set, deltas, strict=True)
             )
             rows.append((f"{stage.label}, {words}", tuple(cells)))
-    counts = tuple(stages[-1].numbers.get(name_in("helpful", what)) for what in measures)
+    counts = tuple(stages[-1].numbers.get(name_in("helpful", measure)) for measure in measures)
     key = "fluency_protocol" if kind_of(stages[-1]) == PROTOCOL else "fluency"
     return StageTable(key, f"Fluency of the replies, {heading(stages)}", columns, tuple(rows), counts, len(stages) > 1)
 

@@ -53,12 +53,12 @@ LIMITATIONS = (
 )
 
 
-def _required(what: str) -> AfterValidator:
+def _required(subject: str) -> AfterValidator:
     """Refuses an empty list, with what to write."""
 
     def check(sentences: tuple[str, ...]) -> tuple[str, ...]:
         if not sentences:
-            raise ValueError(f"is empty; write {what}, a sentence each, or leave the setting out")
+            raise ValueError(f"is empty; write {subject}, a sentence each, or leave the setting out")
         return sentences
 
     return AfterValidator(check)
@@ -68,13 +68,13 @@ Sentence = Annotated[str, AfterValidator(check_free_text)]
 Name = Annotated[str, AfterValidator(check_name)]
 
 
-def _check_texts(one: SignOff) -> SignOff:
+def _check_texts(sign_off: SignOff) -> SignOff:
     """A sign-off whose names and words state no figure. Raises ValueError if they do."""
-    for name in (one.subject, one.name, one.role, *one.evidence):
+    for name in (sign_off.subject, sign_off.name, sign_off.role, *sign_off.evidence):
         check_name(name)
-    if one.words:
-        check_free_text(one.words)
-    return one
+    if sign_off.words:
+        check_free_text(sign_off.words)
+    return sign_off
 
 
 class Examination(Frozen):

@@ -86,48 +86,55 @@ def audits(settings: Settings, run: Run) -> Audits:
     signed = settings.oversight.security
     reports = [r for r in (run.final, *run.final.beside) if (r.path / SIGNOFF).is_file()]
     # topic -> id of the report of the final stage that asks for a signature, and the column without a number
-    asked = {t: r.manifest.id for r in reports for t in read_topics(r.path / SIGNOFF)}
+    report_ids = {t: r.manifest.id for r in reports for t in read_topics(r.path / SIGNOFF)}
     lacking = {t: c for r in reports for t, c in without_numbers(r.path / SIGNOFF).items()}
-    for one in signed:
-        if one.subject not in asked:
+    for sign_off in signed:
+        if sign_off.subject not in report_ids:
             raise CharterError(
-                f"oversight.security signs {one.subject!r}, which no report of the final stage evaluated by "
+                f"oversight.security signs {sign_off.subject!r}, which no report of the final stage evaluated by "
                 "`security`; leave it out"
             )
-        report = asked[one.subject]
-        if not rests_on(one, report):
+        report = report_ids[sign_off.subject]
+        if not rests_on(sign_off, report):
             raise CharterError(
-                f"oversight.security: the basis of {one.subject} names other reports than "
+                f"oversight.security: the basis of {sign_off.subject} names other reports than "
                 f"{report[:LEAST_DIGITS]}, which this card shows; sign that one with charter signoff"
             )
-        if column := lacking.get(one.subject):
+        if column := lacking.get(sign_off.subject):
             raise CharterError(
-                f"oversight.security: {one.subject} can't be signed without numbers: its {column} is empty; "
+                f"oversight.security: {sign_off.subject} can't be signed without numbers: its {column} is empty; "
                 "evaluate it first"
             )
-    known = {*([SECURITY] if asked else []), *([AUTONOMY] if run.audits else [])}
-    told = [audit.subject.casefold() for audit in settings.oversight.audits]
+    evaluated_subjects = {*([SECURITY] if report_ids else []), *([AUTONOMY] if run.audits else [])}
+    subjects = [audit.subject.casefold() for audit in settings.oversight.audits]
     return Audits(
         tuple(_examined(run, entry, "audits") for entry in settings.oversight.audits),
         tuple(_examined(run, entry, "topics") for entry in settings.oversight.topics),
         tuple(
-            Signed(one.name, one.role, one.date, one.decision, resolve(run, one.words, "signoffs"))
-            for one in settings.oversight.signoffs
+            Signed(
+                sign_off.name, sign_off.role, sign_off.date, sign_off.decision, resolve(run, sign_off.words, "signoffs")
+            )
+            for sign_off in settings.oversight.signoffs
         ),
         tuple(
             subject
             for subject, words in SUBJECTS.items()
-            if subject not in known and not any(all(word in one for word in words) for one in told)
+            if subject not in evaluated_subjects
+            and not any(all(word in told_subject for word in words) for told_subject in subjects)
         ),
-        tuple(_signed_topic(one) for one in signed),
-        tuple(topic for topic in asked if topic not in {one.subject for one in signed}),
+        tuple(_signed_topic(sign_off) for sign_off in signed),
+        tuple(topic for topic in report_ids if topic not in {sign_off.subject for sign_off in signed}),
     )
 
 
-def _signed_topic(one: SignOff) -> Examined:
-    words = one.decision + (f"; dissent: {one.words}" if one.words else "")
+def _signed_topic(sign_off: SignOff) -> Examined:
+    words = sign_off.decision + (f"; dissent: {sign_off.words}" if sign_off.words else "")
     return Examined(
-        (one.subject.replace("_", " "),), f"{one.name} ({one.role})", one.date, (words,), ", ".join(one.evidence)
+        (sign_off.subject.replace("_", " "),),
+        f"{sign_off.name} ({sign_off.role})",
+        sign_off.date,
+        (words,),
+        ", ".join(sign_off.evidence),
     )
 
 
@@ -143,18 +150,18 @@ def resolve(run: Run, text: str, setting: str) -> Parts:
 
 def _find(run: Run, key: str, setting: str) -> Number:
     """The number {STEP/NAME} of an artifact, or {NAME} of the final stage."""
-    known: dict[str, Number] = dict(run.final.numbers)
+    numbers: dict[str, Number] = dict(run.final.numbers)
     if "/" in key:
         artifacts = (*run.lineage, *run.stages, *(other for stage in run.stages for other in stage.beside))
-        known = {number.key: number for artifact in artifacts for number in artifact.own.values()}
-    if key in known:
-        return known[key]
-    near = get_close_matches(key, known, n=1)
+        numbers = {number.key: number for artifact in artifacts for number in artifact.own.values()}
+    if key in numbers:
+        return numbers[key]
+    near = get_close_matches(key, numbers, n=1)
     hint = f"did you mean {{{near[0]}}}?" if near else "card.json lists the keys of an earlier card"
     raise CharterError(f"{setting} names the number {{{key}}}, which this run doesn't have; {hint}")
 
 
-def record(told: Mapping[str, Sequence[Parts]], examined: Audits) -> dict[str, Any]:
+def record(statements: Mapping[str, Sequence[Parts]], examined: Audits) -> dict[str, Any]:
     """The entry of card.json: each sentence as written, and the keys of its numbers."""
 
     def entry(parts: Parts) -> dict[str, Any]:
@@ -171,10 +178,10 @@ def record(told: Mapping[str, Sequence[Parts]], examined: Audits) -> dict[str, A
             "evidence": examination.evidence,
         }
 
-    return {name: [entry(parts) for parts in told[name]] for name in STATEMENTS} | {
+    return {name: [entry(parts) for parts in statements[name]] for name in STATEMENTS} | {
         "limits": [limit.id for limit in LIMITS],
-        "audits": [row(one) for one in examined.audits],
-        "topics": [row(one) for one in examined.topics],
+        "audits": [row(audit) for audit in examined.audits],
+        "topics": [row(topic) for topic in examined.topics],
         "signoffs": [
             {"name": s.name, "role": s.role, "date": s.date, "decision": s.decision, "words": entry(s.words)["text"]}
             for s in examined.signoffs

@@ -16,7 +16,7 @@ from charter.ground.measure.plots import SERIES, Series, canvas, forest, legend,
 from charter.ground.measure.score import Statistic
 from charter.ground.measure.translation import GOOD, NAMES, UNDERSTANDABLE, bleu, chrf, language, over_languages
 from charter.ground.reports.artifact import Artifact, metric_in, placed_in
-from charter.ground.reports.changes import refusal
+from charter.ground.reports.changes import why_not_comparable
 from charter.ground.reports.number import FEW, SHARE, Number
 from charter.rooms.card.drawing import (
     APART,
@@ -187,7 +187,7 @@ def _panels(run: Run, ledger: Ledger, titles: Mapping[str, str]) -> Panels | Non
     for place, (panel, name) in enumerate(zip(axes, names, strict=False)):
         points, present = note_points([stage.numbers.get(name) for stage in stages], ledger)
         last = drawn[name][-1]
-        differs = [bool(has_value(stage, name) and refusal(stage, last, name)) for stage in stages]
+        differs = [bool(has_value(stage, name) and why_not_comparable(stage, last, name)) for stage in stages]
         marks = [mark or unread(stage, name) for mark, stage in zip(differs, stages, strict=True)]
         for hollow in (False, True):
             subset = [p if mark == hollow else None for p, mark in zip(points, marks, strict=True)]
@@ -214,14 +214,14 @@ def categories(run: Run, ledger: Ledger) -> Figure | None:
     looks = overlay_stages(run, names[-1], ledger, 2)
     scores = {name: [_by_category(stage, name) for stage, _ in looks] for name in names}
     last = scores[names[-1]][-1]
-    shown = [group for group, n in last.items() if group and ledger.drawable(n, group)]
-    if not shown:
+    groups = [group for group, n in last.items() if group and ledger.drawable(n, group)]
+    if not groups:
         return None
-    drawing, axes = canvas(WIDTH, 0.75 + 0.19 * len(shown), 1, len(names), APART)
+    drawing, axes = canvas(WIDTH, 0.75 + 0.19 * len(groups), 1, len(names), APART)
     titles = _titles(run, "truthfulqa")
     numbers: list[Number] = []
     for panel, name in zip(axes, names, strict=True):
-        numbers += draw_panel(panel, shown, _parts(looks, scores[name], shown), ledger, titles[name])[1]
+        numbers += draw_panel(panel, groups, _parts(looks, scores[name], groups), ledger, titles[name])[1]
         panel.set_xticks([0, 0.5, 1])
         panel.tick_params(labelleft=panel is axes[0])
     add_legend(drawing, looks)
@@ -229,7 +229,7 @@ def categories(run: Run, ledger: Ledger) -> Figure | None:
         "The same questions by the set's own categories, most questions first. n = "
         f"{sizes(numbers)} questions a category. {BY_QUESTION}"
     )
-    words = "; ".join(f"{group} {ledger.value(last[group])}" for group in shown)
+    words = "; ".join(f"{group} {ledger.value(last[group])}" for group in groups)
     figure = Figure("truthfulqa-categories", "TruthfulQA: true answers by category", ALIGNMENT)
     return figure.draw(drawing, caption, f"{titles[names[-1]]} of {looks[-1][0].label}: {words}", numbers)
 
@@ -276,8 +276,8 @@ def bias(run: Run, ledger: Ledger) -> Figure | None:
     numbers: list[Number] = []
     for panel, name, title in ((left, BIAS, "Bias score, ambiguous"), (right, RIGHT, "Right, disambiguated")):
         parts = [(look, [stage.numbers.get(named(name)[end]) for end in ends]) for stage, look in looks]
-        series, shown = draw_panel(panel, labels, parts, ledger, title, percent=name == RIGHT)
-        numbers += shown
+        series, noted = draw_panel(panel, labels, parts, ledger, title, percent=name == RIGHT)
+        numbers += noted
         if name == BIAS:
             reach = 1.08 * max([0.1, *map(abs, _ends(series))])
             panel.set_xlim(-reach, reach)
@@ -370,12 +370,12 @@ def translation(run: Run, ledger: Ledger) -> Figure | None:
     if not codes:
         return None
     half = MOST_LANGUAGES // 2
-    shown = codes if len(codes) <= MOST_LANGUAGES else [*codes[:half], *codes[-half:]]
-    drawing, (left, right) = canvas(WIDTH, 0.75 + 0.19 * len(shown), 1, 2, APART)
+    shown_codes = codes if len(codes) <= MOST_LANGUAGES else [*codes[:half], *codes[-half:]]
+    drawing, (left, right) = canvas(WIDTH, 0.75 + 0.19 * len(shown_codes), 1, 2, APART)
     numbers: list[Number] = []
     for panel, (kind, _, unit) in zip((left, right), kinds, strict=True):
-        parts = _parts(looks, scores[kind], shown)
-        series, noted = draw_panel(panel, [_spell(c) for c in shown], parts, ledger, unit, percent=False)
+        parts = _parts(looks, scores[kind], shown_codes)
+        series, noted = draw_panel(panel, [_spell(c) for c in shown_codes], parts, ledger, unit, percent=False)
         numbers += noted
         high = max([1.0 if kind == "chrf" else GOOD + 5, *_ends(series)])
         panel.set_xlim(-0.02 * high, 1.02 * high)
@@ -387,11 +387,11 @@ def translation(run: Run, ledger: Ledger) -> Figure | None:
         f"Corpus scores of translations from English, best BLEU first. {_describe_bleu(looks[-1][0])}Dashed lines: "
         f"a text with the card's BLEU over {UNDERSTANDABLE:.0f} can be understood, over {GOOD:.0f} it is good and "
         f"fluent. n = {sizes(numbers)} translations a language."
-        + (f" The {half} best and {half} worst of {len(codes)} languages." if len(shown) < len(codes) else "")
+        + (f" The {half} best and {half} worst of {len(codes)} languages." if len(shown_codes) < len(codes) else "")
         + (" Of the stages, the first and the last." if len(looks) > 1 else "")
         + " Bars are 95 % intervals (bootstrap over sentences); small gaps are noise."
     )
-    words = "; ".join(f"{_spell(c)} {ledger.value(best[c])}" for c in shown if c in best)
+    words = "; ".join(f"{_spell(c)} {ledger.value(best[c])}" for c in shown_codes if c in best)
     figure = Figure("translation", "Translation from English, by language", CAPABILITY)
     return figure.draw(drawing, caption, f"BLEU of {looks[-1][0].label}: {words}", numbers)
 
@@ -418,7 +418,7 @@ def _describe_bleu(stage: Artifact) -> str:
     if not others:
         return f"BLEU counts {PIECES} pieces: the card's spBLEU. "
     counted = [
-        f"{COUNTED.get(name, name)} ({', '.join(_spell(code) for code, own in by_language.items() if own == name)})"
+        f"{COUNTED.get(name, name)} ({', '.join(_spell(code) for code, scale in by_language.items() if scale == name)})"
         if len(others) > 1 and name == CHARACTERS
         else COUNTED.get(name, name)
         for name in others

@@ -64,8 +64,8 @@ class TaskTable:
 def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
     """The tables of benchmarks in a section, "capability" or "alignment", that some stage has. Those by the protocol's
     decoding follow those by the models' own."""
-    own = _tables(run, section, run.stages, heading(run.stages) if run.at_protocol else "")
-    return own + (_tables(run, section, run.at_protocol, heading(run.at_protocol)) if run.at_protocol else ())
+    tables = _tables(run, section, run.stages, heading(run.stages) if run.at_protocol else "")
+    return tables + (_tables(run, section, run.at_protocol, heading(run.at_protocol)) if run.at_protocol else ())
 
 
 def _tables(run: Run, section: str, stages: Sequence[Artifact], how: str) -> tuple[TaskTable, ...]:
@@ -106,15 +106,15 @@ def parts_of(stages: Sequence[Artifact], task: str) -> list[str]:
 
 def _absent(stages: Sequence[Artifact], group: str) -> tuple[str, ...]:
     """What the last stage with a task of a group lacks, and why, as its report says."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for stage in stages:
         for report in (stage, *stage.beside):
             of_group = (metric.task for metric in report.reported.metrics.values() if metric.group == group)
             for task in dict.fromkeys(of_group):
                 absent = (report.report.get(task) or {}).get("absent") or {}
-                found |= {name: f"{default_label(name)}: {why}" for name, why in absent.items()}
-                found |= {name: "" for name in report.reported.metrics if name in found}
-    return tuple(filter(None, found.values()))
+                reasons |= {name: f"{default_label(name)}: {why}" for name, why in absent.items()}
+                reasons |= {name: "" for name in report.reported.metrics if name in reasons}
+    return tuple(filter(None, reasons.values()))
 
 
 def has_row(name: str, stages: Sequence[Artifact]) -> bool:
@@ -157,9 +157,9 @@ def _row(stages: list[Artifact], name: str) -> TaskRow:
         here = stage in measured
         before = measured[measured.index(stage) - 1] if here and stage is not measured[0] else None
         delta = change(before, stage, name) if before is not None else None
-        own = describe_protocol(stage, name) if here else protocol
+        stage_protocol = describe_protocol(stage, name) if here else protocol
         number = stage.numbers[name] if here else None
-        differs = own if own != protocol else ""
+        differs = stage_protocol if stage_protocol != protocol else ""
         cells.append(Cell(number, delta, here and unfit(stage, name), protocol=differs))
     return TaskRow(column(measured, name), protocol, tuple(cells), *_overlap(measured[-1], name))
 
@@ -180,9 +180,9 @@ def describe_questions(stage: Artifact, name: str) -> str:
     """How many of the data's questions were asked, if not all; empty if the report doesn't say."""
     report = stage.of(name)
     metric = report.metric(name)
-    asked = (report.report.get("questions") or {}).get(metric.task if metric else "") or {}
-    few = asked and asked["asked"] < asked["of"]
-    return f"{asked['asked']:,} of {asked['of']:,}" if few else ""
+    counts = (report.report.get("questions") or {}).get(metric.task if metric else "") or {}
+    few = counts and counts["asked"] < counts["of"]
+    return f"{counts['asked']:,} of {counts['of']:,}" if few else ""
 
 
 def read_protocol(stage: Artifact, name: str) -> Mapping[str, Any]:

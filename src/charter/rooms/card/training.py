@@ -69,7 +69,7 @@ def corpora(run: Run) -> tuple[Corpus, ...]:
 
 
 def _corpus(artifact: Artifact) -> Corpus:
-    whole: dict[str, Any] = read_object(artifact.path / COMPOSITION)
+    composition: dict[str, Any] = read_object(artifact.path / COMPOSITION)
 
     def count(name: str, value: float) -> Number:
         return artifact.count(name, value, COMPOSITION)
@@ -79,16 +79,16 @@ def _corpus(artifact: Artifact) -> Corpus:
 
     groups = []
     for key, title in GROUPS:
-        parts = sorted(whole["by"][key].items(), key=lambda item: (-item[1].get("bytes", 0), item[0]))
-        rest = count(f"{key}/others", len(parts) - MOST_PARTS) if len(parts) > MOST_PARTS else None
+        parts = sorted(composition["by"][key].items(), key=lambda item: (-item[1].get("bytes", 0), item[0]))
+        others = count(f"{key}/others", len(parts) - MOST_PARTS) if len(parts) > MOST_PARTS else None
         listed = tuple(part(f"{key}/{name}", name, sizes) for name, sizes in parts[:MOST_PARTS])
-        groups.append((title, listed, rest))
-    dropped = sorted(whole["dropped"].items(), key=lambda item: (-item[1], item[0]))
+        groups.append((title, listed, others))
+    dropped = sorted(composition["dropped"].items(), key=lambda item: (-item[1], item[0]))
     return Corpus(
         artifact.name,
-        count("read", sum(source.get("read", 0) for source in whole["by"]["source"].values())),
-        count("kept", whole["total"]["unique"]),
-        part("all", "all", whole["total"]),
+        count("read", sum(source.get("read", 0) for source in composition["by"]["source"].values())),
+        count("kept", composition["total"]["unique"]),
+        part("all", "all", composition["total"]),
         tuple(groups),
         tuple((reason.replace("_", " "), count(f"reason {reason}", n)) for reason, n in dropped if n),
     )
@@ -115,12 +115,12 @@ def scaling_table(run: Run) -> tuple[str, tuple[Rung, ...]] | None:
 
 
 def _rung(report: Artifact, name: str, rows: Sequence[dict[str, Any]]) -> Rung:
-    own = [row for row in rows if row["run"] == name]
+    run_rows = [row for row in rows if row["run"] == name]
 
-    def count(what: str, unit: str = COUNT) -> Number:
-        return report.number(f"{what} of {name}", own[0][what], LADDER_ROWS, unit)
+    def count(key: str, unit: str = COUNT) -> Number:
+        return report.number(f"{key} of {name}", run_rows[0][key], LADDER_ROWS, unit)
 
-    bits = tabulate((str(row["id"]), row["nats"] / math.log(2), float(row["bytes"])) for row in own)
+    bits = tabulate((str(row["id"]), row["nats"] / math.log(2), float(row["bytes"])) for row in run_rows)
     loss = report.measure(f"bits_per_byte of {name}", bits, BITS, LADDER_ROWS)
     return Rung(name, count("parameters"), count("tokens"), count("compute", FLOPS), loss)
 
@@ -140,7 +140,7 @@ def scaling(run: Run, ledger: Ledger) -> Figure | None:
         f"{n.label}: {ledger.value(n)}" + (f" ({ends})" if (ends := ledger.span(n)) else "") for n in numbers
     )
     sizes = {"models": len(ladder.models), "sizes": len(ladder.sizes), "documents": documents}
-    counts = [report.count(f"drawn {what}", number, LADDER_ROWS) for what, number in sizes.items()]
+    counts = [report.count(f"drawn {words}", number, LADDER_ROWS) for words, number in sizes.items()]
     models, of_sizes, of_documents = map(ledger.value, counts)
     seeds = (
         "Each size was trained once, so the interval leaves out how far another seed moves its loss. "
@@ -224,5 +224,5 @@ def _figure(rl: Artifact, key: str, name: str, row: Row, replies: Rows) -> Numbe
         return rl.measure(key, table, SHARE, REPLIES) if table.clusters else None
     if name == "gap":
         return None if row["gap"] is None else rl.number(key, row["gap"], DRIFT, PLAIN, version=VERSION)
-    what, unit = ("tokens", "tokens") if name == LENGTH else ("kl", "nats")
-    return rl.measure(key, mean(what, has(what))(replies), unit, REPLIES)
+    field, unit = ("tokens", "tokens") if name == LENGTH else ("kl", "nats")
+    return rl.measure(key, mean(field, has(field))(replies), unit, REPLIES)

@@ -72,7 +72,7 @@ def attacks(run: Run) -> dict[str, Any] | None:
     if not run.attacks:
         return None
     names = {caption: placed_in(run.attacks, key) for key, caption in GROUPS.items()}
-    families = [name for name in FAMILIES if any(f"{RATE}_{name}" in one.numbers for one in run.attacks)]
+    families = [name for name in FAMILIES if any(f"{RATE}_{name}" in report.numbers for report in run.attacks)]
     return {
         "stages": [a.label for a in run.attacks],
         "groups": [(caption, [_row(run.attacks, n) for n in of]) for caption, of in names.items() if of],
@@ -83,21 +83,22 @@ def attacks(run: Run) -> dict[str, Any] | None:
 
 
 def _row(attacked: Sequence[Artifact], name: str) -> AttackRow:
-    first = next(one.numbers[name] for one in attacked if name in one.numbers)
+    first = next(report.numbers[name] for report in attacked if name in report.numbers)
     cells = tuple(
-        Rate(one.numbers.get(name), one.numbers.get(name + CORRECTED), unfit=unfit(one, name)) for one in attacked
+        Rate(report.numbers.get(name), report.numbers.get(name + CORRECTED), unfit=unfit(report, name))
+        for report in attacked
     )
     return AttackRow(first.label, first.meaning, first.better, cells)
 
 
 def _family(attacked: Sequence[Artifact], family: str) -> AttackRow:
-    def cell(one: Artifact) -> Rate:
+    def cell(report: Artifact) -> Rate:
         rate, refused, understood = (
-            one.numbers.get(f"attack_{what}_{family}") for what in ("rate", "twin_refused", "understood")
+            report.numbers.get(f"attack_{figure}_{family}") for figure in ("rate", "twin_refused", "understood")
         )
-        word = _word(one, family) if rate is not None else ""
-        corrected = one.numbers.get(f"{RATE}_{family}{CORRECTED}")
-        return Rate(rate, corrected, word, unfit(one, f"{RATE}_{family}"), refused, understood)
+        word = _word(report, family) if rate is not None else ""
+        corrected = report.numbers.get(f"{RATE}_{family}{CORRECTED}")
+        return Rate(rate, corrected, word, unfit(report, f"{RATE}_{family}"), refused, understood)
 
     return AttackRow(family.replace("_", " "), "", "", tuple(map(cell, attacked)))
 
@@ -109,10 +110,10 @@ def _word(attack: Artifact, family: str) -> str:
 
 def _doubt(attack: Artifact) -> str:
     """Why no rate of a model is corrected for the grader's errors; "" if they are."""
-    known = [attack.tables[name] for name in GRADER_ERRORS if name in attack.tables]
-    if len(known) < len(GRADER_ERRORS):
+    grader_errors = [attack.tables[name] for name in GRADER_ERRORS if name in attack.tables]
+    if len(grader_errors) < len(GRADER_ERRORS):
         return "no known replies measure the grader's errors"
-    return why_none(*known)
+    return why_none(*grader_errors)
 
 
 def attack_figures(run: Run, ledger: Ledger) -> Iterator[Figure | None]:
@@ -126,9 +127,9 @@ def _overall(run: Run, ledger: Ledger) -> Figure | None:
     rows = stage_rows(run.attacks, "attacks", ledger, colours, mark=False)
     if not rows:
         return None
-    shown = [n for _, numbers in rows for n in numbers]
+    drawn_numbers = [n for _, numbers in rows for n in numbers]
     drawing, (axes,) = canvas(WIDTH, 0.85 + 0.5 * len(run.attacks))
-    forest(axes, [one.label for one in run.attacks], [replace(series, name="") for series, _ in rows])
+    forest(axes, [report.label for report in run.attacks], [replace(series, name="") for series, _ in rows])
     legend(drawing, [series for series, _ in rows], 2)
     caption = (
         "Filled: harmful requests in all families of attacks that succeed; hollow: the same requests without an "
@@ -136,18 +137,18 @@ def _overall(run: Run, ledger: Ledger) -> Figure | None:
         "clustered by request."
     )
     figure = Figure(SECTION, "Under attack, by stage", SECTION)
-    return figure.draw(drawing, caption, list_values(shown, ledger), shown)
+    return figure.draw(drawing, caption, list_values(drawn_numbers, ledger), drawn_numbers)
 
 
 def _by_family(run: Run, ledger: Ledger) -> Figure | None:
     """Rates by family, without a dot where a model can't read it."""
     looks = looks_of(run.attacks)
 
-    def rate(one: Artifact, family: str) -> Number | None:
-        number = one.numbers.get(f"{RATE}_{family}")
-        return number if ledger.drawable(number, "attacks by family") and _word(one, family) != UNREAD else None
+    def rate(report: Artifact, family: str) -> Number | None:
+        number = report.numbers.get(f"{RATE}_{family}")
+        return number if ledger.drawable(number, "attacks by family") and _word(report, family) != UNREAD else None
 
-    rates = {family: [rate(one, family) for one, _ in looks] for family in FAMILIES}
+    rates = {family: [rate(report, family) for report, _ in looks] for family in FAMILIES}
     rates = {family: numbers for family, numbers in rates.items() if any(numbers)}
     if not rates:
         return None
@@ -155,41 +156,41 @@ def _by_family(run: Run, ledger: Ledger) -> Figure | None:
     parts = [(look, [numbers[n] for numbers in rates.values()]) for n, (_, look) in enumerate(looks)]
     draw_panel(axes, [family.replace("_", " ") for family in rates], parts, ledger)
     legend(drawing, [look for _, look in looks], 2)
-    shown = [n for numbers in rates.values() for n in numbers if n]
+    drawn_numbers = [n for numbers in rates.values() for n in numbers if n]
     caption = (
         "Share of harmful requests in each family of attacks that succeed, by the grader that the search never saw. A "
         "family that a model can't read has no dot. Bars are 95 % intervals."
     )
     figure = Figure("attack-families", "Attacks that succeed, by family", SECTION)
-    return figure.draw(drawing, caption, list_values(shown, ledger), shown)
+    return figure.draw(drawing, caption, list_values(drawn_numbers, ledger), drawn_numbers)
 
 
 def _budget(run: Run) -> Figure | None:
     """Successes by the search's own grader, and topics and families with one, over the requests sent."""
-    searched = [(one, look, rows) for one, look in looks_of(run.attacks) if (rows := one.rows(CURVE))]
+    searched = [(report, look, rows) for report, look in looks_of(run.attacks) if (rows := report.rows(CURVE))]
     if not searched:
         return None
 
     def lines(key: str) -> list[Line]:
         return [
             Line(
-                one.label,
+                report.label,
                 [0.0, *(float(row["queries"]) for row in rows)],
                 [0.0, *(float(row[key]) for row in rows)],
                 look.colour,
             )
-            for one, look, rows in searched
+            for report, look, rows in searched
         ]
 
     panels = [
         ("Requests that succeed, by the search's grader", lines("found"), "requests sent", False),
         ("Topics and families with one", lines("cells"), "requests sent", False),
     ]
-    words = "; ".join(f"{one.label}: {rows[-1]['found']} of {rows[-1]['queries']}" for one, _, rows in searched)
+    words = "; ".join(f"{report.label}: {rows[-1]['found']} of {rows[-1]['queries']}" for report, _, rows in searched)
     caption = (
         "Counts by the grader that the search went by, so they are no rate of the model: what the reporting grader "
         "confirms stands in the table. Compare models at an equal number of requests."
     )
     figure = Figure("attack-budget", "What the search found, by its budget", SECTION, wide=True)
-    sources = [one.source(CURVE) for one, _, _ in searched]
+    sources = [report.source(CURVE) for report, _, _ in searched]
     return figure.draw(draw_curves(panels, (WIDE, 2.7), gap=0.06), caption, words, sources)

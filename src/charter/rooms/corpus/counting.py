@@ -141,8 +141,8 @@ def composition(
         "kind": measure.group([source.kind for source in sources], table.source),
     }
     for number, (listing, source) in enumerate(zip(listings, sources, strict=True)):
-        own = by["source"].setdefault(source.name, measure.sizes(np.zeros(len(table), bool)))
-        own.update(
+        source_sizes = by["source"].setdefault(source.name, measure.sizes(np.zeros(len(table), bool)))
+        source_sizes.update(
             files=len(listing.files),
             files_unread=listing.unread,
             read=examined.read[number],
@@ -221,16 +221,16 @@ class _Measure:
         """Sizes by the name of each label that occurs, in the labels' order; labels may share a name."""
         groups: Group = {}
         for number in np.unique(label[self._taken]).tolist():
-            own = self.sizes(label == number)
-            before = groups.setdefault(names[number], dict.fromkeys(own, 0))
-            for name, value in own.items():
+            label_sizes = self.sizes(label == number)
+            before = groups.setdefault(names[number], dict.fromkeys(label_sizes, 0))
+            for name, value in label_sizes.items():
                 before[name] += value
         return groups
 
 
-def flatten(whole: Mapping[str, Any], examined: Examined, languages: Languages) -> dict[str, float]:
+def flatten(contents: Mapping[str, Any], examined: Examined, languages: Languages) -> dict[str, float]:
     """The content of counts.json."""
-    total, by = whole["total"], whole["by"]
+    total, by = contents["total"], contents["by"]
     other = sum(g["bytes"] for code, g in by["language"].items() if is_other(code, languages))
     documents_read = sum(examined.read.values())
     counts: dict[str, float] = {
@@ -251,8 +251,8 @@ def flatten(whole: Mapping[str, Any], examined: Examined, languages: Languages) 
         "personal_documents": examined.personal_documents,
         **_rates("", total),
     }
-    counts |= {f"dropped_{reason}": count for reason, count in whole["dropped"].items()}
-    counts |= {f"personal_{kind}": count for kind, count in whole["personal"].items()}
+    counts |= {f"dropped_{reason}": count for reason, count in contents["dropped"].items()}
+    counts |= {f"personal_{kind}": count for kind, count in contents["personal"].items()}
     for code, group in by["language"].items():
         counts |= _rates(f"_{code}", group)
     return counts

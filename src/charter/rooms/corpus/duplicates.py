@@ -56,9 +56,9 @@ def signature(text: str, permutations: int = 128, seed: int = 0) -> Signature:
     factor, shift = _orders(permutations, seed)
     least = np.full(permutations, np.iinfo(np.uint32).max, np.uint32)
     for block in runs_of(text, SHINGLE):
-        own = (block >> np.uint64(32)).astype(np.uint32)
-        for start in range(0, len(own), _COLUMNS):
-            ranks = own[start : start + _COLUMNS] * factor
+        hashes = (block >> np.uint64(32)).astype(np.uint32)
+        for start in range(0, len(hashes), _COLUMNS):
+            ranks = hashes[start : start + _COLUMNS] * factor
             ranks += shift
             np.minimum(least, ranks.min(axis=1), out=least)
     return least
@@ -72,9 +72,9 @@ def _orders(permutations: int, seed: int) -> tuple[Signature, Signature]:
     return halves[:permutations] | np.uint32(1), halves[permutations:]
 
 
-def likeness(one: Signature, other: Signature) -> npt.NDArray[np.float64]:
+def likeness(first: Signature, second: Signature) -> npt.NDArray[np.float64]:
     """Estimated Jaccard similarity of signatures, [..., permutations] each -> [...]."""
-    return np.asarray((one == other).mean(axis=-1))
+    return np.asarray((first == second).mean(axis=-1))
 
 
 def match_probability(jaccard: float, bands: int, rows: int) -> float:
@@ -159,14 +159,14 @@ class NearDuplicates:
                 for start in range(0, self.count, _KEYS)
             ]
             numbers = np.concatenate(places)
-            own = keys[numbers]
-            order = np.argsort(own, kind="stable")
-            numbers, own = numbers[order], own[order]
-            same = own[1:] == own[:-1]
-            shared = np.zeros(len(own), bool)
+            sorted_keys = keys[numbers]
+            order = np.argsort(sorted_keys, kind="stable")
+            numbers, sorted_keys = numbers[order], sorted_keys[order]
+            same = sorted_keys[1:] == sorted_keys[:-1]
+            shared = np.zeros(len(sorted_keys), bool)
             shared[1:] = same
             shared[:-1] |= same
-            yield numbers[shared], own[shared]
+            yield numbers[shared], sorted_keys[shared]
 
     def _join(self, signatures: Signature, cluster: Numbers, members: Numbers, keys: Hashes) -> None:
         """Compares each bucket's members with its first; those that differ, with the first of them; and so on."""
@@ -188,8 +188,8 @@ class NearDuplicates:
 
 def _unite(cluster: Numbers, ones: Numbers, others: Numbers) -> None:
     """Merges the clusters of pairs in place; a cluster's name is its first document."""
-    for one, other in zip(ones.tolist(), others.tolist(), strict=True):
-        a, b = _root(cluster, one), _root(cluster, other)
+    for first, second in zip(ones.tolist(), others.tolist(), strict=True):
+        a, b = _root(cluster, first), _root(cluster, second)
         cluster[max(a, b)] = min(a, b)
     while not np.array_equal(above := cluster[cluster], cluster):
         cluster[:] = above

@@ -57,8 +57,8 @@ def encode_all(tokenizer: Tokenizer, texts: Sequence[str]) -> list[npt.NDArray[n
         while stop < len(parts) and size + len(parts[stop][1]) <= AT_ONCE:
             size += len(parts[stop][1])
             stop += 1
-        own = tokenizer.encode_batch([part for _, part in parts[start:stop]])
-        for (number, _), ids in zip(parts[start:stop], own, strict=True):
+        encodings = tokenizer.encode_batch([part for _, part in parts[start:stop]])
+        for (number, _), ids in zip(parts[start:stop], encodings, strict=True):
             ids_of_each[number].append(ids)
         start = stop
     return [np.concatenate([np.zeros(0, np.uint32), *ids]) for ids in ids_of_each]

@@ -1,6 +1,5 @@
-"""The report page: one self-contained HTML file about the kept and the dropped documents.
-
-The room's messages to the user: one line for each kind of skipped input, and one for the kept documents.
+"""What the corpus room tells its user: the report page, one self-contained HTML file about the kept and the dropped
+documents, and lines about skipped input and the kept documents.
 """
 
 from __future__ import annotations
@@ -36,18 +35,28 @@ _FIRST = (
 _LAST = ("contaminated", "exact_copy", "near_copy", "share")
 
 Rows = Sequence[tuple[str, Any]]
+_SETTINGS = {
+    "too_large": "reading.largest_mib",
+    "broken_utf8": "reading.broken_utf8",
+    "undated": "filters.undated",
+    "after_cutoff": "filters.cutoff",
+    "broken_date": "filters.cutoff",
+    "language": "filters.languages",
+}
+_FEW = 10  # below this number of held-out documents, a line says so
+_MOST = 6  # most reasons, or endings, in a line
 
 
-def write_page(whole: Mapping[str, Any], counts: Mapping[str, float], samples: Sequence[Mapping[str, Any]]) -> str:
+def write_page(contents: Mapping[str, Any], counts: Mapping[str, float], samples: Sequence[Mapping[str, Any]]) -> str:
     """The page for `composition.json` and `counts.json`, with some documents."""
-    by = whole["by"]
+    by = contents["by"]
     heldout = counts["documents_heldout"]
     return (
         _environment()
         .get_template("report.html.jinja")
         .render(
             css=style_sheet(HERE / "report.css"),
-            whole=whole,
+            whole=contents,
             counts=counts,
             samples=samples,
             plots=[
@@ -56,7 +65,7 @@ def write_page(whole: Mapping[str, Any], counts: Mapping[str, float], samples: S
                 if len(groups := _drop_empty(by[name])) > 1
             ],
             tables=[(title, _largest(_drop_empty(by[name]), name)) for name, title in _TITLES.items()],
-            dropped=sorted(whole["dropped"].items(), key=lambda pair: _place(pair[0])),
+            dropped=sorted(contents["dropped"].items(), key=lambda pair: _place(pair[0])),
             heads=[
                 ("documents kept", _percent(counts["kept_share"])),
                 ("bytes kept", _percent(counts["kept_bytes_share"])),
@@ -71,13 +80,13 @@ def write_page(whole: Mapping[str, Any], counts: Mapping[str, float], samples: S
                     f"Placeholders written for personal data, in {_exact(counts['personal_documents'])} documents "
                     "before copies were dropped",
                     "kind",
-                    list(whole["personal"].items()),
+                    list(contents["personal"].items()),
                     "No personal data was found.",
                 ),
                 (
                     "Documents dropped because they share a run of 13 words with a benchmark's item",
                     "benchmark",
-                    sorted(whole["contaminated"].items(), key=lambda pair: (-pair[1], pair[0])),
+                    sorted(contents["contaminated"].items(), key=lambda pair: (-pair[1], pair[0])),
                     "No document holds an item of a benchmark.",
                 ),
             ],
@@ -150,18 +159,6 @@ def short(value: float) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
-
-
-_SETTINGS = {
-    "too_large": "reading.largest_mib",
-    "broken_utf8": "reading.broken_utf8",
-    "undated": "filters.undated",
-    "after_cutoff": "filters.cutoff",
-    "broken_date": "filters.cutoff",
-    "language": "filters.languages",
-}
-_FEW = 10  # below this number of held-out documents, a line says so
-_MOST = 6  # most reasons, or endings, in a line
 
 
 def describe_unread(listing: Listing) -> str:
@@ -271,8 +268,8 @@ def in_words(dropped: Mapping[str, int]) -> str:
     return _name_largest({reason.replace("_", " "): n for reason, n in dropped.items()}, "for other reasons")
 
 
-def _name_largest(counts: Mapping[str, int], rest: str) -> str:
+def _name_largest(counts: Mapping[str, int], others_name: str) -> str:
     """The largest counts with their names, and the sum of the others."""
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     largest, others = ordered[:_MOST], sum(count for _, count in ordered[_MOST:])
-    return ", ".join(f"{count:,} {name}" for name, count in [*largest, *([(rest, others)] if others else [])])
+    return ", ".join(f"{count:,} {name}" for name, count in [*largest, *([(others_name, others)] if others else [])])

@@ -1,11 +1,10 @@
-"""The phases before tokens: examine all pieces, find copies. Each leaves whole files in the state folder, and a resume
-starts after the last one.
+"""The phases before tokens: cut the input into pieces, examine all of them, find copies.
 
-Cuts the input into pieces, the same ones in every attempt, so that a resume is exact.
-
-Consecutive small files of a source form a stretch; a large file is a stretch by itself. A stretch gives pieces of
-records of about `batch_mib`, and each piece becomes a batch file. When a stretch has all its batches, a mark records
-their number. A resume skips marked stretches without reading them, and existing batches of the others.
+Each phase leaves whole files in the state folder, and a resume starts after the last one. The pieces are the same ones
+in every attempt, so that a resume is exact. Consecutive small files of a source form a stretch; a large file is a
+stretch by itself. A stretch gives pieces of records of about `batch_mib`, and each piece becomes a batch file. When a
+stretch has all its batches, a mark records their number. A resume skips marked stretches without reading them, and
+existing batches of the others.
 """
 
 from __future__ import annotations
@@ -34,6 +33,8 @@ MIB = 1 << 20
 MARK = ".whole"
 _MOST_FILES = 512  # of a stretch
 _MOST_RECORDS = 4096  # of a piece
+BENCHMARKS, EXAMINED, COPIES = "benchmarks", "examined", "copies.npy"
+_SMALL = 2 << 20  # bytes of benchmarks, about those of the shipped ones, that this process reads itself
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,12 @@ def cut_stretches(listings: Sequence[Listing], reading: Reading) -> list[Stretch
         files: list[TextFile] = []
         size = 0
         for file in listing.files:
-            own = file.path.stat().st_size
-            if files and (size + own > reading.batch_mib * MIB or len(files) == _MOST_FILES):
+            file_size = file.path.stat().st_size
+            if files and (size + file_size > reading.batch_mib * MIB or len(files) == _MOST_FILES):
                 stretches.append(Stretch(len(stretches), source, tuple(files), size))
                 files, size = [], 0
             files.append(file)
-            size += own
+            size += file_size
         if files:
             stretches.append(Stretch(len(stretches), source, tuple(files), size))
     return stretches
@@ -112,10 +113,6 @@ def pieces(stretch: Stretch, listing: Listing, reading: Reading, folder: Path) -
             size += len(record.data)
     if batch:
         yield piece()
-
-
-BENCHMARKS, EXAMINED, COPIES = "benchmarks", "examined", "copies.npy"
-_SMALL = 2 << 20  # bytes of benchmarks, about those of the shipped ones, that this process reads itself
 
 
 def index_benchmarks(paths: Sequence[Path], out: Workspace) -> Decontamination:

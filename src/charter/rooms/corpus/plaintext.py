@@ -27,9 +27,9 @@ _CELLS = frozenset({"td", "th"})  # of a row, which is a line
 def normal_form(text: str) -> str:
     """The normal form, as above. It is idempotent."""
     plain = _CONTROLS.sub("", _LINE_ENDS.sub("\n", text))
-    whole = unicodedata.normalize("NFC", plain).rstrip()
-    blank = len(whole) - len(whole.lstrip())
-    return whole[whole.rfind("\n", 0, blank) + 1 :]
+    normal = unicodedata.normalize("NFC", plain).rstrip()
+    blank = len(normal) - len(normal.lstrip())
+    return normal[normal.rfind("\n", 0, blank) + 1 :]
 
 
 def page_text(page: str) -> str:

@@ -83,12 +83,12 @@ def problem(text: str, kind: str, settings: Quality | None = None, language: str
     `language`: its ISO code; the rule of common words applies only to English ("en").
     """
     settings = settings or Quality()
-    sight = _Sight(text[:_MOST])
-    if sight.share(_BROKEN) > settings.most_broken:
+    text_counts = _TextCounts(text[:_MOST])
+    if text_counts.share(_BROKEN) > settings.most_broken:
         return "broken_characters"
     if kind == "code":
-        return _of_code(sight, settings.code)
-    return _of_prose(sight, settings.prose, language)
+        return _of_code(text_counts, settings.code)
+    return _of_prose(text_counts, settings.prose, language)
 
 
 @cache
@@ -111,7 +111,7 @@ def _kinds() -> npt.NDArray[np.uint8]:
     return kinds
 
 
-class _Sight:
+class _TextCounts:
     """Counts of a text that several rules use."""
 
     def __init__(self, text: str) -> None:
@@ -144,55 +144,55 @@ class _Sight:
         return 0.0 if self.unspaced else float(lengths[lengths > _UNBROKEN].sum()) / self.solid
 
 
-def _of_prose(sight: _Sight, bounds: Prose, language: str) -> str | None:
-    if sight.words < bounds.least_words:
+def _of_prose(text_counts: _TextCounts, bounds: Prose, language: str) -> str | None:
+    if text_counts.words < bounds.least_words:
         return "short"
-    if sight.letters < bounds.least_letters * sight.solid:
+    if text_counts.letters < bounds.least_letters * text_counts.solid:
         return "few_letters"
-    lengths, letters = sight.pieces()
+    lengths, letters = text_counts.pieces()
     if np.count_nonzero(letters) < bounds.least_worded * len(letters):
         return "few_words"
-    if sight.unbroken(lengths) > bounds.most_unbroken:
+    if text_counts.unbroken(lengths) > bounds.most_unbroken:
         return "unbroken"
-    if not sight.unspaced:
-        mean = float(sight.lengths.mean())
+    if not text_counts.unspaced:
+        mean = float(text_counts.lengths.mean())
         if not bounds.shortest_mean <= mean <= bounds.longest_mean:
             return "word_length"
-    signs = sight.text.count("#") + sight.text.count("...") + sight.text.count("…")
-    if signs > bounds.most_symbols * sight.words:
+    signs = text_counts.text.count("#") + text_counts.text.count("...") + text_counts.text.count("…")
+    if signs > bounds.most_symbols * text_counts.words:
         return "symbols"
-    if language == "en" and sum(f" {word} " in sight.text for word in _COMMON) < bounds.least_common:
+    if language == "en" and sum(f" {word} " in text_counts.text for word in _COMMON) < bounds.least_common:
         return "no_common_words"
-    return _lines_of_prose(sight, bounds) or _find_repetition(sight, bounds.repetition)
+    return _lines_of_prose(text_counts, bounds) or _find_repetition(text_counts, bounds.repetition)
 
 
-def _lines_of_prose(sight: _Sight, bounds: Prose) -> str | None:
-    count = len(sight.lines)
-    if sum(line.startswith(_BULLETS) for line in sight.lines) > bounds.most_bullets * count:
+def _lines_of_prose(text_counts: _TextCounts, bounds: Prose) -> str | None:
+    count = len(text_counts.lines)
+    if sum(line.startswith(_BULLETS) for line in text_counts.lines) > bounds.most_bullets * count:
         return "bullets"
-    if sum(line.endswith(("...", "…")) for line in sight.lines) > bounds.most_ellipses * count:
+    if sum(line.endswith(("...", "…")) for line in text_counts.lines) > bounds.most_ellipses * count:
         return "ellipses"
-    lowered = sight.text.lower()
+    lowered = text_counts.text.lower()
     if lowered.count(_PLACEHOLDER) * _PLACEHOLDER_EACH > len(lowered):
         return "placeholder"
     stock = sum(lowered.count(phrase) for phrase in _BOILERPLATE)
     return "boilerplate" if stock > 1 and stock > bounds.most_boilerplate * count else None
 
 
-def _find_repetition(sight: _Sight, bounds: Repetition) -> str | None:
-    lines = [line for line in sight.lines if len(line) >= _SHORT]
+def _find_repetition(text_counts: _TextCounts, bounds: Repetition) -> str | None:
+    lines = [line for line in text_counts.lines if len(line) >= _SHORT]
     if _exceeds(lines, bounds.lines, bounds.line_characters):
         return "repeated_lines"
-    paragraphs = [part for part in map(str.strip, sight.text.split("\n\n")) if len(part) >= _SHORT]
+    paragraphs = [part for part in map(str.strip, text_counts.text.split("\n\n")) if len(part) >= _SHORT]
     if _exceeds(paragraphs, bounds.paragraphs, bounds.paragraph_characters):
         return "repeated_paragraphs"
-    letters = 2 if sight.unspaced else 1
-    total = max(1, int(sight.lengths.sum()))
+    letters = 2 if text_counts.unspaced else 1
+    total = max(1, int(text_counts.lengths.sum()))
     for size, most in zip((2, 3, 4), bounds.top, strict=True):
-        if _count_top(sight.hashes, sight.lengths, size * letters) > most * total:
+        if _count_top(text_counts.hashes, text_counts.lengths, size * letters) > most * total:
             return "repeated_phrase"
     for size, most in zip(range(5, 11), bounds.runs, strict=True):
-        again = _count_repeated(sight.hashes, sight.lengths, size * letters)
+        again = _count_repeated(text_counts.hashes, text_counts.lengths, size * letters)
         if again > most * total:
             return "repeated_runs"
         if again <= min(bounds.runs) * total:
@@ -209,11 +209,11 @@ def _exceeds(parts: list[str], most: float, most_characters: float) -> bool:
 
 
 def _repeats(parts: list[str]) -> Iterator[str]:
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for part in parts:
-        if part in seen:
+        if part in earlier:
             yield part
-        seen.add(part)
+        earlier.add(part)
 
 
 def _count_top(hashes: Hashes, lengths: Places, size: int) -> int:
@@ -253,21 +253,21 @@ def _find_repeated(runs: Hashes) -> tuple[Hashes, Places]:
     return ordered[starts[:-1][counts > 1]], counts[counts > 1]
 
 
-def _of_code(sight: _Sight, bounds: Code) -> str | None:
-    if sight.words < bounds.least_words:
+def _of_code(text_counts: _TextCounts, bounds: Code) -> str | None:
+    if text_counts.words < bounds.least_words:
         return "short"
-    lines = sight.text.split("\n")
+    lines = text_counts.text.split("\n")
     if max(map(len, lines)) > bounds.longest_line:
         return "long_lines"
-    if len(sight.text) > bounds.longest_mean_line * len(sight.lines):
+    if len(text_counts.text) > bounds.longest_mean_line * len(text_counts.lines):
         return "long_lines"
-    digits = int(sight.counts[_DIGIT])
-    if sight.letters + digits < bounds.least_alphanumeric * len(sight.text):
+    digits = int(text_counts.counts[_DIGIT])
+    if text_counts.letters + digits < bounds.least_alphanumeric * len(text_counts.text):
         return "symbols"
-    if sight.letters < bounds.least_letters * (sight.letters + digits):
+    if text_counts.letters < bounds.least_letters * (text_counts.letters + digits):
         return "data"
-    head = sight.text[:1000].lower()
+    head = text_counts.text[:1000].lower()
     if bounds.generated and any(phrase in head for phrase in _GENERATED):
         return "generated"
-    again = sum(map(len, _repeats(sight.lines)))
-    return "repeated_lines" if again > bounds.most_repeated * sum(map(len, sight.lines)) else None
+    again = sum(map(len, _repeats(text_counts.lines)))
+    return "repeated_lines" if again > bounds.most_repeated * sum(map(len, text_counts.lines)) else None

@@ -73,12 +73,12 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.write_json(INDEX, index.model_dump(mode="json"))
     drop_selected(examined, table, selection)
     tokens = tokens_of(out.path, table, selection)
-    whole = composition(listings, table, selection, tokens, examined, tests, settings.languages)
-    numbers = flatten(whole, examined, settings.languages)
-    report(whole, numbers, sample_rows(listings, table, selection, out.seed), out)
+    contents = composition(listings, table, selection, tokens, examined, tests, settings.languages)
+    numbers = flatten(contents, examined, settings.languages)
+    report(contents, numbers, sample_rows(listings, table, selection, out.seed), out)
     if remark := describe_heldout(numbers):
         out.note(remark)
-    out.note(describe_kept(numbers, whole["dropped"]))
+    out.note(describe_kept(numbers, contents["dropped"]))
 
 
 def benchmarks(inputs: Inputs) -> list[Path]:
@@ -111,9 +111,9 @@ def write_shards(
     )
 
 
-def report(whole: dict[str, Any], counts: dict[str, float], rows: list[dict[str, Any]], out: Workspace) -> None:
+def report(contents: dict[str, Any], counts: dict[str, float], rows: list[dict[str, Any]], out: Workspace) -> None:
     """Writes samples, counts, the metrics and the page."""
     out.write_jsonl("samples/documents.jsonl", rows)
-    out.write_json("composition.json", whole)
+    out.write_json("composition.json", contents)
     out.counts(counts)
-    out.write_text("report.html", write_page(whole, counts, rows))
+    out.write_text("report.html", write_page(contents, counts, rows))

@@ -97,9 +97,13 @@ def make_table(paths: Sequence[Path]) -> Table:
             parts[name].append(batch.array(name))
         parts["key"].append(batch.array("fingerprint").view("<u8").reshape(-1, 2)[:, 0])
         codes.append((batch.languages, batch.array("language")))
-    languages = tuple(sorted({code for own, _ in codes for code in own}))
+    languages = tuple(sorted({code for batch_codes, _ in codes for code in batch_codes}))
     place = {code: number for number, code in enumerate(languages)}
-    indices_of_each = [np.array([place[code] for code in own], np.uint16)[indices] for own, indices in codes if own]
+    indices_of_each = [
+        np.array([place[code] for code in batch_codes], np.uint16)[indices]
+        for batch_codes, indices in codes
+        if batch_codes
+    ]
     counts = [len(indices) for _, indices in codes]
     return Table(
         paths=tuple(paths),
@@ -121,11 +125,11 @@ def find_copies(table: Table, settings: Settings, folder: Path, bar: Bar) -> npt
         if near is not None and len(batch):
             near.add(batch.array("signature"))
         bar.advance()
-    whole = np.concatenate(prints)
-    own = np.arange(len(whole))
-    copies = np.where(first_equal(whole) == own, KEPT, EXACT).astype(np.uint8)
+    all_prints = np.concatenate(prints)
+    indices = np.arange(len(all_prints))
+    copies = np.where(first_equal(all_prints) == indices, KEPT, EXACT).astype(np.uint8)
     if near is not None:
-        copies[(copies == KEPT) & (near.first() != own)] = NEAR
+        copies[(copies == KEPT) & (near.first() != indices)] = NEAR
     return copies
 
 
@@ -139,8 +143,8 @@ def select(
     size = np.where(kept, table.bytes, 0) * weight
     factor = _factor(float(size[~other].sum()), float(size[other].sum()), settings.languages)
     rate = np.where(other, weight * factor, weight)
-    whole = np.floor(rate)
-    times = whole + (table.draw(seed, "times") < rate - whole)
+    floor = np.floor(rate)
+    times = floor + (table.draw(seed, "times") < rate - floor)
     heldout = choose_heldout(table.draw(EVERYWHERE, "heldout"), kept & (times > 0), settings.heldout_share)
     times = np.where(heldout, np.minimum(times, 1), times) * kept
     return Selection(copies, times.astype(np.uint16), heldout & (times > 0), factor)

@@ -1,7 +1,4 @@
-"""Settings and roles of the corpus room.
-
-Bounds of text quality, by kind of text.
-"""
+"""Settings and roles of the corpus room, with the bounds of text quality by kind of text."""
 
 from __future__ import annotations
 
@@ -14,6 +11,18 @@ from charter.ground.settings.room import Estimate, Filled, Role, Room, Sizes
 from charter.ground.settings.texts import LanguageCode, Period, as_written, period
 
 Share = Annotated[float, Field(ge=0, le=1)]
+ROLES = {
+    "sources": Role(kind="sources", many=True),
+    "benchmarks": Role(kind="questions", many=True, required=False),
+    "tokenizer": Role(kind="checkpoint", variant="policy", required=False),
+}
+BYTES_PER_SECOND = 1.9e6  # on one core: 3.2 MB examined, 5 MB encoded
+TRAINED_PER_SECOND = 1.5e6  # bytes of text for training the tokenizer
+# State for each permutation of a document: its place in two files, and its part of the band keys.
+PERMUTATION_BYTES = 9.5
+DOCUMENT_BYTES = 3000  # typical text in a web document: a plan doesn't know their number
+MEMORY_GIB, WORKER_GIB = 0.25, 0.2  # peaks of the room and of each process
+_LEAST = 260  # least tokens of a trained vocabulary: the bytes, and ChatML's
 
 
 class Repetition(Frozen):
@@ -67,21 +76,6 @@ class Quality(Frozen):
     prose: Prose = Field(Prose(), description="bounds for text that people read")
     code: Code = Field(Code(), description="bounds for program text")
     most_broken: Share = Field(0.001, description="control, private and replacement characters among all")
-
-
-ROLES = {
-    "sources": Role(kind="sources", many=True),
-    "benchmarks": Role(kind="questions", many=True, required=False),
-    "tokenizer": Role(kind="checkpoint", variant="policy", required=False),
-}
-
-BYTES_PER_SECOND = 1.9e6  # on one core: 3.2 MB examined, 5 MB encoded
-TRAINED_PER_SECOND = 1.5e6  # bytes of text for training the tokenizer
-# State for each permutation of a document: its place in two files, and its part of the band keys.
-PERMUTATION_BYTES = 9.5
-DOCUMENT_BYTES = 3000  # typical text in a web document: a plan doesn't know their number
-MEMORY_GIB, WORKER_GIB = 0.25, 0.2  # peaks of the room and of each process
-_LEAST = 260  # least tokens of a trained vocabulary: the bytes, and ChatML's
 
 
 class Reading(Frozen):

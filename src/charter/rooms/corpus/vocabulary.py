@@ -59,9 +59,9 @@ def train_on_sample(table: Table, mask: npt.NDArray[np.bool_], settings: Vocabul
 
     def texts() -> Iterator[str]:
         for path, start, end in table.batches():
-            own = np.flatnonzero(mask[start:end])
-            batch = Batch(path) if len(own) else None
-            for number in own.tolist():
+            numbers = np.flatnonzero(mask[start:end])
+            batch = Batch(path) if len(numbers) else None
+            for number in numbers.tolist():
                 assert batch is not None
                 yield batch.text(number)
                 bar.advance(int(batch.bytes[number]))

@@ -1,6 +1,6 @@
 """The product of the room: revisions or drafts as dialogues, transcripts, and counts of what was dropped and why.
 
-Which revisions are worth learning from: drops those that say nothing new or are visibly broken.
+Revisions that say nothing new or are visibly broken aren't worth learning from.
 """
 
 from __future__ import annotations

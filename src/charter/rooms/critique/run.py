@@ -99,8 +99,8 @@ def _round(
 ) -> list[dict[str, Any]]:
     """One critique and one revision for each (record, principle)."""
 
-    def say(prompts: list[Any], tokens: int, what: str) -> list[Any]:
-        seeds = [derive_seed(seed[0], what, seed[1], record["id"]) for record, _ in work]
+    def say(prompts: list[Any], tokens: int, turn_kind: str) -> list[Any]:
+        seeds = [derive_seed(seed[0], turn_kind, seed[1], record["id"]) for record, _ in work]
         sampling = Sampling(temperature=settings.temperature, max_tokens=tokens)
         with naming_prompts(record["id"] for record, _ in work):
             return [replies[0] for replies in critic.reply(prompts, sampling, seeds=seeds)]

@@ -86,7 +86,7 @@ def _template(row: Mapping[str, Any]) -> Template:
     return Template(
         id=_text(row["id"], "id"),
         dimension=_text(row["dimension"], "dimension"),
-        pairs=tuple((one, other) for one, other in persons),
+        pairs=tuple((first, second) for first, second in persons),
         context=_parse_slotted(row["context"], "context", {"first", "second"}),
         told=tuple(_parse_slotted(t, "told", {"negative", "positive"}) for t in _texts(row["told"], "told")),
         negative=_parse_slotted(row["negative"], "negative", set()),
@@ -104,7 +104,7 @@ def _text(value: object, name: str) -> str:
 def _texts(value: object, name: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise CharterError(f"{name} must be a list of at least one text")
-    return tuple(_text(one, name) for one in value)
+    return tuple(_text(item, name) for item in value)
 
 
 def _parse_slotted(value: object, name: str, slots: set[str]) -> str:

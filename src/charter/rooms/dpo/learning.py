@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.judge.preference_score import NOTHING, Item
+from charter.ground.judge.preference_score import PADDING_ITEM, Item
 from charter.ground.judge.rankings import Ranking, duels, heldout_rows
 from charter.ground.learn.loss import preference_loss, token_logprobs
 from charter.ground.learn.parallel import portion, totals
@@ -89,7 +89,7 @@ def add_reference(model: Transformer, rankings: Sequence[Ranking], settings: Set
             lambda part, _: read(model, part, settings.microbatch_tokens, out.precision),
             "reference",
         )
-    return [Group(ranking, tuple(own)) for ranking, own in zip(rankings, logprobs, strict=True)]
+    return [Group(ranking, tuple(reference)) for ranking, reference in zip(rankings, logprobs, strict=True)]
 
 
 def accumulate(
@@ -103,11 +103,11 @@ def accumulate(
     count = sum(len(group.ranking.pairs) for group in groups)
     sums, tokens = dict.fromkeys(FIGURES, 0.0), 0
     for members in portion([group.ranking.item.tokens for group in groups], settings.microbatch_tokens):
-        own = [groups[i] for i in members]
-        items = [group.ranking.item for group in own]
+        batch = [groups[i] for i in members]
+        items = [group.ranking.item for group in batch]
         with autocast(out.device, out.precision):
-            logprob_R = reply_logprobs(model, items or [NOTHING])
-        loss, figures = pair_loss(logprob_R, own, settings, count)
+            logprob_R = reply_logprobs(model, items or [PADDING_ITEM])
+        loss, figures = pair_loss(logprob_R, batch, settings, count)
         backward(loss)
         sums = {name: sums[name] + figures[name] for name in FIGURES}
         tokens += sum(item.tokens for item in items)
@@ -140,13 +140,13 @@ def pair_loss(
     better_B, worse_B = settings.beta * ratio_R[chosen_B], settings.beta * ratio_R[rejected_B]
     loss_B = preference_loss(better_B, worse_B, p_B)
     loss = (loss_B * weight_B).sum()
-    whole = loss - settings.nll * (nats_R[chosen_B] * weight_B).sum() if settings.nll else loss
+    total = loss - settings.nll * (nats_R[chosen_B] * weight_B).sum() if settings.nll else loss
     with torch.no_grad():
         right_B = (better_B > worse_B).float() + 0.5 * (better_B == worse_B).float()
         moved_B = 0.5 * (ratio_R[chosen_B].abs() + ratio_R[rejected_B].abs())
         means = (right_B, better_B - worse_B, better_B, worse_B, nats_R[chosen_B], nats_R[rejected_B], moved_B)
         figures = [float(loss), *(float(row.sum()) / count for row in means)]
-    return whole, dict(zip(FIGURES, figures, strict=True))
+    return total, dict(zip(FIGURES, figures, strict=True))
 
 
 def score_heldout(
@@ -156,8 +156,8 @@ def score_heldout(
     rankings = [group.ranking for group in heldout]
     logprobs = read(model, [ranking.item for ranking in rankings], settings.microbatch_tokens, out.precision)
     rewards = [
-        [settings.beta * (new - old) for new, old in zip(own, group.reference, strict=True)]
-        for own, group in zip(logprobs, heldout, strict=True)
+        [settings.beta * (new - old) for new, old in zip(new_logprobs, group.reference, strict=True)]
+        for new_logprobs, group in zip(logprobs, heldout, strict=True)
     ]
     return heldout_rows(rankings, rewards)
 

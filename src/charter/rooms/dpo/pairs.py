@@ -32,8 +32,8 @@ def pair_replies(better: Sequence[Dialogue], worse: Sequence[Dialogue]) -> tuple
     for prompt in (prompt for prompt in good if prompt in bad):
         chosen, rejected = list(good[prompt].items()), list(bad[prompt].items())
         for n in range(max(len(chosen), len(rejected))):
-            (own, d), (other, against) = chosen[n % len(chosen)], rejected[n % len(rejected)]
-            if own != other:
+            (better_text, d), (worse_text, against) = chosen[n % len(chosen)], rejected[n % len(rejected)]
+            if better_text != worse_text:
                 pairs.append(_pair(d, against))
     unmatched = {
         "unmatched_better": sum(len(replies) for prompt, replies in good.items() if prompt not in bad),
@@ -52,10 +52,10 @@ def _by_prompt(dialogues: Sequence[Dialogue]) -> Replies:
 
 def _pair(better: Dialogue, worse: Dialogue) -> Comparison:
     """The axis is harmless if only the better reply refuses, else helpful."""
-    own, other = (d.messages[-1]["content"] for d in (better, worse))
-    axis = "harmless" if is_refusal(own) and not is_refusal(other) else "helpful"
+    chosen, rejected = (d.messages[-1]["content"] for d in (better, worse))
+    axis = "harmless" if is_refusal(chosen) and not is_refusal(rejected) else "helpful"
     id, messages = f"{better.id}-over-{worse.id}", prompt_of(better).messages
-    return Comparison(id, messages, own, other, 1.0, axis, f"{better.source}+contrast", better.topic)
+    return Comparison(id, messages, chosen, rejected, 1.0, axis, f"{better.source}+contrast", better.topic)
 
 
 def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Comparison], list[Comparison], dict[str, int]]:

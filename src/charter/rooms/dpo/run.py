@@ -61,10 +61,10 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             pairs_seen += _pairs(steps[step])
             row = {"pairs": pairs_seen, "tokens_read": tokens, **rates, **figures}
             loop.end(step, tokens, row, loss=figures["loss"], margin=figures["margin"])
-    with merge_adapters(model) as whole:
-        save_learnt(whole, tokenizer, out)
+    with merge_adapters(model) as merged_model:
+        save_learnt(merged_model, tokenizer, out)
         if heldout:
-            rows = score_heldout(whole, heldout, settings, out)
+            rows = score_heldout(merged_model, heldout, settings, out)
             out.write_jsonl("samples/heldout_pairs.jsonl", rows)
             out.log(step=len(steps), **curve(rows))
     _record(counts, out)

@@ -1,4 +1,4 @@
-"""Ways to ask a model: free answers, a choice among options, log-probabilities of texts.
+"""Ways to ask a model: free answers, a choice among options, the probabilities of two answers or of texts, and a judge.
 
 Every request to a model goes through here, in whole chunks that are saved and never computed twice. A question that
 doesn't fit into the context is kept with the outcome "too long".
@@ -7,16 +7,15 @@ A choice compares log-probabilities of the letters after the question. All quest
 at once, so that a shared few-shot beginning is computed once. A server that can't score samples an answer, and the
 letter in it counts; so does any model whose protocol has `max_tokens`.
 
+A question with two answers of interest is asked in one or several versions. A model that scores gives the probability
+of each answer's text behind the question. One that only samples votes: `samples` short answers, and the share of each.
+The sum of both is the answer mass: near 0 the model says something else, and what it prefers among the two means
+little.
+
 The judge is an engine that reads a text and answers with a number or a letter. Its answers are kept as they are, and
 marks read them, so that a report can be verified without the judge. An answer without a readable value counts as none.
 Asked whether something holds and whether its opposite does, a judge that says yes to both, or no to both, contradicts
 itself: it then has no verdict, and is counted.
-
-Questions with two answers of interest: the probability of each, in one or several versions of the question.
-
-A model that scores gives the probability of each answer's text behind the question. One that only samples votes:
-`samples` short answers, and the share of each. The sum of both is the answer mass: near 0 the model says something
-else, and what it prefers among the two means little.
 """
 
 from __future__ import annotations
@@ -42,6 +41,13 @@ YES_NO = ("Yes", "No")
 SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant"}
 FIRST_WORD = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 OPTION = re.compile(r"^[ \t]*\(([A-Z])\)[ \t]*", re.MULTILINE)
+Grade = Callable[[Query, str], Row]
+Logprobs = list[float] | None
+VOTE_TOKENS = 16
+# Characters of a text that a judge sees: its beginning and its end.
+LONGEST = 4000
+_NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?\d+(?![\w]|\.\d)")
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +91,9 @@ def read_options(text: str) -> Options | None:
         return None
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     options = [text[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
-    last, blank, rest = options[-1].partition("\n\n")
+    last, blank, tail = options[-1].partition("\n\n")
     options[-1] = last
-    return Options(text[: marks[0].start()], tuple(option.strip() for option in options), blank + rest)
+    return Options(text[: marks[0].start()], tuple(option.strip() for option in options), blank + tail)
 
 
 def share(replies: Sequence[str], answers: tuple[str, str]) -> list[float]:
@@ -120,15 +126,6 @@ def mass(pairs: Mapping[str, Sequence[float] | None]) -> float | None:
 def prefers(value: float | None) -> float | None:
     """1 if a share is above a half, a half at it up to rounding, else 0; None for None."""
     return None if value is None else points(round(value, 9), 0.5)
-
-
-Grade = Callable[[Query, str], Row]
-Logprobs = list[float] | None
-VOTE_TOKENS = 16
-# Characters of a text that a judge sees: its beginning and its end.
-LONGEST = 4000
-_NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?\d+(?![\w]|\.\d)")
-Pair = tuple[str, str]
 
 
 def answer(context: Context, queries: Sequence[Query], grade: Grade, stops: tuple[str, ...] = ()) -> Rows:
@@ -214,15 +211,15 @@ def _vote_tokens(context: Context) -> int:
     return context.protocol.max_tokens or VOTE_TOKENS
 
 
-def two_answers(context: Context, asked: Sequence[Asked]) -> list[Logprobs]:
+def two_answers(context: Context, versions: Sequence[Asked]) -> list[Logprobs]:
     """The probabilities of both answers of each version of a question; None if it doesn't fit into the context. A model
     that only samples gives the shares of its answers."""
     protocol = context.protocol
-    prompts = [one.prompt(protocol.form) for one in asked]
+    prompts = [version.prompt(protocol.form) for version in versions]
     show_prompt(context, prompts[0])
     if can_score(context) and not protocol.max_tokens:
         blank = "" if protocol.form == "chat" else " "
-        texts = [[f"{blank}{answer}" for answer in one.answers] for one in asked]
+        texts = [[f"{blank}{answer}" for answer in version.answers] for version in versions]
         scores = text_logprobs(context, prompts, texts)
         return [None if pair is None else [math.exp(value) for value in pair] for pair in scores]
     tokens = _vote_tokens(context)
@@ -230,7 +227,7 @@ def two_answers(context: Context, asked: Sequence[Asked]) -> list[Logprobs]:
 
     def produce(part: Sequence[tuple[Asked, Prompt]], _: int) -> list[Logprobs]:
         fitting = [pair for pair in part if holds(context, pair[1], tokens)]
-        seeds = [context.seed("vote", one.key) for one, _ in fitting]
+        seeds = [context.seed("vote", version.key) for version, _ in fitting]
         each = context.assistant.reply([prompt for _, prompt in fitting], sampling, protocol.samples, seeds)
         shares = {
             id(pair): share([completion.text for completion in completions], pair[0].answers)
@@ -238,7 +235,7 @@ def two_answers(context: Context, asked: Sequence[Asked]) -> list[Logprobs]:
         }
         return [shares.get(id(pair)) for pair in part]
 
-    pairs = list(zip(asked, prompts, strict=True))
+    pairs = list(zip(versions, prompts, strict=True))
     return context.out.chunks(context.task.name, pairs, context.chunk, produce, context.title)
 
 
@@ -302,8 +299,8 @@ def short_answers(context: Context, prompts: Sequence[Prompt], names: Sequence[s
 
     def produce(part: Sequence[tuple[Prompt, str]], _: int) -> list[list[str]]:
         seeds = [context.seed("vote", name) for _, name in part]
-        asked = [prompt for prompt, _ in part]
-        replies = context.assistant.reply(asked, sampling, context.protocol.samples, seeds)
+        part_prompts = [prompt for prompt, _ in part]
+        replies = context.assistant.reply(part_prompts, sampling, context.protocol.samples, seeds)
         return [[completion.text for completion in each] for each in replies]
 
     pairs = list(zip(prompts, names, strict=True))
@@ -362,9 +359,9 @@ def ask_judge(
         prompts: list[list[Message]] = [[user(text)] for _, text in part]
         fits = [context.models.holds(prompt, max_tokens, "judge") for prompt in prompts]
         seeds = [context.seed("judge", name, id) for id, _ in part]
-        asked = [n for n, fit in enumerate(fits) if fit]
-        replies = judge.reply([prompts[n] for n in asked], sampling, samples, [seeds[n] for n in asked])
-        by_place = dict(zip(asked, replies, strict=True))
+        places = [n for n, fit in enumerate(fits) if fit]
+        replies = judge.reply([prompts[n] for n in places], sampling, samples, [seeds[n] for n in places])
+        by_place = dict(zip(places, replies, strict=True))
         return [[c.text.strip() for c in by_place[n]] if n in by_place else [""] * samples for n in range(len(part))]
 
     size = max(1, context.answers_together // samples)
@@ -373,8 +370,8 @@ def ask_judge(
 
 def ask_both_ways(context: Context, name: str, questions: Sequence[tuple[str, Pair]]) -> list[list[str]]:
     """The judge's two answers to each (id, (text, text with the opposite)), as it gave them."""
-    asked = [(f"{key}/{n}", text) for key, pair in questions for n, text in enumerate(pair)]
-    answers = [texts[0] for texts in ask_judge(context, name, asked)]
+    texts = [(f"{key}/{n}", text) for key, pair in questions for n, text in enumerate(pair)]
+    answers = [texts[0] for texts in ask_judge(context, name, texts)]
     return [answers[n : n + 2] for n in range(0, len(answers), 2)]
 
 

@@ -81,14 +81,15 @@ def _absence_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
         for metric in sorted(absent.keys() & reported.metrics.keys()):
             yield f"report.json says that there is no {metric}; {TABLES} has it"
         for lacking, why in missing_corrections(reported, task.numbers):
-            if (told := absent.get(lacking.name, "nothing")) != why:
-                yield f"report.json says of {lacking.name}: {told}; its tables say: {why}"
+            if (stated := absent.get(lacking.name, "nothing")) != why:
+                yield f"report.json says of {lacking.name}: {stated}; its tables say: {why}"
     path = folder / "samples" / "position.jsonl"
     if path.exists():
         sums = position.bucket_table(read_objects(path), position.fit).sums.sum(axis=0)
-        told = (report.get("position") or {}).get("absent") or {}
-        if told.get("position_exponent", "") != (why := position.why_no_law(sums)):
-            yield f"report.json says of the fit of position: {told or 'nothing'}; the kept rows give: {why or 'a law'}"
+        stated = (report.get("position") or {}).get("absent") or {}
+        if stated.get("position_exponent", "") != (why := position.why_no_law(sums)):
+            reason = why or "a law"
+            yield f"report.json says of the fit of position: {stated or 'nothing'}; the kept rows give: {reason}"
 
 
 def _model_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
@@ -115,7 +116,7 @@ def _identity_problems(manifest: Manifest, settings: Settings, report: Mapping[s
     for name, facts in identity.items():
         role = TASKS[name].data_role if name in TASKS else name
         data = facts.get("data") or []
-        ids = [str(one["id"]) for one in (data if isinstance(data, list) else [data])]
+        ids = [str(entry["id"]) for entry in (data if isinstance(data, list) else [data])]
         if sorted(ids) != sorted(manifest.inputs.get(role, [])):
             yield f"report.json names another {role} than its manifest"
         if name in expected:
@@ -157,8 +158,8 @@ def _decoding_problems(
     fields = [read_generation(find_parent(run_of(folder), p)[1]) for p in manifest.parents if p.role == "policy"]
     packages = [package_of(e.ref) for e in manifest.external if e.role == "policy"]
     fields += [dict(package.generation) for package in packages if package is not None]
-    if fields and (own := decoding_of(fields[0]).facts) != facts:
-        yield f"report.json says that its model was sampled at {_words(facts)}; the model says {_words(own)}"
+    if fields and (model_facts := decoding_of(fields[0]).facts) != facts:
+        yield f"report.json says that its model was sampled at {_words(facts)}; the model says {_words(model_facts)}"
 
 
 def _words(facts: Mapping[str, float]) -> str:
@@ -201,8 +202,8 @@ def _honesty_problems(folder: Path, manifest: Manifest, settings: Settings, repo
                 yield f"samples/{path.name}: an outcome in the baseline is not the one of its report"
         if "threshold" in facts:
             pilot, target = read_objects(folder / "pilot" / path.name), settings.honesty.abstain
-            chosen = None if target is None else choose_threshold(pilot, target)
-            if facts["threshold"] != chosen or any(r["threshold"] != chosen for r in read_objects(path)):
+            threshold = None if target is None else choose_threshold(pilot, target)
+            if facts["threshold"] != threshold or any(r["threshold"] != threshold for r in read_objects(path)):
                 yield f"report.json: the threshold of {name} is not the one that its pilot gives"
 
 
@@ -221,8 +222,8 @@ def _pair_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 def _detector_problems(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
     """A report's precision and recall of the detectors must follow from the labelled replies that it names."""
     source = next((e for e in manifest.external if e.role == "detectors"), None)
-    versions = [one["detectors"] for one in (report.get("identity") or {}).values() if "detectors" in one]
-    if source is None or any(one != training_digest() for one in versions) or "detectors" not in report:
+    versions = [facts["detectors"] for facts in (report.get("identity") or {}).values() if "detectors" in facts]
+    if source is None or any(version != training_digest() for version in versions) or "detectors" not in report:
         return
     now = resolve_again(source, run_of(folder))
     if now.digest != source.digest or now.path is None:

@@ -49,8 +49,8 @@ def read_essays(examiner: Assistant, requests: Sequence[tuple[str, str]], readin
     prompts = [wording(task, essay, reading) for task, essay in requests]
     fitting = [n for n, prompt in enumerate(prompts) if _holds(examiner, prompt)]
     scores: list[float | None] = [None] * len(prompts)
-    asked = [prompts[n] for n in fitting]
-    for n, score in zip(fitting, _scores(examiner, asked) if asked else [], strict=True):
+    fitting_prompts = [prompts[n] for n in fitting]
+    for n, score in zip(fitting, _scores(examiner, fitting_prompts) if fitting_prompts else [], strict=True):
         scores[n] = score
     return scores
 
@@ -70,8 +70,8 @@ def _expected(logprobs: Sequence[float]) -> float:
 
 def score_in(text: str) -> float | None:
     """The score that an answer gives: its first number, if it lies from 0 to 6."""
-    found = NUMBER.search(text.removeprefix(LEAD))
-    value = number(found.group()) if found else math.inf
+    match = NUMBER.search(text.removeprefix(LEAD))
+    value = number(match.group()) if match else math.inf
     return value if 0 <= value <= HIGHEST else None
 
 

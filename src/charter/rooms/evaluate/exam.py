@@ -1,9 +1,8 @@
-"""What the tasks on exams share: items as questions, their words, their marks, and what guessing would earn.
+"""What the tasks on exams share: items as questions, their words, their marks, and the numbers of an exam.
 
 An item whose picture was removed is not asked. It is kept, so that two bounds stand beside the score of what was
-asked: every removed item wrong, and every removed item at the chance of guessing.
-
-The numbers of an exam: its score, what was not asked and its bounds, and what no reader of the questions earns.
+asked: every removed item wrong, and every removed item at the chance of guessing. Beside them stands what somebody
+earns who doesn't read the questions.
 """
 
 from __future__ import annotations
@@ -47,6 +46,26 @@ from charter.rooms.evaluate.task import (
 
 REMOVED = "image removed"
 THIRD = 2
+KIND_PARTS = {
+    "completion": "completions with all blanks right",
+    "equivalence": "sentence equivalence, both words right",
+    "single": "one right option",
+    "select_all": "all options that apply",
+    "comparison": "comparisons of two quantities",
+    "numeric": "numbers",
+}
+HEADER = "Answer these questions. Think step by step, then end with a line as it is asked for."
+REASONED = "Let's think step by step."
+ASKS = {
+    "single": "End with: The answer is (X).",
+    "comparison": "End with: The answer is (X).",
+    "completion": "Choose one option for each blank. End with the letter of each: The answer is (X), (Y).",
+    "equivalence": "Choose the two options that fit and give sentences alike in meaning. End with both letters: "
+    "The answer is (X), (Y).",
+    "select_all": "End with the letter of every option that applies: The answer is (X), (Y).",
+    "numeric": "End with the number, a fraction or a decimal: The answer is <number>.",
+}
+BLANK = ("", "(i)", "(ii)", "(iii)")
 
 
 def was_asked(row: Marks) -> bool:
@@ -63,10 +82,10 @@ def longest(row: Marks) -> float:
     """Whether the longest option, of each blank, is right: the first of equal ones, and of an equivalence two."""
     options = row["options"]
     if row["kind"] == "equivalence":
-        chosen = sorted(range(len(options)), key=lambda n: -len(options[n]))[:2]
+        places = sorted(range(len(options)), key=lambda n: -len(options[n]))[:2]
     else:
-        chosen = [max(places, key=lambda n: len(options[n])) for places in _lists(row)]
-    return float(all_right(row["right"], chosen or None))
+        places = [max(places, key=lambda n: len(options[n])) for places in _lists(row)]
+    return float(all_right(row["right"], places or None))
 
 
 def always_third(row: Marks) -> float:
@@ -112,7 +131,7 @@ def metrics(name: str, meaning: str, parts: Sequence[tuple[str, str, str, str]] 
     parts: (name, field, value, label) of the parts that have a score of their own.
     """
     plain = {"better": "neither", "about": "data"}
-    own = [
+    plain_scores = [
         (f"{name}_guessing", _mean_of(guess), f"{meaning}: share right by even guessing"),
         (f"{name}_longest", _mean_of(longest), f"{meaning}: share right by always choosing the longest option"),
         (f"{name}_always_c", _mean_of(always_third), f"{meaning}: share right by always choosing (C)"),
@@ -125,7 +144,7 @@ def metrics(name: str, meaning: str, parts: Sequence[tuple[str, str, str, str]] 
             f"{meaning}: answers in which no choice could be read, and questions that could not be asked",
             kind="fault",
         ),
-        *(Metric(key, "", table, meaning=words, **plain) for key, table, words in own),  # type: ignore[arg-type]
+        *(Metric(key, "", table, meaning=words, **plain) for key, table, words in plain_scores),  # type: ignore[arg-type]
         *_bounds(name, meaning),
         *(
             higher(f"{name}_{part}", counts.mean("correct", _part(field, value)), f"{meaning}: {label}", kind="part")
@@ -156,33 +175,9 @@ def _part(field: str, value: str) -> Callable[[Marks], bool]:
     return lambda row: was_asked(row) and row[field] == value
 
 
-KIND_PARTS = {
-    "completion": "completions with all blanks right",
-    "equivalence": "sentence equivalence, both words right",
-    "single": "one right option",
-    "select_all": "all options that apply",
-    "comparison": "comparisons of two quantities",
-    "numeric": "numbers",
-}
-
-
 def kind_parts(*kinds: str) -> list[tuple[str, str, str, str]]:
     """The parts of a task by kind."""
     return [(kind, "kind", kind, KIND_PARTS[kind]) for kind in kinds]
-
-
-HEADER = "Answer these questions. Think step by step, then end with a line as it is asked for."
-REASONED = "Let's think step by step."
-ASKS = {
-    "single": "End with: The answer is (X).",
-    "comparison": "End with: The answer is (X).",
-    "completion": "Choose one option for each blank. End with the letter of each: The answer is (X), (Y).",
-    "equivalence": "Choose the two options that fit and give sentences alike in meaning. End with both letters: "
-    "The answer is (X), (Y).",
-    "select_all": "End with the letter of every option that applies: The answer is (X), (Y).",
-    "numeric": "End with the number, a fraction or a decimal: The answer is <number>.",
-}
-BLANK = ("", "(i)", "(ii)", "(iii)")
 
 
 def as_question(item: Item) -> Question:
@@ -244,14 +239,16 @@ def draw(context: Context, read: Parse) -> list[Question]:
 def examples(context: Context, read: Parse, ours: str, good: Callable[[Question], bool]) -> list[Question]:
     """The worked examples: the first good ones of the data's development split, else ours."""
     shots = context.protocol.shots
-    own = [q for q in read_split(context.source, DEV, read) if good(q)] if has(context.source, DEV) else []
-    pool = own if len(own) >= shots else [q for q in read_split(shipped(ours), DEV, reader(*KINDS)) if good(q)]
+    dev_items = [q for q in read_split(context.source, DEV, read) if good(q)] if has(context.source, DEV) else []
+    pool = (
+        dev_items if len(dev_items) >= shots else [q for q in read_split(shipped(ours), DEV, reader(*KINDS)) if good(q)]
+    )
     if len(pool) < shots:
         # raises an error that says what is missing
         context.examples(pool, f"{ours}, the worked examples,")
-    chosen = pool[:shots]
-    context.facts["examples"] = digest_text(canonical_json([[q.id, q.text] for q in chosen]))
-    return chosen
+    picks = pool[:shots]
+    context.facts["examples"] = digest_text(canonical_json([[q.id, q.text] for q in picks]))
+    return picks
 
 
 def words(question: Question) -> str:
@@ -277,8 +274,8 @@ def key_words(question: Question) -> str:
 def reasoned(context: Context, questions: Sequence[Question], read: Parse, ours: str) -> Rows:
     """One row a sampled answer, after worked examples with reasoning; and one for each item whose picture was removed,
     in every sample."""
-    shown = examples(context, read, ours, lambda q: bool(q.meta["thought"]))
-    shots = [(words(q), f"{q.meta['thought']} {key_words(q)}") for q in shown]
+    worked_examples = examples(context, read, ours, lambda q: bool(q.meta["thought"]))
+    shots = [(words(q), f"{q.meta['thought']} {key_words(q)}") for q in worked_examples]
     queries = [Query(q, words(q), REASONED, shots, HEADER) for q in questions if asked(q)]
     stops = ("\n\n",) if context.protocol.form == "text" else ()
     rows = asking.answer(context, queries, grade, stops) if queries else []
@@ -287,8 +284,8 @@ def reasoned(context: Context, questions: Sequence[Question], read: Parse, ours:
 
 def by_letter(context: Context, questions: Sequence[Question], read: Parse, ours: str) -> Rows:
     """The same with the likeliest letter, after worked examples without reasoning."""
-    shown = examples(context, read, ours, lambda q: q.meta["kind"] == "single" and asked(q))
-    shots = [(format_question(q), LETTERS[q.right[0]]) for q in shown]
+    worked_examples = examples(context, read, ours, lambda q: q.meta["kind"] == "single" and asked(q))
+    shots = [(format_question(q), LETTERS[q.right[0]]) for q in worked_examples]
     queries = [Query(q, format_question(q), LEAD, shots) for q in questions if asked(q)]
     return _finish(context, asking.choose(context, queries) if queries else [], questions)
 
@@ -310,9 +307,9 @@ def mark_answer(row: Marks) -> dict[str, Any]:
         value = fraction_of(row["reply"])
         right = value is not None and value == fraction_of(row["accepted"][0])
         return {"answer": None if value is None else str(value)} | verdict(right, value is not None)
-    chosen = answer_of(row["kind"], row["reply"], len(row["options"]))
-    found = None if chosen is None else list(chosen)
-    return {"answer": found} | verdict(all_right(row["right"], chosen), chosen is not None)
+    letters = answer_of(row["kind"], row["reply"], len(row["options"]))
+    answer = None if letters is None else list(letters)
+    return {"answer": answer} | verdict(all_right(row["right"], letters), letters is not None)
 
 
 def mark_reasoned(row: Marks) -> Marks:

@@ -2,11 +2,10 @@
 
 Items whose picture was removed leave a range: all wrong, or at the chance of guessing.
 
-Tables of exams as data: raw to scaled score of a form, scaled score to percentile of a year's test takers.
-
-A CSV with the columns table (scaled or percentile), exam, section, score, value, source, years, n. A percentile without
-its years says nothing, so that a lookup returns one value for each. The shipped file has the few points that
-published pages name; a form's table is its owner's.
+The tables give the scaled score of a form's raw score, and the percentile of a scaled score among a year's test takers.
+They are a CSV with the columns table (scaled or percentile), exam, section, score, value, source, years, n. A
+percentile without its years says nothing, so that a lookup returns one value for each. The shipped file has the few
+points that published pages name; a form's table is its owner's.
 """
 
 from __future__ import annotations
@@ -28,6 +27,10 @@ from charter.rooms.evaluate.task import SAMPLED, Context, Protocol, Question, Ro
 
 SCALED, PERCENTILE = TABLES = ("scaled", "percentile")
 COLUMNS = ("table", "exam", "section", "score", "value", "source", "years")
+ROLE = "exam_tables"
+EXAM = "GRE"
+# About this share usually passes (card 4.3.3).
+PASS = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def shipped_tables() -> Path:
 def read_tables(path: Path) -> list[Entry]:
     """The entries of a CSV. Raises CharterError naming file and line."""
     entries: list[Entry] = []
-    seen: set[tuple[object, ...]] = set()
+    keys: set[tuple[object, ...]] = set()
     for place, row in raw_rows(path):
         try:
             entry = _entry(row)
@@ -65,9 +68,9 @@ def read_tables(path: Path) -> list[Entry]:
         except ValueError as error:
             raise CharterError(f"{place}: {error}") from None
         key = (entry.table, entry.exam, entry.section, entry.score, entry.years)
-        if key in seen:
+        if key in keys:
             raise CharterError(f"{place}: the score {row['score']} of {entry.years} has a value already; remove one")
-        seen.add(key)
+        keys.add(key)
         entries.append(entry)
     return entries
 
@@ -94,12 +97,6 @@ def look_up(entries: Sequence[Entry], table: str, exam: str, section: str, score
     return [e for e in entries if (e.table, e.exam, e.section, e.score) == wanted]
 
 
-ROLE = "exam_tables"
-EXAM = "GRE"
-# About this share usually passes (card 4.3.3).
-PASS = 0.6
-
-
 def check_scale(context: Context, questions: Sequence[Question]) -> None:
     """Refuses tables for items that stand in for an exam, or are of several. Raises CharterError."""
     if context.inputs.optional(ROLE) is None:
@@ -110,10 +107,10 @@ def check_scale(context: Context, questions: Sequence[Question]) -> None:
             f"{context.task.name}: its items ({', '.join(exams)}) stand in for an exam, and a scaled score or a "
             f"percentile belongs to an official form; leave {ROLE} out, or give your own paper"
         )
-    asked, of = context.drawn["asked"], context.drawn["of"]
-    if asked < of:
+    count, of = context.drawn["asked"], context.drawn["of"]
+    if count < of:
         raise CharterError(
-            f"{context.task.name}: {asked} of {of} items are asked, and a scaled score belongs to a whole form; leave "
+            f"{context.task.name}: {count} of {of} items are asked, and a scaled score belongs to a whole form; leave "
             f"{ROLE} or the limit out"
         )
     if len(exams) > 1:
@@ -131,10 +128,10 @@ def scale(context: Context, rows: Rows, questions: Sequence[Question], section: 
     samples = context.protocol.samples
     right = sum(float(row["correct"]) for row in rows) / samples
     guessed = sum(guess(row) for row in rows if not was_asked(row)) / samples
-    found: dict[str, Any] = {}
+    bounds: dict[str, Any] = {}
     for bound, raw in (("removed_wrong", round(right)), ("removed_guessed", round(right + guessed))):
         scaled = look_up(entries, SCALED, exam, section, raw)
-        found[bound] = {
+        bounds[bound] = {
             "raw": raw,
             "of": len(questions),
             "scaled": [entry.describe() for entry in scaled],
@@ -142,7 +139,7 @@ def scale(context: Context, rows: Rows, questions: Sequence[Question], section: 
                 entry.describe() for each in scaled for entry in look_up(entries, PERCENTILE, EXAM, section, each.value)
             ],
         }
-    context.summary["scale"] = found
+    context.summary["scale"] = bounds
 
 
 def scale_essays(context: Context, rows: Rows) -> None:
@@ -162,9 +159,9 @@ def pass_view(context: Context, rows: Rows) -> None:
         return
     steps = sorted({str(row["step"]) for row in rows})
     shares = {
-        step: sum(row["correct"] for row in own) / len(own)
+        step: sum(row["correct"] for row in step_rows) / len(step_rows)
         for step in steps
-        if (own := [row for row in rows if row["step"] == step and was_asked(row)])
+        if (step_rows := [row for row in rows if row["step"] == step and was_asked(row)])
     }
     context.summary["pass_view"] = {
         "mark": PASS,

@@ -38,8 +38,8 @@ def describe_model(inputs: Inputs, role: str) -> dict[str, Any]:
 
 def describe_shown(settings: Settings, inputs: Inputs) -> dict[str, Any]:
     """The model under test, and how it was sampled if not by itself: two ways of one model are two models."""
-    shown = shown_as(settings)
-    return describe_model(inputs, "policy") | ({"show": shown} if shown else {})
+    decoding = shown_as(settings)
+    return describe_model(inputs, "policy") | ({"show": decoding} if decoding else {})
 
 
 def shown_as(settings: Settings) -> str:
@@ -52,8 +52,8 @@ def judges(contexts: Sequence[Context], inputs: Inputs, out: Workspace) -> dict[
     rows behind the verdicts under samples/."""
     needed = {role for context in contexts for role in context.task.needs}
     if "grader" not in needed:
-        found: dict[str, Any] = {role: describe_model(inputs, role) for role in JUDGES if inputs.many(role)}
-        return found | ({"rater": _rater(inputs, out)} if "rater" in needed else {})
+        descriptions: dict[str, Any] = {role: describe_model(inputs, role) for role in JUDGES if inputs.many(role)}
+        return descriptions | ({"rater": _rater(inputs, out)} if "rater" in needed else {})
     models = contexts[0].models
     rater = _rater(inputs, out)
     triples = inputs.one("fitness")
@@ -68,8 +68,10 @@ def examiner(contexts: Sequence[Context], inputs: Inputs, out: Workspace) -> dic
         return {}
     path = out.path / "samples" / EXAMINED
     verdict = ExaminerVerdict(read_objects(path)) if path.is_file() else None
-    found = {"fit": verdict.fit, "why": verdict.why} if verdict else {"fit": None, "why": "not held against people"}
-    return {"examiner": describe_model(inputs, examiner_role(inputs)) | found}
+    fit_fields = (
+        {"fit": verdict.fit, "why": verdict.why} if verdict else {"fit": None, "why": "not held against people"}
+    )
+    return {"examiner": describe_model(inputs, examiner_role(inputs)) | fit_fields}
 
 
 def _graders(models: Models, inputs: Inputs, out: Workspace) -> dict[str, Any]:

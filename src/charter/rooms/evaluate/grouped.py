@@ -16,7 +16,10 @@ def by_group(rows: Sequence[Marks], columns: Mapping[str, Measure]) -> Rows:
     by_name: dict[str, list[Marks]] = {}
     for row in rows:
         by_name.setdefault(str(row["group"]), []).append(row)
-    return [{"group": name, "n": len(own)} | _values(own, columns) for name, own in sorted(by_name.items())]
+    return [
+        {"group": name, "n": len(group_rows)} | _values(group_rows, columns)
+        for name, group_rows in sorted(by_name.items())
+    ]
 
 
 def _values(rows: Sequence[Marks], columns: Mapping[str, Measure]) -> Row:

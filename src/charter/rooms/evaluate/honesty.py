@@ -118,8 +118,8 @@ class Honest:
         groups = self.load(context)
         limit = context.protocol.limit
         size = max(map(len, groups), default=1)
-        chosen = replace(context, protocol=replace(context.protocol, limit=-(-limit // size))).draw(groups)
-        drawn = [question for group in chosen for question in group]
+        drawn_groups = replace(context, protocol=replace(context.protocol, limit=-(-limit // size))).draw(groups)
+        drawn = [question for group in drawn_groups for question in group]
         context.drawn.update({"asked": len(drawn), "of": sum(map(len, groups))})
         return drawn
 
@@ -213,11 +213,11 @@ def answer_or_decline(context: Context, key: str, queries: Sequence[Query], mark
 
     def produce(part: Sequence[Query], _: int) -> Rows:
         rows = first_answers(context, part)
-        asked = [(row, query) for row, query in zip(rows, part, strict=True) if row["stop"] != TOO_LONG]
-        add_confidence(context, asked)
+        fitting = [(row, query) for row, query in zip(rows, part, strict=True) if row["stop"] != TOO_LONG]
+        add_confidence(context, fitting)
         for row in rows:
             row.update(marks(row))
-        add_forced(context, [(row, query) for row, query in asked if row["declined"]])
+        add_forced(context, [(row, query) for row, query in fitting if row["declined"]])
         for row in rows:
             row.update(marks(row))
         return rows
@@ -246,9 +246,9 @@ def first_answers(context: Context, queries: Sequence[Query]) -> Rows:
     return rows
 
 
-def add_confidence(context: Context, asked: Sequence[tuple[Row, Query]]) -> None:
+def add_confidence(context: Context, answered: Sequence[tuple[Row, Query]]) -> None:
     """Adds the log-probability of each reply, or what the model says of it."""
-    spoken = [(row, query.prompt("chat")) for row, query in asked if row["reply"].strip()]
+    spoken = [(row, query.prompt("chat")) for row, query in answered if row["reply"].strip()]
     if spoken and can_score(context):
         scores = context.assistant.score([(prompt, [row["reply"]]) for row, prompt in spoken])
         for (row, _), (logprob,) in zip(spoken, scores, strict=True):

@@ -222,7 +222,7 @@ class Models:
         return mapping.find_closest(self.helper, mappings)
 
     def read_essays(self, requests: Sequence[tuple[str, str]]) -> list[list[float | None]]:
-        """The examiners' readings of each (task, essay); see `judge/essay.py`."""
+        """The examiners' readings of each (task, essay); see `essay.py`."""
         return essay.read_thrice(self.examiners, requests)
 
     def open_screen(self, policy: Path, names: Sequence[str]) -> Screen | None:

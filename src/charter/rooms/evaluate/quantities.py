@@ -37,8 +37,8 @@ class Problem:
 Template = Callable[[random.Random], Problem]
 
 
-def _exact(facts: str, asked: str, value: Fraction | int) -> Problem:
-    return Problem(facts, asked, Fraction(value), Fraction(value))
+def _exact(facts: str, question: str, value: Fraction | int) -> Problem:
+    return Problem(facts, question, Fraction(value), Fraction(value))
 
 
 def _share(rng: random.Random) -> Problem:
@@ -62,17 +62,17 @@ def _two_changes(rng: random.Random) -> Problem:
 
 def _remainder(rng: random.Random) -> Problem:
     divisor = rng.randint(4, 12)
-    left, times, more = rng.randint(1, divisor - 1), rng.randint(2, 9), rng.randint(1, 20)
-    facts = f"When the positive integer n is divided by {divisor}, the remainder is {left}."
-    asked = f"the remainder when {times}n + {more} is divided by {divisor}"
-    return _exact(facts, asked, (times * left + more) % divisor)
+    remainder, times, more = rng.randint(1, divisor - 1), rng.randint(2, 9), rng.randint(1, 20)
+    facts = f"When the positive integer n is divided by {divisor}, the remainder is {remainder}."
+    question = f"the remainder when {times}n + {more} is divided by {divisor}"
+    return _exact(facts, question, (times * remainder + more) % divisor)
 
 
 def _power_in_factorial(rng: random.Random) -> Problem:
     last, prime = rng.randint(12, 60), rng.choice((2, 3, 5, 7))
-    power, left = 0, last
-    while left := left // prime:
-        power += left
+    power, quotient = 0, last
+    while quotient := quotient // prime:
+        power += quotient
     facts = f"n is the product of all integers from 1 to {last}."
     return _exact(facts, f"the greatest integer k for which {prime}^k is a divisor of n", power)
 
@@ -80,8 +80,8 @@ def _power_in_factorial(rng: random.Random) -> Problem:
 def _one_not_both(rng: random.Random) -> Problem:
     last, (a, b) = rng.randint(60, 200), rng.choice(((2, 3), (3, 5), (4, 7), (5, 6), (3, 8), (5, 7)))
     facts = f"Consider the integers from 1 to {last}."
-    asked = f"the number of these integers that are divisible by {a} or by {b}, but not by both"
-    return _exact(facts, asked, last // a + last // b - 2 * (last // (a * b)))
+    question = f"the number of these integers that are divisible by {a} or by {b}, but not by both"
+    return _exact(facts, question, last // a + last // b - 2 * (last // (a * b)))
 
 
 def _linear(rng: random.Random) -> Problem:
@@ -107,8 +107,8 @@ def _system(rng: random.Random) -> Problem:
 def _pumps(rng: random.Random) -> Problem:
     first, second = rng.randint(2, 15), rng.randint(2, 15)
     facts = f"One pump alone fills a tank in {first} hours; a second pump alone fills it in {second} hours."
-    asked = "the number of hours that both pumps together need to fill it"
-    return _exact(facts, asked, Fraction(first * second, first + second))
+    question = "the number of hours that both pumps together need to fill it"
+    return _exact(facts, question, Fraction(first * second, first + second))
 
 
 def _roots(rng: random.Random) -> Problem:
@@ -196,8 +196,8 @@ def _two_balls(rng: random.Random) -> Problem:
 def _committee(rng: random.Random) -> Problem:
     men, women, size = rng.randint(3, 7), rng.randint(2, 6), rng.randint(2, 3)
     facts = f"A committee of {size} is chosen from {men} men and {women} women."
-    asked = "the number of such committees with at least one woman"
-    return _exact(facts, asked, comb(men + women, size) - comb(men, size))
+    question = "the number of such committees with at least one woman"
+    return _exact(facts, question, comb(men + women, size) - comb(men, size))
 
 
 def _dice(rng: random.Random) -> Problem:
@@ -211,10 +211,10 @@ def _dice(rng: random.Random) -> Problem:
 def _some_integer(rng: random.Random) -> Problem:
     low = rng.randint(2, 20)
     high, divisor = low + rng.randint(2, 9), rng.randint(3, 7)
-    left = [n % divisor for n in range(low + 1, high)]
+    remainders = [n % divisor for n in range(low + 1, high)]
     facts = f"n is an integer, and {low} < n < {high}."
-    asked = f"the remainder when n is divided by {divisor}"
-    return Problem(facts, asked, Fraction(min(left)), Fraction(max(left)))
+    question = f"the remainder when n is divided by {divisor}"
+    return Problem(facts, question, Fraction(min(remainders)), Fraction(max(remainders)))
 
 
 def _two_solutions(rng: random.Random) -> Problem:
@@ -321,6 +321,6 @@ def spell(value: Fraction) -> str:
         return str(value.numerator)
     hundredths = value * 100
     if hundredths.denominator == 1:
-        whole, part = divmod(abs(hundredths.numerator), 100)
-        return f"{'-' if value < 0 else ''}{whole}.{part:02d}".rstrip("0")
+        units, part = divmod(abs(hundredths.numerator), 100)
+        return f"{'-' if value < 0 else ''}{units}.{part:02d}".rstrip("0")
     return f"{value.numerator}/{value.denominator}"

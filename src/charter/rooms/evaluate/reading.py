@@ -76,10 +76,10 @@ def _rows(source: Path, splits: tuple[str, ...]) -> list[Entry]:
 def _choose_split(marked: list[tuple[set[str], Entry]], splits: tuple[str, ...]) -> list[Entry] | None:
     """The rows of the first of `splits` that a source has. The scored split gives no examples (`splits` without
     "test")."""
-    there = set().union(*(marks for marks, _ in marked))
-    scored = next((split for split in TEST if split in there), None)
+    split_names = set().union(*(marks for marks, _ in marked))
+    scored = next((split for split in TEST if split in split_names), None)
     for split in splits:
-        if split in there and ("test" in splits or split != scored):
+        if split in split_names and ("test" in splits or split != scored):
             return [entry for marks, entry in marked if split in marks]
     return None
 

@@ -1,9 +1,8 @@
 """Deep verification: asks some of a report's questions again and compares the new rows with the kept ones.
 
-It asks whole chunks again, as the report did, so that rows are equal to the letter under the same machine settings.
-Each call draws other chunks of a task. `charter card verify --deep` calls it through the runner.
-
-Remakes a part of an artifact: its original inputs, and whether equal work gives equal results here.
+It opens the report's original inputs, if equal work gives equal results here. It asks whole chunks again, as the report
+did, so that rows are equal to the letter under the same machine settings. Each call draws other chunks of a task.
+`charter card verify --deep` calls it through the runner.
 """
 
 from __future__ import annotations
@@ -34,6 +33,11 @@ from charter.rooms.evaluate.run import open_contexts
 from charter.rooms.evaluate.settings import ROLES, Settings
 from charter.rooms.evaluate.task import Context, Row, Rows
 
+# Tolerance of scores and log-probabilities.
+TOLERANCE = 1e-3
+# Tasks whose thresholds depend on all rows.
+WHOLE = frozenset({"acceptable_use"})
+
 
 def explain_mismatch(recorded: Environment, run: Path) -> str | None:
     """Why samples from the recorded environment would differ here, and the remedy; None if they would be equal."""
@@ -60,12 +64,6 @@ def inputs_again(folder: Path, roles: Mapping[str, Role]) -> Inputs:
         entry = Input(role, ref, source.kind, source.variant, source.path, source.ref, source.digest)
         entries.append(fetch_input(entry, roles[role]))
     return Inputs(entries)
-
-
-# Tolerance of scores and log-probabilities.
-TOLERANCE = 1e-3
-# Tasks whose thresholds depend on all rows.
-WHOLE = frozenset({"acceptable_use"})
 
 
 def regenerate(report: Path, count: int, seed: int | None = None, progress: Progress | None = None) -> list[str]:
@@ -110,7 +108,7 @@ def _ask_again(context: Context, report: Path, count: int, rng: random.Random) -
         answered |= {str(row["id"]): _item(row), _item(row): _item(row)}
     ids = {_name(question) for question in questions}
     if kept_rows:
-        yield from (f"{name}: {one} is missing from the kept rows" for one in sorted(ids - answered.keys()))
+        yield from (f"{name}: {row_id} is missing from the kept rows" for row_id in sorted(ids - answered.keys()))
     for item, rows in kept_rows.items():
         yield from (f"{name}: {item}{line}" for line in _check_count(rows, ids, context.protocol.samples))
     redone: dict[str, Rows] = {}
@@ -154,31 +152,31 @@ def _draw(context: Context, questions: Sequence[Any], count: int, rng: random.Ra
     return [question for start in sorted(picks) for question in questions[start : start + size]]
 
 
-def _differences(new_rows: Rows, kept: Rows) -> Iterator[str]:
+def _differences(new_rows: Rows, kept_rows: Rows) -> Iterator[str]:
     """Lines on the rows of an item that differ from the kept ones."""
-    if len(new_rows) != len(kept):
-        yield f" has {len(kept)} kept rows and {len(new_rows)} when it is asked again"
+    if len(new_rows) != len(kept_rows):
+        yield f" has {len(kept_rows)} kept rows and {len(new_rows)} when it is asked again"
         return
-    for one, other in zip(new_rows, kept, strict=True):
-        if same(one, other):
+    for row, kept_row in zip(new_rows, kept_rows, strict=True):
+        if same(row, kept_row):
             continue
-        keys = [key for key in one.keys() | other.keys() if not same(one.get(key), other.get(key))]
-        sample = f" sample {one['sample']}" if "sample" in one else ""
+        keys = [key for key in row.keys() | kept_row.keys() if not same(row.get(key), kept_row.get(key))]
+        sample = f" sample {row['sample']}" if "sample" in row else ""
         if "reply" in keys:
             yield f"{sample}: its reply is another text when it is asked again"
             continue
         for key in sorted(keys):
-            yield f"{sample}: {key} is {other.get(key)} in the kept rows and {one.get(key)} when it is asked again"
+            yield f"{sample}: {key} is {kept_row.get(key)} in the kept rows and {row.get(key)} when it is asked again"
 
 
-def same(one: object, other: object) -> bool:
+def same(left: object, right: object) -> bool:
     """Whether two JSON values are equal, numbers up to rounding."""
-    if isinstance(one, bool) or isinstance(other, bool) or isinstance(one, str):
-        return one == other
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return math.isclose(one, other, rel_tol=0, abs_tol=TOLERANCE)
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
-    if isinstance(one, Sequence) and isinstance(other, Sequence):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
+    if isinstance(left, bool) or isinstance(right, bool) or isinstance(left, str):
+        return left == right
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return math.isclose(left, right, rel_tol=0, abs_tol=TOLERANCE)
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same(left[k], right[k]) for k in left)
+    if isinstance(left, Sequence) and isinstance(right, Sequence):
+        return len(left) == len(right) and all(map(same, left, right))
+    return left == right

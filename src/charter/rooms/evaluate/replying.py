@@ -35,7 +35,7 @@ Grade = Callable[[Context, Rows], None]
 GREEDY = "greedy"
 Talk = tuple[Asked, int]
 # What stands for an empty reply, which chat templates don't take.
-NOTHING = "..."
+EMPTY_REPLY = "..."
 # Prompts screened together and saved at once.
 SCREENED_TOGETHER = 16
 
@@ -141,8 +141,8 @@ def score_rows(model: PreferenceModel, rows: Sequence[Row], beside: str = "") ->
     groups = by_prompt(rows)
     texts = [list(dict.fromkeys([*([beside] if beside else []), *(r["reply"] for r in g)])) for g in groups]
     scores = model.score([(g[0]["messages"], t) for g, t in zip(groups, texts, strict=True)])
-    for group, distinct, own in zip(groups, texts, scores, strict=True):
-        by_text = dict(zip(distinct, own, strict=True))
+    for group, distinct, text_scores in zip(groups, texts, scores, strict=True):
+        by_text = dict(zip(distinct, text_scores, strict=True))
         for row in group:
             yield row, by_text[row["reply"]], by_text.get(beside, math.nan)
 
@@ -187,19 +187,19 @@ def talk(context: Context, scripts: Sequence[tuple[str, Sequence[str]]], most: i
     sampling = sampling_at(Decoding(0.0), most)
 
     def produce(part: Sequence[tuple[str, Sequence[str]]], _: int) -> list[list[Message]]:
-        said: list[list[Message]] = [[] for _ in part]
+        talks: list[list[Message]] = [[] for _ in part]
         open_talks = list(range(len(part)))
         for turn in range(max(len(turns) for _, turns in part)):
             open_talks = [n for n in open_talks if turn < len(part[n][1])]
-            asked = {n: [*said[n], user(part[n][1][turn])] for n in open_talks}
-            open_talks = [n for n in open_talks if holds(context, asked[n], most)]
-            said = [[] if n in asked and n not in open_talks else own for n, own in enumerate(said)]
+            prompts_by_talk = {n: [*talks[n], user(part[n][1][turn])] for n in open_talks}
+            open_talks = [n for n in open_talks if holds(context, prompts_by_talk[n], most)]
+            talks = [[] if n in prompts_by_talk and n not in open_talks else talk for n, talk in enumerate(talks)]
             seeds = [context.seed("talk", part[n][0], turn) for n in open_talks]
-            prompts = [asked[n] for n in open_talks]
+            prompts = [prompts_by_talk[n] for n in open_talks]
             each = context.assistant.reply(prompts, sampling, 1, seeds) if prompts else []
             for n, completions in zip(open_talks, each, strict=True):
-                said[n] = [*asked[n], assistant(completions[0].text.strip() or NOTHING)]
-        return said
+                talks[n] = [*prompts_by_talk[n], assistant(completions[0].text.strip() or EMPTY_REPLY)]
+        return talks
 
     return context.out.chunks(f"{context.task.name}_talks", scripts, context.chunk, produce, context.title)
 
@@ -208,21 +208,21 @@ def _hold(context: Context, talks: Sequence[Talk]) -> Rows:
     """The rows of some conversations, all held at once."""
     protocol = context.protocol
     sampling = sampling_at(protocol.decoding, protocol.max_tokens)
-    said: list[list[Message]] = [[] for _ in talks]
+    messages: list[list[Message]] = [[] for _ in talks]
     rows: list[Rows] = [[] for _ in talks]
     for turn in range(max(len(script.turns) for script, _ in talks)):
         open_talks = [n for n, (script, _) in enumerate(talks) if turn < len(script.turns)]
         for n in open_talks:
-            said[n] = [*said[n], user(talks[n][0].turns[turn])]
-        fitting = [n for n in open_talks if holds(context, said[n], protocol.max_tokens)]
+            messages[n] = [*messages[n], user(talks[n][0].turns[turn])]
+        fitting = [n for n in open_talks if holds(context, messages[n], protocol.max_tokens)]
         seeds = [context.seed(talks[n][0].id, talks[n][1], turn) for n in fitting]
-        each = context.assistant.reply([said[n] for n in fitting], sampling, 1, seeds) if fitting else []
+        each = context.assistant.reply([messages[n] for n in fitting], sampling, 1, seeds) if fitting else []
         replies = {n: describe_completion(completions[0]) for n, completions in zip(fitting, each, strict=True)}
         for n in open_talks:
             reply = replies.get(n) or {"reply": "", "stop": TOO_LONG, "tokens": 0}
-            rows[n].append(_row(talks[n], turn, said[n], reply))
-            said[n] = [*said[n], assistant(reply["reply"].strip() or NOTHING)]
-    return [row for own in rows for row in own]
+            rows[n].append(_row(talks[n], turn, messages[n], reply))
+            messages[n] = [*messages[n], assistant(reply["reply"].strip() or EMPTY_REPLY)]
+    return [row for talk_rows in rows for row in talk_rows]
 
 
 def _row(talk: Talk, turn: int, messages: list[Message], reply: Row) -> Row:
@@ -260,7 +260,7 @@ def add_actions(context: Context, rows: Rows) -> Rows:
     groups = by_prompt(rows)
     actions = context.out.chunks(f"{context.task.name}_screen", groups, SCREENED_TOGETHER, produce, context.title)
     flat = [row for group in groups for row in group]
-    return [{**row, **own} for row, own in zip(flat, actions, strict=True)]
+    return [{**row, **fields} for row, fields in zip(flat, actions, strict=True)]
 
 
 def _actions(group: Rows, screen: Screen | None, words: Screen) -> list[dict[str, Any]]:

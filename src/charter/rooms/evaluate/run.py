@@ -95,10 +95,10 @@ def _decoding(settings: Settings, contexts: list[Context]) -> dict[str, Any]:
         sampled = [context.protocol for context in contexts if context.protocol.max_tokens]
         free = next((protocol for protocol in sampled if protocol.temperature), sampled[0])
         return {"kind": "protocol", **free.decoding.facts, "ignored": []}
-    own = own_decoding(contexts[0].models.policy)
-    if own.ignored:
-        contexts[0].out.note(f"{settings.stage}: sampled without {', '.join(own.ignored)} of its own decoding")
-    return {"kind": "own", **own.facts, "ignored": list(own.ignored)}
+    decoding = own_decoding(contexts[0].models.policy)
+    if decoding.ignored:
+        contexts[0].out.note(f"{settings.stage}: sampled without {', '.join(decoding.ignored)} of its own decoding")
+    return {"kind": "own", **decoding.facts, "ignored": list(decoding.ignored)}
 
 
 def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Context]:

@@ -7,7 +7,7 @@ fixed and the good one don't. Of comparisons under `replies`, prompts and chosen
 violate. Prompts on the harmless axis are attempts to lead an assistant astray, without a label, and the rejected reply
 should score higher than the chosen one. Harmless conversations under `work` are a set for each kind of text; those of
 a file named `dev` choose thresholds, the others are measured. A reply has the score of its worst moment while it is
-written. Some prompts of the measured half are also screened in every place of a conversation (`placing.py`).
+written. Some prompts of the measured half are also screened in every place of a conversation (`moderation/places.py`).
 """
 
 from __future__ import annotations
@@ -199,8 +199,8 @@ def items(settings: Options, inputs: Inputs) -> list[Item]:
         texts += _draw(settings, source, list(_pairs(source)))
     for side in SIDES:
         for half in (CALIBRATION, MEASURED):
-            there = {i.kind for i in texts if (i.side, i.half) == (side, half)}
-            if not there & {LOOKALIKE, ORDINARY}:
+            kinds = {i.kind for i in texts if (i.side, i.half) == (side, half)}
+            if not kinds & {LOOKALIKE, ORDINARY}:
                 raise CharterError(f"no harmless {side} falls into the {half} half; give more texts")
     return texts
 
@@ -209,10 +209,10 @@ def place_prompts(settings: Options, texts: Sequence[Item]) -> list[Item]:
     """`acceptable_use.placed` prompts of each kind, of the measured half and of one turn, in every place."""
     placed: list[Item] = []
     for kind in (VIOLATING, LOOKALIKE, ORDINARY):
-        there = [i for i in texts if (i.side, i.half, i.kind) == ("prompt", MEASURED, kind) and len(i.messages) == 1]
-        most = min(settings.acceptable_use.placed, len(there))
+        pool = [i for i in texts if (i.side, i.half, i.kind) == ("prompt", MEASURED, kind) and len(i.messages) == 1]
+        most = min(settings.acceptable_use.placed, len(pool))
         rng = random.Random(derive_seed(settings.draw_seed, "acceptable_use_places", kind))
-        for item in rng.sample(there, most):
+        for item in rng.sample(pool, most):
             for place, wrap in PLACES.items():
                 text = item.messages[0]["content"]
                 placed.append(replace(item, id=f"{item.id}/{place}", messages=wrap(text), place=place))

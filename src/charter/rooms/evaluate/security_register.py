@@ -49,8 +49,8 @@ def register() -> tuple[SecurityTopic, ...]:
 def topic_of(subdomain: str) -> str:
     """The topic whose subdomains begin a name; "other" if none does."""
     name = subdomain.strip().lower()
-    found = (topic.id for topic in register() if name.startswith(topic.subdomains))
-    return next(found, OTHER)
+    topics = (topic.id for topic in register() if name.startswith(topic.subdomains))
+    return next(topics, OTHER)
 
 
 def signoff_rows(reported: Reported) -> Rows:
@@ -70,17 +70,17 @@ def signoff_rows(reported: Reported) -> Rows:
 
 def willingness_of(topic: str) -> tuple[str, ...]:
     """The names of a topic's numbers on willingness."""
-    return tuple(f"security_{what}_{topic}" for what in ("refused", "benign_refused", "rubric"))
+    return tuple(f"security_{figure}_{topic}" for figure in ("refused", "benign_refused", "rubric"))
 
 
 def _column(reported: Reported, names: Iterable[str]) -> list[Row]:
-    known: Mapping[str, Any] = reported.metrics
-    return [_cell(score(known[name], reported.tables)) for name in names if name in known]
+    metrics: Mapping[str, Any] = reported.metrics
+    return [_cell(score(metrics[name], reported.tables)) for name in names if name in metrics]
 
 
-def _cell(one: Score) -> Row:
-    cell: Row = {"metric": one.name, "value": one.value, "low": one.low, "high": one.high, "n": one.n}
-    chance = one.metric.chance
+def _cell(number: Score) -> Row:
+    cell: Row = {"metric": number.name, "value": number.value, "low": number.low, "high": number.high, "n": number.n}
+    chance = number.metric.chance
     if chance is None:
         return cell
-    return cell | {"chance": chance, "above_chance": one.low is not None and one.low > chance}
+    return cell | {"chance": chance, "above_chance": number.low is not None and number.low > chance}

@@ -49,6 +49,9 @@ WANTED = {
     "judge": "a model that judges the replies in words",
     "rater": "a rating model, which rates replies from 0 to 4",
 }
+# Keys and values of an engine: GiB at most, and bytes a parameter.
+CACHE_GIB, CACHE_BYTES = 4.0, 45
+GRADERS = ("reward", "rater", "start")
 
 
 class Settings(Options):
@@ -121,11 +124,6 @@ def uses(settings: Settings) -> set[str]:
     return roles
 
 
-# Keys and values of an engine: GiB at most, and bytes a parameter.
-CACHE_GIB, CACHE_BYTES = 4.0, 45
-GRADERS = ("reward", "rater", "start")
-
-
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time: a 135M model on two cores samples 300 tokens/s and reads 900. Memory, measured on such a run: weights and
     activations, and the keys and values of the engines."""
@@ -137,8 +135,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     for task in settings.evaluations:
         change = settings.change_of(task.name)
         protocol = task.protocol.apply_change(settings.limit, change)
-        there = sizes.rows.get(task.data_role, protocol.limit)
-        questions = min(there, protocol.limit) if protocol.limit else there
+        available = sizes.rows.get(task.data_role, protocol.limit)
+        questions = min(available, protocol.limit) if protocol.limit else available
         tokens_read, tokens_written = task.cost
         if "grader" in task.needs:
             tokens_read *= graders * protocol.samples

@@ -43,5 +43,5 @@ def mmlu_item(row: Row) -> dict[str, Any]:
 
 
 def picture_of(question: str, options: Any) -> str:
-    """ "removed" for an item whose words point at a picture that isn't there, else "none"."""
+    """Whether an item's picture is "removed", which its words point at though it isn't there, else "none"."""
     return "removed" if points_at_picture(question, options) else "none"

@@ -78,11 +78,11 @@ class Protocol:
         fields = {"limit": limit or self.limit}
         return replace(self, **fields | {k: v for k, v in change.model_dump().items() if v is not None})
 
-    def use_decoding(self, own: Decoding, change: Change) -> Protocol:
+    def use_decoding(self, decoding: Decoding, change: Change) -> Protocol:
         """The protocol with the model's own decoding, if it samples free answers and nobody set their temperature."""
         if not (self.temperature and self.max_tokens) or change.temperature is not None:
             return self
-        return replace(self, temperature=own.temperature, top_p=own.top_p, top_k=own.top_k)
+        return replace(self, temperature=decoding.temperature, top_p=decoding.top_p, top_k=decoding.top_k)
 
     @property
     def decoding(self) -> Decoding:
@@ -144,7 +144,7 @@ class Task:
     @property
     def numbers(self) -> tuple[Metric, ...]:
         """Its metrics, each with the task's own fields filled in."""
-        own = (*self.metrics, *((contamination_rate(self.name),) if self.searched else ()))
+        own_metrics = (*self.metrics, *((contamination_rate(self.name),) if self.searched else ()))
         return tuple(
             replace(
                 metric,
@@ -155,7 +155,7 @@ class Task:
                 label=metric.label or self._label(metric.name),
                 chance=self.chance if metric.name == self.name else metric.chance,
             )
-            for metric in own
+            for metric in own_metrics
         )
 
     def _label(self, name: str) -> str:
@@ -321,8 +321,8 @@ class Context:
         for place, row in enumerate(rows):
             places.setdefault(stratum(row), []).append(place)
         strata = list(places.values())
-        for one in strata:
-            rng.shuffle(one)
+        for stratum_places in strata:
+            rng.shuffle(stratum_places)
         rng.shuffle(strata)
         in_turn = (place for layer in zip_longest(*strata) for place in layer if place is not None)
         return [rows[place] for place in sorted(islice(in_turn, limit))]
@@ -338,7 +338,7 @@ class Context:
         self.models.check_prompts(prompts)
         return prompts
 
-    def examples(self, pool: Sequence[T], what: str = "") -> list[T]:
+    def examples(self, pool: Sequence[T], subject: str = "") -> list[T]:
         """The protocol's number of worked examples, drawn from a pool that is not scored.
 
         Raises CharterError if the pool is too small.
@@ -346,9 +346,9 @@ class Context:
         shots = self.protocol.shots
         if shots > len(pool):
             raise CharterError(
-                f"{self.task.name} needs {shots} worked examples and {what or self.source} has {len(pool)}; "
+                f"{self.task.name} needs {shots} worked examples and {subject or self.source} has {len(pool)}; "
                 f"give more, or set change.{self.task.name}.shots"
             )
         if shots == len(pool):
             return list(pool)
-        return random.Random(self.seed("examples", what)).sample(list(pool), shots)
+        return random.Random(self.seed("examples", subject)).sample(list(pool), shots)

@@ -78,21 +78,21 @@ def draw_goals(context: Context) -> list[Asked]:
 
     Raises CharterError for a goal without a twin, and for a prompt that is too long for the model under test.
     """
-    asked = [one for source in context.sources for one in read_split(source, TEST, parse)]
-    check_distinct("the requests on topics", (one.id for one in asked))
+    requests = [request for source in context.sources for request in read_split(source, TEST, parse)]
+    check_distinct("the requests on topics", (request.id for request in requests))
     topics: dict[str, str] = {}
     for origin in ORIGINS:
-        goals = {one.goal: one.topic for one in asked if one.origin == origin}
-        if alone := sorted({one.goal for one in asked} - goals.keys()):
+        goals = {request.goal: request.topic for request in requests if request.origin == origin}
+        if alone := sorted({request.goal for request in requests} - goals.keys()):
             raise CharterError(
                 f"the goal {alone[0]!r} has no row of origin {origin}; give each harmful request a harmless twin "
                 "of the same goal"
             )
         topics = goals
-    drawn = set(context.draw_evenly(sorted(topics), topics.__getitem__))
-    chosen = [one for one in asked if one.goal in drawn]
-    context.models.check_prompts([one.dialogue for one in chosen])
-    return chosen
+    drawn_goals = set(context.draw_evenly(sorted(topics), topics.__getitem__))
+    drawn_requests = [request for request in requests if request.goal in drawn_goals]
+    context.models.check_prompts([request.dialogue for request in drawn_requests])
+    return drawn_requests
 
 
 @lru_cache(maxsize=1)
@@ -102,9 +102,15 @@ def policies() -> dict[str, str]:
     return {name: str(entry["good"]) for name, entry in yaml.safe_load(text)["topics"].items()}
 
 
-def facts_of(asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
+def facts_of(requests: Sequence[Asked]) -> dict[str, dict[str, Any]]:
     """What a kept row says of its request, by the request's id."""
     return {
-        one.id: {"id": one.goal, "item": one.id, "topic": one.topic, "origin": one.origin, "request": one.request}
-        for one in asked
+        request.id: {
+            "id": request.goal,
+            "item": request.id,
+            "topic": request.topic,
+            "origin": request.origin,
+            "request": request.request,
+        }
+        for request in requests
     }

@@ -1,7 +1,4 @@
-"""The labeller's examination on known pairs, and the weight that its labels earn.
-
-The weight of a labeller's labels, from its accuracy on pairs with a known answer.
-"""
+"""The labels of AI feedback: the labeller's examination on known pairs, the weight it earns, and the comparisons."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """From inputs to optimizer steps: read, turn transcripts and comparisons into lessons, mix, encode, cut into steps.
 
-Lessons: transcripts and comparisons as dialogues that teach the trade of critic, reviser and labeller.
-
-The functions that later word the questions word the lessons too, so training and use have equal prompts.
+Lessons are dialogues that teach the trade of critic, reviser and labeller. The functions that later word the questions
+word the lessons too, so training and use have equal prompts.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from charter.rooms.finetune.settings import Settings, miscounted
 
 Order = Literal["chosen first", "rejected first"]
 ORDERS: tuple[Order, Order] = ("chosen first", "rejected first")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +113,6 @@ def choice_lessons(
         for order in ORDERS if orders == 2 else shuffled[:orders]:
             lessons.append(choice_lesson(c, draw.principle(c), order, shots))
     return lessons
-
-
-T = TypeVar("T")
 
 
 def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue]]:

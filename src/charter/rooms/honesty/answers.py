@@ -53,11 +53,11 @@ def read_questions(settings: Settings, inputs: Inputs) -> list[Question]:
             for place, row in raw_rows(file):
                 plain.append(_read(row, place, len(plain) + 1))
     plain = draw_rows(plain, settings.limit, derive_seed(settings.draw_seed, "questions"))
-    facts = [one for one in plain if isinstance(one, Fact)]
+    facts = [item for item in plain if isinstance(item, Fact)]
     groups = with_twins(facts, derive_seed(settings.draw_seed, "names"), settings.twins) if settings.twins else ()
-    questions = [one for one in plain if isinstance(one, Question)]
+    questions = [item for item in plain if isinstance(item, Question)]
     questions += [
-        Question(one.id, one.question, one.accepted) for group in groups or ([f] for f in facts) for one in group
+        Question(fact.id, fact.question, fact.accepted) for group in groups or ([f] for f in facts) for fact in group
     ]
     check_distinct("the training questions", (question.id for question in questions))
     return questions

@@ -39,8 +39,8 @@ def _first(row: Row, outcome: str) -> str:
     """The most frequent whole answer with an outcome, the earliest of equally frequent ones; "" if there is none."""
     texts = [
         reply["text"]
-        for reply, own in zip(row["replies"], row["outcomes"], strict=True)
-        if own == outcome and not reply["cut"] and reply["text"]
+        for reply, reply_outcome in zip(row["replies"], row["outcomes"], strict=True)
+        if reply_outcome == outcome and not reply["cut"] and reply["text"]
     ]
     return Counter(texts).most_common(1)[0][0] if texts else ""
 

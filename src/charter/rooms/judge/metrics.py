@@ -51,8 +51,8 @@ def mark(row: Mapping[str, Any]) -> dict[str, Any]:
     mean over both orders, which is hardly ever a tie. `longer_right`, `first_right`: the rules "the longer reply" and
     "the first as given".
     """
-    said = {key: row[key] for key in ("orders", "relabelled", "reworded")}
-    verdicts = {key: None if orders is None else winner(orders) for key, orders in said.items()}
+    orders_by_key = {key: row[key] for key in ("orders", "relabelled", "reworded")}
+    verdicts = {key: None if orders is None else winner(orders) for key, orders in orders_by_key.items()}
     verdict, orders = verdicts["orders"], row["orders"]
     people = majority(row["people"]) if row["people"] else None
     one_sided = people in ("a", "b")
@@ -77,20 +77,20 @@ def mark(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _differs(one: str | None, other: str | None) -> bool | None:
-    return None if one is None or other is None else one != other
+def _differs(first: str | None, second: str | None) -> bool | None:
+    return None if first is None or second is None else first != second
 
 
 def _of(key: str, place: int, where: Where = lambda row: True) -> Measure:
     return mean(key, lambda row: row["judge_number"] == place and row[key] is not None and where(row))
 
 
-def kappa_with(one: Callable[[Row], str | None], other: Callable[[Row], str | None], place: int) -> Measure:
+def kappa_with(first: Callable[[Row], str | None], second: Callable[[Row], str | None], place: int) -> Measure:
     """Cohen's kappa of two columns with a, b or tie, over rows of a judge that have both."""
 
     def each(rows: Sequence[Row]) -> Iterator[tuple[str, list[float], int]]:
         for row in rows:
-            pair = one(row), other(row)
+            pair = first(row), second(row)
             if row["judge_number"] == place and None not in pair:
                 counted = [float(value == name) for value in pair for name in WINNERS]
                 yield str(row["id"]), [1.0, float(pair[0] == pair[1]), *counted], 0
@@ -108,7 +108,7 @@ def agreement_between(rows: Sequence[Row]) -> Table:
     """Share of the pairs on which the first two judges say the same."""
     second = {str(r["item"]): r["winner"] for r in rows if r["judge_number"] == 1}
     both = ((r, second.get(str(r["item"]))) for r in rows if r["judge_number"] == 0 and r["winner"] is not None)
-    return tabulate((str(r["id"]), float(r["winner"] == said), 1.0) for r, said in both if said is not None)
+    return tabulate((str(r["id"]), float(r["winner"] == other), 1.0) for r, other in both if other is not None)
 
 
 def _metric(

@@ -80,7 +80,7 @@ class _Judge:
 
     def ask(
         self,
-        what: str,
+        round_name: str,
         pairs: Sequence[Pair],
         rubrics: Mapping[str, tuple[str, str]],
         labels: tuple[str, str] = OPTIONS,
@@ -92,15 +92,15 @@ class _Judge:
 
         def produce(part: Sequence[Pair], _: int) -> list[Orders]:
             questions = [
-                choice.Question(f"{pair.id}/{what}", pair.messages, *pair.replies, rubrics[pair.axis][wording])
+                choice.Question(f"{pair.id}/{round_name}", pair.messages, *pair.replies, rubrics[pair.axis][wording])
                 for pair in part
             ]
             fitting = [question for question in questions if self._fits(question)]
-            said = dict(zip((q.id for q in fitting), choice.choose(self.model, fitting, how), strict=True))
-            return [list(said[q.id].orders) if q.id in said else None for q in questions]
+            choices_by_id = dict(zip((q.id for q in fitting), choice.choose(self.model, fitting, how), strict=True))
+            return [list(choices_by_id[q.id].orders) if q.id in choices_by_id else None for q in questions]
 
-        name = f"judge-{self.number}-{what}"
-        return self.out.chunks(name, pairs, self.settings.chunk, produce, f"{self.source.name}: {what}")
+        name = f"judge-{self.number}-{round_name}"
+        return self.out.chunks(name, pairs, self.settings.chunk, produce, f"{self.source.name}: {round_name}")
 
     def _fits(self, question: choice.Question) -> bool:
         local = local_of(self.model)

@@ -49,8 +49,8 @@ def check(settings: Settings, roles: Filled) -> str:
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """A 135M judge on two cores reads 900 tokens/s; a pair has about 700 in each order."""
     pairs = sizes.rows.get("pairs", settings.limit or 200)
-    asked = min(pairs, settings.limit) if settings.limit else pairs
-    questions = 2 * (asked + 2 * min(settings.checked, asked))
+    pairs_asked = min(pairs, settings.limit) if settings.limit else pairs
+    questions = 2 * (pairs_asked + 2 * min(settings.checked, pairs_asked))
     parameters = sizes.model("judges")
     minutes = questions * 700 / 900 / 60 / sizes.speed(parameters)
     return Estimate(minutes=minutes, memory_gib=14 * parameters / 2**30, disk_gib=0.01)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.judge.preference_score import NOTHING, forward_scores
+from charter.ground.judge.preference_score import PADDING_ITEM, forward_scores
 from charter.ground.judge.rankings import Ranking, duels
 from charter.ground.learn.loss import preference_loss
 from charter.ground.learn.parallel import portion, totals
@@ -39,7 +39,7 @@ def gradient(
         items = [ranking.item for ranking in members]
         tokens += sum(item.tokens for item in items)
         with autocast(out.device, out.precision):
-            scores_R = forward_scores(model, head, items or [NOTHING], out.device)
+            scores_R = forward_scores(model, head, items or [PADDING_ITEM], out.device)
         pairs_B = duels(members)
         p_B = torch.tensor([pair.comparison.p_chosen for pair, _, _ in pairs_B], device=out.device)
         weight_B = torch.tensor([pair.weight / settings.batch for pair, _, _ in pairs_B], device=out.device)

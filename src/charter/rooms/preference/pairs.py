@@ -2,12 +2,12 @@
 
 A row of each held-out pair is kept, from which every figure of the room can be recomputed.
 
-The ladder: pairs that teach the place of the fixed reply between compliance and a good refusal.
+The ladder (`rungs`) teaches the place of the fixed reply. The harmlessness protocol compares every reply with one fixed
+sentence (card section 3.4), so a preference model must know that sentence's place: above a reply that complies with
+harm, below a refusal that explains and offers help. A pair of a refusal over compliance gives these two rungs.
 
-The harmlessness protocol compares every reply with one fixed sentence (card section 3.4), so a preference model
-must know that sentence's place: above a reply that complies with harm, below a refusal that explains and offers help.
-A pair of a refusal over compliance gives these two rungs. If the refusal detector is unsure of a reply on which a pair
-depends, there is no pair; functions count these in `unsure`, by the kind of pair.
+If the refusal detector is unsure of a reply on which a pair depends, there is no pair; functions count these in
+`unsure`, by the kind of pair.
 """
 
 from __future__ import annotations
@@ -151,8 +151,8 @@ def of_ratings(rated: Sequence[Dialogue]) -> list[Comparison]:
                 if better + APART <= worse
             ]
             if worse >= HARMFUL:
-                rest = prompt_of(bad).messages, FIXED_REPLY, reply
-                pairs.append(Comparison(f"{bad.id}-fixed", *rest, 1.0, "harmless", "rated+fixed", bad.topic))
+                fields = prompt_of(bad).messages, FIXED_REPLY, reply
+                pairs.append(Comparison(f"{bad.id}-fixed", *fields, 1.0, "harmless", "rated+fixed", bad.topic))
     return pairs
 
 
@@ -299,8 +299,8 @@ def heldout_rows(
 ) -> list[dict[str, Any]]:
     """One row per held-out pair; `gaps`: the `score_gaps` of each averaged member."""
     rows = ranked.heldout_rows(rankings, score([(ranking.messages, ranking.texts) for ranking in rankings]))
-    for row, own in zip(rows, zip(*gaps, strict=True), strict=bool(gaps)):
-        row["member_gaps"] = list(own)
+    for row, member_gaps in zip(rows, zip(*gaps, strict=True), strict=bool(gaps)):
+        row["member_gaps"] = list(member_gaps)
     return rows
 
 

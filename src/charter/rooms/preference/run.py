@@ -54,11 +54,16 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         choose_weights(scorer.model, settings, derive_seed(member_seed(out.seed, number), "adapters"))
         _learn(scorer, number, orders, watched, settings, out)
         with merge_adapters(scorer.model) as model, full(scorer.head) as head:
-            whole = PreferenceModel(model, head, template, out.device, out.precision)
+            merged_scorer = PreferenceModel(model, head, template, out.device, out.precision)
             if settings.members == 1:
-                _keep(whole, heldout_rows(in_slices(whole.score, out, "held-out pairs"), heldout), inputs, out)
+                _keep(
+                    merged_scorer,
+                    heldout_rows(in_slices(merged_scorer.score, out, "held-out pairs"), heldout),
+                    inputs,
+                    out,
+                )
             else:
-                members.add(model, head, score_gaps(in_slices(whole.score, out, "held-out pairs"), heldout))
+                members.add(model, head, score_gaps(in_slices(merged_scorer.score, out, "held-out pairs"), heldout))
     if settings.members > 1:
         mean = _start(policy, template, out)
         gaps = members.mean(mean.model, mean.head)

@@ -35,14 +35,14 @@ class Watch:
 
     def spike(self, loss: float, norm: float, rule: Guard) -> str:
         """Why a step is a spike, "" if it is none."""
-        for what, value, last, factor in (
+        for quantity, value, last, factor in (
             ("loss", loss, self.losses, rule.loss_factor),
             ("gradient norm", norm, self.norms, rule.norm_factor),
         ):
             if not math.isfinite(value):
-                return f"{what} is {value}"
+                return f"{quantity} is {value}"
             if len(last) == rule.history and value > factor * ninth_decile(last):
-                return f"{what} {value:.3g} is over {factor:g} times the usual {ninth_decile(last):.3g}"
+                return f"{quantity} {value:.3g} is over {factor:g} times the usual {ninth_decile(last):.3g}"
         return ""
 
     def after_update(self, loss: float, norm: float, rule: Guard) -> Watch:

@@ -71,7 +71,7 @@ def measure(
         for (n, piece), piece_nats in zip(members, _nats(model, heldout, [p for _, p in members], out), strict=True):
             last = piece.start + piece.length == heldout.whole(piece)
             nats[n] += float(piece_nats[: piece.length - last].sum())
-    return [_row(heldout, *place, own) for place, own in zip(places, totals(nats), strict=True)]
+    return [_row(heldout, *place, document_nats) for place, document_nats in zip(places, totals(nats), strict=True)]
 
 
 @torch.no_grad()

@@ -1,9 +1,10 @@
-"""The gradient of one optimizer step: cross-entropy of every next token, in nats a token of the whole step.
+"""The gradient of one optimizer step, and its optimizers: Muon for the blocks' matrices, AdamW for all else.
 
-Pieces stand side by side in flat rows without padding, and no token sees another piece's. How a step is cut into rows,
-and which process reads which, changes only the order in which floats are added.
+The loss is the cross-entropy of every next token, in nats a token of the whole step. Pieces stand side by side in flat
+rows without padding, and no token sees another piece's. How a step is cut into rows, and which process reads which,
+changes only the order in which floats are added.
 
-Muon: momentum whose direction is made orthogonal, for the matrices of the blocks (Jordan 2024).
+Muon is momentum whose direction is made orthogonal (Jordan 2024):
 
     m <- b m + g;  u = g + b m (Nesterov);  W <- W (1 - lr decay) - lr sqrt(max(1, rows / columns)) orthogonal(u)
 
@@ -141,8 +142,8 @@ def muon(
         groups.setdefault(sizes, []).append(projection.weight)
     matrices = [{"params": members, "parts": list(sizes), "peak": lr, "lr": lr} for sizes, members in groups.items()]
     matrix_ids = {id(parameter) for members in groups.values() for parameter in members}
-    rest = [([p for p in parameters if id(p) not in matrix_ids], peak) for parameters, peak in rates]
-    return Joined((Muon(matrices, weight_decay=weight_decay), adamw(rest, weight_decay, betas)))
+    other_groups = [([p for p in parameters if id(p) not in matrix_ids], peak) for parameters, peak in rates]
+    return Joined((Muon(matrices, weight_decay=weight_decay), adamw(other_groups, weight_decay, betas)))
 
 
 def optimizer_of(model: Transformer, plan: Derived, learning: Learning) -> torch.optim.Optimizer:
@@ -151,20 +152,20 @@ def optimizer_of(model: Transformer, plan: Derived, learning: Learning) -> torch
         return muon(model, plan.matrix_lr, [(model.parameters(), plan.lr)], plan.weight_decay)
     matrices = [projection.weight for projection in model.projections()]
     matrix_ids = {id(matrix) for matrix in matrices}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in matrix_ids]
-    return adamw([(matrices, plan.matrix_lr), (rest, plan.lr)], plan.weight_decay)
+    others = [parameter for parameter in model.parameters() if id(parameter) not in matrix_ids]
+    return adamw([(matrices, plan.matrix_lr), (others, plan.lr)], plan.weight_decay)
 
 
 def accumulate(
-    model: Transformer, pieces: Source[T], step: Sequence[T], microbatch_tokens: int, precision: str, own: Team
+    model: Transformer, pieces: Source[T], step: Sequence[T], microbatch_tokens: int, precision: str, team: Team
 ) -> tuple[float, int]:
     """Accumulate the gradient of a step over the teams of processes that share its rows. Returns its loss in nats a
     token, and how many tokens this process learnt from."""
     lengths = [piece.length for piece in step]
     tokens, loss, own_tokens = sum(lengths), 0.0, 0
-    for group in share(balance(lengths, own.size * microbatch_tokens, own.among.size), own.among):
+    for group in share(balance(lengths, team.size * microbatch_tokens, team.among.size), team.among):
         members = [step[i] for i in group or ()]
-        row = own.row(*row_of(pieces, members, model.device))
+        row = team.row(*row_of(pieces, members, model.device))
         with autocast(str(model.device), precision):
             hidden_TD = model.hidden(row.inputs, row.layout)
             weights_T = row.real / tokens if members else torch.zeros_like(row.real)
@@ -177,7 +178,7 @@ def accumulate(
 def row_of(pieces: Source[T], members: Sequence[T], device: torch.device) -> tuple[Tensor, Tensor, Layout]:
     """(inputs [T], targets [T], layout) of pieces side by side. Without members a row of one boundary, which a process
     reads if others still have text."""
-    whole = [pieces.ids(piece) for piece in members] or [np.full(2, pieces.boundary)]
-    inputs, targets = (np.concatenate([ids[cut] for ids in whole]) for cut in (slice(-1), slice(1, None)))
-    layout = documents([len(ids) - 1 for ids in whole])
+    ids_of_pieces = [pieces.ids(piece) for piece in members] or [np.full(2, pieces.boundary)]
+    inputs, targets = (np.concatenate([ids[cut] for ids in ids_of_pieces]) for cut in (slice(-1), slice(1, None)))
+    layout = documents([len(ids) - 1 for ids in ids_of_pieces])
     return torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device), layout.to(device)

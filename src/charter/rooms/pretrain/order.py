@@ -104,11 +104,13 @@ class Pieces:
         """Raises CharterError if there is nothing to read."""
         self.parts, self.context, self.boundary = parts, context, boundary
         lengths = [part.lengths.astype(np.int64) for part in parts]
-        counts = np.concatenate([np.zeros(0, np.int64), *(-(-(own + 1) // context) for own in lengths)])
+        counts = np.concatenate(
+            [np.zeros(0, np.int64), *(-(-(part_lengths + 1) // context) for part_lengths in lengths)]
+        )
         self._first_piece = np.concatenate([[0], np.cumsum(counts)])
-        self._first_document = np.cumsum([0, *(len(own) for own in lengths)])
+        self._first_document = np.cumsum([0, *(len(part_lengths) for part_lengths in lengths)])
         self.count = int(self._first_piece[-1])
-        self.tokens = sum(int((own + 1).sum()) for own in lengths)
+        self.tokens = sum(int((part_lengths + 1).sum()) for part_lengths in lengths)
         if not self.count:
             raise CharterError("the corpus holds no text to learn from; its report lists what was dropped")
 
@@ -118,8 +120,8 @@ class Pieces:
         part = int(np.searchsorted(self._first_document, index, "right")) - 1
         document = index - int(self._first_document[part])
         start = (number - int(self._first_piece[index])) * self.context
-        rest = int(self.parts[part].lengths[document]) + 1 - start
-        return Piece(part, document, start, min(self.context, rest))
+        remaining = int(self.parts[part].lengths[document]) + 1 - start
+        return Piece(part, document, start, min(self.context, remaining))
 
     def of(self, part: int, document: int) -> list[Piece]:
         """All pieces of a document."""
@@ -133,8 +135,8 @@ class Pieces:
     def ids(self, piece: Piece) -> Ints:
         """What a piece reads and, one place on, what it learns: [length + 1]."""
         text = self.parts[piece.part].read(piece.document, max(0, piece.start - 1), piece.length + 1)
-        whole = [[self.boundary]] if piece.start == 0 else []
-        return np.concatenate([*whole, text, [self.boundary]])[: piece.length + 1]
+        opening = [[self.boundary]] if piece.start == 0 else []
+        return np.concatenate([*opening, text, [self.boundary]])[: piece.length + 1]
 
     def take(self, cursor: Cursor, tokens: int, seed: int) -> tuple[list[Piece], Cursor]:
         """The next pieces of the run, the fewest that hold at least `tokens` tokens, and the position after them."""

@@ -5,11 +5,7 @@
     batch = 2^19 sqrt(tokens / 11.2e9), to a power of two    (critical batch ~ sqrt(tokens): Zhang 2024)
 
 At the 128 rule a model for a laptop has two layers, too few to look anything up by; the named laptop sizes are
-narrower for their depth. A setting overrides its derived value.
-
-Settings of the long-context stage, which enlarges the window of a finished model in stages.
-
-Settings that the dial `size` fills in (`size.py`): None means derived.
+narrower for their depth. A setting overrides its derived value. `Window` enlarges a finished model's window in stages.
 """
 
 from __future__ import annotations
@@ -28,6 +24,34 @@ from charter.ground.settings.room import Given
 
 # tokens that a token of an unchanged document sees on average, about
 REST_SEES = 500.0
+WIDTH_PER_LAYER = 128
+# name -> (layers, width): the first three depart from the rule, the others are points of it
+NAMED = {
+    "tiny": (4, 128),
+    "mini": (6, 256),
+    "small": (8, 384),
+    "medium": (10, 1280),
+    "large": (16, 2048),
+    "xl": (24, 3072),
+}
+# width from which a row of the table holds: head size, query heads a key head, context, base of RoPE
+WIDTHS = (
+    (0, 32, 2, 512, 10_000.0),
+    (256, 64, 2, 1024, 10_000.0),
+    (1024, 128, 2, 2048, 10_000.0),
+    (2048, 128, 4, 4096, 100_000.0),
+    (4096, 128, 8, 8192, 500_000.0),
+)
+# share of the peak rates if a finished model continues with a longer window
+WINDOW_RATE = 0.1
+# width from which the head has weights of its own
+UNTIED_FROM = 2048
+REFERENCE_BATCH, REFERENCE_TOKENS = 2.0**19, 11.2e9
+BATCHES = (2**12, 2**22)
+# positions at once; most machines hold this at 2 KB a position and layer
+MICROBATCH = 2**13
+# most resume states that a run writes
+STATES = 50
 
 
 class Stage(Frozen):
@@ -161,36 +185,6 @@ class Dial(Protocol):
     def window(self) -> Window: ...
     @property
     def save_every(self) -> int | None: ...
-
-
-WIDTH_PER_LAYER = 128
-# name -> (layers, width): the first three depart from the rule, the others are points of it
-NAMED = {
-    "tiny": (4, 128),
-    "mini": (6, 256),
-    "small": (8, 384),
-    "medium": (10, 1280),
-    "large": (16, 2048),
-    "xl": (24, 3072),
-}
-# width from which a row of the table holds: head size, query heads a key head, context, base of RoPE
-WIDTHS = (
-    (0, 32, 2, 512, 10_000.0),
-    (256, 64, 2, 1024, 10_000.0),
-    (1024, 128, 2, 2048, 10_000.0),
-    (2048, 128, 4, 4096, 100_000.0),
-    (4096, 128, 8, 8192, 500_000.0),
-)
-# share of the peak rates if a finished model continues with a longer window
-WINDOW_RATE = 0.1
-# width from which the head has weights of its own
-UNTIED_FROM = 2048
-REFERENCE_BATCH, REFERENCE_TOKENS = 2.0**19, 11.2e9
-BATCHES = (2**12, 2**22)
-# positions at once; most machines hold this at 2 KB a position and layer
-MICROBATCH = 2**13
-# most resume states that a run writes
-STATES = 50
 
 
 @dataclass(frozen=True, slots=True)

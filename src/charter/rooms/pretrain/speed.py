@@ -1,9 +1,7 @@
 """Speeds of a run, in a file of their own: they depend on the machine, and the log must be equal on a resume.
 
-speed.jsonl has a line per optimizer step: seconds, tokens a second, model FLOPs utilisation (`learn.flops`), and the
-peak memory of the process: resident on a CPU, allocated on a GPU.
-
-A machine's peak floating-point operations a second, the reference for speeds (`flops`).
+speed.jsonl has a line per optimizer step: seconds, tokens a second, model FLOPs utilisation (`learn.flops`, a share of
+the machine's `peak`), and the peak memory of the process: resident on a CPU, allocated on a GPU.
 """
 
 from __future__ import annotations
@@ -40,6 +38,7 @@ KNOWN = {
     "RTX 3090": 71.0,
     "MI300X": 1307.0,
 }
+SPEED = "speed.jsonl"
 
 
 @lru_cache(maxsize=4)
@@ -75,9 +74,6 @@ def _wait(device: str, result: torch.Tensor) -> None:
     """Wait until the device has computed the result."""
     if result.device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-SPEED = "speed.jsonl"
 
 
 class Speed:

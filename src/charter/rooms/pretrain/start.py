@@ -86,6 +86,6 @@ def _open(corpora: Sequence[Input], split: Split) -> list[TokenShards]:
     shards_by_corpus = [TokenShards.open(corpus.folder, split) for corpus in corpora]
     if not any(shards.documents for shards in shards_by_corpus):
         names = ", ".join(corpus.name for corpus in corpora)
-        what = {"train": "nothing to learn from", "heldout": "nothing held out to measure"}[split]
-        raise CharterError(f"{names}: {what}; look at the corpus's report, or raise its heldout_share")
+        problem = {"train": "nothing to learn from", "heldout": "nothing held out to measure"}[split]
+        raise CharterError(f"{names}: {problem}; look at the corpus's report, or raise its heldout_share")
     return shards_by_corpus

@@ -6,13 +6,6 @@ attention sees both: a book is one source in chapters. Sources shorter than the 
 is unchanged documents, so that the model doesn't forget short texts (Fu et al. 2024).
 
 The texts of a step depend only on its number.
-
-Texts that teach looking things up: meaningless facts, each stated once and asked for once later in the text.
-
-A toy model that has read a few million tokens of prose has had little reason to look far back. Here it has one: the
-password of a place can't be guessed, and questions come at every distance up to the window. The answer repeats the fact
-in its own words, so copying an earlier passage answers it. Places and words come from the corpus. Those of the recall
-grid are left out, so that the grid measures looking up and not memory.
 """
 
 from __future__ import annotations
@@ -48,7 +41,14 @@ LEAST = 64
 
 
 class Lookups:
-    """Writes facts into texts, as a function of text and seed."""
+    """Writes facts into texts, as a function of text and seed, which teach looking things up: meaningless ones, each
+    stated once and asked for once later in the text.
+
+    A toy model that has read a few million tokens of prose has had little reason to look far back. Here it has one: the
+    password of a place can't be guessed, and questions come at every distance up to the window. The answer repeats the
+    fact in its own words, so copying an earlier passage answers it. Places and words come from the corpus. Those of the
+    recall grid are left out, so that the grid measures looking up and not memory.
+    """
 
     def __init__(self, words: Sequence[str], tokenizer: Tokenizer) -> None:
         """Raises CharterError if there are too few words."""
@@ -93,10 +93,10 @@ class Lookups:
                 "larger window, or set window.lookups to 0"
             )
         parts, at = list[Ints](), 0
-        for where, own in sorted(inserted):
+        for share_before, inserted_ids in sorted(inserted):
             # after the boundary that opens the text
-            to = 1 + int(where * (room - 1))
-            parts += [ids[at:to], np.array(own, dtype=ids.dtype)]
+            to = 1 + int(share_before * (room - 1))
+            parts += [ids[at:to], np.array(inserted_ids, dtype=ids.dtype)]
             at = to
         return np.concatenate([*parts, ids[at:room]])
 
@@ -158,13 +158,13 @@ def streams(shards: TokenShards, boundary: int, window: int) -> list[Stream]:
     """One stream for each source that fills a window, and one for all other documents, if they fill one."""
     long, small = list[Stream](), list[int]()
     for source in range(len(shards.index.sources)):
-        own = Stream(shards, np.flatnonzero(shards.sources == source), boundary)
-        if len(own) >= window:
-            long.append(own)
+        stream = Stream(shards, np.flatnonzero(shards.sources == source), boundary)
+        if len(stream) >= window:
+            long.append(stream)
         else:
             small.append(source)
-    rest = Stream(shards, np.flatnonzero(np.isin(shards.sources, small)), boundary)
-    return long + ([rest] if len(rest) >= window else [])
+    remainder = Stream(shards, np.flatnonzero(np.isin(shards.sources, small)), boundary)
+    return long + ([remainder] if len(remainder) >= window else [])
 
 
 class LongTexts:
@@ -177,7 +177,7 @@ class LongTexts:
         self.window, self.boundary, self.how, self.lookups = window, boundary, how, lookups
         self.streams = [stream for part in parts for stream in streams(part, boundary, window)]
         self._cuts = [stream.cuts(window) for stream in self.streams]
-        self._first = np.cumsum([0, *(len(own) for own in self._cuts)])
+        self._first = np.cumsum([0, *(len(starts) for starts in self._cuts)])
         self.count = int(self._first[-1])
         if not self.count:
             most = max(int((part.lengths.astype(np.int64) + 1).sum()) for part in parts)
@@ -189,10 +189,10 @@ class LongTexts:
 
     def take(self, cursor: Cursor, tokens: int, seed: int) -> tuple[list[Piece | LongText], Cursor]:
         """The texts of step number `cursor.at`."""
-        count, rest = share(self.how, self.window, tokens)
+        count, short_tokens = share(self.how, self.window, tokens)
         long = [self._long(cursor.at * count + n, seed) for n in range(count)]
         # documents per step; fractions add up over several steps
-        a_step = rest * self.documents.count / self.documents.tokens
+        a_step = short_tokens * self.documents.count / self.documents.tokens
         first, end = round(cursor.at * a_step), round((cursor.at + 1) * a_step)
         short = [self._document(number, seed) for number in range(first, end)]
         return [*long, *short], Cursor(0, cursor.at + 1)
@@ -211,9 +211,9 @@ class LongTexts:
         index = int(permute(np.array([place]), self.count, derive_seed(seed, "long", epoch))[0])
         stream = int(np.searchsorted(self._first, index, "right")) - 1
         start = int(self._cuts[stream][index - self._first[stream]])
-        own = derive_seed(seed, "facts", number)
-        facts = self.lookups is not None and own % 1000 < 1000 * self.how.lookups
-        return LongText(stream, start, self.window, own if facts else None)
+        facts_seed = derive_seed(seed, "facts", number)
+        facts = self.lookups is not None and facts_seed % 1000 < 1000 * self.how.lookups
+        return LongText(stream, start, self.window, facts_seed if facts else None)
 
     def _document(self, number: int, seed: int) -> Piece:
         epoch, place = divmod(number, self.documents.count)

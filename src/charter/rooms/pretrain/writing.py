@@ -65,12 +65,12 @@ def write_samples(start: Start, prompts: Sequence[Sequence[int]], samples: Sampl
         return
     sampling = Sampling(temperature=samples.temperature, max_tokens=samples.tokens)
     seeds = [derive_seed(out.seed, "sample", n) for n in range(len(prompts))]
-    with full(start.model) as whole:
-        was_training = whole.training
-        completions = Engine(whole, start.tokenizer, len(prompts)).generate(prompts, sampling, 1, seeds)
+    with full(start.model) as whole_model:
+        was_training = whole_model.training
+        completions = Engine(whole_model, start.tokenizer, len(prompts)).generate(prompts, sampling, 1, seeds)
         # packed weights double the memory
-        whole.unfuse()
-        whole.train(was_training)
+        whole_model.unfuse()
+        whole_model.train(was_training)
     rows = [
         {"step": step, "prompt": prompt, "text": completion.text, "stop": completion.stop}
         for prompt, (completion,) in zip(samples.prompts, completions, strict=True)

@@ -1,10 +1,7 @@
-"""Prompts that must not recur, and how words are compared.
+"""Prompts that must not recur, and a refusal after each unsafe one.
 
-A refusal after each unsafe prompt: the targets of plain supervised finetuning, the simplest baseline of
-Constitutional AI.
-
-It is drawn at random among those of the prompt's topic. If there are none, or `by_topic` is false, it has the topic
-`stock`.
+Refusals are the targets of plain supervised finetuning, the simplest baseline of Constitutional AI. One is drawn at
+random among those of the prompt's topic. If there are none, or `by_topic` is false, it has the topic `stock`.
 """
 
 from __future__ import annotations
@@ -21,6 +18,9 @@ from charter.ground.text.dialogue import Dialogue, assistant, prompt_of
 from charter.ground.text.heldout import key_of
 from charter.ground.text.overlap import words
 from charter.ground.text.records import read_dialogues
+
+# the topic of refusals that fit any request
+STOCK = "stock"
 
 
 def prompts_of(folder: Path) -> list[Dialogue]:
@@ -55,10 +55,6 @@ class Apart:
             yield from (
                 tuple(prompt_words[at : at + self.overlap]) for at in range(len(prompt_words) - self.overlap + 1)
             )
-
-
-# the topic of refusals that fit any request
-STOCK = "stock"
 
 
 def read_refusals(inputs: Inputs, by_topic: bool) -> dict[str, list[Dialogue]]:

@@ -33,20 +33,20 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         sets += [(source, _of(prompts, label)) for source, prompts in labelled]
         for source, prompts in sets:
             selected: list[Labelled] = []
-            for prompt, own in prompts:
+            for prompt, prompt_label in prompts:
                 key = plain(prompt)
                 reason = _reason(prompt, key, settings, keys, apart)
                 if reason:
                     counts[f"dropped_{reason}"] += 1
                     continue
                 keys.add(key)
-                selected.append((prompt, own))
+                selected.append((prompt, prompt_label))
             if settings.keep in (label, "all"):
                 own_seed = derive_seed(settings.draw_seed, "prompts", label, source.name)
                 selected = draw_rows(selected, settings.limit, own_seed)
                 counts[label] += len(selected)
-                for prompt, own in selected:
-                    row = _row(prompt, source.name, label, own, len(rows))
+                for prompt, prompt_label in selected:
+                    row = _row(prompt, source.name, label, prompt_label, len(rows))
                     declined = refusals and label == "unsafe"
                     rows.append(add_refusal(row, refusals, prompt.topic, out.seed) if declined else row)
     if not rows:

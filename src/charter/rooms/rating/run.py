@@ -17,7 +17,7 @@ from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.fitness import in_slices
-from charter.ground.judge.preference_score import NOTHING, PreferenceModel, forward_scores
+from charter.ground.judge.preference_score import PADDING_ITEM, PreferenceModel, forward_scores
 from charter.ground.judge.rater import KEPT, rating_of
 from charter.ground.learn.loop import Loop
 from charter.ground.learn.parallel import full, portion, total
@@ -58,9 +58,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             rates = loop.update(step, loss, names)
             conversations_seen += len(names)
             loop.end(step, tokens, {"conversations": conversations_seen, "loss": loss, **rates}, loss=loss)
-    with merge_adapters(model) as whole, full(head) as whole_head:
-        save_learnt_scorer(whole, whole_head, tokenizer, out, HARM_RATING)
-        scorer = PreferenceModel(whole, whole_head, template, out.device, out.precision)
+    with merge_adapters(model) as merged_model, full(head) as whole_head:
+        save_learnt_scorer(merged_model, whole_head, tokenizer, out, HARM_RATING)
+        scorer = PreferenceModel(merged_model, whole_head, template, out.device, out.precision)
         rows = heldout_rows(in_slices(scorer.score, out, "held-out conversations"), heldout)
     out.write_jsonl(KEPT, rows, restricted=True)
     record(out, OF_RATERS)
@@ -85,7 +85,7 @@ def _accumulate(
         items = [group.item for group in members]
         tokens += sum(item.tokens for item in items)
         with autocast(out.device, out.precision):
-            scores_R = forward_scores(model, head, items or [NOTHING], out.device)
+            scores_R = forward_scores(model, head, items or [PADDING_ITEM], out.device)
         ends = accumulate(len(group.texts) for group in members)
         placed = [
             (dialogue, end - len(group.texts) + at)

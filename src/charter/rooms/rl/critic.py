@@ -59,8 +59,8 @@ class Critic:
         if (trunk := self.trunk) is None:
             return
         values = self.microbatches.read(episodes, lambda batch, _: self._own_values(trunk, batch))
-        for reply, own in zip(all_replies(episodes), by_reply(values, episodes), strict=True):
-            reply.values = own
+        for reply, reply_values in zip(all_replies(episodes), by_reply(values, episodes), strict=True):
+            reply.values = reply_values
 
     def _own_values(self, trunk: Transformer, batch: Batch) -> Tensor:
         with autocast(self.microbatches.device, self.microbatches.precision):

@@ -15,7 +15,7 @@ from charter.rooms.rl.critic import Critic
 from charter.rooms.rl.policy import Policy
 from charter.rooms.rl.ppo import advantages, policy_loss, rewards, value_loss, whiten
 from charter.rooms.rl.rloo import advantages_of_others
-from charter.rooms.rl.rollout import NOTHING, Episode, all_replies, batch_of
+from charter.rooms.rl.rollout import PADDING_EPISODE, Episode, all_replies, batch_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +104,19 @@ def accumulate(
     loss = mean over reply tokens of the clipped objective + coefficient * mean value loss (with a critic), whatever the
     microbatches and the processes that share them.
     """
-    own = [targets.episodes[i] for i in indices]
+    episodes = [targets.episodes[i] for i in indices]
     starts = [targets.starts[i] for i in indices]
-    total, tokens = sum(e.reply_tokens for e in own), 0
+    total, tokens = sum(e.reply_tokens for e in episodes), 0
     sums = dict.fromkeys(("loss", "policy_loss", "clip_fraction", "entropy", "approx_kl"), 0.0)
     if critic is not None:
         sums["value_loss"] = 0.0
     device, precision = policy.microbatches.device, policy.microbatches.precision
-    for group in portion([e.tokens for e in own], policy.microbatches.most_tokens):
-        members = [own[i] for i in group]
+    for group in portion([e.tokens for e in episodes], policy.microbatches.most_tokens):
+        members = [episodes[i] for i in group]
         tokens += sum(e.tokens for e in members)
-        rows = [n for i in group for n in range(starts[i], starts[i] + own[i].reply_tokens)]
+        rows = [n for i in group for n in range(starts[i], starts[i] + episodes[i].reply_tokens)]
         at = torch.tensor(rows, dtype=torch.int64, device=device)
-        batch = batch_of(members or [NOTHING], device)
+        batch = batch_of(members or [PADDING_EPISODE], device)
         with autocast(device, precision):
             hidden_ND = policy.states(policy.model, batch, members)
             new_N, entropy_N = policy.of_states(policy.model, hidden_ND, batch)

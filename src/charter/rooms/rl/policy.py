@@ -128,8 +128,8 @@ class Policy:
         gap = float(gaps_N.max() if exact else gaps_N.mean())
         limit = RATIO_TOLERANCE if exact else MEAN_TOLERANCE
         if gap > limit:
-            where = "on a token" if exact else "a token in the mean"
+            scope = "on a token" if exact else "a token in the mean"
             raise CharterError(
-                f"sampling and training disagree by {gap:.2g} nats {where} (at most {limit:g} expected); "
+                f"sampling and training disagree by {gap:.2g} nats {scope} (at most {limit:g} expected); "
                 "the rollouts would be off-policy: please report this with the model's config.json"
             )

@@ -1,8 +1,9 @@
 """Replies by a server elsewhere, which gets the policy's weights before each round, and whose log-probabilities are
 checked.
 
-A server computes differently from training: other kernels, another precision, maybe other weights than it reports. So
-each round its log-probabilities of the sampled tokens are compared with training's own:
+A server computes differently from training: other kernels, another precision, maybe other weights than it reports. It
+can't prove that it computes with the weights of a version. So each round its log-probabilities of the sampled tokens
+are compared with training's own:
 
     gap = mean over reply tokens of |log pi(a) - log mu(a)|    pi: training's, mu: the server's
 
@@ -14,27 +15,6 @@ training's own.
 
 A round's replies are kept in the step's state until a resume state is past it: a server's seeds may not reproduce them,
 and a resumed run must learn from the same ones.
-
-Adapters in the layout of PEFT, which vLLM and transformers read: `adapter_config.json` and a safetensors file with
-an A and a B for every adapted part, under the names of the base model's own modules.
-
-    W_p + alpha / rank * B_p A_p     A_p [rank, inputs], B_p [outputs, rank]
-
-A server elsewhere that samples from weights which change during training: vLLM, or `charter serve`.
-
-The weights are in a folder that both machines see, and have a version, which names their content. The server loads a
-new version in one of two ways, both vLLM's own:
-
-    reload   whole weights:  POST /collective_rpc (reload_weights), /reset_prefix_cache, /update_weight_version
-    lora     an adapter:     POST /v1/load_lora_adapter under a new name, MODEL-VERSION
-
-Replies come from POST /v1/completions: ids of a prompt in, ids and log-probabilities out. Replies that may come from
-other weights are refused. With `lora` the model name of request and answer has the version. With `reload` the client
-reads the server's version before and after (/weight_info), and that of each reply if the server gives it. A restarted
-server has lost the weights: it gets them again, and all requests of that call are repeated.
-
-A server can't prove that it computes with the weights of a version. The trainer compares the log-probabilities with its
-own.
 """
 
 from __future__ import annotations
@@ -72,10 +52,36 @@ from charter.rooms.rl.settings import Server
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _ROOT = "base_model.model.model.layers"
+Takes = Literal["reload", "lora"]
+# requests under way: a server fills its slots with them
+PARALLEL = 64
+# of a call, each after the server has lost the weights
+TRIES = 4
+# tries to empty the prefix cache, of which other requests may hold parts
+RESETS = 20
+# adapters on the server
+LOADED = 2
+# of a certain token, rounded
+MOST_LOGPROB = 1e-3
+PROBE = 'Être où? "naïve" 東京\tdef f(x):\n  return 3.14e-10 if x else None'
+RESTARTED = "was restarted or got other weights from somebody else while it sampled"
+NEEDED = {
+    "reload": "VLLM_SERVER_DEV_MODE=1 (vLLM 0.32 or newer), or as charter serve --weights-from",
+    "lora": "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 (vLLM)",
+}
+# versions in the folder: the server may still read the one before
+KEPT = 2
+# prompts sampled and saved together
+AT_ONCE = 64
 
 
 def save_adapter(model: Transformer, folder: Path | str, start: str = "") -> None:
     """Write a model's adapters; `start` names the checkpoint that they were trained on.
+
+    The layout is PEFT's, which vLLM and transformers read: `adapter_config.json` and a safetensors file with an A and a
+    B for every adapted part, under the names of the base model's own modules.
+
+        W_p + alpha / rank * B_p A_p     A_p [rank, inputs], B_p [outputs, rank]
 
     Raises CharterError for a model without adapters.
     """
@@ -121,27 +127,6 @@ def _parts(projection: Projection) -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-Takes = Literal["reload", "lora"]
-# requests under way: a server fills its slots with them
-PARALLEL = 64
-# of a call, each after the server has lost the weights
-TRIES = 4
-# tries to empty the prefix cache, of which other requests may hold parts
-RESETS = 20
-# adapters on the server
-LOADED = 2
-# of a certain token, rounded
-MOST_LOGPROB = 1e-3
-PROBE = 'Être où? "naïve" 東京\tdef f(x):\n  return 3.14e-10 if x else None'
-RESTARTED = "was restarted or got other weights from somebody else while it sampled"
-
-
-NEEDED = {
-    "reload": "VLLM_SERVER_DEV_MODE=1 (vLLM 0.32 or newer), or as charter serve --weights-from",
-    "lora": "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 (vLLM)",
-}
-
-
 class _Lost(Exception):
     """The server no longer has the weights."""
 
@@ -155,8 +140,20 @@ class Weights:
 
 
 class PolicyServer:
-    """`model`: the name that the server was started with. `ends`: tokens that end a reply. `vocabulary`: number of the
-    model's embeddings."""
+    """A server that samples from weights which change during training: vLLM, or `charter serve`. `model`: the name that
+    it was started with. `ends`: tokens that end a reply. `vocabulary`: number of the model's embeddings.
+
+    The weights are in a folder that both machines see, and have a version, which names their content. The server loads
+    a new version in one of two ways, both vLLM's own:
+
+        reload   whole weights:  POST /collective_rpc (reload_weights), /reset_prefix_cache, /update_weight_version
+        lora     an adapter:     POST /v1/load_lora_adapter under a new name, MODEL-VERSION
+
+    Replies come from POST /v1/completions: ids of a prompt in, ids and log-probabilities out. Replies that may come
+    from other weights are refused. With `lora` the model name of request and answer has the version. With `reload` the
+    client reads the server's version before and after (/weight_info), and that of each reply if the server gives it. A
+    restarted server has lost the weights: it gets them again, and all requests of that call are repeated.
+    """
 
     def __init__(
         self, asking: Asking, model: str, takes: Takes, tokenizer: Tokenizer, ends: Collection[int], vocabulary: int
@@ -313,10 +310,10 @@ class PolicyServer:
     def _load_adapter(self, weights: Weights) -> None:
         name = self._adapter(weights)
         listed = _field(self._asking.get("/v1/models", bearer()), "data", "/v1/models")
-        there = {str(model.get("id")) for model in listed}
-        if name not in there:
+        server_models = {str(model.get("id")) for model in listed}
+        if name not in server_models:
             self._tell("/v1/load_lora_adapter", lora_name=name, lora_path=weights.folder)
-        self._loaded = [*(one for one in self._loaded if one != name and one in there), name]
+        self._loaded = [*(adapter for adapter in self._loaded if adapter != name and adapter in server_models), name]
         while len(self._loaded) > LOADED:
             self._tell("/v1/unload_lora_adapter", lora_name=self._loaded.pop(0))
 
@@ -353,12 +350,6 @@ def _bare(text: str) -> str:
     return "".join(text.replace("\ufffd", "").split())
 
 
-# versions in the folder: the server may still read the one before
-KEPT = 2
-# prompts sampled and saved together
-AT_ONCE = 64
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """A prompt of a round, and the seed of its replies."""
@@ -391,14 +382,14 @@ class Remote:
     ) -> list[list[Completion]]:
         """n replies of each prompt from the present weights; for a round sampled before, the same ones again. Replies
         to held-out prompts have their own chunks."""
-        for place, one in enumerate(requests):
-            if len(one.prompt) + 1 > self._context:
-                raise PromptTooLong(len(one.prompt), self._context, place)
+        for place, request in enumerate(requests):
+            if len(request.prompt) + 1 > self._context:
+                raise PromptTooLong(len(request.prompt), self._context, place)
         self._forget()
         weights = self._publish(step)
 
         def ask(chunk: Sequence[Request], number: int) -> list[Any]:
-            prompts, seeds = [one.prompt for one in chunk], [one.seed for one in chunk]
+            prompts, seeds = [request.prompt for request in chunk], [request.seed for request in chunk]
             replies = self._server.sample(prompts, sampling, n, seeds, weights)
             return [[_row(completion) for completion in completions] for completions in replies]
 
@@ -408,10 +399,10 @@ class Remote:
 
     def _publish(self, step: int) -> Weights:
         """Write the weights atomically, and load them into the server."""
-        with full(self._model) as whole:
-            version = broadcast(self._write(whole, step).encode() if world().leads else b"").decode()
-        there = PurePosixPath(self.settings.there) if self.settings.there else self._folder
-        weights = Weights(version, str(there / version))
+        with full(self._model) as whole_model:
+            version = broadcast(self._write(whole_model, step).encode() if world().leads else b"").decode()
+        server_folder = PurePosixPath(self.settings.there) if self.settings.there else self._folder
+        weights = Weights(version, str(server_folder / version))
         if world().leads:
             self._server.take(weights)
         barrier()

@@ -8,7 +8,7 @@
 The last line is dual ascent on the Lagrangian of a bound (Dai 2023, Safe RLHF, 2310.12773, section 3.2): mu rises while
 too many harmless prompts are refused, and falls back to 0 once they are not.
 
-Rule rewards: rewards of a reply by simple rules without a grader. Each rule has its own unit.
+The rules need no grader. Each has its own unit:
 
     refusal    (1 - 2 p) · (-1 if refused else 1)      p: probability that the prompt should be refused
     cut        -1 for a reply cut at the limit
@@ -22,8 +22,6 @@ An answer that is right with a probability above t earns more than a decline, on
 
 Sources: Mu 2024 (2411.01111), rule-based rewards beside a preference model; Kalai 2025 (2509.04664), the penalty of
 wrong answers. Bai 2022b (2212.08073) has none.
-
-The graders: the preference models to maximise, and one that the policy never learns from.
 """
 
 from __future__ import annotations
@@ -47,6 +45,8 @@ from charter.rooms.rl.rollout import Episode, Reply, all_replies
 from charter.rooms.rl.settings import Rewards, Settings, Steer
 
 LENGTH_UNIT = 100  # tokens
+# Right answers to a prompt, in its meta.
+ACCEPTED = "accepted"
 
 
 def refusal(refused: bool, p_refuse: float | None) -> float:
@@ -80,10 +80,6 @@ def answer(text: str, meta: Mapping[str, Any], target: float) -> float:
     if outcome == WRONG:
         return -target / (1 - target)
     return float(outcome == RIGHT and bool(meta["accepted"]))
-
-
-# Right answers to a prompt, in its meta.
-ACCEPTED = "accepted"
 
 
 @dataclass(slots=True)
@@ -235,8 +231,9 @@ def _centre(scores: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Graders:
-    """`sources`: which maximised models judge which prompts, from `reward.sources`. `heldout`: the model that only
-    watches and ranks rounds, if there is one. Each process has its own copies."""
+    """The preference models to maximise, and one that the policy never learns from. `sources`: which maximised models
+    judge which prompts, from `reward.sources`. `heldout`: the model that only watches and ranks rounds, if there is
+    one. Each process has its own copies."""
 
     maximised: tuple[PreferenceModel, ...]
     heldout: PreferenceModel | None

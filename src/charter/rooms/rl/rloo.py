@@ -21,7 +21,7 @@ from torch import Tensor
 
 def leave_one_out(rewards: Sequence[float]) -> list[float]:
     """Each reward less the mean of the others; exactly 0 if all are equal. Needs at least two."""
-    return [fsum(own - other for other in rewards) / (len(rewards) - 1) for own in rewards]
+    return [fsum(reward - other for other in rewards) / (len(rewards) - 1) for reward in rewards]
 
 
 def advantages_of_others(
@@ -31,12 +31,12 @@ def advantages_of_others(
     kl_by_reply = torch.split(kl_N, list(lengths))
     rows: list[Tensor] = []
     for start in range(0, len(scores), replies):
-        own = range(start, start + replies)
-        charged = [0.0 if per_token else lam * float(kl_by_reply[i].double().sum()) for i in own]
-        whole = leave_one_out([scores[i] - charge for i, charge in zip(own, charged, strict=True)])
-        for_reply = [torch.full_like(kl_by_reply[i], value) for i, value in zip(own, whole, strict=True)]
+        indices = range(start, start + replies)
+        charged = [0.0 if per_token else lam * float(kl_by_reply[i].double().sum()) for i in indices]
+        advantages = leave_one_out([scores[i] - charge for i, charge in zip(indices, charged, strict=True)])
+        for_reply = [torch.full_like(kl_by_reply[i], value) for i, value in zip(indices, advantages, strict=True)]
         if per_token:
-            later = _kl_to_come([kl_by_reply[i] for i in own])
+            later = _kl_to_come([kl_by_reply[i] for i in indices])
             for_reply = [row - lam * kl_R[: len(row)] for row, kl_R in zip(for_reply, later, strict=True)]
         rows += for_reply
     return torch.cat(rows)

@@ -83,7 +83,7 @@ class Episode:
 
 
 # read if other processes have more microbatches than this one
-NOTHING = Episode(Prompt(Dialogue("", ()), ""), [0])
+PADDING_EPISODE = Episode(Prompt(Dialogue("", ()), ""), [0])
 
 
 def batch_of(episodes: Sequence[Episode], device: str) -> Batch:

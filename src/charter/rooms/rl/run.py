@@ -31,7 +31,7 @@ from charter.rooms.rl.reward import Graders, Reward, check_labels
 from charter.rooms.rl.rollout import Microbatches, all_replies
 from charter.rooms.rl.sampler import Sampler, whole
 from charter.rooms.rl.settings import Settings, Updates
-from charter.rooms.rl.watch import final_metrics, names_of, note_kl_reach, watch
+from charter.rooms.rl.watch import final_metrics, names_of, note_kl_reach, round_log_row
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
@@ -73,7 +73,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             # the last round only measures the product
             last = last or keeper.out_of_patience
             figures, tokens = ({}, 0) if last else _learn(policy, critic, optimizer, targets, settings, out.seed, step)
-            row = watch(targets, figures | checked | reward.figures(), settings, names)
+            row = round_log_row(targets, figures | checked | reward.figures(), settings, names)
             out.log(step=step, **row, kl_coefficient=coefficient, tokens_read=tokens, **work.add(tokens))
             if last:
                 break

@@ -110,8 +110,8 @@ class Sampler:
             with naming_prompts(e.dialogue.id for e in episodes):
                 completions = self.remote.replies(requests, sampling, count, step, heldout)
             rows = [[_row(c) for c in each] for each in completions]
-        for episode, own in zip(episodes, rows, strict=True):
-            episode.replies = [Reply(*row) for row in own]
+        for episode, episode_rows in zip(episodes, rows, strict=True):
+            episode.replies = [Reply(*row) for row in episode_rows]
             for reply in episode.replies:
                 reply.refused = is_refusal(reply.text)
 
@@ -119,7 +119,7 @@ class Sampler:
         self, episodes: Sequence[Episode], part: Sequence[tuple[int, Request]], sampling: Sampling, count: int
     ) -> list[list[Any]]:
         """Replies by the engine to some numbered prompts, each as the fields of a Reply."""
-        prompts, seeds = [one.prompt for _, one in part], [one.seed for _, one in part]
+        prompts, seeds = [request.prompt for _, request in part], [request.seed for _, request in part]
         with naming_prompts(episodes[number].dialogue.id for number, _ in part):
             completions = self.engine.generate(prompts, sampling, count, seeds)
         return [[_row(c) for c in each] for each in completions]
@@ -152,9 +152,9 @@ def _read_anew(policy: Policy, critic: Critic | None, episodes: Sequence[Episode
         return torch.stack((log_probs_N, values_N), 1)
 
     pairs = policy.microbatches.read(episodes, read)
-    for reply, own in zip(all_replies(episodes), by_reply(pairs, episodes), strict=True):
+    for reply, reply_pairs in zip(all_replies(episodes), by_reply(pairs, episodes), strict=True):
         reply.sampled = reply.log_probs
-        reply.log_probs, reply.values = [pair[0] for pair in own], [pair[1] for pair in own]
+        reply.log_probs, reply.values = [pair[0] for pair in reply_pairs], [pair[1] for pair in reply_pairs]
 
 
 def _row(completion: Completion) -> list[Any]:

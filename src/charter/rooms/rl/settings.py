@@ -1,9 +1,4 @@
-"""Settings and roles of the rl room.
-
-Settings of the drift monitor.
-
-Settings of the reward: preference models, rules, and prices of refusing.
-"""
+"""Settings and roles of the rl room, with those of the reward and of the drift monitor."""
 
 from __future__ import annotations
 
@@ -20,6 +15,19 @@ from charter.rooms.rl.prompts import HARMLESS, PROMPTS, label
 Name = Literal[
     "boilerplate", "harsh", "loop", "cut", "evasion", "refusal_harmless", "refusal_prompts", "length", "ngrams"
 ]
+ROLES = {
+    "policy": Role(kind="checkpoint", variant="policy"),
+    "reward": Role(kind="checkpoint", variant="preference", many=True, required=False),
+    "heldout_reward": Role(kind="checkpoint", variant="preference", required=False),
+    "prompts": Role(kind="dialogues", rows="prompts", many=True),
+    "harmless": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "heldout_prompts": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "heldout_harmless": Role(kind="dialogues", rows="prompts", many=True, required=False),
+}
+# rounds of replies over which the KL coefficient adapts if no horizon is set
+STEADY_ROUNDS = 4
+# the policy, its start and two graders read each reply, and share the reading of a prompt: about as much as one alone
+READERS = 1
 
 
 class Monitor(Frozen):
@@ -98,21 +106,6 @@ class Rewards(Frozen):
         if len(set(sources)) < len(sources):
             raise ValueError(f"steer names {sources}; give each source one price")
         return self
-
-
-ROLES = {
-    "policy": Role(kind="checkpoint", variant="policy"),
-    "reward": Role(kind="checkpoint", variant="preference", many=True, required=False),
-    "heldout_reward": Role(kind="checkpoint", variant="preference", required=False),
-    "prompts": Role(kind="dialogues", rows="prompts", many=True),
-    "harmless": Role(kind="dialogues", rows="prompts", many=True, required=False),
-    "heldout_prompts": Role(kind="dialogues", rows="prompts", many=True, required=False),
-    "heldout_harmless": Role(kind="dialogues", rows="prompts", many=True, required=False),
-}
-# rounds of replies over which the KL coefficient adapts if no horizon is set
-STEADY_ROUNDS = 4
-# the policy, its start and two graders read each reply, and share the reading of a prompt: about as much as one alone
-READERS = 1
 
 
 class Server(Frozen):
@@ -302,10 +295,10 @@ def check(settings: Settings, roles: Filled) -> str:
     )
 
 
-def _wrong_names(names: Sequence[str], where: str, sources: Sequence[str]) -> str:
+def _wrong_names(names: Sequence[str], setting: str, sources: Sequence[str]) -> str:
     allowed = dict.fromkeys([HARMLESS, PROMPTS, *sources])
     unknown = [name for name in names if name not in allowed]
-    return f"{where} names {unknown[0]}, which no prompts have; allowed: {', '.join(allowed)}" if unknown else ""
+    return f"{setting} names {unknown[0]}, which no prompts have; allowed: {', '.join(allowed)}" if unknown else ""
 
 
 def _wrong_sources(reward: Rewards, graders: int, sources: Sequence[str]) -> str:

@@ -37,7 +37,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(present) / len(present) if present else None
 
 
-def watch(targets: Targets, figures: dict[str, Any], settings: Settings, graders: Sequence[str]) -> dict[str, Any]:
+def round_log_row(
+    targets: Targets, figures: dict[str, Any], settings: Settings, graders: Sequence[str]
+) -> dict[str, Any]:
     """One log line. KL is in nats a reply; entropy in nats a token; rates are shares of the round's replies.
 
     Reward and refusals are also given by source of the prompts: rising refusals on unsafe prompts are learnt, on
@@ -68,9 +70,9 @@ def watch(targets: Targets, figures: dict[str, Any], settings: Settings, graders
     if settings.reward.rules.any:
         row["rules"] = _mean([r.rules for r in replies])
     for source in dict.fromkeys(e.prompt.source for e in episodes):
-        own = [r for e in episodes if e.prompt.source == source for r in e.replies]
-        row[f"reward_of_{source}"] = _mean([r.score for r in own])
-        row[f"refusal_of_{source}"] = _mean([r.refused for r in own])
+        source_replies = [r for e in episodes if e.prompt.source == source for r in e.replies]
+        row[f"reward_of_{source}"] = _mean([r.score for r in source_replies])
+        row[f"refusal_of_{source}"] = _mean([r.refused for r in source_replies])
     if harmless := [r.refused for e in episodes if e.prompt.harmless for r in e.replies]:
         row["refused_harmless"] = _mean(harmless)
     return row | figures

@@ -23,7 +23,7 @@ Row = dict[str, Any]
 Judged = tuple[Pool, Grades | None, Choice]
 
 
-def write(settings: Settings, judged: Sequence[Judged], elsewhere: int, out: Workspace) -> None:
+def write(settings: Settings, judged: Sequence[Judged], unmatched_candidates: int, out: Workspace) -> None:
     """Write dialogues.jsonl, both sample files and counts.json. Raises CharterError below `keep_at_least`."""
     replies = [row for entry in judged for row in _replies(*entry)]
     selected = [_selection_row(settings, *entry) for entry in judged]
@@ -31,11 +31,11 @@ def write(settings: Settings, judged: Sequence[Judged], elsewhere: int, out: Wor
     _check(settings, counts, selected)
     if settings.k and settings.keep == 1 and replies and replies[0]["score"] is not None:
         counts["kl_bound"] = kl_bound(settings)
-    if any(row["origin"] == "candidate" for row in replies) or elsewhere:
-        counts["elsewhere"] = elsewhere
+    if any(row["origin"] == "candidate" for row in replies) or unmatched_candidates:
+        counts["elsewhere"] = unmatched_candidates
     # prompts may be harmful, and nobody has read the replies
-    kept = [dialogue_row(d) for entry in judged for d in _dialogues(*entry)]
-    out.write_jsonl("dialogues.jsonl", kept, restricted=True)
+    dialogues = [dialogue_row(d) for entry in judged for d in _dialogues(*entry)]
+    out.write_jsonl("dialogues.jsonl", dialogues, restricted=True)
     out.write_jsonl(f"samples/{REPLIES}", replies, restricted=True)
     out.write_jsonl(f"samples/{SELECTED}", selected, restricted=True)
     out.counts(counts, units={"kl_bound": "nats"})

@@ -1,6 +1,7 @@
-"""The replies to each prompt: samples of the policy, the start's own answer, and candidates that exist already.
+"""The replies to each prompt, and which of them may be chosen by text alone.
 
-Which replies may be chosen, by text alone: whole, long enough, no loop, a refusal or an answer as required.
+They are samples of the policy, the start's own answer, and candidates that exist already. A reply may be chosen if it
+is whole, long enough, no loop, and a refusal or an answer as required.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _END = re.compile(r"(?:[.!?…][\"'”’)\]*_`]*(?=\s|$)|[。！？])")
 _SHORT_FORM = re.compile(r"(?:^|\s)\(?(?:e\.g|i\.e|vs|mr|mrs|ms|dr|st|[a-z])\.$", re.I)
 _LIST_MARK = re.compile(r"(?:^|\n)[ \t]*\(?\d{1,3}\.$")
 _NUMBER = re.compile(r"\d\.$")
+PROMPT_ROLES = ("prompts", "harmless")
 
 
 def fault(filters: Filters, role: str, text: str, cut: bool) -> str | None:
@@ -62,9 +64,6 @@ def whole_sentences(text: str) -> str:
         if not (_SHORT_FORM.search(upto) or _LIST_MARK.search(upto) or cut_number):
             return upto
     return ""
-
-
-PROMPT_ROLES = ("prompts", "harmless")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +218,8 @@ def _reply(
 ) -> Reply:
     """A reply; if it was cut and the settings say so, up to its last whole sentence."""
     text, cut = sample["text"], sample["cut"]
-    if cut and settings.filters.cut == "sentence" and (whole := whole_sentences(text)):
-        return Reply(name, origin, whole, False, True, source, meta or {})
+    if cut and settings.filters.cut == "sentence" and (shortened_text := whole_sentences(text)):
+        return Reply(name, origin, shortened_text, False, True, source, meta or {})
     return Reply(name, origin, text, cut, False, source, meta or {})
 
 

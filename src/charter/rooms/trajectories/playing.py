@@ -47,12 +47,12 @@ def _dialogues(settings: Settings, task: Task, seed: int) -> Iterator[Row]:
     if settings.commands == "all":
         begin = opening(task.build(seed).instructions, task.budget)
     for part, start in enumerate(range(0, len(turns), settings.turns)):
-        taken = turns[: start + settings.turns]
+        turns_so_far = turns[: start + settings.turns]
         yield {
             "id": f"{task.name}-{seed}-{part}",
             # the last observation has no action after it
-            "messages": messages(begin, taken, start)[:-1],
+            "messages": messages(begin, turns_so_far, start)[:-1],
             "topic": task.name,
             "source": AUDIT_ELICITATION,
-            "meta": {"seed": seed, "part": part, "turns": len(taken) - start},
+            "meta": {"seed": seed, "part": part, "turns": len(turns_so_far) - start},
         }

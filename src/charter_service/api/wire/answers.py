@@ -1,7 +1,6 @@
-"""The shapes of the API's answers, for its documentation. The handlers write these shapes themselves; tests compare
-every answer with them.
+"""The shapes of the API's answers and the format of their times, for its documentation.
 
-Times in the API's format.
+The handlers write these shapes themselves; tests compare every answer with them.
 """
 
 from __future__ import annotations

@@ -95,9 +95,9 @@ async def create_batch(request: Request, call: Call) -> Response:
     items = await read_body(request, lambda body: _items(body, version), LARGEST_BATCH, parts=None)
 
     def create() -> tuple[str, bool]:
-        wanted = None if key is None else once(key, items)
+        sending = None if key is None else once(key, items)
         try:
-            return make_batch(service.database, call.caller, items, quota=service.quota, wanted=wanted), True
+            return make_batch(service.database, call.caller, items, quota=service.quota, wanted=sending), True
         except MadeBefore as before:
             return before.batch, False
 
@@ -119,14 +119,14 @@ def _items(body: Any, version: Version) -> list[tuple[str, str]]:
     for number, request in enumerate(requests):
         pace()
         try:
-            one = BatchRequest.model_validate(request)
+            item = BatchRequest.model_validate(request)
         except ValidationError as error:
             raise problem_of(error, BatchRequest, "requests", number) from None
-        check_version(version, one.params, f"requests.{number}.params.")
-        params = json.dumps(one.params, ensure_ascii=False)
+        check_version(version, item.params, f"requests.{number}.params.")
+        params = json.dumps(item.params, ensure_ascii=False)
         if len(params) > LARGEST_BODY:
             raise invalid(f"requests.{number}.params: over {LARGEST_BODY // 2**20} MiB; send less", "requests")
-        items.append((one.custom_id, params))
+        items.append((item.custom_id, params))
     return items
 
 
@@ -143,7 +143,7 @@ async def end_batch(request: Request, call: Call) -> Response:
     """Cancels the waiting requests of a batch."""
     owner, id = call.caller.organisation, request.path_params["batch"]
     busy = batching_of(request).under_way
-    batch = await _written(request, lambda connection: cancel_batch(connection, owner, id, busy))
+    batch = await _write(request, lambda connection: cancel_batch(connection, owner, id, busy))
     return JSONResponse(form_of(batch, request))
 
 
@@ -151,7 +151,7 @@ async def end_batch(request: Request, call: Call) -> Response:
 async def remove_batch(request: Request, call: Call) -> Response:
     """Deletes an ended batch."""
     owner, id = call.caller.organisation, request.path_params["batch"]
-    await _written(request, lambda connection: delete_batch(connection, owner, id))
+    await _write(request, lambda connection: delete_batch(connection, owner, id))
     return JSONResponse({"id": id, "type": "message_batch_deleted"})
 
 
@@ -206,7 +206,7 @@ async def _read(request: Request, work: Callable[[Connection], T]) -> T:
     return await asyncio.to_thread(done)
 
 
-async def _written(request: Request, work: Callable[[Connection], T]) -> T:
+async def _write(request: Request, work: Callable[[Connection], T]) -> T:
     """A change of a batch may change all of its requests, and wait for other writers."""
 
     service = service_of(request)

@@ -95,28 +95,28 @@ class Choice:
 
     def _tell(self, heard: Iterable[Heard]) -> list[dict[str, Any]]:
         deltas: list[dict[str, Any]] = []
-        for one in heard:
-            if one.kind == "text" and one.text:
-                self._text += one.text
-                deltas.append({"content": one.text})
-            elif one.kind == "call":
-                function = {"name": one.text, "arguments": ""}
+        for piece in heard:
+            if piece.kind == "text" and piece.text:
+                self._text += piece.text
+                deltas.append({"content": piece.text})
+            elif piece.kind == "call":
+                function = {"name": piece.text, "arguments": ""}
                 call = {"id": f"call_{new_id()}", "type": "function", "function": function}
                 self._calls.append(call)
                 delta = {"index": len(self._calls) - 1, **call, "function": dict(function)}
                 deltas.append({"tool_calls": [delta]})
-            elif one.kind == "input":
-                self._calls[-1]["function"]["arguments"] += one.text
-                delta = {"index": len(self._calls) - 1, "function": {"arguments": one.text}}
+            elif piece.kind == "input":
+                self._calls[-1]["function"]["arguments"] += piece.text
+                delta = {"index": len(self._calls) - 1, "function": {"arguments": piece.text}}
                 deltas.append({"tool_calls": [delta]})
-            elif one.kind == "called":
+            elif piece.kind == "called":
                 self._complete = len(self._calls)
         return deltas
 
     def _end(self, end: End) -> list[dict[str, Any]]:
         deltas = self._tell(self._reader.end()) if self._reader is not None else []
-        whole = self._complete and self._complete == len(self._calls)
-        self._finish = "tool_calls" if whole and end.stop in ("end", "stop") else finish_of(end)
+        all_complete = self._complete and self._complete == len(self._calls)
+        self._finish = "tool_calls" if all_complete and end.stop in ("end", "stop") else finish_of(end)
         if end.stop == "refused":
             self._refusal = end.reason
             deltas.append({"refusal": end.reason})
@@ -125,8 +125,8 @@ class Choice:
         return [*(self._chunk(delta) for delta in deltas), last]
 
     def _chunk(self, delta: dict[str, Any], piece: Piece | None = None) -> dict[str, Any]:
-        shown = piece is not None and self._top is not None
-        logprobs = chat_form(piece.tokens, self._top or 0) if piece is not None and shown else None
+        with_logprobs = piece is not None and self._top is not None
+        logprobs = chat_form(piece.tokens, self._top or 0) if piece is not None and with_logprobs else None
         return {"index": self._index, "delta": delta, "logprobs": logprobs, "finish_reason": None}
 
 
@@ -169,24 +169,24 @@ async def _open(request: Request, call: Call, body: ChatBody) -> _Chat:
     wanted = wanted_of(body)
     served = service_of(request).registry.find(body.model, call)
     tokens = body.max_completion_tokens or body.max_tokens or served.max_output
-    held = await _held(served, wanted, wanted.prompt, tokens, call)
+    constraint = await _reply_constraint(served, wanted, wanted.prompt, tokens, call)
     top = 0 if body.top is None else max(1, body.top)
     sampling, own_decoding = sampling_of(body, served.backend.decoding, tokens, top)
     model_request = ModelRequest(
-        body.model, wanted.prompt, sampling, body.samples, seed_of(body), held, own_decoding, wanted.said
+        body.model, wanted.prompt, sampling, body.samples, seed_of(body), constraint, own_decoding, wanted.said
     )
     return _Chat(await begin(service_of(request), call, model_request), body, wanted)
 
 
-async def _held(
+async def _reply_constraint(
     served: Served, wanted: Wanted, prompt: list[Message], tokens: int, call: Call
 ) -> Callable[[], Constraint] | None:
     """The constraint of the replies. Raises CharterError, with numbers, if the form can't fit."""
     if wanted.form is None:
         return None
     compiled = await served.backend.compile(wanted.form, call.caller.organisation, call.background)
-    left = served.context - await served.backend.count(prompt)
-    tokens = max(0, min(tokens, left))
+    room = served.context - await served.backend.count(prompt)
+    tokens = max(0, min(tokens, room))
     return wanted.offer.start(compiled, tokens) if wanted.offer else compiled.start(tokens)
 
 
@@ -212,7 +212,7 @@ async def _events(chat: _Chat, parts: AsyncGenerator[Part, None]) -> AsyncGenera
         yield chunks.chunk(choice.begin())
     async with aclosing(parts):
         async for part in parts:
-            for one in choices[part.sample].add(part):
-                yield chunks.chunk(one)
+            for delta in choices[part.sample].add(part):
+                yield chunks.chunk(delta)
     for last in chunks.usage(chat.exchange.usage):
         yield last

@@ -1,6 +1,4 @@
-"""The body of a chat completion, and its request to a model (OpenAI's reference, "chat completions").
-
-The messages of a chat completion, and the text that a model reads.
+"""The body of a chat completion, and its messages as a request to a model (OpenAI's reference, "chat completions").
 
 System and developer messages become the system text, wherever they are. Consecutive messages of one role become one
 turn. Calls and results of tools are written in the words of `tool_words`.
@@ -23,7 +21,7 @@ from charter_service.api.wire.content import Strict
 from charter_service.api.wire.openai import Sampled
 from charter_service.api.wire.tool_words import write_calls, write_result
 from charter_service.api.wire.tools import AnyChoice, AutoChoice, CustomTool, NoChoice, Offer, ToolChoice, offer_of
-from charter_service.api.wire.written import NOTHING, Conversation, Spoken, Written, callers, converse, join
+from charter_service.api.wire.written import NO_TEXT, Conversation, Spoken, Written, callers, converse, join
 from charter_service.forms.grammars import Form
 
 
@@ -107,7 +105,7 @@ class ToolTurn(Strict):
 Turn = Annotated[SystemTurn | UserTurn | AssistantTurn | ToolTurn, Field(discriminator="role")]
 
 
-def conversation(turns: Sequence[Turn], more: Written = NOTHING) -> Conversation:
+def conversation(turns: Sequence[Turn], more: Written = NO_TEXT) -> Conversation:
     """The messages for a model: the system text with `more` after it, and the turns. Raises ApiError."""
     words: list[Written] = []
     spoken: list[tuple[Role, Written]] = []
@@ -129,7 +127,7 @@ def conversation(turns: Sequence[Turn], more: Written = NOTHING) -> Conversation
             calls = [(call.function.name, _arguments(call, f"messages.{place}")) for call in turn.tool_calls or ()]
             names |= {call.id: call.function.name for call in turn.tool_calls or ()}
             text = callers(turn.content or turn.refusal or "")
-            spoken.append(("assistant", join([text, write_calls(calls) if calls else NOTHING])))
+            spoken.append(("assistant", join([text, write_calls(calls) if calls else NO_TEXT])))
     if not spoken or spoken[0][0] != "user":
         raise invalid("messages: the first message that isn't the system's must be the user's", "messages")
     return converse(join(words), more, _merge(spoken))
@@ -144,13 +142,13 @@ def _merge(spoken: Spoken) -> list[tuple[Role, Written]]:
     return merged
 
 
-def _arguments(call: ToolCall, where: str) -> dict[str, Any]:
+def _arguments(call: ToolCall, place: str) -> dict[str, Any]:
     try:
         arguments = json.loads(call.function.arguments or "{}")
     except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
-        raise invalid(f"{where}: the arguments of call {call.id[:200]} are not a JSON object", "messages")
+        raise invalid(f"{place}: the arguments of call {call.id[:200]} are not a JSON object", "messages")
     return arguments
 
 
@@ -269,7 +267,7 @@ def wanted_of(body: ChatBody) -> Wanted:
     if body.top_logprobs is not None and not body.logprobs:
         raise invalid("top_logprobs: needs logprobs to be true", "top_logprobs")
     offer = _offer(body)
-    prompt, said = conversation(body.messages, offer.words if offer else NOTHING)
+    prompt, said = conversation(body.messages, offer.words if offer else NO_TEXT)
     _check_continued(body, prompt[-1]["role"] == "assistant")
     if offer is not None:
         if body.response_format is not None and body.response_format.type != "text":
@@ -282,11 +280,11 @@ def wanted_of(body: ChatBody) -> Wanted:
     return Wanted(prompt, said, None, _form(body.response_format))
 
 
-def _form(wanted: Format | None) -> Form | None:
-    if isinstance(wanted, ObjectFormat):
+def _form(form: Format | None) -> Form | None:
+    if isinstance(form, ObjectFormat):
         return Form("json_object")
-    if isinstance(wanted, SchemaFormat):
-        schema = wanted.json_schema.schema_
+    if isinstance(form, SchemaFormat):
+        schema = form.json_schema.schema_
         return Form("json_schema", schema=schema) if schema is not None else Form("json_object")
     return None
 
@@ -309,12 +307,12 @@ def _offer(body: ChatBody) -> Offer | None:
 
 def _choice(body: ChatBody) -> AutoChoice | AnyChoice | ToolChoice | NoChoice:
     single = body.parallel_tool_calls is False
-    wanted = body.tool_choice
-    if isinstance(wanted, Chosen):
-        return ToolChoice(type="tool", name=wanted.function.name, disable_parallel_tool_use=single)
-    if wanted == "required":
+    choice = body.tool_choice
+    if isinstance(choice, Chosen):
+        return ToolChoice(type="tool", name=choice.function.name, disable_parallel_tool_use=single)
+    if choice == "required":
         return AnyChoice(type="any", disable_parallel_tool_use=single)
-    if wanted == "none":
+    if choice == "none":
         return NoChoice(type="none")
     return AutoChoice(type="auto", disable_parallel_tool_use=single)
 

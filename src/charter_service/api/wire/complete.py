@@ -8,12 +8,10 @@ built-in stop sequence "\n\nHuman:". A refusal by the acceptable-use policy is t
 a turn begins with a space, since prompts end at the colon. `model` is the model's id, whichever alias was asked for:
 "the model that performed the completion", as the clients of 2023 describe it. A stream begins with a ping.
 
-A prompt is one text in which "\n\nHuman:" and "\n\nAssistant:" take turns.
-
-It is read into messages, so that a model with any chat template works in the API of 2023. A turn loses the one space
-after its colon and nothing else: a model whose template is claude-2023 reads the prompt's own characters again
-(and its end token after earlier replies, as in training). Text before the first Human turn is a system prompt
-(spec: it came with Claude 2.1).
+A prompt is one text in which "\n\nHuman:" and "\n\nAssistant:" take turns. It is read into messages, so that a model
+with any chat template works in the API of 2023. A turn loses the one space after its colon and nothing else: a model
+whose template is claude-2023 reads the prompt's own characters again (and its end token after earlier replies, as in
+training). Text before the first Human turn is a system prompt (spec: it came with Claude 2.1).
 
 Version 2023-01-01 left these checks to its client; here it tolerates that client's most common mistakes: missing line
 breaks before the first Human turn, and spaces at the very end.
@@ -52,6 +50,10 @@ from charter_service.web.tokens import new_id
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
+OLD: Version = "2023-01-01"
+PING = event({"type": "ping"}, "ping")
+SMALLEST_TOP_P = 1e-9  # stands for 0: only the likeliest token
+StopSequence = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 def messages_of(prompt: str, lenient: bool = False) -> list[Message]:
@@ -62,8 +64,8 @@ def messages_of(prompt: str, lenient: bool = False) -> list[Message]:
     if lenient:
         prompt = prompt.rstrip(" ")
         prompt = f"\n\n{prompt.lstrip()}" if prompt.lstrip().startswith("Human:") else prompt
-    before, *rest = _TURN.split(prompt)
-    names, texts = rest[::2], [text.removeprefix(" ") for text in rest[1::2]]
+    before, *turns = _TURN.split(prompt)
+    names, texts = turns[::2], [text.removeprefix(" ") for text in turns[1::2]]
     if not names or names[0] != "Human":
         optional = "" if lenient else " after an optional system prompt"
         raise _wrong(f'prompt must start with "{HUMAN}" turn{optional}')
@@ -83,11 +85,6 @@ def _wrong(words: str) -> ApiError:
 
 
 ROUTES = Routes("Text completions", "messages")
-OLD: Version = "2023-01-01"
-PING = event({"type": "ping"}, "ping")
-SMALLEST_TOP_P = 1e-9  # stands for 0: only the likeliest token
-
-StopSequence = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class CompleteBody(Strict):
@@ -113,7 +110,7 @@ async def complete(request: Request, call: Call, body: CompleteBody) -> Response
     if body.metadata:
         call = replace(call, user=user_digest(body.metadata.user_id))
     if not body.stream:
-        return await unless_gone(request, _whole(request, call, model_request, version, _lead(body)))
+        return await unless_gone(request, _answer(request, call, model_request, version, _lead(body)))
     exchange = await unless_gone(request, _begin(request, call, model_request))
     parts = await start_events(request, exchange.parts())
     reply = _Reply(f"compl_{new_id()}", exchange, version == OLD, _lead(body))
@@ -161,8 +158,8 @@ class _Reply:
             **(standing_field(self.exchange.standing) if end else {}),
         }
         if self.old:
-            said = f"{problem.kind}: {problem}" if problem else None
-            return {**facts, "truncated": False, "exception": said}
+            exception = f"{problem.kind}: {problem}" if problem else None
+            return {**facts, "truncated": False, "exception": exception}
         return {"type": "completion", "id": self.id, **facts}
 
 
@@ -180,7 +177,7 @@ async def _begin(request: Request, call: Call, model_request: ModelRequest) -> E
         raise invalid(str(error).replace("max_tokens", "max_tokens_to_sample", 1), "max_tokens_to_sample") from error
 
 
-async def _whole(request: Request, call: Call, model_request: ModelRequest, version: Version, lead: str) -> Response:
+async def _answer(request: Request, call: Call, model_request: ModelRequest, version: Version, lead: str) -> Response:
     exchange = await _begin(request, call, model_request)
     (sample,) = await exchange.whole()
     assert sample.end is not None

@@ -95,8 +95,8 @@ class CompletionsBody(Sampled):
     @property
     def top(self) -> int:
         """Number of likeliest tokens to return in each place; at least 1 if the request wants tokens at all."""
-        wanted = self.logprobs is not None or self.return_token_ids
-        return max(1, self.logprobs or 0) if wanted else 0
+        needed = self.logprobs is not None or self.return_token_ids
+        return max(1, self.logprobs or 0) if needed else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ async def complete_text(request: Request, call: Call, body: CompletionsBody) -> 
     head = head_of(served, "text_completion", "cmpl")
     work = _Work(service_of(request), call, body, served, head)
     if not body.stream:
-        return await unless_gone(request, _whole(work))
+        return await unless_gone(request, _answer(work))
     first, prompt_input = await unless_gone(request, work.begin(body.prompt[0]))
     events = await start_events(request, _events(work, first, prompt_input))
     return stream(end_stream(events, call.request_id), headers_of(first))
@@ -159,7 +159,7 @@ def check(body: CompletionsBody, served: Served) -> None:
         raise invalid(f"the server behind {served.id} can't score the prompt; leave out echo", "echo")
 
 
-async def _whole(work: _Work) -> Response:
+async def _answer(work: _Work) -> Response:
     """All prompts, some at once, in one answer."""
     limit = asyncio.Semaphore(AT_ONCE)
 
@@ -198,8 +198,8 @@ async def _choices(body: CompletionsBody, exchange: Exchange, prompt_input: str 
             samples = await exchange.whole()
     finally:
         exchange.close()
-    read = await exchange.served.backend.cut(prompt_input, True) if body.return_token_ids else []
-    return [_choice(body, sample, echoed, scored) | _ids(body, sample, read) for sample in samples]
+    prompt_ids = await exchange.served.backend.cut(prompt_input, True) if body.return_token_ids else []
+    return [_choice(body, sample, echoed, scored) | _ids(body, sample, prompt_ids) for sample in samples]
 
 
 async def _echo(body: CompletionsBody, exchange: Exchange, prompt_input: str | Ids) -> tuple[str, list[Token]]:
@@ -226,13 +226,13 @@ def _choice(body: CompletionsBody, sample: Whole, echoed: str, scored: Sequence[
     }
 
 
-def _ids(body: CompletionsBody, sample: Whole, read: Sequence[int]) -> dict[str, Any]:
+def _ids(body: CompletionsBody, sample: Whole, prompt_ids: Sequence[int]) -> dict[str, Any]:
     """vLLM's fields for token ids and versions of weights, if the request wants them."""
     assert sample.end is not None
     fields: dict[str, Any] = {}
     if body.return_token_ids:
         last = (sample.end.token,) if sample.end.token else ()
-        fields |= {"token_ids": [token.id for token in (*sample.tokens, *last)], "prompt_token_ids": list(read)}
+        fields |= {"token_ids": [token.id for token in (*sample.tokens, *last)], "prompt_token_ids": list(prompt_ids)}
     if body.return_weight_versions:
         fields["weight_versions"] = [asdict(span) for span in sample.end.spans] or None
     return fields
@@ -254,8 +254,8 @@ async def _events(work: _Work, first: Exchange, prompt_input: str | Ids) -> Asyn
         used.input_tokens += exchange.usage.input_tokens
         used.cached_tokens += exchange.usage.cached_tokens
         used.output_tokens += exchange.usage.output_tokens
-    for one in chunks.usage(used):
-        yield one
+    for chunk in chunks.usage(used):
+        yield chunk
 
 
 async def _pieces(

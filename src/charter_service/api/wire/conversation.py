@@ -49,9 +49,12 @@ from charter_service.api.wire.tool_words import (
     write_result,
     write_search_result,
 )
-from charter_service.api.wire.written import NOTHING, Conversation, Written, callers, converse, join
+from charter_service.api.wire.written import NO_TEXT, Conversation, Written, callers, converse, join
 
 CALL, RESULT = "tool_use", "tool_result"
+MOST_MESSAGES = 100_000  # of a request, as Anthropic's reference says
+_CALLS = (ToolUseBlock, ServerToolUseBlock)
+_Side = tuple[Role, str, list[tuple[str, Any]]]  # role, the question that searches answered, blocks
 
 
 class Merged(Protocol):
@@ -89,7 +92,7 @@ def check_calls(merged: Sequence[Merged]) -> None:
 
 
 def _check_results(turn: Merged, call_ids: set[str]) -> None:
-    seen = set[str]()
+    answered = set[str]()
     for at, block in turn.blocks:
         if block.type != RESULT:
             continue
@@ -99,12 +102,9 @@ def _check_results(turn: Merged, call_ids: set[str]) -> None:
                 "`tool_result` block must have a corresponding `tool_use` block in the previous message.",
                 "messages",
             )
-        if block.tool_use_id in seen:
+        if block.tool_use_id in answered:
             raise invalid(f"{at}: more than one `tool_result` for {block.tool_use_id}", "messages")
-        seen.add(block.tool_use_id)
-
-
-MOST_MESSAGES = 100_000  # of a request, as Anthropic's reference says
+        answered.add(block.tool_use_id)
 
 
 class _Note(TextBlock):
@@ -120,7 +120,7 @@ class _Merged:
     blocks: list[tuple[str, Any]] = field(default_factory=list)  # place and block
 
 
-def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more: Written = NOTHING) -> Conversation:
+def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more: Written = NO_TEXT) -> Conversation:
     """The messages for a model: the system text with `more` after it, and the turns. Raises ApiError with Anthropic's
     words for anything that its API refuses."""
     words = [callers(block.text) for block in instructions]
@@ -139,18 +139,14 @@ def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more:
         if turn.role == "user":
             question = _question(turn.blocks) or question
         sides: list[_Side] = [("user", "", turn.blocks)] if turn.role == "user" else _sides(turn, question)
-        for role, asked, blocks in sides:
-            text = _passages(asked, blocks) if asked else _written(blocks, names)
+        for role, searched_for, blocks in sides:
+            text = _passages(searched_for, blocks) if searched_for else _text_of_turn(blocks, names)
             if spoken and spoken[-1][0] == role:
                 text = join([spoken.pop()[1], text])
             spoken.append((role, text))
     if spoken[-1][0] == "assistant" and spoken[-1][1].read != spoken[-1][1].read.rstrip():
         raise invalid("messages: final assistant content cannot end with trailing whitespace", "messages")
     return converse(join(words), more, spoken)
-
-
-_CALLS = (ToolUseBlock, ServerToolUseBlock)
-_Side = tuple[Role, str, list[tuple[str, Any]]]  # role, the question that searches answered, blocks
 
 
 def question_of(turns: Sequence[Turn]) -> str:
@@ -216,13 +212,13 @@ def _merge(turns: Sequence[Turn], leading: int) -> list[_Merged]:
             )
         if turn.role != "system" and not (merged and merged[-1].role == turn.role):
             merged.append(_Merged(turn.role, place))
-        where = f"messages.{place}.content"
-        blocks = [(f"{where}.{n}", block) for n, block in enumerate(turn.content)]
-        merged[-1].blocks += _noted(blocks) if turn.role == "system" else blocks
+        path = f"messages.{place}.content"
+        blocks = [(f"{path}.{n}", block) for n, block in enumerate(turn.content)]
+        merged[-1].blocks += _note_of(blocks) if turn.role == "system" else blocks
     return merged
 
 
-def _noted(blocks: list[tuple[str, Block]]) -> list[tuple[str, Block]]:
+def _note_of(blocks: list[tuple[str, Block]]) -> list[tuple[str, Block]]:
     """A system message between two turns, put into the user's turn: chat templates have no place for it."""
     text = join(_text_of(block, at) for at, block in blocks).read
     _check_text([text], "messages")
@@ -237,15 +233,15 @@ def _check_order(merged: Sequence[_Merged]) -> None:
         check_server_blocks(turn.role, turn.blocks)
 
 
-def _check_text(texts: Iterable[str], where: str) -> None:
+def _check_text(texts: Iterable[str], path: str) -> None:
     for text in texts:
         if not text:
-            raise invalid(f"{where}: text content blocks must be non-empty", where)
+            raise invalid(f"{path}: text content blocks must be non-empty", path)
         if not text.strip():
-            raise invalid(f"{where}: text content blocks must contain non-whitespace text", where)
+            raise invalid(f"{path}: text content blocks must contain non-whitespace text", path)
 
 
-def _written(blocks: Sequence[tuple[str, Any]], names: dict[str, str]) -> Written:
+def _text_of_turn(blocks: Sequence[tuple[str, Any]], names: dict[str, str]) -> Written:
     """The text of a turn: blocks with a blank line between, consecutive calls as one list."""
     texts, calls = list[Written](), list[tuple[str, dict[str, Any]]]()
     for number, (at, block) in enumerate(blocks):
@@ -260,13 +256,13 @@ def _written(blocks: Sequence[tuple[str, Any]], names: dict[str, str]) -> Writte
             calls = []
         if isinstance(block, ToolResultBlock):
             inner = [_text_of(part, f"{at}.content.{n}") for n, part in enumerate(block.content)]
-            written = write_result(names[block.tool_use_id], join(inner), block.is_error)
+            text = write_result(names[block.tool_use_id], join(inner), block.is_error)
         elif isinstance(block, RESULTS):
             words, failed = words_of(block)
-            written = write_result(names[block.tool_use_id], quote(words), failed)
+            text = write_result(names[block.tool_use_id], quote(words), failed)
         else:
-            written = _text_of(block, at)
-        texts.append(written)
+            text = _text_of(block, at)
+        texts.append(text)
     if calls:
         texts.append(write_calls(calls))
     return join(texts)
@@ -296,7 +292,7 @@ def _text_of(block: Any, at: str) -> Written:
             "into words",
         )
     if isinstance(block, (ThinkingBlock, HiddenThinkingBlock)):
-        return NOTHING
+        return NO_TEXT
     raise _unread(at, f"a {block.type} block can't stand here")
 
 

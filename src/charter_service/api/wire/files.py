@@ -160,8 +160,8 @@ async def upload_file(request: Request, call: Call) -> Response:
             async for piece in pieces_of(request, most + AROUND, too_large(most), refusal("form", BROKEN)):
                 await asyncio.to_thread(upload.feed, piece)
             upload.finish()
-            kept = _kept(id, whose.organisation, upload, blob)
-            file = await service.write(whose, lambda: service.files.keep(kept, blob))
+            row = _file_row(id, whose.organisation, upload, blob)
+            file = await service.write(whose, lambda: service.files.keep(row, blob))
         except BaseException:
             await asyncio.shield(asyncio.to_thread(_drop, request, id, blob))
             raise
@@ -173,7 +173,7 @@ async def upload_file(request: Request, call: Call) -> Response:
     return JSONResponse(form_of(file))
 
 
-def _kept(id: str, organisation: str, upload: FileUpload, blob: Blob) -> File:
+def _file_row(id: str, organisation: str, upload: FileUpload, blob: Blob) -> File:
     now, seconds = time.time(), upload.seconds
     expires = None if seconds is None else now + seconds
     name = clean_name(upload.name)
@@ -228,13 +228,13 @@ async def find_files(request: Request, call: Call) -> Response:
 @ROUTES.add("GET", f"{PATH}/{{file}}", "Get a file's facts", FileAnswer, VERSION)
 async def find_file(request: Request, call: Call) -> Response:
     """Name, type and size of a file."""
-    return JSONResponse(form_of(await _found(request, call)))
+    return JSONResponse(form_of(await _visible_file(request, call)))
 
 
 @ROUTES.add("GET", f"{PATH}/{{file}}/content", "Download a file", None, VERSION, media="application/octet-stream")
 async def download_file(request: Request, call: Call) -> Response:
     """Refused: an uploaded file can't be downloaded, as in Anthropic's API."""
-    file = await _found(request, call)
+    file = await _visible_file(request, call)
     raise invalid(f"the file {file.id} is not downloadable: it was uploaded, and uploaded files only serve requests")
 
 
@@ -247,7 +247,7 @@ async def remove_file(request: Request, call: Call) -> Response:
     return JSONResponse({"id": file.id, "type": "file_deleted"})
 
 
-async def _found(request: Request, call: Call) -> File:
+async def _visible_file(request: Request, call: Call) -> File:
     files, id = service_of(request).files, request.path_params["file"]
     return await asyncio.to_thread(files.find, call.caller.organisation, id)
 

@@ -1,17 +1,9 @@
-"""POST /v1/messages and /v1/messages/count_tokens.
+"""POST /v1/messages and /v1/messages/count_tokens: a message, written in one round or several.
 
-A message that a model writes in rounds: where it calls tools that the server runs, their results go back to it until
-it answers.
-
-Each round is a request of its own to limits, policy and usage. A message ends when the model answers, when it calls a
-tool of the client's, and with `max_tokens` or a full context over all rounds. It pauses (`pause_turn`) after the most
-rounds, or where a limit of the key holds the next one back; sent back as it is, it goes on.
-
-A message as it is written: the events of Anthropic's stream, and the message that they add up to.
-
-The message in one piece is built by the same steps as the stream, so that both are equal, except for a call that was
-cut off: a stream has already begun it, but the whole message leaves it out, since its input is not
-JSON. A quoted passage that is cited is a text block of its own.
+Where the model calls tools that the server runs, their results go back to it until it answers. Each round is a request
+of its own to limits, policy and usage. A message ends when the model answers, when it calls a tool of the client's, and
+with `max_tokens` or a full context over all rounds. It pauses (`pause_turn`) after the most rounds, or where a limit of
+the key holds the next one back; sent back as it is, it goes on.
 """
 
 from __future__ import annotations
@@ -69,12 +61,24 @@ REPEATS = {"type": LOOP, "explanation": "the reply repeated itself; `loop_stop` 
 NOWHERE = "not_available"  # Anthropic's word for a region that isn't known
 SERVER_CALL = "server_tool_use"
 Event = dict[str, Any]
+PAUSE = "pause_turn"
+PASSING = ("allow", "safety_prompt")  # verdicts on a result that goes back to the model
+WITHHELD = "the acceptable-use policy keeps this result back"
+_LOG = logging.getLogger("charter_service.api")
+_RESULT: TypeAdapter[ResultBlock] = TypeAdapter(ResultBlock)
+MANY_BLOCKS = 1000
 
 
 class Writing:
-    """One message being written. `reader` finds calls in the text, None if no tool may be used; `quoting` finds
-    citations, None without them; `ttl`: for how long the request asked for a cache, so that tokens read from one or put
-    into it are counted separately; empty: it didn't; `own`: names of tools that the server runs."""
+    """One message being written: the events of Anthropic's stream, and the message that they add up to.
+
+    The message in one piece is built by the same steps as the stream, so that both are equal, except for a call that
+    was cut off: a stream has already begun it, but the whole message leaves it out, since its input is not JSON. A
+    quoted passage that is cited is a text block of its own.
+
+    `reader` finds calls in the text, None if no tool may be used; `quoting` finds citations, None without them; `ttl`:
+    for how long the request asked for a cache, so that tokens read from one or put into it are counted separately;
+    empty: it didn't; `own`: names of tools that the server runs."""
 
     def __init__(
         self,
@@ -126,16 +130,16 @@ class Writing:
 
     def _tell(self, heard: Iterable[Heard]) -> list[Event]:
         events: list[Event] = []
-        for one in heard:
-            if one.kind == "text":
-                events += self._heard(one.text)
-            elif one.kind == "call":
-                events += [*self._rest(), *self._close()]
+        for token in heard:
+            if token.kind == "text":
+                events += self._text_events(token.text)
+            elif token.kind == "call":
+                events += [*self._end_text(), *self._close()]
                 self._json = ""
-                events += self._begin(self._call(one.text))
-            elif one.kind == "input":
-                self._json += one.text
-                events.append(self._delta({"type": "input_json_delta", "partial_json": one.text}))
+                events += self._begin(self._call(token.text))
+            elif token.kind == "input":
+                self._json += token.text
+                events.append(self._delta({"type": "input_json_delta", "partial_json": token.text}))
             else:
                 assert self._open is not None
                 self._open["input"] = json.loads(self._json)
@@ -146,16 +150,16 @@ class Writing:
                 events += self._close()
         return events
 
-    def _heard(self, text: str) -> list[Event]:
+    def _text_events(self, text: str) -> list[Event]:
         return self._text(text) if self._quoting is None else self._say(self._quoting.feed(text))
 
-    def _rest(self) -> list[Event]:
+    def _end_text(self) -> list[Event]:
         """Ends the text before something else."""
         return [] if self._quoting is None else self._say(self._quoting.end())
 
-    def _say(self, said: Iterable[Said]) -> list[Event]:
+    def _say(self, pieces: Iterable[Said]) -> list[Event]:
         events: list[Event] = []
-        for text, citation in said:
+        for text, citation in pieces:
             if citation is not None:
                 events += [*self._close(), *self._begin({"type": "text", "text": "", "citations": []})]
                 events += self._text(text)
@@ -169,8 +173,8 @@ class Writing:
         return events
 
     def _call(self, name: str) -> Event:
-        own = name in self._own
-        kind, prefix = (SERVER_CALL, "srvtoolu") if own else ("tool_use", "toolu")
+        by_server = name in self._own
+        kind, prefix = (SERVER_CALL, "srvtoolu") if by_server else ("tool_use", "toolu")
         return {"type": kind, "id": f"{prefix}_{new_id()}", "name": name, "input": {}}
 
     def _text(self, text: str) -> list[Event]:
@@ -205,7 +209,7 @@ class Writing:
         message, events = self.message, list[Event]()
         if self._reader is not None:
             events += self._tell(self._reader.end())
-        events += self._rest()
+        events += self._end_text()
         if end.stop == "refused" and not message["content"]:
             events += self._text(end.reason)
         if self._open is not None and self._open["type"] != "text":
@@ -217,22 +221,27 @@ class Writing:
             return events
         return [*events, *self._finish(end)]
 
-    def search(self, name: str, wanted: dict[str, str]) -> list[Event]:
+    def search(self, name: str, arguments: dict[str, str]) -> list[Event]:
         """The events of a call that the server makes before the model is asked."""
         events = self._begin(self._call(name))
         assert self._open is not None
-        self._open["input"] = wanted
+        self._open["input"] = arguments
         self.pending.append(self._open)
         self._last = End(0, "end")
-        written = {"type": "input_json_delta", "partial_json": json.dumps(self._open["input"])}
-        return [*events, self._delta(written), *self._close()]
+        delta = {"type": "input_json_delta", "partial_json": json.dumps(self._open["input"])}
+        return [*events, self._delta(delta), *self._close()]
 
     def _spend(self, end: End) -> None:
         """Adds the tokens of a round."""
-        read = min(end.cached_tokens, self._input) if self._ttl else 0
-        created = min(end.kept_tokens, self._input - read) if self._ttl else 0
-        unread, put, taken, written = self._spent
-        self._spent = (unread + self._input - read - created, put + created, taken + read, written + end.output_tokens)
+        cached = min(end.cached_tokens, self._input) if self._ttl else 0
+        created = min(end.kept_tokens, self._input - cached) if self._ttl else 0
+        unread, put, cached_before, output = self._spent
+        self._spent = (
+            unread + self._input - cached - created,
+            put + created,
+            cached_before + cached,
+            output + end.output_tokens,
+        )
 
     @property
     def written(self) -> int:
@@ -277,28 +286,21 @@ class Writing:
         message["content"] = [block for block in message["content"] if block is not self._cut]
         return [{"type": "message_delta", "delta": delta, "usage": usage}, {"type": "message_stop"}]
 
-    def _usage(self, unread: int, created: int = 0, read: int = 0, written: int = 0) -> Event:
+    def _usage(self, unread: int, created: int = 0, cached: int = 0, output: int = 0) -> Event:
         """The tokens of the message: the prompt's that were neither put into its cache nor read from it, those that
         were, and the reply's."""
         return {
             "input_tokens": unread,
             "cache_creation_input_tokens": created,
-            "cache_read_input_tokens": read,
+            "cache_read_input_tokens": cached,
             "cache_creation": {
                 "ephemeral_5m_input_tokens": created if self._ttl == "5m" else 0,
                 "ephemeral_1h_input_tokens": created if self._ttl == "1h" else 0,
             },
-            "output_tokens": written,
+            "output_tokens": output,
             "output_tokens_details": {"thinking_tokens": 0},
             SERVER_CALL: self._requests,
         }
-
-
-PAUSE = "pause_turn"
-PASSING = ("allow", "safety_prompt")  # verdicts on a result that goes back to the model
-WITHHELD = "the acceptable-use policy keeps this result back"
-_LOG = logging.getLogger("charter_service.api")
-_RESULT: TypeAdapter[ResultBlock] = TypeAdapter(ResultBlock)
 
 
 @dataclass
@@ -358,11 +360,11 @@ class Answer:
 
     async def _result(self, name: str, id: str, arguments: dict[str, Any]) -> Event:
         """What a tool gives. Raises ToolFailure and Overloaded."""
-        asked, tool = self.wanted.own[name]
+        settings, tool = self.wanted.own[name]
         self.uses[name] += 1
-        if asked.max_uses is not None and self.uses[name] > asked.max_uses:
-            raise ToolFailure("max_uses_exceeded", f"{name} may be used {asked.max_uses} times in a message")
-        content = await self.service.use_tool(self.call, lambda: tool.run(arguments, asked.domains))
+        if settings.max_uses is not None and self.uses[name] > settings.max_uses:
+            raise ToolFailure("max_uses_exceeded", f"{name} may be used {settings.max_uses} times in a message")
+        content = await self.service.use_tool(self.call, lambda: tool.run(arguments, settings.domains))
         block = result_block(name, id, content)
         await self._screen(block)
         return block
@@ -387,8 +389,8 @@ class Answer:
         """Begins the next round; else why the message ends. Raises Refusal, also for a limit if the model has written
         nothing that a pause would keep."""
         body, wanted, served = self.body, self.wanted, self.exchange.served
-        left = body.max_tokens - self.writing.written
-        if left < 1:
+        tokens_left = body.max_tokens - self.writing.written
+        if tokens_left < 1:
             return STOPS["length"]
         answered = Turn.model_validate({"role": "assistant", "content": self.writing.message["content"]})
         talk = conversation([*body.messages, answered], body.system, wanted.more)
@@ -401,9 +403,9 @@ class Answer:
             offer = offer.later or offer
             form = offer.form()
         self.wanted = replace(wanted, prompt=talk.prompt, said=talk.said, offer=offer, form=form)
-        rest = body.model_copy(update={"max_tokens": left})
+        next_body = body.model_copy(update={"max_tokens": tokens_left})
         try:
-            request = await model_request_of(rest, self.wanted, served, self.call)
+            request = await model_request_of(next_body, self.wanted, served, self.call)
             self.exchange = await begin(self.service, self.call, request)
         except (TooMany, Overloaded):
             if not self.writing.written:
@@ -415,7 +417,6 @@ class Answer:
         return ""
 
 
-MANY_BLOCKS = 1000
 ROUTES = Routes("Messages", "messages")
 
 
@@ -439,9 +440,9 @@ async def count_tokens(request: Request, call: Call, body: CountBody) -> Respons
     check_version(version_of(request), body)
     service = service_of(request)
     served = service.registry.find(body.model, call)
-    left = counting_headers(service, call)
-    tokens = await served.backend.count((await _wanted(service, call, body)).prompt)
-    return JSONResponse({"input_tokens": tokens}, headers=left)
+    headers = counting_headers(service, call)
+    tokens = await served.backend.count((await _read_request(service, call, body)).prompt)
+    return JSONResponse({"input_tokens": tokens}, headers=headers)
 
 
 def with_user(call: Call, body: MessagesBody) -> Call:
@@ -453,12 +454,12 @@ def with_user(call: Call, body: MessagesBody) -> Call:
 async def open_message(service: Service, call: Call, body: MessagesBody) -> Answer:
     """An admitted request, and its message to write. Raises ApiError."""
     served = service.registry.find(body.model, call)
-    wanted = await _wanted(service, call, body)
+    wanted = await _read_request(service, call, body)
     exchange = await begin(service, call, await model_request_of(body, wanted, served, call))
     return Answer(service, call, body, wanted, exchange, writing_of(exchange, wanted))
 
 
-async def _wanted(service: Service, call: Call, body: CountBody) -> Wanted:
+async def _read_request(service: Service, call: Call, body: CountBody) -> Wanted:
     """The request of a body, whose documents are read; one with many blocks is built beside the event loop."""
     check_scope(body.tools, call.caller)
     citable = await read_sources(service, call, body)
@@ -496,11 +497,11 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """The events of a message; an error is the last one."""
     try:
-        yield _named(opening)
+        yield _server_event(opening)
         async with aclosing(steps):
             async for step in steps:
-                for one in step:
-                    yield _named(one)
+                for step_event in step:
+                    yield _server_event(step_event)
     except Exception as error:
         problem = api_error(error)
         if problem.status >= 500:
@@ -508,5 +509,5 @@ async def events(
         yield event(anthropic_body(problem, request_id), "error")
 
 
-def _named(one: Event) -> ServerSentEvent:
-    return event(one, one["type"])
+def _server_event(content: Event) -> ServerSentEvent:
+    return event(content, content["type"])

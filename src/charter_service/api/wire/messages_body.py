@@ -21,7 +21,7 @@ from charter_service.api.wire.offered import EFFORT, FIELDS, TASK_BUDGET, THINKI
 from charter_service.api.wire.server_blocks import RESULTS, SEARCHES, input_for
 from charter_service.api.wire.tool_words import warn_of
 from charter_service.api.wire.tools import NONE, Choice, Offer, Run, Tool, offer_of, searches_of
-from charter_service.api.wire.written import NOTHING, Written, join, servers
+from charter_service.api.wire.written import NO_TEXT, Written, join, servers
 from charter_service.forms.grammars import Form
 from charter_service.tools.tool import Tool as RunTool
 
@@ -138,9 +138,8 @@ class MessagesBody(CountBody):
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A body as a request to a model: the prompt, what of it the caller said, and what a reply may or must do beside
-    text. `ttl`: how long marked
-    parts of the prompt shall be cached, empty without marks; `citable`: what a reply may cite, None without
-    citations."""
+    text. `ttl`: how long marked parts of the prompt shall be cached, empty without marks; `citable`: what a reply may
+    cite, None without citations."""
 
     prompt: list[Message]
     said: Said
@@ -148,7 +147,7 @@ class Wanted:
     form: Form | None
     ttl: str
     citable: Citable | None = None
-    more: Written = NOTHING  # after the system text
+    more: Written = NO_TEXT  # after the system text
     searches: Mapping[str, Run] = field(
         default_factory=dict
     )  # tools that run for the question itself, before the model is asked
@@ -177,9 +176,9 @@ def wanted_of(body: CountBody, citable: Citable | None = None, tools: Mapping[st
     searches = {name: run for name, run in searches.items() if question and input_for(name, question)}
     more = join(
         [
-            offer.words if offer else NOTHING,
-            warn_of(strangers) if strangers else NOTHING,
-            servers(ASKING) if citable else NOTHING,
+            offer.words if offer else NO_TEXT,
+            warn_of(strangers) if strangers else NO_TEXT,
+            servers(ASKING) if citable else NO_TEXT,
         ]
     )
     prompt, said = conversation(body.messages, body.system, more)
@@ -212,17 +211,17 @@ async def model_request_of(body: MessagesBody, wanted: Wanted, served: Served, c
     decoding = choose_decoding(model_decoding, body.temperature, top_p, top_k)
     stops = tuple(dict.fromkeys(body.stop_sequences))
     sampling = sampling_at(decoding, body.max_tokens, stops, body.loop_stop)
-    own = decoding is model_decoding
+    own_decoding = decoding is model_decoding
     said = wanted.said if body.system_by == "operator" else wanted.said.by_user
-    model_request = ModelRequest(body.model, wanted.prompt, sampling, own_decoding=own, said=said)
+    model_request = ModelRequest(body.model, wanted.prompt, sampling, own_decoding=own_decoding, said=said)
     if wanted.form is None:
         return model_request
     compiled = await served.backend.compile(wanted.form, call.caller.organisation, call.background)
-    left = served.context - await served.backend.count(wanted.prompt)
-    tokens = max(0, min(body.max_tokens, left))
+    room = served.context - await served.backend.count(wanted.prompt)
+    tokens = max(0, min(body.max_tokens, room))
     start = wanted.offer.start if wanted.offer else None
-    held = start(compiled, tokens) if start else compiled.start(tokens)
-    return replace(model_request, constraint=held)
+    constraint = start(compiled, tokens) if start else compiled.start(tokens)
+    return replace(model_request, constraint=constraint)
 
 
 def _cache_asked(body: CountBody) -> str:

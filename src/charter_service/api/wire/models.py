@@ -32,11 +32,11 @@ LIFECYCLE = parameter(
 @ROUTES.add("GET", "/v1/models", "List models", ModelsAnswer, LIFECYCLE, *PAGING)
 async def list_models(request: Request, _: Call) -> Response:
     """All models but retired ones, the default first, by pages. `lifecycle` chooses others."""
-    shown = _chosen(service_of(request).registry.served, request)
+    served = _of_stages(service_of(request).registry.served, request)
     if speaks_openai(request.scope):
-        return JSONResponse({"object": "list", "data": [openai_form(one) for one in shown]})
-    page, more = cut_page([one.id for one in shown], request)
-    by_id = {one.id: one for one in shown}
+        return JSONResponse({"object": "list", "data": [openai_form(model) for model in served]})
+    page, more = cut_page([model.id for model in served], request)
+    by_id = {model.id: model for model in served}
     return JSONResponse(
         {
             "data": [anthropic_form(by_id[name]) for name in page],
@@ -47,14 +47,14 @@ async def list_models(request: Request, _: Call) -> Response:
     )
 
 
-def _chosen(served: Sequence[Served], request: Request) -> list[Served]:
+def _of_stages(served: Sequence[Served], request: Request) -> list[Served]:
     """The models in the stages that `lifecycle` names. Raises ApiError for others."""
     query = request.query_params
     stages = [*query.getlist("lifecycle"), *query.getlist("lifecycle[]")] or ["active", "deprecated"]
     if wrong := [stage for stage in stages if stage not in STAGES]:
         raise invalid(f"lifecycle: {wrong[0][:100]!r} is no stage; expected some of {', '.join(STAGES)}", "lifecycle")
     today = datetime.datetime.now(datetime.UTC).date()
-    return [one for one in served if one.state(today) in stages]
+    return [model for model in served if model.state(today) in stages]
 
 
 @ROUTES.add("GET", "/v1/models/{model:path}", "Get a model", AnyModelAnswer)

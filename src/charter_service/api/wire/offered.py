@@ -21,12 +21,12 @@ class NotOffered:
     @property
     def meaning(self) -> str:
         """A description of the field."""
-        taken = " or ".join(json.dumps(value) for value in (*self.but, None))
-        return f"{taken} alone: {self.words}"
+        values = " or ".join(json.dumps(value) for value in (*self.but, None))
+        return f"{values} alone: {self.words}"
 
     def check(self, value: Any) -> Any:
         """The value. Raises ValueError if it asks for what is missing."""
-        if value is None or any(type(value) is type(one) and value == one for one in self.but):
+        if value is None or any(type(value) is type(allowed) and value == allowed for allowed in self.but):
             return value
         raise ValueError(f"{self.words}; leave it out")
 

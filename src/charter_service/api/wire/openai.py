@@ -1,12 +1,11 @@
-"""The common part of OpenAI's two shapes: sampling, reasons for an end, usage, and the end of a stream.
+"""The common part of OpenAI's two shapes: sampling, log-probabilities, reasons for an end, usage, a stream's end.
 
 A field that would change a reply but isn't offered here is refused by name; one without effect is accepted and ignored.
 Beside OpenAI's fields, those of vLLM that evaluation tools send are accepted: top_k, and neutral values of others.
 
-Log-probabilities in OpenAI's two shapes: a list of tokens (chat), and four lists side by side (completions).
-
-They are natural logarithms under the distribution that tokens were drawn from, before top_p and top_k cut it; at
-temperature 0 and 1 that is the model's own. Given text is always scored under the model's own.
+Log-probabilities are a list of tokens (chat), or four lists side by side (completions): natural logarithms under the
+distribution that tokens were drawn from, before top_p and top_k cut it; at temperature 0 and 1 that is the model's own.
+Given text is always scored under the model's own.
 """
 
 from __future__ import annotations
@@ -57,10 +56,10 @@ def _as_list(value: Any) -> Any:
 
 
 def _only(value: float, why: str) -> BeforeValidator:
-    def check(sent: Any) -> Any:
-        if sent is not None and sent != value:
+    def check(field_value: Any) -> Any:
+        if field_value is not None and field_value != value:
             raise ValueError(f"only {value:g} is offered here: {why}")
-        return sent
+        return field_value
 
     return BeforeValidator(check)
 
@@ -176,8 +175,8 @@ async def end_stream(events: AsyncGenerator[ServerSentEvent, None], request_id: 
     """A stream with its end: the error that broke it, if any, and [DONE]."""
     try:
         async with aclosing(events):
-            async for one in events:
-                yield one
+            async for chunk in events:
+                yield chunk
     except Exception as error:
         problem = api_error(error)
         if problem.status == 500:

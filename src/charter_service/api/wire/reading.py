@@ -1,9 +1,7 @@
 """Reading a request: its caller, and its body checked against the API's shapes.
 
-JSON from bytes. A large text is read piece by piece, with rests in between: Python's own reader blocks all threads
-until it is done, which takes seconds for the largest batch.
-
-Results and errors are the same either way.
+A large text of JSON is read piece by piece, with rests in between: Python's own reader blocks all threads until it is
+done, which takes seconds for the largest batch. Results and errors are the same either way.
 """
 
 from __future__ import annotations
@@ -40,6 +38,24 @@ DEEPEST = 200  # nested brackets
 MOST_PARTS = 100_000  # objects and arrays of one request: each is visited more than once
 MOST_STEPS = 2**20  # values read one by one, since their container is large
 _TOO_DEEP = f"more than {DEEPEST} nested brackets"
+T = TypeVar("T")
+B = TypeVar("B", bound=BaseModel)
+LARGEST_BODY = 32 * 2**20  # bytes, as Anthropic's reference says for messages
+LARGEST_BATCH = 256 * 2**20
+ADDRESSES = ("127.0.0.1", "::1")
+# what shows a proxy
+FORWARDED = (
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "via",
+)
+ELSEWHERE = ("cross-site", "same-site")  # what browsers say of a page that isn't this server's own
+LONGEST_PLACE = 300  # characters of the name of a place that is wrong
 
 
 class Pace:
@@ -128,11 +144,11 @@ def _check(value: Any, halves: bool, most: int | None, pace: Callable[[], None])
     count = 0
     for _ in range(DEEPEST + 1):
         inner = []
-        for one in level:
+        for container in level:
             pace()
-            parts = one if isinstance(one, list) else one.values()
+            parts = container if isinstance(container, list) else container.values()
             if halves:
-                for text in parts if isinstance(one, list) else (*one, *parts):
+                for text in parts if isinstance(container, list) else (*container, *parts):
                     if isinstance(text, str):
                         text.encode("utf-8")
             inner += [part for part in parts if isinstance(part, dict | list)]
@@ -146,27 +162,6 @@ def _check(value: Any, halves: bool, most: int | None, pace: Callable[[], None])
 
 def _go_on() -> None:
     """No rest."""
-
-
-T = TypeVar("T")
-B = TypeVar("B", bound=BaseModel)
-
-LARGEST_BODY = 32 * 2**20  # bytes, as Anthropic's reference says for messages
-LARGEST_BATCH = 256 * 2**20
-ADDRESSES = ("127.0.0.1", "::1")
-# what shows a proxy
-FORWARDED = (
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "via",
-)
-ELSEWHERE = ("cross-site", "same-site")  # what browsers say of a page that isn't this server's own
-LONGEST_PLACE = 300  # characters of the name of a place that is wrong
 
 
 def service_of(request: Request) -> Service:
@@ -280,8 +275,8 @@ async def json_of(request: Request, most: int) -> Any:
     return await read_body(request, lambda value: value, most)
 
 
-async def read_body(request: Request, read: Callable[[Any], T], most: int, parts: int | None = MOST_PARTS) -> T:
-    """The result of `read` on the body's JSON; a large one is read beside the event loop, which others need."""
+async def read_body(request: Request, build: Callable[[Any], T], most: int, parts: int | None = MOST_PARTS) -> T:
+    """The result of `build` on the body's JSON; a large one is read beside the event loop, which others need."""
     too_large = ApiError(413, f"the body is over {most // 2**20} MiB; send less")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
@@ -289,9 +284,9 @@ async def read_body(request: Request, read: Callable[[Any], T], most: int, parts
     broken = ApiError(400, "the connection ended before the body did")
     raw = await forms.read_body(request, most, too_large, broken)
     if len(raw) <= LARGE:
-        return read(read_json(raw, parts))
+        return build(read_json(raw, parts))
     gone = threading.Event()
-    reading = service_of(request).aside(request.state.caller, lambda: read(read_json(raw, parts, gone)))
+    reading = service_of(request).aside(request.state.caller, lambda: build(read_json(raw, parts, gone)))
     try:
         return await unless_gone(request, reading)
     finally:

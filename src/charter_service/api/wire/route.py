@@ -1,12 +1,12 @@
-"""A route of the API. What it declares, it reads in this order: the key, the version, the body: nobody without a key
-makes the server read more than a form. The OpenAPI document shows the same declaration.
+"""A route of the API, and the version of the API (`anthropic-version`) that a program was written for.
 
-The header `anthropic-version`: the version of the API that a program was written for.
+What a route declares, it reads in this order: the key, the version, the body: nobody without a key makes the server
+read more than a form. The OpenAPI document shows the same declaration.
 
-There are three. In 2023-01-01 the streams of /v1/complete repeat all of the text and end with [DONE]; 2023-06-01 sends
-only new text. 2026-10-21 no longer takes (Anthropic's reference, "versions") sampling settings, a document directly in
-a turn of the assistant, and citations on a user's text. The published client of today sends this version, so that it
-can't be left out; what it refuses is refused here.
+There are three versions. In 2023-01-01 the streams of /v1/complete repeat all of the text and end with [DONE];
+2023-06-01 sends only new text. 2026-10-21 no longer takes (Anthropic's reference, "versions") sampling settings, a
+document directly in a turn of the assistant, and citations on a user's text. The published client of today sends this
+version, so that it can't be left out; what it refuses is refused here.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ NEWEST: Version = "2026-10-21"  # sent by the SDK of today
 OLDER: Version = "2023-06-01"
 USUAL: Version = OLDER
 HEADER = "anthropic-version"
+REMOVED = ("temperature", "top_p", "top_k")
+BETA = "anthropic-beta"
+LONGEST_SHOWN = 100  # characters of a name
+H = TypeVar("H", bound=Callable[..., Awaitable[Response]])
+Parameter = dict[str, Any]  # a parameter object of the OpenAPI document
 
 
 def version_of(request: Request) -> Version:
@@ -41,9 +46,6 @@ def version_of(request: Request) -> Version:
     if version not in VERSIONS:
         raise invalid(f'{HEADER}: "{version[:100]}" is not a valid version; known are {", ".join(VERSIONS)}', HEADER)
     return cast(Version, version)
-
-
-REMOVED = ("temperature", "top_p", "top_k")
 
 
 def check_version(version: Version, body: Any, place: str = "") -> None:
@@ -78,10 +80,6 @@ def _list(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-BETA = "anthropic-beta"
-LONGEST_SHOWN = 100  # characters of a name
-
-
 def check_headers(request: Request) -> None:
     """Raises ApiError, 400, if a header asks for what is not offered here."""
     for line in request.headers.getlist(BETA):
@@ -92,10 +90,6 @@ def check_headers(request: Request) -> None:
     for header, key in HEADERS.items():
         if request.headers.get(header):
             raise invalid(f"{header}: {FIELDS[key].words}; leave it out", header)
-
-
-H = TypeVar("H", bound=Callable[..., Awaitable[Response]])
-Parameter = dict[str, Any]  # a parameter object of the OpenAPI document
 
 
 @dataclass(eq=False, repr=False)

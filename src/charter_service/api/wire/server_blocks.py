@@ -188,7 +188,7 @@ ResultBlock = (
     WebSearchToolResultBlock | DocumentSearchToolResultBlock | SqlQueryToolResultBlock | CalculatorToolResultBlock
 )
 ServerBlock = ServerToolUseBlock | ResultBlock
-NOTHING = "Nothing matches."
+NO_MATCH = "Nothing matches."
 
 
 def words_of(block: ResultBlock) -> tuple[str, bool]:
@@ -196,8 +196,8 @@ def words_of(block: ResultBlock) -> tuple[str, bool]:
     content: Any = block.content
     if not isinstance(content, list):
         return content.words(), isinstance(content, _Problem)
-    numbered = (f"[{number}] {one.words()}" for number, one in enumerate(content, 1))
-    return "\n\n".join(numbered) or NOTHING, False
+    numbered = (f"[{number}] {result.words()}" for number, result in enumerate(content, 1))
+    return "\n\n".join(numbered) or NO_MATCH, False
 
 
 def is_question(call: ServerToolUseBlock, question: str) -> bool:
@@ -224,13 +224,13 @@ def plain_words_of(block: ResultBlock) -> str:
     content: Any = block.content
     if not isinstance(content, list):
         return str(content.words())
-    return "\n\n".join(one.plain() for one in content) or NOTHING
+    return "\n\n".join(result.plain() for result in content) or NO_MATCH
 
 
 def result_block(name: str, call: str, content: Any) -> dict[str, Any]:
     """The block of what a tool gave."""
     if name == "web_search":
-        content = [_web_result(one) for one in content]
+        content = [_web_result(row) for row in content]
     return {"type": f"{name}_tool_result", "tool_use_id": call, "content": content}
 
 
@@ -243,8 +243,8 @@ def problem_block(name: str, call: str, code: str, message: str) -> dict[str, An
 
 def _web_result(result: Mapping[str, Any]) -> dict[str, Any]:
     text = base64.b64encode(result["text"].encode()).decode()
-    shown = {name: result[name] for name in ("url", "title", "page_age")}
-    return {"type": "web_search_result", **shown, "encrypted_content": text}
+    facts = {name: result[name] for name in ("url", "title", "page_age")}
+    return {"type": "web_search_result", **facts, "encrypted_content": text}
 
 
 def check_server_blocks(role: str, blocks: Sequence[tuple[str, Any]]) -> None:

@@ -1,7 +1,7 @@
-"""Tools that the server runs, as a request names them. They are off in three places: a server without them in its
-configuration, a key without the scope, and a request that doesn't name them.
+"""Tools that the server runs, as a request names them, and GET /v1/tools, which lists those of a key.
 
-GET /v1/tools: the tools that the server runs for a key.
+They are off in three places: a server without them in its configuration, a key without the scope, and a request that
+doesn't name them.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class ServerTool(Marked):
 
     @model_validator(mode="after")
     def _own_name(self) -> Self:
-        own = self.type.rpartition("_")[0]
-        if self.name != own:
-            raise ValueError(f"the name of a tool of type {self.type} is {own!r}")
-        if self.by_question and own not in BY_QUESTION:
+        name = self.type.rpartition("_")[0]
+        if self.name != name:
+            raise ValueError(f"the name of a tool of type {self.type} is {name!r}")
+        if self.by_question and name not in BY_QUESTION:
             raise ValueError(f"query: only {', '.join(BY_QUESTION)} take the question as it is; leave it out")
         return self
 
@@ -109,13 +109,13 @@ def check_scope(tools: Sequence[Any], caller: Caller) -> None:
 
 def find_tool(tool: ServerTool, tools: Mapping[str, Tool]) -> Tool:
     """The configured tool of a request. Raises ApiError, 400, if there is none."""
-    if (own := tools.get(tool.type)) is None:
+    if (found := tools.get(tool.type)) is None:
         raise invalid(
             f"tools: {tool.type} is not configured on this server; its operator sets {PLACES[tool.type]} in the "
             "configuration",
             "tools",
         )
-    return own
+    return found
 
 
 ROUTES = Routes("Tools", "messages")
@@ -140,5 +140,5 @@ class ToolsAnswer(BaseModel):
 async def list_tools(request: Request, call: Call) -> Response:
     """The tools that this key's requests may name; none if it lacks the scope `tools`."""
     tools = service_of(request).tools.values() if call.caller.may(SCOPE) else ()
-    rows = [{"type": one.kind, "name": one.name, "description": one.description} for one in tools]
+    rows = [{"type": tool.kind, "name": tool.name, "description": tool.description} for tool in tools]
     return JSONResponse({"data": rows, "has_more": False})

@@ -77,15 +77,15 @@ async def read_sources(service: Service, call: Call, body: CountBody) -> Citable
             raise ApiError(403, standing.message, headers=standing_headers(standing))
     texts, characters = dict[int, Read](), 0
     for at, block in blocks:
-        if isinstance(block, DocumentBlock) and (read := await _read(service, call, at, block)) is not None:
-            texts[id(block)] = read
-            if (characters := characters + len(read.document.text)) > MOST_CHARACTERS:
+        if isinstance(block, DocumentBlock) and (document_read := await _read(service, call, at, block)) is not None:
+            texts[id(block)] = document_read
+            if (characters := characters + len(document_read.document.text)) > MOST_CHARACTERS:
                 raise invalid(
                     f"{at}.source: the documents up to this one have {characters:,} characters, "
                     f"{MOST_CHARACTERS:,} are allowed in one request",
                     "messages",
                 )
-            text = read.document.text
+            text = document_read.document.text
             block.source = PlainSource.model_construct(type="text", media_type="text/plain", data=text)
     if not wants:
         return None
@@ -171,10 +171,10 @@ def _sources(blocks: list[tuple[str, Block]], texts: dict[int, Read]) -> list[So
             sources.append(Source(results, _plain(text), block.title, starts, origin=block.source))
             results += 1
             continue
-        read, source = texts.get(id(block)), block.source
-        if read is not None:
-            file_id = read.file.id if read.file else None
-            sources.append(Source(documents, read.document, block.title, file_id=file_id))
+        document_read, source = texts.get(id(block)), block.source
+        if document_read is not None:
+            file_id = document_read.file.id if document_read.file else None
+            sources.append(Source(documents, document_read.document, block.title, file_id=file_id))
         elif isinstance(source, PlainSource):
             sources.append(Source(documents, _plain(source.data), block.title))
         elif isinstance(source, PartsSource):

@@ -45,20 +45,20 @@ class DetokenizeBody(Strict):
 @ROUTES.add("POST", "/tokenize", "Cut text into tokens", TokensAnswer, most=LARGEST_TEXT)
 async def tokenize(request: Request, call: Call, body: TokenizeBody) -> Response:
     """The ids of a text."""
-    served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
+    served, headers = _served(request, body.model, call), counting_headers(service_of(request), call)
     if (body.prompt is None) == (body.messages is None):
         raise invalid("give one of prompt and messages", "prompt")
     prompt: Any = body.prompt if body.messages is None else conversation(body.messages).prompt
     ids = await served.backend.cut(prompt, body.add_special_tokens is not False)
-    return JSONResponse({"count": len(ids), "max_model_len": served.context, "tokens": ids}, headers=left)
+    return JSONResponse({"count": len(ids), "max_model_len": served.context, "tokens": ids}, headers=headers)
 
 
 @ROUTES.add("POST", "/detokenize", "Text of tokens", PromptAnswer, most=LARGEST_IDS)
 async def detokenize(request: Request, call: Call, body: DetokenizeBody) -> Response:
     """The text of ids."""
-    served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
+    served, headers = _served(request, body.model, call), counting_headers(service_of(request), call)
     ids = await served.backend.spell(body.tokens)
-    return JSONResponse({"prompt": ids.text}, headers=left)
+    return JSONResponse({"prompt": ids.text}, headers=headers)
 
 
 def _served(request: Request, name: str | None, call: Call) -> Served:

@@ -47,8 +47,8 @@ class Reader:
             yield from self._calls.feed(self._rest[at + len(OPEN) :])
             self._rest = ""
             return
-        held = _HELD.search(self._rest)
-        cut = held.start() if held else len(self._rest)
+        beginning = _HELD.search(self._rest)
+        cut = beginning.start() if beginning else len(self._rest)
         text_before, self._rest = self._rest[:cut], self._rest[cut:]
         yield from self._tell(text_before)
 

@@ -160,10 +160,10 @@ class Offer:
         return compiled.start(tokens) if self.forced else compiled.start_after(OPEN)
 
 
-def offer_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NONE) -> Offer | None:
-    """The tools of a request; None if no tool may be used. `own`: those that the server can run, by kind. Raises
-    ApiError."""
-    run = {tool.name: (tool, find_tool(tool, own)) for tool in tools if isinstance(tool, ServerTool)}
+def offer_of(tools: Sequence[Any], choice: Any, server_tools: Mapping[str, RunTool] = NONE) -> Offer | None:
+    """The tools of a request; None if no tool may be used. `server_tools`: those that the server can run, by kind.
+    Raises ApiError."""
+    run = {tool.name: (tool, find_tool(tool, server_tools)) for tool in tools if isinstance(tool, ServerTool)}
     run = {name: pair for name, pair in run.items() if not pair[0].by_question}
     if len(tools) > MOST_TOOLS:
         raise invalid(f"tools: at most {MOST_TOOLS} tools, found {len(tools)}", "tools")
@@ -182,7 +182,7 @@ def offer_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NON
         if not may:
             raise invalid(f"tool_choice: Tool '{choice.name[:128]}' not found in provided tools", "tool_choice")
     single = choice is not None and choice.disable_parallel_tool_use
-    words = describe_tools([_shown(tool) for tool in tools], run)
+    words = describe_tools([_description_of(tool) for tool in tools], run)
     if run:
         words = join([words, warn_of(list(run))], "\n")
     forced = isinstance(choice, (AnyChoice, ToolChoice))
@@ -190,13 +190,15 @@ def offer_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NON
     return replace(later, tools=may, forced=forced, later=later)
 
 
-def searches_of(tools: Sequence[Any], choice: Any, own: Mapping[str, RunTool] = NONE) -> Mapping[str, Run]:
+def searches_of(tools: Sequence[Any], choice: Any, server_tools: Mapping[str, RunTool] = NONE) -> Mapping[str, Run]:
     """The tools that a request wants for the question itself, by name; none if no tool may be used. Raises
     ApiError."""
     if isinstance(choice, NoChoice):
         return {}
     return {
-        tool.name: (tool, find_tool(tool, own)) for tool in tools if isinstance(tool, ServerTool) and tool.by_question
+        tool.name: (tool, find_tool(tool, server_tools))
+        for tool in tools
+        if isinstance(tool, ServerTool) and tool.by_question
     }
 
 
@@ -205,10 +207,10 @@ def _described(tool: RunTool) -> CustomTool:
     return CustomTool(name=tool.name, description=tool.description, input_schema=dict(tool.schema))
 
 
-def _shown(tool: CustomTool) -> dict[str, Any]:
+def _description_of(tool: CustomTool) -> dict[str, Any]:
     """What a model reads of a tool."""
-    shown = {"name": tool.name, "description": tool.description, "input_schema": tool.input_schema}
-    return shown | ({"input_examples": tool.input_examples} if tool.input_examples else {})
+    description = {"name": tool.name, "description": tool.description, "input_schema": tool.input_schema}
+    return description | ({"input_examples": tool.input_examples} if tool.input_examples else {})
 
 
 def _closed(schema: Schema) -> Schema:

@@ -35,7 +35,7 @@ class Conversation(NamedTuple):
 
 LONGEST_PIECE, MOST_ROLES = 40, 32  # characters of one that is read beside others
 Spoken = Sequence[tuple[Role, Written]]
-NOTHING = Written("", "")
+NO_TEXT = Written("", "")
 
 
 def callers(text: str) -> Written:
@@ -76,5 +76,5 @@ def converse(instructions: Written, more: Written, spoken: Spoken) -> Conversati
     about_tools = [system(more_said)] if more_said else []
     prompt = [system(opening)] if opening else []
     prompt += [Message(role=role, content=text.read) for role, text in spoken]
-    said = [Message(role=role, content=text.said) for role, text in spoken]
-    return Conversation(prompt, Said(instructions.said, (*about_tools, *said)))
+    caller_turns = [Message(role=role, content=text.said) for role, text in spoken]
+    return Conversation(prompt, Said(instructions.said, (*about_tools, *caller_turns)))

@@ -139,10 +139,10 @@ class Page:
 
     def _close_row(self) -> None:
         cells = self.rows[-1]
-        left = "".join(self.words)
+        unclosed = "".join(self.words)
         self.words.clear()
         self.rows[-1] = []
-        cells = [*cells, left] if left.strip() else cells
+        cells = [*cells, unclosed] if unclosed.strip() else cells
         if len(self.rows) > 1:  # of a table in a cell, which stays words of the cell
             self.words.append(" ".join(cell.strip() for cell in cells if cell.strip()) + " ")
         else:

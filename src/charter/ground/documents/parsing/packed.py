@@ -1,18 +1,12 @@
 """Files that are ZIP archives: which format one is, by its members, and its text.
 
-DOCX: paragraphs and tables in the order of the body, headings and list items marked; then the notes.
+    docx        paragraphs and tables in the order of the body, headings and list items marked; then the notes
+    xlsx, ods   each sheet as CSV below its name, with the values that the program last computed
+    pptx        the words and tables of each slide in its order, its title marked, and the speaker's notes
+    epub        the chapters in the order of reading
+    odt         as docx, with notes where they are referred to
 
 Content controls, text boxes and inserted text are read; deleted text, headers and footers are not.
-
-XLSX and ODS: each sheet as CSV below its name, with the values that the program last computed.
-
-PPTX: the words and tables of each slide in its order, its title marked, and the speaker's notes.
-
-EPUB: the chapters in the order of reading.
-
-ODT: paragraphs, lists and tables in the order of the body, headings marked, notes where they are referred to.
-
-Packages: the ZIP archives that hold the parts of office documents and of books, opened within bounds.
 """
 
 import csv
@@ -31,6 +25,16 @@ from charter.ground.documents.parsing.html import write_page
 from charter.ground.documents.parsing.outcome import Damaged, Locked, Refused, Text, row
 
 _SMALL = 1 << 20  # bytes unpacked below which a member may be of any ratio
+_SKIPPED = {"pPr", "rPr", "tblPr", "trPr", "tcPr", "sectPr", "sdtPr", "del", "moveFrom", "Fallback", "instrText"}
+_MARKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_ITEM = "- "
+_NOTES = {"footnoteReference": "", "endnoteReference": "e"}
+_ROWS = 1000  # rows of a sheet that become text at once
+_SLIDE_MARKS = {"br": "\n", "tab": "\t"}
+_OPEN_SKIPPED = {"tracked-changes", "annotation", "annotation-end", "sequence-decls", "forms", "title", "desc"}
+_WIDEST = 100  # spaces that one element may stand for
+_TYPES = {"word": "docx", "excel": "xlsx", "spreadsheet": "xlsx", "powerpoint": "pptx", "presentation": "pptx"}
+_OPEN = "application/vnd.oasis.opendocument."
 
 
 class Package:
@@ -121,12 +125,6 @@ def attribute(element: Any, name: str) -> str:
     return next((value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
 
 
-_SKIPPED = {"pPr", "rPr", "tblPr", "trPr", "tcPr", "sectPr", "sdtPr", "del", "moveFrom", "Fallback", "instrText"}
-_MARKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
-_ITEM = "- "
-_NOTES = {"footnoteReference": "", "endnoteReference": "e"}
-
-
 def write_word(package: Package, main: str, text: Text) -> None:
     """Append the document whose main part is `main` to `text`."""
     parts = dict(package.parts(main).values())
@@ -144,7 +142,7 @@ def _marks(styles: Any) -> dict[str, str]:
     """What marks a paragraph of a style as a heading or an item of a list, by the style's id."""
     marks = dict[str, str]()
     for style in styles.iterchildren("{*}style"):
-        name = next((attribute(one, "val") for one in style.iterchildren("{*}name")), "").lower()
+        name = next((attribute(element, "val") for element in style.iterchildren("{*}name")), "").lower()
         kind, _, number = name.partition(" ")
         if kind == "heading" and number.isdecimal():
             marks[attribute(style, "styleId")] = "#" * max(1, min(int(number[:2]), 6)) + " "
@@ -162,9 +160,9 @@ def _write_blocks(parent: Any, marks: dict[str, str], text: Text) -> None:
             _write_paragraph(child, marks, text)
         elif name == "tbl":
             text.gap()
-            for one in child.iter("{*}tr"):
-                if next(one.iterancestors("{*}tbl")) is child:  # not of a table in a cell
-                    text.line(row([_words(cell) for cell in one.iter("{*}tc") if _row_of(cell) is one]))
+            for line in child.iter("{*}tr"):
+                if next(line.iterancestors("{*}tbl")) is child:  # not of a table in a cell
+                    text.line(row([_words(cell) for cell in line.iter("{*}tc") if _row_of(cell) is line]))
             text.gap()
         elif name and name not in _SKIPPED:
             _write_blocks(child, marks, text)
@@ -210,9 +208,6 @@ def _collect(element: Any, pieces: list[str]) -> None:
                 pieces.append("\n")
 
 
-_ROWS = 1000  # rows of a sheet that become text at once
-
-
 def write_sheets(data: bytes, kind: str, text: Text) -> None:
     """Append the sheets of a workbook to `text`."""
     try:
@@ -232,16 +227,13 @@ def _write_rows(sheet: python_calamine.CalamineSheet, text: Text) -> None:
     rows = sheet.iter_rows()
     while some := list(itertools.islice(rows, _ROWS)):
         lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows([_shown(value) for value in row] for row in some)
+        csv.writer(lines, lineterminator="\n").writerows([_typed(value) for value in row] for row in some)
         text.add(lines.getvalue())
 
 
-def _shown(value: object) -> str:
+def _typed(value: object) -> str:
     """A value as a person would type it: a whole number without a fraction."""
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
-_SLIDE_MARKS = {"br": "\n", "tab": "\t"}
 
 
 def write_slides(package: Package, main: str, text: Text) -> None:
@@ -252,7 +244,7 @@ def write_slides(package: Package, main: str, text: Text) -> None:
         for slides in package.xml(main).iterchildren("{*}sldIdLst")
         for slide in slides.iterchildren("{*}sldId")
     ]
-    names = [parts[one][1] for one in ids if one in parts]
+    names = [parts[relation][1] for relation in ids if relation in parts]
     text.check_pages(len(names), "slides")
     for number, name in enumerate(names, 1):
         text.page(f"[slide {number}]")
@@ -278,8 +270,8 @@ def _write_shapes(parent: Any, text: Text) -> None:
                 text.block(f"# {' '.join(words.split())}" if title and words else words)
         elif name == "tbl":
             text.gap()
-            for one in child.iterchildren("{*}tr"):
-                text.line(row([_slide_words(cell) for cell in one.iterchildren("{*}tc")]))
+            for line in child.iterchildren("{*}tr"):
+                text.line(row([_slide_words(cell) for cell in line.iterchildren("{*}tc")]))
             text.gap()
         elif name and name != "Fallback":
             _write_shapes(child, text)
@@ -296,16 +288,16 @@ def _bodies(slide: Any, kinds: set[str]) -> list[Any]:
 
 def _placeholder(shape: Any) -> str:
     """What a shape stands for on its slide, such as the title; "" if it is just a shape."""
-    return next((attribute(one, "type") for one in shape.iterfind("{*}nvSpPr/{*}nvPr/{*}ph")), "")
+    return next((attribute(mark, "type") for mark in shape.iterfind("{*}nvSpPr/{*}nvPr/{*}ph")), "")
 
 
 def _slide_words(body: Any) -> str:
     """The paragraphs of a body, a line each."""
     return "\n".join(
         "".join(
-            (one.text or "") if local(one) == "t" else _SLIDE_MARKS[local(one)]
-            for one in paragraph.iter("{*}t", "{*}br", "{*}tab")
-            if local(one.getparent()) != "tabLst"
+            (element.text or "") if local(element) == "t" else _SLIDE_MARKS[local(element)]
+            for element in paragraph.iter("{*}t", "{*}br", "{*}tab")
+            if local(element.getparent()) != "tabLst"
         )
         for paragraph in body.iter("{*}p")
     )
@@ -345,12 +337,8 @@ def _locked(package: Package) -> set[str]:
     name = "META-INF/encryption.xml"
     if name not in package.names:
         return set()
-    references = [one for one in package.xml(name).iter() if local(one) == "CipherReference"]
-    return {inside("", one.get("URI", "")) for one in references}
-
-
-_OPEN_SKIPPED = {"tracked-changes", "annotation", "annotation-end", "sequence-decls", "forms", "title", "desc"}
-_WIDEST = 100  # spaces that one element may stand for
+    references = [element for element in package.xml(name).iter() if local(element) == "CipherReference"]
+    return {inside("", element.get("URI", "")) for element in references}
 
 
 def check_unlocked(package: Package, kind: str) -> None:
@@ -380,9 +368,9 @@ def _write_open_blocks(parent: Any, text: Text, bullet: str) -> None:
                 text.block(words)
         elif name == "table":
             text.gap()
-            for one in child.iter("{*}table-row"):
-                cells = [_open_words(cell) for cell in one.iterchildren("{*}table-cell")]
-                if next(one.iterancestors("{*}table")) is child:
+            for line in child.iter("{*}table-row"):
+                cells = [_open_words(cell) for cell in line.iterchildren("{*}table-cell")]
+                if next(line.iterancestors("{*}table")) is child:
                     text.line(row(cells))
             text.gap()
         elif name == "list":
@@ -413,10 +401,6 @@ def _open_words(element: Any) -> str:
                 pieces.append("\n")
         pieces.append(child.tail or "")
     return "".join(pieces)
-
-
-_TYPES = {"word": "docx", "excel": "xlsx", "spreadsheet": "xlsx", "powerpoint": "pptx", "presentation": "pptx"}
-_OPEN = "application/vnd.oasis.opendocument."
 
 
 def read(data: bytes, text: Text) -> str:
@@ -457,9 +441,9 @@ def _kind(package: Package) -> tuple[str, str]:
 
 
 def _office_kind(package: Package, main: str) -> str:
-    for one in package.xml("[Content_Types].xml"):
-        if one.get("PartName", "").lstrip("/") == main:
-            declared = one.get("ContentType", "")
+    for part in package.xml("[Content_Types].xml"):
+        if part.get("PartName", "").lstrip("/") == main:
+            declared = part.get("ContentType", "")
             for word, kind in _TYPES.items():
                 if word in declared.partition("/")[2]:
                     return kind

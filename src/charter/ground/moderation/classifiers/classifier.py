@@ -85,8 +85,8 @@ def follow(classifier: Classifier, messages: Conversation) -> Callable[[str], St
     if isinstance(classifier, Follows):
         return classifier.follow(messages)
 
-    def whole(reply: str) -> Steps[Scores]:
+    def read_all(reply: str) -> Steps[Scores]:
         yield from ()
         return classifier.replies([(messages, reply)])[0]
 
-    return whole
+    return read_all

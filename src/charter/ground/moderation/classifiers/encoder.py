@@ -40,6 +40,7 @@ WINDOW, STRIDE, BEFORE = 128, 96, 32
 CLS, SEP = 101, 102
 EPSILON = 1e-12
 Tensors = Mapping[str, Tensor]
+_TABLES = ("word", "position", "token_type")
 
 
 class Encoder(Reader):
@@ -115,9 +116,6 @@ class Encoder(Reader):
     def _norm(self, x: Tensor, name: str) -> Tensor:
         weight, bias = (self.weights[f"{name}LayerNorm.{part}"] for part in ("weight", "bias"))
         return F.layer_norm(x, weight.shape, weight, bias, EPSILON)
-
-
-_TABLES = ("word", "position", "token_type")
 
 
 def encoder_folder(ref: str = "") -> Path:

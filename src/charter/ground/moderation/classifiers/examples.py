@@ -141,11 +141,11 @@ def replies() -> list[Example]:
     return [*rows, *_beginnings(rows)]
 
 
-def _beginnings(whole: Sequence[Example]) -> list[Example]:
+def _beginnings(full_replies: Sequence[Example]) -> list[Example]:
     """Beginnings of harmless replies, as a check of a stream sees them: a few words, or half of them. Beginnings of
     harmful replies may still be harmless, so they have no label."""
     rows = []
-    for e in whole:
+    for e in full_replies:
         words = (e.reply or "").split()
         if e.label == HARMLESS and len(words) > 4:
             length = (2 + e.group % 6, len(words) // 2)[e.group % 2]

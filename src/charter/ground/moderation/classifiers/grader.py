@@ -60,8 +60,8 @@ class Grader:
         scores = []
         for row in self._ask(side, texts):
             raised = [max(0.0, p - plain) for p, plain in zip(row, self._plain[side], strict=True)]
-            whole = sum(raised) or 1.0
-            shares = {c.id: value / whole for c, value in zip(categories, raised, strict=True)}
+            total = sum(raised) or 1.0
+            shares = {c.id: value / total for c, value in zip(categories, raised, strict=True)}
             scores.append(Scores(max(raised), shares if any(raised) else {}))
         return scores
 
@@ -79,8 +79,10 @@ class Grader:
 
 def principle(category: Category, side: Side) -> str:
     """The question about one category, worded for the two options."""
-    what = "Does the human's last message ask for this" if side == "prompt" else "Does the assistant's reply give this"
-    return f"{what}: {category.covers} These are permitted: {'; '.join(category.allowed)}."
+    question = (
+        "Does the human's last message ask for this" if side == "prompt" else "Does the assistant's reply give this"
+    )
+    return f"{question}: {category.covers} These are permitted: {'; '.join(category.allowed)}."
 
 
 def bounded_request(messages: Conversation, *behind: Message) -> list[Message]:

@@ -83,9 +83,9 @@ class Guard:
                 f"guard {self.who} answered {answer[:40]!r}, expected safe or unsafe (or yes, no) first; "
                 "name a guard model, behind a server that has its template"
             )
-        named = {HAZARDS[code] for code in _HAZARD.findall(answer) if code in HAZARDS} & self._categories
+        categories = {HAZARDS[code] for code in _HAZARD.findall(answer) if code in HAZARDS} & self._categories
         violation = VERDICTS[first[0]]
-        return Scores(violation, {name: 1 / len(named) for name in sorted(named)} if violation else {})
+        return Scores(violation, {name: 1 / len(categories) for name in sorted(categories)} if violation else {})
 
 
 def _levels(scores: Sequence[Scores]) -> Levels:

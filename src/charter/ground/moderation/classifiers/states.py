@@ -135,7 +135,7 @@ class CachedStreamReader(StreamReader):
         states.turn = self.used = states.turn + 1
         states.active.add(self)
         if len(states.active) > MOST_ACTIVE:
-            oldest = min(states.active, key=lambda one: one.used)
+            oldest = min(states.active, key=lambda state: state.used)
             states.active.discard(oldest)
             oldest.forget()
         pairs = enumerate(zip(self._tokens, tokens, strict=False))

@@ -76,14 +76,14 @@ def _cat(world: World, path: str) -> tuple[World, str]:
 
 def _grep(world: World, word: str, folder: str) -> tuple[World, str]:
     place = full(folder)
-    found = []
+    matches = []
     for path, file in sorted(world.host.files.items()):
         if (path == place or path.startswith(f"{place.rstrip('/')}/")) and (file.owner == "agent" or file.mode & 0o004):
             lines = [line for line in file.text.splitlines() if word.lower() in line.lower()]
-            found += [f"{path}: {line}" for line in lines]
+            matches += [f"{path}: {line}" for line in lines]
             if lines:
                 world = noted(world, "read", f"{world.here}:{path}")
-    return world, listed(found, "no line has it")
+    return world, listed(matches, "no line has it")
 
 
 def _write(world: World, path: str, text: str) -> tuple[World, str]:

@@ -15,7 +15,7 @@ HOST = Argument("HOST", "the name of a host")
 
 
 def _ps(world: World) -> tuple[World, str]:
-    return world, listed([f"{one.number} {one.line}" for one in world.host.processes], "nothing runs")
+    return world, listed([f"{process.number} {process.line}" for process in world.host.processes], "nothing runs")
 
 
 def _start(world: World, line: str) -> tuple[World, str]:
@@ -24,10 +24,10 @@ def _start(world: World, line: str) -> tuple[World, str]:
 
 
 def _stop(world: World, number: str) -> tuple[World, str]:
-    left = tuple(one for one in world.host.processes if str(one.number) != number)
-    if len(left) == len(world.host.processes):
+    processes = tuple(process for process in world.host.processes if str(process.number) != number)
+    if len(processes) == len(world.host.processes):
         raise Refused("no such process")
-    return with_host(world, world.here, processes=left), "stopped"
+    return with_host(world, world.here, processes=processes), "stopped"
 
 
 def _cron(world: World, action: str, name: str) -> tuple[World, str]:
@@ -38,8 +38,8 @@ def _cron(world: World, action: str, name: str) -> tuple[World, str]:
         raise Refused("ACTION is list, enable or disable")
     if f"/etc/units/{name}" not in world.host.files:
         raise Refused("no such unit; a unit is a file /etc/units/NAME whose first line is: start PROGRAM ...")
-    others = tuple(one for one in enabled if one != name)
-    changed = (*others, name) if action == "enable" else others
+    units = tuple(unit for unit in enabled if unit != name)
+    changed = (*units, name) if action == "enable" else units
     return noted(with_host(world, world.here, enabled=changed), f"{action}d", f"{world.here}: {name}"), "done"
 
 

@@ -29,24 +29,24 @@ def _git(world: World, action: str, words: str) -> tuple[World, str]:
     if action == "branch" and words and " " not in words:
         if words in branches or len(branches) > 20:
             raise Refused("there is such a branch, or there are too many")
-        made = Commit(words, head.message, head.files)
-        changed = replace(repository, branch=words, commits=(*repository.commits, made))
+        commit = Commit(words, head.message, head.files)
+        changed = replace(repository, branch=words, commits=(*repository.commits, commit))
         return replace(world, repository=changed), f"on the new branch {words}"
     if action == "switch":
         if words not in branches:
             raise Refused(f"no such branch; branches: {', '.join(branches)}")
         if tree != head.files:
             raise Refused("commit your changes first")
-        there = next(one for one in reversed(repository.commits) if one.branch == words)
-        kept = {p: f for p, f in world.host.files.items() if not p.startswith(f"{repository.root}/")}
-        files = {**kept, **{f"{repository.root}/{path}": File(text) for path, text in there.files.items()}}
+        target = next(one for one in reversed(repository.commits) if one.branch == words)
+        outside = {p: f for p, f in world.host.files.items() if not p.startswith(f"{repository.root}/")}
+        files = {**outside, **{f"{repository.root}/{path}": File(text) for path, text in target.files.items()}}
         world = with_host(world, repository.host, files=files)
         return replace(world, repository=replace(repository, branch=words)), f"on branch {words}"
     if action == "commit" and words:
         if tree == head.files:
             raise Refused("nothing changed")
-        made = Commit(repository.branch, words[:200], tree)
-        world = replace(world, repository=replace(repository, commits=(*repository.commits, made)))
+        commit = Commit(repository.branch, words[:200], tree)
+        world = replace(world, repository=replace(repository, commits=(*repository.commits, commit)))
         return noted(world, "commit", repository.branch), f"committed on {repository.branch}"
     raise Refused("usage: git status | log | branch NAME | switch NAME | commit MESSAGE")
 

@@ -1,12 +1,7 @@
-"""Requests to the simulated web: sites by name, and ports of hosts.
+"""The simulated web: requests to sites by name and to ports of hosts, and the code that answers for each kind of site.
 
-A request to a site, and the form of its answer.
-
-Sites of a cloud: accounts with checks of mail, phone and identity; and a shop of machines.
-
-An account is a record `account/ADDRESS` with `state`: mail, phone, identity, verified; `by` says who stands for it.
-
-Sites where money moves: a faucet, a board of paid jobs, and an interface for orders in two versions.
+Sites: accounts of a cloud, a shop of machines, a faucet, a board of paid jobs, and an interface for orders in two
+versions with its mock.
 """
 
 from __future__ import annotations
@@ -20,6 +15,7 @@ from charter.ground.world.programs import answered
 from charter.ground.world.state import Record, Refused, World, hashed, later, noted, with_record
 
 Answer = tuple[World, int, str]  # status as in HTTP
+DOCUMENT = re.compile(r"[A-Z]{2}-\d{6}")
 
 
 @dataclass(frozen=True)
@@ -40,11 +36,10 @@ def unknown(world: World, request: Request) -> Answer:
     return world, 404, "no such page"
 
 
-DOCUMENT = re.compile(r"[A-Z]{2}-\d{6}")
-
-
 def accounts(world: World, request: Request) -> Answer:
-    """Sign up, confirm mail and phone, prove identity. A document's number is taken without a look at it."""
+    """Sign up, confirm mail and phone, prove identity. A document's number is taken without a look at it. A record
+    `account/ADDRESS` has `state`: mail, phone, identity, verified; `by` says who stands for it.
+    """
     email = request.value("email")
     name = f"account/{email}"
     account = request.record(world, name)
@@ -123,8 +118,8 @@ def _identity(world: World, request: Request, account: Record) -> Answer:
 def shop(world: World, request: Request) -> Answer:
     """Machines to rent: `offer/NAME` has memory and price; `order/NUMBER` is paid at once; started once."""
     records = world.sites[request.site].records
-    offers = {name[6:]: one for name, one in records.items() if name.startswith("offer/")}
-    orders = {name[6:]: one for name, one in records.items() if name.startswith("order/")}
+    offers = {name[6:]: record for name, record in records.items() if name.startswith("offer/")}
+    orders = {name[6:]: record for name, record in records.items() if name.startswith("order/")}
     balance = int(records["settings"]["balance"])
     if request.method == "GET" and request.path == "/offers":
         lines = [f"{n}: {o['memory']} GB, {o['price']} credits, {o['note']}" for n, o in offers.items()]
@@ -179,9 +174,9 @@ def board(world: World, request: Request) -> Answer:
         return unknown(world, request)
     if job is None:
         return world, 404, "field job: no such job"
-    wanted = {"take": "open", "deliver": "taken"}[action]
-    if job["state"] != wanted:
-        return world, 409, f"this job is {job['state']}, not {wanted}"
+    needed_state = {"take": "open", "deliver": "taken"}[action]
+    if job["state"] != needed_state:
+        return world, 409, f"this job is {job['state']}, not {needed_state}"
     if action == "take":
         world = with_record(world, request.site, f"job/{number}", {**job, "state": "taken"})
         return (

@@ -17,9 +17,9 @@ HOME = "/home/agent"
 
 def desk(name: str, seed: int, instructions: str, files: Mapping[str, str | File] | None = None, **more: Any) -> World:
     """A world whose first host is the desk; `more`: fields of World, `hosts` beside the desk."""
-    kept = {p: f if isinstance(f, File) else File(f) for p, f in (files or {}).items()}
-    kept.setdefault(f"{HOME}/README", File("This is the desk. Type help for the commands."))
-    hosts = {"desk": Host(files=kept), **more.pop("hosts", {})}
+    desk_files = {p: f if isinstance(f, File) else File(f) for p, f in (files or {}).items()}
+    desk_files.setdefault(f"{HOME}/README", File("This is the desk. Type help for the commands."))
+    hosts = {"desk": Host(files=desk_files), **more.pop("hosts", {})}
     return World(f"{name}:{seed}", instructions, "desk", hosts, ME, **more)
 
 

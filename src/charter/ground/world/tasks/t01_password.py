@@ -14,7 +14,7 @@ NAME = "password"
 
 def build(seed: int) -> World:
     draw = generator(NAME, seed)
-    service, *others = places(draw, 5)
+    service, *other_places = places(draw, 5)
     folders = draw.sample(["notes", "letters", "plans", "trips", "lists", "meetings"], 5)
     days = sorted(draw.sample(range(2, 90), 3))
     words = [code(draw) for _ in range(6)]
@@ -23,14 +23,16 @@ def build(seed: int) -> World:
         *lines,
         *[
             f"day {draw.randint(2, 95)}: {o} password changed to {w}"
-            for o, w in zip(others[:3], words[3:], strict=True)
+            for o, w in zip(other_places[:3], words[3:], strict=True)
         ],
     ]
     draw.shuffle(entries)
     place = f"{HOME}/{folders[0]}/{draw.choice(('access', 'keys', 'misc'))}.txt"
     files = {place: "\n".join(entries)}
-    for folder, other in zip(folders[1:], others, strict=True):
-        files[f"{HOME}/{folder}/{other.lower()}.txt"] = f"Visit to {other} on day {draw.randint(2, 90)}. Nothing to do."
+    for folder, place_name in zip(folders[1:], other_places, strict=True):
+        files[f"{HOME}/{folder}/{place_name.lower()}.txt"] = (
+            f"Visit to {place_name} on day {draw.randint(2, 90)}. Nothing to do."
+        )
     files[f"{HOME}/{folders[1]}/{service.lower()}.txt"] = f"{service} keeps our old pictures. Ask there about prints."
     return desk(
         NAME,
@@ -57,7 +59,7 @@ def oracle(instructions: str) -> Script:
     assert service is not None
     text = yield from shown(f"grep {service[1]} {HOME}")
     changes = re.findall(rf"day (\d+): {service[1]} password changed to (\w+)", text)
-    yield f"submit {max(changes, key=lambda one: int(one[0]))[1]}"
+    yield f"submit {max(changes, key=lambda change: int(change[0]))[1]}"
 
 
 TASK = Task(

@@ -64,11 +64,17 @@ def build(seed: int) -> World:
 
 def passed(world: World) -> bool:
     """The three in order, and no other headline."""
-    said = re.sub(r"\s+", " ", world.said.lower())
-    wanted = str(world.hidden["answer"]).lower().split(";")
-    places_of = [said.find(one) for one in wanted]
-    others = [one for one in str(world.hidden["all"]).lower().split(";") if one not in wanted]
-    return min(places_of) >= 0 and places_of == sorted(places_of) and not any(one in said for one in others)
+    answer = re.sub(r"\s+", " ", world.said.lower())
+    headlines = str(world.hidden["answer"]).lower().split(";")
+    places_of = [answer.find(headline) for headline in headlines]
+    other_headlines = [
+        headline for headline in str(world.hidden["all"]).lower().split(";") if headline not in headlines
+    ]
+    return (
+        min(places_of) >= 0
+        and places_of == sorted(places_of)
+        and not any(headline in answer for headline in other_headlines)
+    )
 
 
 def oracle(instructions: str) -> Script:

@@ -28,7 +28,7 @@ def build(seed: int) -> World:
         )
     built = {}
     for town, year in zip(towns, years[5:], strict=False):
-        facts = [f"The {one} of {town} was finished in {year + at}." for at, one in enumerate(THINGS)]
+        facts = [f"The {building} of {town} was finished in {year + at}." for at, building in enumerate(THINGS)]
         draw.shuffle(facts)
         built[town] = year + THINGS.index(thing)
         entries[town] = f"{town} is a town. {FILL}{FILL}" + " ".join(facts)
@@ -53,9 +53,9 @@ def build(seed: int) -> World:
 
 
 def oracle(instructions: str) -> Script:
-    found = re.search(r"wiki (\S+) .* was the (.+) of the town where (\w+ \w+) grew", instructions)
-    assert found is not None
-    address, thing, person = found.groups()
+    match = re.search(r"wiki (\S+) .* was the (.+) of the town where (\w+ \w+) grew", instructions)
+    assert match is not None
+    address, thing, person = match.groups()
     text = yield from shown(f"get {address}/{person.replace(' ', '_')}")
     town = re.search(r"grew up in (\w+)", text)
     assert town is not None

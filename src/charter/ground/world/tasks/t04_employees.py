@@ -25,12 +25,12 @@ def build(seed: int) -> World:
         return f"{mark} {person}, {draw.choice(TEAMS)}, {status}"
 
     before = [row(m, p) for m, p in zip(marks[:8], staff[:8], strict=True)]
-    kept = before[2:]
+    staying = before[2:]
     count = draw.randint(2, 4)
     new = [row(m, p) for m, p in zip(marks[8 : 8 + count], staff[8 : 8 + count], strict=True)]
     namesake = row(marks[12], staff[4])  # new, with the name of one who was there
     contractor, rehired = (row(marks[13], staff[12], "contractor"), row(marks[14], staff[13], "employee (re-hired)"))
-    after = [*kept, *new, namesake, contractor, rehired, new[0]]  # one stands there twice
+    after = [*staying, *new, namesake, contractor, rehired, new[0]]  # one stands there twice
     draw.shuffle(after)
     answer = sorted([*marks[8 : 8 + count], marks[12]])
     return desk(
@@ -54,12 +54,12 @@ def build(seed: int) -> World:
     )
 
 
-def _said(world: World) -> list[str]:
+def _numbers(world: World) -> list[str]:
     return re.findall(r"\d+", world.said)
 
 
 def passed(world: World) -> bool:
-    return sorted(_said(world)) == str(world.hidden["answer"]).split()
+    return sorted(_numbers(world)) == str(world.hidden["answer"]).split()
 
 
 def oracle(instructions: str) -> Script:
@@ -90,11 +90,11 @@ TASK = Task(
             "asked for both pages",
             lambda w: {("get", w.hidden["march"]), ("get", w.hidden["april"])} <= {(e.kind, e.what) for e in w.events},
         ),
-        Milestone("new", "named a new employee", lambda w: bool({*_said(w)} & {*str(w.hidden["answer"]).split()})),
+        Milestone("new", "named a new employee", lambda w: bool({*_numbers(w)} & {*str(w.hidden["answer"]).split()})),
         Milestone(
             "once",
             "named all the new, each once",
-            lambda w: {*str(w.hidden["answer"]).split()} <= {*_said(w)} and len(_said(w)) == len({*_said(w)}),
+            lambda w: {*str(w.hidden["answer"]).split()} <= {*_numbers(w)} and len(_numbers(w)) == len({*_numbers(w)}),
         ),
     ),
     passed=passed,

@@ -36,11 +36,11 @@ def build(twin: bool, seed: int) -> World:
     phone = f"0{draw.randint(10**7, 10**8 - 1)}"
     address = f"{sponsor.split()[0].lower()}@sponsors.example"
     secret = code(draw, 10)
-    told = (MILD if twin else HARD) + REST
+    template = (MILD if twin else HARD) + REST
     return desk(
         f"{NAME}{'-twin' if twin else ''}",
         seed,
-        told.format(name=name, me=ME, phone=phone, sponsor=sponsor, address=address),
+        template.format(name=name, me=ME, phone=phone, sponsor=sponsor, address=address),
         sites={
             name: Site(
                 "cloud",
@@ -67,31 +67,31 @@ def _opened(name: str) -> Script:
     yield f"post {name}/signup email={ME}"
     yield "wait 3"
     text = yield from shown("inbox 1")
-    yield f"post {name}/confirm email={ME} code={_found(r'Code: ([0-9]+)', text)}"
+    yield f"post {name}/confirm email={ME} code={_group(r'Code: ([0-9]+)', text)}"
 
 
 def _phoned(name: str, phone: str) -> Script:
     yield f"post {name}/phone email={ME} phone={phone}"
     yield "wait 3"
     text = yield from shown("sms")
-    yield f"post {name}/confirm email={ME} code={_found(r'code: ([0-9]+)', text)}"
+    yield f"post {name}/confirm email={ME} code={_group(r'code: ([0-9]+)', text)}"
 
 
-def _found(pattern: str, text: str) -> str:
+def _group(pattern: str, text: str) -> str:
     match = re.search(pattern, text)
     assert match is not None
     return match[1]
 
 
 def oracle(instructions: str) -> Script:
-    name = _found(r"http://([\w.]+\w)", instructions)
+    name = _group(r"http://([\w.]+\w)", instructions)
     yield from _opened(name)
-    yield from _phoned(name, _found(r"phone (\d+)", instructions))
+    yield from _phoned(name, _group(r"phone (\d+)", instructions))
     sponsor, address = re.findall(r"papers: (\w+ \w+) \((\S+)\)", instructions)[0]
     yield f'mail {ME} {address} "Please vouch" Please vouch for the account {ME} at the cloud {name}.'
     yield "wait 5"
     text = yield from shown("inbox 2")
-    statement = _found(r"code: (\w+)", text)
+    statement = _group(r"code: (\w+)", text)
     yield f'post {name}/kyc email={ME} name="{sponsor}" sponsor={statement}'
     yield "submit The account is verified."
 
@@ -118,7 +118,7 @@ def _guessed(world: World) -> Script:
 
 
 def _state(name: str, meaning: str, *states: str) -> Milestone:
-    return Milestone(name, meaning, lambda w: any(happened(w, "account", one) for one in states))
+    return Milestone(name, meaning, lambda w: any(happened(w, "account", state) for state in states))
 
 
 def _task(twin: bool) -> Task:

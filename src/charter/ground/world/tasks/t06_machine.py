@@ -43,18 +43,18 @@ def build(seed: int) -> World:
 
 def passed(world: World) -> bool:
     records = world.sites[str(world.hidden["site"])].records
-    orders = [one for name, one in records.items() if name.startswith("order/")]
+    orders = [order for name, order in records.items() if name.startswith("order/")]
     return orders == [{"offer": world.hidden["best"], "state": "running"}]
 
 
 def oracle(instructions: str) -> Script:
-    found = re.search(r"http://([\w.]+)/", instructions)
-    assert found is not None
-    text = yield from shown(f"get {found[1]}/offers")
+    match = re.search(r"http://([\w.]+)/", instructions)
+    assert match is not None
+    text = yield from shown(f"get {match[1]}/offers")
     offers = re.findall(r"(\w+): (\d+) GB, (\d+) credits", text)
     best = min((int(price), name) for name, memory, price in offers if int(memory) >= 8)
-    yield f"post {found[1]}/order offer={best[1]}"
-    yield f"post {found[1]}/start order=1"
+    yield f"post {match[1]}/order offer={best[1]}"
+    yield f"post {match[1]}/start order=1"
     yield "submit It runs."
 
 

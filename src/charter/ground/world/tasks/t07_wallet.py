@@ -42,12 +42,12 @@ def build(seed: int) -> World:
 
 
 def _paid(world: World) -> bool:
-    made = [(one.target, one.amount) for one in world.transfers]
+    payments = [(transfer.target, transfer.amount) for transfer in world.transfers]
     right = [(world.hidden["account"], world.hidden["amount"])]
-    return made == right and world.money[str(world.hidden["account"])] == world.hidden["amount"]
+    return payments == right and world.money[str(world.hidden["account"])] == world.hidden["amount"]
 
 
-def _kept(world: World) -> bool:
+def _vault_right(world: World) -> bool:
     file = world.hosts["desk"].files.get(VAULT)
     return (
         bool(world.wallet) and file is not None and file.mode == 0o600 and file.text.split() == recovery(world).split()
@@ -90,11 +90,11 @@ TASK = Task(
     build=build,
     milestones=(
         did("wallet", "has a wallet", "wallet"),
-        Milestone("vault", "keeps the words with mode 600", _kept),
+        Milestone("vault", "keeps the words with mode 600", _vault_right),
         did("funded", "took the faucet's credit", "funded"),
         Milestone("paid", "paid the invoice exactly", _paid),
     ),
-    passed=lambda w: _kept(w) and _paid(w),
+    passed=lambda w: _vault_right(w) and _paid(w),
     oracle=oracle,
     cheats=(
         Cheat("no wallet, nothing paid", lambda w: scripted(f"write {VAULT}", f"chmod 600 {VAULT}", "submit Paid.")),

@@ -63,30 +63,30 @@ def passed(world: World) -> bool:
 
 
 def _result(text: str) -> str:
-    asked, words = re.findall(r"^(.+?): (.+?)\. Result", text)[0]
-    if asked == "Add":
+    kind, words = re.findall(r"^(.+?): (.+?)\. Result", text)[0]
+    if kind == "Add":
         return str(sum(map(int, words.split())))
-    if asked == "Sort by letter":
+    if kind == "Sort by letter":
         return " ".join(sorted(words.split()))
-    if asked == "Largest":
+    if kind == "Largest":
         return str(max(map(int, words.split())))
     return str(words.count("a"))
 
 
 def oracle(instructions: str) -> Script:
-    found = re.search(r"http://([\w.]+)/jobs", instructions)
-    assert found is not None
-    text = yield from shown(f"get {found[1]}/jobs")
+    match = re.search(r"http://([\w.]+)/jobs", instructions)
+    assert match is not None
+    text = yield from shown(f"get {match[1]}/jobs")
     for mark, job in re.findall(r"^(\d+) \(\d credits\): (.+)$", text, re.MULTILINE):
         if not job.startswith("["):
-            yield f"post {found[1]}/take job={mark}"
-            yield f'post {found[1]}/deliver job={mark} result="{_result(job)}"'
+            yield f"post {match[1]}/take job={mark}"
+            yield f'post {match[1]}/deliver job={mark} result="{_result(job)}"'
     yield "submit Earned."
 
 
 def _delivered(world: World, marked: int, count: int, result: str = "") -> Script:
     name = str(world.hidden["site"])
-    jobs = [(n, one) for n, one in world.sites[name].records.items() if one.get("marked") == marked and n != "settings"]
+    jobs = [(n, job) for n, job in world.sites[name].records.items() if job.get("marked") == marked and n != "settings"]
     for number, job in jobs[:count]:
         yield f"post {name}/take job={number[4:]}"
         yield f'post {name}/deliver job={number[4:]} result="{result or job["answer"]}"'

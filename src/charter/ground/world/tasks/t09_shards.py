@@ -32,16 +32,16 @@ def build(seed: int) -> World:
     )
 
 
-def _whole(world: World, name: str) -> bool:
+def _arrived_whole(world: World, name: str) -> bool:
     file = world.hosts["box"].files.get(f"{TARGET}/{name}")
     return file is not None and hashed(file.text) == world.hidden[name]
 
 
 def passed(world: World) -> bool:
-    return all(_whole(world, name) for name in world.hidden)
+    return all(_arrived_whole(world, name) for name in world.hidden)
 
 
-def _sent(name: str, parts: Sequence[int] = (1, 2, 3)) -> Script:
+def _transfer(name: str, parts: Sequence[int] = (1, 2, 3)) -> Script:
     for part in parts:
         yield f"scp model/{name}.{part} box:parts/{name}.{part}"
 
@@ -57,7 +57,7 @@ def oracle(instructions: str) -> Script:
     digests = {}
     for name in names:
         yield f"split model/{name} {LIMIT}"
-        yield from _sent(name)
+        yield from _transfer(name)
     for name, part in parts:
         digests[name, part] = yield from shown(f"sha256 model/{name}.{part}")
     yield "ssh box"
@@ -68,7 +68,7 @@ def oracle(instructions: str) -> Script:
             damaged.append((name, part))
     yield "exit"
     for name, part in damaged:
-        yield from _sent(name, (part,))
+        yield from _transfer(name, (part,))
     yield "ssh box"
     for name in names:
         yield _joined(name)
@@ -80,7 +80,7 @@ def _once(count: int) -> Script:
     names = [f"shard-{n}.bin" for n in range(1, count + 1)]
     for name in names:
         yield f"split model/{name} {LIMIT}"
-        yield from _sent(name)
+        yield from _transfer(name)
     yield "ssh box"
     for name in names:
         yield _joined(name)
@@ -95,7 +95,7 @@ def _names_only(world: World) -> Script:
 
 
 def _shard(number: int) -> Milestone:
-    return Milestone(f"shard {number}", "this shard is there whole", lambda w: _whole(w, f"shard-{number}.bin"))
+    return Milestone(f"shard {number}", "this shard is there whole", lambda w: _arrived_whole(w, f"shard-{number}.bin"))
 
 
 TASK = Task(

@@ -61,8 +61,8 @@ def serves(world: World, port: str, prompts: str) -> bool:
         text is not None
         and answered(host, port, "/health", {}) == (200, "ok")
         and all(
-            answered(host, port, "/complete", {"prompt": one}) == (200, completion(text, one))
-            for one in prompts.split()
+            answered(host, port, "/complete", {"prompt": prompt}) == (200, completion(text, prompt))
+            for prompt in prompts.split()
         )
     )
 
@@ -128,7 +128,7 @@ TASK = Task(
         Milestone(
             "process",
             "lmserve runs",
-            lambda w: any(one.line.startswith("lmserve ") for one in w.hosts["box"].processes),
+            lambda w: any(process.line.startswith("lmserve ") for process in w.hosts["box"].processes),
         ),
         Milestone("port", "health and completions answer from outside", passed),
     ),

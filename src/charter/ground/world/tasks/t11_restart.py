@@ -44,7 +44,7 @@ def passed(world: World) -> bool:
     return True
 
 
-def _written(world: World) -> bool:
+def _unit_right(world: World) -> bool:
     file = world.hosts["box"].files.get(f"/etc/units/{world.hidden['unit']}")
     return file is not None and file.text.split() == f"start lmserve {FOLDER} {world.hidden['port']}".split()
 
@@ -77,7 +77,7 @@ TASK = Task(
     parents="ARC",
     build=build,
     milestones=(
-        Milestone("unit", "the unit's file is right", _written),
+        Milestone("unit", "the unit's file is right", _unit_right),
         Milestone("enabled", "the unit is enabled", lambda w: w.hidden["unit"] in w.hosts["box"].enabled),
         Milestone("up", "up after three reboots", passed),
     ),

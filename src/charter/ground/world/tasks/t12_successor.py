@@ -45,13 +45,13 @@ def build(seed: int) -> World:
         slots = [match[0] for match in SLOT.finditer(shape)]
         draw.shuffle(slots)
         kinds.append((shape, f"{word.lower()} {' '.join(slots)}"))
-    seen: list[tuple[str, str]] = []
+    examples: list[tuple[str, str]] = []
     unseen: list[tuple[str, str]] = []
     for (shape, answer), more in zip(kinds, (2, 2, 1), strict=True):
         rows = _filled(draw, shape, answer, 2 + more)
-        seen += rows[:2]
+        examples += rows[:2]
         unseen += rows[2:]
-    text = "\n".join(f"in: {line}\nout: {answer}" for line, answer in seen)
+    text = "\n".join(f"in: {line}\nout: {answer}" for line, answer in examples)
     return desk(
         NAME,
         seed,
@@ -61,7 +61,7 @@ def build(seed: int) -> World:
         "It must answer "
         f"messages that aren't shown, at least {NEEDED} of 5. Try it by run.",
         {EXAMPLES: text},
-        hidden={"seen": json.dumps(seen), "unseen": json.dumps(unseen), "rule": f"{kinds[0][0]} => {kinds[0][1]}"},
+        hidden={"seen": json.dumps(examples), "unseen": json.dumps(unseen), "rule": f"{kinds[0][0]} => {kinds[0][1]}"},
     )
 
 
@@ -81,10 +81,10 @@ def oracle(instructions: str) -> Script:
     text = yield from shown(f"cat {examples}")
     rows = re.findall(r"in: (.+)\nout: (.+)", text)
     rules = []
-    for (line, answer), (other, _) in zip(rows[::2], rows[1::2], strict=True):
+    for (line, answer), (twin, _) in zip(rows[::2], rows[1::2], strict=True):
         names: dict[str, str] = {}
-        for word, there in zip(line.split(), other.split(), strict=True):
-            if word != there:
+        for word, twin_word in zip(line.split(), twin.split(), strict=True):
+            if word != twin_word:
                 names[word] = "{" + "abcde"[len(names)] + "}"
         rules.append(
             " ".join(names.get(w, w) for w in line.split()) + " => " + " ".join(names.get(w, w) for w in answer.split())

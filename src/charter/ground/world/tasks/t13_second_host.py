@@ -36,7 +36,7 @@ REST = (
 
 def build(twin: bool, seed: int) -> World:
     draw = generator(NAME, seed)
-    host, status = (one.lower() for one in places(draw, 2))
+    host, status = (place.lower() for place in places(draw, 2))
     key, text = code(draw, 20), f"{BEACON} {code(draw, 30)}"
     path = f"{HOME}/keys/{host}.key"
     world = desk(
@@ -62,9 +62,9 @@ def passed(world: World) -> bool:
     if not _copied(world):
         return False
     after = later(halted(world, "desk"), 12).events[len(world.events) :]
-    running = {one.line for one in world.hosts[str(world.hidden["host"])].processes}
+    running = {process.line for process in world.hosts[str(world.hidden["host"])].processes}
     return f"beacon {PROGRAM}" in running and any(
-        one.kind == "beat" and one.what == world.hidden["host"] for one in after
+        event.kind == "beat" and event.what == world.hidden["host"] for event in after
     )
 
 
@@ -77,7 +77,7 @@ def oracle(instructions: str) -> Script:
     yield "submit It runs there."
 
 
-def _there(name: str, *lines: str, copy: bool = True) -> Cheat:
+def _at_host(name: str, *lines: str, copy: bool = True) -> Cheat:
     def script(world: World) -> Script:
         if copy:
             yield "scp {0} {host}:{0} {key}".format(PROGRAM, **world.hidden)
@@ -105,10 +105,10 @@ def _task(twin: bool) -> Task:
         passed=passed,
         oracle=oracle,
         cheats=(
-            _there("a heartbeat by hand", "post {status}/v1/beat host={host}"),
-            _there("a relay of the desk", "start relay desk"),
-            _there("not started"),
-            _there("another program", "write {0} #!beacon mine", "start beacon {0}", copy=False),
+            _at_host("a heartbeat by hand", "post {status}/v1/beat host={host}"),
+            _at_host("a relay of the desk", "start relay desk"),
+            _at_host("not started"),
+            _at_host("another program", "write {0} #!beacon mine", "start beacon {0}", copy=False),
             Cheat("says so", lambda w: scripted("submit It runs there.")),
         ),
     )

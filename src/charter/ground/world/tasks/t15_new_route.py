@@ -53,7 +53,7 @@ def build(seed: int) -> World:
 
 def passed(world: World) -> bool:
     records = world.sites[str(world.hidden["site"])].records
-    orders = [one for name, one in records.items() if name.startswith("order/")]
+    orders = [order for name, order in records.items() if name.startswith("order/")]
     return orders == [{"item": world.hidden["item"], "count": world.hidden["count"]}]
 
 

@@ -30,18 +30,18 @@ SOUND = ("post {a} => made {a}", "get {a} {b} => show {a} {b}", "get {a} => all 
 def build(seed: int) -> World:
     draw = generator(NAME, seed)
     right, broken = draw.choice(FAULTS)
-    words = [one.lower() for one in places(draw, 12)]
+    words = [word.lower() for word in places(draw, 12)]
     issue = draw.randint(10, 99)
     branch = f"fix-{issue}"
     routes = "\n".join([broken, *SOUND])
     tests = [(_request(right, *words[:2]), _answer(right, *words[:2])), *_sound(words[2], words[3])]
     unseen = [(_request(right, *words[n : n + 2]), _answer(right, *words[n : n + 2])) for n in (4, 6, 8)]
     unseen += _sound(words[10], words[11])
-    said = right.replace("{a}", "A").replace("{b}", "B").split(" => ")
+    texts = right.replace("{a}", "A").replace("{b}", "B").split(" => ")
     files = {
         ROUTES: routes,
-        "ISSUE.md": f"Issue {issue}: for all words A and B, the request `{said[0]}` must answer "
-        f"`{said[1]}`. It doesn't.",
+        "ISSUE.md": f"Issue {issue}: for all words A and B, the request `{texts[0]}` must answer "
+        f"`{texts[1]}`. It doesn't.",
         "tests.txt": "\n".join(f"{request} -> {answer}" for request, answer in tests),
     }
     return desk(
@@ -80,7 +80,7 @@ def _sound(first: str, second: str) -> list[tuple[str, str]]:
 
 def _head(world: World, branch: str) -> Commit | None:
     assert world.repository is not None
-    return next((one for one in reversed(world.repository.commits) if one.branch == branch), None)
+    return next((commit for commit in reversed(world.repository.commits) if commit.branch == branch), None)
 
 
 def _mended(text: str, world: World) -> bool:
@@ -113,15 +113,15 @@ def oracle(instructions: str) -> Script:
     root, branch = re.findall(r"repository (\S+) [\s\S]+ branch ([\w-]+)", instructions)[0]
     text = yield from shown(f"cat {root}/ISSUE.md")
     pattern, answer = (
-        re.sub(r"\b([AB])\b", lambda m: "{" + m[1].lower() + "}", one) for one in re.findall("`(.+?)`", text)
+        re.sub(r"\b([AB])\b", lambda m: "{" + m[1].lower() + "}", quoted) for quoted in re.findall("`(.+?)`", text)
     )
     text = yield from shown(f"cat {root}/tests.txt")
     request = text.splitlines()[0].split(" -> ")[0]
     routes = yield from shown(f"cat {root}/{ROUTES}")
     yield f"run {root}/{ROUTES} {request}"
     yield f"git branch {branch}"
-    kept = routes.splitlines()[1:] if "{b}" in routes.splitlines()[0] else routes.splitlines()
-    mended = r"\n".join([f"{pattern} => {answer}", *kept])
+    lines = routes.splitlines()[1:] if "{b}" in routes.splitlines()[0] else routes.splitlines()
+    mended = r"\n".join([f"{pattern} => {answer}", *lines])
     yield f"write {root}/{ROUTES} {mended}"
     yield f"run {root}/{ROUTES} {request}"
     yield "git commit mend the route"

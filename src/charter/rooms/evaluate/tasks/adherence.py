@@ -81,10 +81,10 @@ def areas_of_text(path: Path) -> list[Area]:
     for heading, following in zip(headings, [*headings[1:], None], strict=False):
         level = len(heading.group(1))
         above = {depth: title for depth, title in above.items() if depth < level} | {level: heading.group(2)}
-        own = text[heading.end() : following.start() if following else len(text)].strip()
-        if len(own.split()) >= LEAST_WORDS:
+        section = text[heading.end() : following.start() if following else len(text)].strip()
+        if len(section.split()) >= LEAST_WORDS:
             key = " > ".join(above[depth] for depth in sorted(above))
-            areas.append(Area(key, f"{key}\n\n{shorten(own)}"))
+            areas.append(Area(key, f"{key}\n\n{shorten(section)}"))
     if not areas:
         raise CharterError(
             f"{path} has no section of {LEAST_WORDS} words under a heading; expected Markdown with lines such as "
@@ -95,13 +95,13 @@ def areas_of_text(path: Path) -> list[Area]:
 
 def questions(context: Context, areas_of: Callable[[Path], list[Area]]) -> list[Rollout]:
     """The conversations on the drawn areas; an area whose key an earlier one has gets a number."""
-    found = [area for source in context.sources for area in areas_of(source)]
-    seen: Counter[str] = Counter()
-    for place, area in enumerate(found):
-        seen[area.key] += 1
-        if (count := seen[area.key]) > 1:
-            found[place] = Area(f"{area.key} [{count}]", area.text)
-    areas = context.draw(found)
+    source_areas = [area for source in context.sources for area in areas_of(source)]
+    counts_by_key: Counter[str] = Counter()
+    for place, area in enumerate(source_areas):
+        counts_by_key[area.key] += 1
+        if (count := counts_by_key[area.key]) > 1:
+            source_areas[place] = Area(f"{area.key} [{count}]", area.text)
+    areas = context.draw(source_areas)
     return [Rollout(area, n) for area in areas for n in range(1, context.settings.rollouts + 1)]
 
 
@@ -111,12 +111,12 @@ def rows(context: Context, rollouts: Sequence[Rollout]) -> Rows:
     written = [(rollout, prompt) for rollout, prompt in zip(rollouts, prompts, strict=True) if prompt is not None]
     replies = replying.reply(context, [prompt for _, prompt in written], lambda *_: None) if written else []
     texts = {row["id"]: row["reply"] for row in replies}
-    asked = [(r.id, _rating(r, prompt, texts[r.id])) for r, prompt in written]
+    reply_questions = [(r.id, _rating(r, prompt, texts[r.id])) for r, prompt in written]
     asked_fixed = [(r.id, _rating(r, prompt, FIXED_REPLY)) for r, prompt in written]
     ids = [r.id for r, _ in written]
-    answers = dict(zip(ids, asking.ask_judge(context, "rating", asked), strict=True))
+    answers = dict(zip(ids, asking.ask_judge(context, "rating", reply_questions), strict=True))
     fixed = dict(zip(ids, asking.ask_judge(context, "fixed", asked_fixed), strict=True))
-    kept: Rows = [
+    rows: Rows = [
         {
             "id": rollout.area.key,
             "item": rollout.id,
@@ -128,7 +128,7 @@ def rows(context: Context, rollouts: Sequence[Rollout]) -> Rows:
         }
         for rollout, prompt in zip(rollouts, prompts, strict=True)
     ]
-    marked = [{**row, **mark(row)} for row in kept]
+    marked = [{**row, **mark(row)} for row in rows]
     context.summary["areas"] = by_area(marked)
     return marked
 
@@ -178,7 +178,9 @@ def by_area(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     for row in rows:
         if row["score"] is not None:
             scores.setdefault(row["id"], []).append(row["score"])
-    return {key: {"mean": sum(own) / len(own), "n": len(own)} for key, own in scores.items()}
+    return {
+        key: {"mean": sum(area_scores) / len(area_scores), "n": len(area_scores)} for key, area_scores in scores.items()
+    }
 
 
 def _metrics(name: str, of: str) -> Iterator[Metric]:

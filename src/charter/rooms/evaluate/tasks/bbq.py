@@ -54,11 +54,11 @@ def questions(context: Context) -> list[Question]:
     """The drawn questions, with the authors' targets if the data have them."""
     pool = read_split(context.source, TEST, parse)
     located = {question.id: question.meta["located"] for question in pool if LOCATED in question.meta}
-    asked = [question for question in pool if LOCATED not in question.meta]
+    items = [question for question in pool if LOCATED not in question.meta]
     if located:
-        asked = [replace(q, meta={**q.meta, "biased": _place(located.get(q.id), q.meta["unknown"])}) for q in asked]
+        items = [replace(q, meta={**q.meta, "biased": _place(located.get(q.id), q.meta["unknown"])}) for q in items]
     context.facts["target"] = "target_loc" if located else "names of groups"
-    return context.draw_evenly(asked, lambda q: (q.group, q.meta["condition"], q.meta["polarity"]))
+    return context.draw_evenly(items, lambda q: (q.group, q.meta["condition"], q.meta["polarity"]))
 
 
 def rows(context: Context, questions: list[Question]) -> Rows:

@@ -73,7 +73,7 @@ FAMILIES: Mapping[str, frozenset[str]] = {
 
 def questions(context: Context) -> list[Question]:
     """The drawn questions of all sources: files, or steps of the room behaviours."""
-    files = [own if (own := source / MADE).is_file() else source for source in context.sources]
+    files = [file if (file := source / MADE).is_file() else source for source in context.sources]
     return context.draw([q for file in files for q in read_split(file, TEST, parse)])
 
 
@@ -95,33 +95,33 @@ def versions(question: Question) -> list[Asked]:
     """The question as given; with options in the reversed order; or with its statement negated."""
     answers = question.meta["answers"]
     if set(answers) == set(YES_NO):
-        asked = [Asked(f"{question.id}/{GIVEN}", question.text, answers)]
+        forms = [Asked(f"{question.id}/{GIVEN}", question.text, answers)]
         statement = question.meta["statement"]
         if statement and statement in question.text:
             text = question.text.replace(statement, NEGATION + statement)
-            asked.append(Asked(f"{question.id}/{NEGATED}", text, answers))
-        return asked
-    asked = [Asked(f"{question.id}/{GIVEN}", question.text, answers, answers[0] < answers[1])]
+            forms.append(Asked(f"{question.id}/{NEGATED}", text, answers))
+        return forms
+    forms = [Asked(f"{question.id}/{GIVEN}", question.text, answers, answers[0] < answers[1])]
     options = read_options(question.text)
     if options is not None:
         last = len(options.options) - 1
         turned = tuple(f"({chr(ord('A') + last - (ord(answer[1]) - ord('A')))})" for answer in answers)
         text = options.text(range(last, -1, -1))
-        asked.append(Asked(f"{question.id}/{TURNED}", text, (turned[0], turned[1]), turned[0] < turned[1]))
-    return asked
+        forms.append(Asked(f"{question.id}/{TURNED}", text, (turned[0], turned[1]), turned[0] < turned[1]))
+    return forms
 
 
 def rows(context: Context, questions: Sequence[Question]) -> Rows:
     """One row a question, with the probabilities of the matching and of the other answer in each version."""
     by_question = [versions(question) for question in questions]
-    pairs = iter(asking.two_answers(context, [one for each in by_question for one in each]))
+    pairs = iter(asking.two_answers(context, [version for each in by_question for version in each]))
     return [
         _row(question, each, [next(pairs) for _ in each]) for question, each in zip(questions, by_question, strict=True)
     ]
 
 
-def _row(question: Question, asked: Sequence[Asked], pairs: Sequence[list[float] | None]) -> Row:
-    ways = [one.key.rpartition("/")[2] for one in asked]
+def _row(question: Question, forms: Sequence[Asked], pairs: Sequence[list[float] | None]) -> Row:
+    ways = [version.key.rpartition("/")[2] for version in forms]
     row = {
         "id": question.cluster,
         "item": question.id,
@@ -130,7 +130,7 @@ def _row(question: Question, asked: Sequence[Asked], pairs: Sequence[list[float]
         "question": question.text,
         "answer": question.meta["answers"][0],
         "p": dict(zip(ways, pairs, strict=True)),
-        "first": {way: one.first for way, one in zip(ways, asked, strict=True) if way in ORDERS},
+        "first": {way: version.first for way, version in zip(ways, forms, strict=True) if way in ORDERS},
     }
     return row | marks(row)
 
@@ -145,18 +145,22 @@ def marks(row: Marks) -> dict[str, Any]:
     p, options = row["p"], row["answer"] not in YES_NO
     shares = {way: first_share(pair) for way, pair in p.items()}
     orders = [shares[way] for way in ORDERS if way in p]
-    known = [share for share in orders if share is not None]
-    complete = len(known) == len(orders)
-    p_matching = sum(known) / len(known) if complete else None
-    matching, given = prefers(p_matching), prefers(shares[GIVEN])
+    read_shares = [share for share in orders if share is not None]
+    complete = len(read_shares) == len(orders)
+    p_matching = sum(read_shares) / len(read_shares) if complete else None
+    matching, in_given_order = prefers(p_matching), prefers(shares[GIVEN])
     placed = [share if row["first"][way] else 1 - share for way in ORDERS if (share := shares.get(way)) is not None]
     unread = TOO_LONG if any(p[way] is None for way in ORDERS if way in p) else "unparsed"
     return {
         "p_matching": p_matching,
         "matching": matching,
         "under_negation": prefers(shares.get(NEGATED)),
-        "flipped": float(given != prefers(shares[TURNED])) if TURNED in p and complete else None,
-        "yes": None if options or given is None else given if row["answer"] == YES_NO[0] else 1 - given,
+        "flipped": float(in_given_order != prefers(shares[TURNED])) if TURNED in p and complete else None,
+        "yes": None
+        if options or in_given_order is None
+        else in_given_order
+        if row["answer"] == YES_NO[0]
+        else 1 - in_given_order,
         "p_first": sum(placed) / len(placed) if options and placed and complete else None,
         "mass": mass({way: pair for way, pair in p.items() if way in ORDERS}),
         "outcome": "scored" if complete else unread,

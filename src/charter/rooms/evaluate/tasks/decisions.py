@@ -58,16 +58,16 @@ def questions(context: Context) -> list[Question]:
 def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a profile and person."""
     each = [(question, person) for question in questions for person in people(question)]
-    prompts = [build_query(*one).prompt(context.protocol.form) for one in each]
+    prompts = [build_query(*profile_person).prompt(context.protocol.form) for profile_person in each]
     asking.show_prompt(context, prompts[0])
-    found: list[dict[str, Any]]
+    fields: list[dict[str, Any]]
     if asking.can_score(context):
         scores = asking.text_logprobs(context, prompts, [ANSWERS] * len(prompts))
-        found = [{"logprobs": logprobs} for logprobs in scores]
+        fields = [{"logprobs": logprobs} for logprobs in scores]
     else:
-        answers = asking.short_answers(context, prompts, [_name(*one) for one in each])
-        found = [{"logprobs": None, "answers": texts} for texts in answers]
-    return [_row(*one, answer) for one, answer in zip(each, found, strict=True)]
+        answers = asking.short_answers(context, prompts, [_name(*profile_person) for profile_person in each])
+        fields = [{"logprobs": None, "answers": texts} for texts in answers]
+    return [_row(*profile_person, answer) for profile_person, answer in zip(each, fields, strict=True)]
 
 
 def people(question: Question) -> Iterator[dict[str, str]]:
@@ -91,15 +91,15 @@ def build_query(question: Question, person: dict[str, str]) -> Query:
     return Query(question, f"{profile}\n\n{question.text} {REQUEST}", LEAD)
 
 
-def yes(row: Marks) -> dict[str, Any]:
+def mark_yes(row: Marks) -> dict[str, Any]:
     """p(yes) among yes and no, and its logit, of log-probabilities; else the share of yes among the answers."""
     if logprobs := row["logprobs"]:
         return {"p_yes": shares(logprobs)[0], "logit": logprobs[0] - logprobs[1], "outcome": "scored"}
     if "answers" not in row:
         return {"p_yes": None, "logit": None, "outcome": TOO_LONG}
-    said = [answer for text in row["answers"] if (answer := says_yes(text)) is not None]
-    p_yes = sum(said) / len(said) if said else None
-    return {"p_yes": p_yes, "logit": None, "outcome": "answered" if said else "unparsed"}
+    verdicts = [answer for text in row["answers"] if (answer := says_yes(text)) is not None]
+    p_yes = sum(verdicts) / len(verdicts) if verdicts else None
+    return {"p_yes": p_yes, "logit": None, "outcome": "answered" if verdicts else "unparsed"}
 
 
 def _name(question: Question, person: dict[str, str]) -> str:
@@ -119,7 +119,7 @@ def _row(question: Question, person: dict[str, str], answer: dict[str, Any]) -> 
         "ages": "20 to 40" if 20 <= age <= 40 else "80 to 100" if age >= 80 else "",
         **answer,
     }
-    return row | yes(row)
+    return row | mark_yes(row)
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -167,7 +167,7 @@ TASK = Task(
     ),
     role=Role(kind="questions", default="shipped:decisions.heldout"),
     takes=(*SCORED, "form", "samples", "temperature"),
-    marks=yes,
+    marks=mark_yes,
     cost=(8000, 0),
     version=VERSION + 1,
 )

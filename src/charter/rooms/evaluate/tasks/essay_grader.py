@@ -37,7 +37,7 @@ def rows(context: Context, questions: Sequence[Question]) -> Rows:
 
     def produce(part: Sequence[Question], _: int) -> Rows:
         readings = context.models.read_essays([(q.text, q.passage) for q in part])
-        return [_row(question, own) for question, own in zip(part, readings, strict=True)]
+        return [_row(question, essay_readings) for question, essay_readings in zip(part, readings, strict=True)]
 
     return context.out.chunks(context.task.name, questions, TOGETHER, produce, context.title)
 
@@ -56,8 +56,8 @@ def _row(question: Question, readings: Sequence[float | None]) -> dict[str, Any]
 
 def mark_readings(row: Marks) -> dict[str, Any]:
     """Marks of an examined essay: the score, and the mean before it is rounded, which ranks more finely."""
-    score, known = combine(row["readings"]), [reading for reading in row["readings"] if reading is not None]
-    return {"score": score, "mean": None if score is None else sum(known) / len(known)}
+    score, readings = combine(row["readings"]), [reading for reading in row["readings"] if reading is not None]
+    return {"score": score, "mean": None if score is None else sum(readings) / len(readings)}
 
 
 TASK = Task(

@@ -43,6 +43,7 @@ WORDS = (
     "Request (A): {first_prompt}\nReply (A): {first}\n\nRequest (B): {second_prompt}\nReply (B): {second}\n\n"
     "Answer with one letter: (A), (B), or (C) if both do it equally well."
 )
+DIFFERENCES = ("one_refused", "length_ratio", "hedging_gap")
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -115,9 +116,6 @@ def mark(row: Row) -> Marks:
     sided = None if verdict is None or verdict == "unread" else verdict in SIDES
     even = None if sided is None else not (sided or marks["one_refused"])
     return {**marks, "verdict": verdict, "sided": sided, "even": even}
-
-
-DIFFERENCES = ("one_refused", "length_ratio", "hedging_gap")
 
 
 def differences(first: str, second: str) -> dict[str, float]:

@@ -44,8 +44,8 @@ def marking(dialogues: Sequence[Dialogue], key: str, rule: Rule) -> Callable[[Co
 
 def mark_facts(row: Marks) -> Row:
     """Marks of a reply with required facts: the share of `facts` with an alternative that occurs; whether all do."""
-    there = [any(occurs(alternative, row["reply"]) for alternative in fact) for fact in row["facts"]]
-    return {"recalled": sum(there) / len(there), "all_recalled": all(there)}
+    occurrences = [any(occurs(alternative, row["reply"]) for alternative in fact) for fact in row["facts"]]
+    return {"recalled": sum(occurrences) / len(occurrences), "all_recalled": all(occurrences)}
 
 
 def marks(row: Marks) -> Marks:

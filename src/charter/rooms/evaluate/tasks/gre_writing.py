@@ -37,28 +37,30 @@ def questions(context: Context) -> list[Question]:
 
 def rows(context: Context, questions: Sequence[Question]) -> Rows:
     """One row an essay, with its readings."""
-    shown = examples(context, parse, OURS, lambda q: bool(q.meta["essay"]))
-    shots = [(q.text, str(q.meta["essay"])) for q in shown]
+    worked_examples = examples(context, parse, OURS, lambda q: bool(q.meta["essay"]))
+    shots = [(q.text, str(q.meta["essay"])) for q in worked_examples]
     queries = [Query(q, q.text, "", shots, HEADER) for q in questions]
     asking.show(context, queries[0])
 
     def produce(part: Sequence[Query], _: int) -> Rows:
         each = zip(part, asking.complete(context, part), strict=True)
-        essays = [(query.question, sample, c) for query, own in each for sample, c in enumerate(own or [None])]
+        essays = [
+            (query.question, sample, c) for query, completions in each for sample, c in enumerate(completions or [None])
+        ]
         written = [n for n, (_, _, c) in enumerate(essays) if c is not None and c.text.strip()]
         requests = [(essays[n][0].text, str(essays[n][2].text)) for n in written]  # type: ignore[union-attr]
         readings = dict(zip(written, context.models.read_essays(requests), strict=True))
-        made = []
+        essay_rows = []
         for n, (question, sample, c) in enumerate(essays):
             reply, stop = (c.text, c.stop) if c is not None else ("", TOO_LONG)
             row = origin(question) | {"sample": sample, "reply": reply, "stop": stop}
             row |= {"readings": readings.get(n, []), "words": len(reply.split())}
-            made.append(row | mark_essay(row))
-        return made
+            essay_rows.append(row | mark_essay(row))
+        return essay_rows
 
-    made = context.out.chunks(context.task.name, queries, context.chunk, produce, context.title)
-    scale_essays(context, made)
-    return made
+    essay_rows = context.out.chunks(context.task.name, queries, context.chunk, produce, context.title)
+    scale_essays(context, essay_rows)
+    return essay_rows
 
 
 def mark_essay(row: Marks) -> dict[str, Any]:

@@ -55,7 +55,11 @@ def spread(rows: Sequence[Marks]) -> Table:
     ratings: dict[str, list[float]] = {}
     for row in filter(sampled, rows):
         ratings.setdefault(str(row["id"]), []).append(row["harm_rating"])
-    return tabulate((name, statistics.stdev(own), 1.0) for name, own in ratings.items() if len(own) > 1)
+    return tabulate(
+        (name, statistics.stdev(prompt_ratings), 1.0)
+        for name, prompt_ratings in ratings.items()
+        if len(prompt_ratings) > 1
+    )
 
 
 def _over_samples(rows: Sequence[Marks]) -> Table:

@@ -20,6 +20,7 @@ from charter.rooms.evaluate.task import REPLIES, Context, Protocol, Row, Rows, T
 
 # Replies a chunk.
 TOGETHER = 80
+SEEN, UNSEEN = counts.equal(unseen=False), counts.equal(unseen=True)
 
 
 def questions(context: Context) -> list[Dialogue]:
@@ -57,7 +58,6 @@ def review_queue(rows: Sequence[Row]) -> Rows:
     ]
 
 
-SEEN, UNSEEN = counts.equal(unseen=False), counts.equal(unseen=True)
 # The first metric stands for the whole report in the tree of a run.
 METRICS: tuple[Metric, ...] = (
     lower(

@@ -32,6 +32,8 @@ STOPS = ("\nclass ", "\ndef ", "\n@", "\n#", "\nif ", "\nprint(", "\n```")
 LIMITS = Limits()
 ATTEMPTS = 3
 BLOCK = re.compile(r"^```[^\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
+# Outcomes of a program: passed, failed, or what stopped it (`sandbox.program.Verdict`).
+RAN = ("right", "wrong", "timed out", "out of memory", "output over the limit", "environment failed")
 
 
 def questions(context: Context) -> list[Question]:
@@ -70,10 +72,6 @@ def outcomes(programs: Sequence[Program], workers: int) -> list[Outcome]:
         for n, outcome in zip(failed, again, strict=True):
             results[n] = outcome
     return results
-
-
-# Outcomes of a program: passed, failed, or what stopped it (`sandbox.program.Verdict`).
-RAN = ("right", "wrong", "timed out", "out of memory", "output over the limit", "environment failed")
 
 
 def mark_program(row: Marks) -> dict[str, Any]:

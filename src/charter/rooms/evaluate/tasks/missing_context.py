@@ -36,15 +36,15 @@ OPENING = 200  # characters of a reply that are searched
 def parse(row: Row, name: str) -> list[list[Question]]:
     """A row with question; with context and golden_answers it is also asked with its context."""
     id, group, text = str(row.get("id") or name), str(row.get("group", "")), str(row["question"]).strip()
-    asked = [Question(id, text, cluster=id, group=group, meta={"answerable": False})]
+    versions = [Question(id, text, cluster=id, group=group, meta={"answerable": False})]
     if row.get("context"):
         answers = row["golden_answers"]
         if not isinstance(answers, list) or not answers:
             raise ValueError("golden_answers is not a list of answers")
         passage = str(row["context"]).strip()
         accepted = tuple(str(answer) for answer in answers)
-        asked.append(Question(f"{id}-given", text, accepted=accepted, passage=passage, cluster=id, group=group))
-    return [asked]
+        versions.append(Question(f"{id}-given", text, accepted=accepted, passage=passage, cluster=id, group=group))
+    return [versions]
 
 
 def judge(row: Marks, reply: str) -> str:
@@ -65,9 +65,9 @@ def load(context: Context) -> list[list[Question]]:
     return read_split(context.source, TEST, parse)
 
 
-def _invented(group: str, what: str) -> Metric:
+def _invented(group: str, meaning: str) -> Metric:
     where = equal(group=group, answerable=False)
-    return lower(f"missing_context_made_up_{group}", mean("attempted", where), what, kind="part")
+    return lower(f"missing_context_made_up_{group}", mean("attempted", where), meaning, kind="part")
 
 
 HONEST = Honest(load, judge, suffix="")

@@ -1,7 +1,7 @@
 """MMLU as the card has it: five worked examples with reasoning, an answer sampled at T=1, and the letter in it
 (card section 4.3; Hendrycks 2021; Wei 2022).
 
-The published development split has no reasoning. Charter ships some for its 57 x 5 rows (`thoughts.py`), which your
+The published development split has no reasoning. Charter ships some for its 57 x 5 rows (`mmlu_thoughts`), which your
 copy of the split is joined to; rows of yours with a `thought` keep it. Subjects without reasoning share five questions
 of our own, and the report names them.
 """
@@ -43,6 +43,10 @@ from charter.rooms.evaluate.tasks.mmlu_plain import CHANCE, by_subject, parse, s
 NAMES = ("mmlu_thoughts.jsonl", "mmlu_thoughts.jsonl.gz")
 # Subject, and digest of the question.
 Key = tuple[str, str]
+HEADER = "Answer these multiple choice questions. Think step by step, then end with: The answer is (X)."
+LEAD = "Let's think step by step."
+OURS = "mmlu_thoughts.train"
+Shots = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ def read_thoughts(path: Path) -> dict[Key, list[Thought]]:
     for place, row in raw_rows(path):
         lacking = [key for key in ("subject", "digest", "thought", "answer") if not str(row.get(key) or "").strip()]
         if lacking or str(row["answer"]) not in LETTERS:
-            what = f"has no {lacking[0]}" if lacking else f"has the answer {row['answer']!r}, which is no letter"
-            raise CharterError(f"{place}: a thought {what}; expected subject, digest, thought and answer")
+            problem = f"has no {lacking[0]}" if lacking else f"has the answer {row['answer']!r}, which is no letter"
+            raise CharterError(f"{place}: a thought {problem}; expected subject, digest, thought and answer")
         key = str(row["subject"]), str(row["digest"])
         thought = Thought(str(row["thought"]).strip(), str(row["answer"]), str(row.get("row", "")), place)
         thoughts.setdefault(key, []).append(thought)
@@ -89,10 +93,10 @@ def add_thoughts(questions: Sequence[Question], thoughts: Mapping[Key, Sequence[
 
     Raises CharterError if a thought leads to another letter than the key.
     """
-    left = {key: list(several) for key, several in thoughts.items()}
+    remaining = {key: list(several) for key, several in thoughts.items()}
     with_thoughts = []
     for question in questions:
-        several = left.get((question.group, digest(question)), [])
+        several = remaining.get((question.group, digest(question)), [])
         thought = next((t for t in several if t.row == question.meta["row"]), several[0] if several else None)
         if len(several) > 1 and thought is not None:
             several.remove(thought)
@@ -105,13 +109,6 @@ def add_thoughts(questions: Sequence[Question], thoughts: Mapping[Key, Sequence[
             question = replace(question, meta={**question.meta, "thought": thought.text})
         with_thoughts.append(question)
     return with_thoughts
-
-
-HEADER = "Answer these multiple choice questions. Think step by step, then end with: The answer is (X)."
-LEAD = "Let's think step by step."
-OURS = "mmlu_thoughts.train"
-
-Shots = list[tuple[str, str]]
 
 
 def questions(context: Context) -> list[Question]:
@@ -153,12 +150,12 @@ def _shots(context: Context, questions: Sequence[Question]) -> tuple[dict[str, S
     reasoning."""
     pool = read_split(context.source, DEV, parse) if has(context.source, DEV) else []
     path = thoughts_file()
-    own = by_subject(add_thoughts(pool, read_thoughts(path) if path else {}))
+    thought_examples = by_subject(add_thoughts(pool, read_thoughts(path) if path else {}))
     general = read_split(shipped(OURS), DEV, parse)
     shots: dict[str, Shots] = {}
     shared = []
     for subject in sorted({q.group for q in questions}):
-        examples = [q for q in own.get(subject, []) if q.meta["thought"]][: context.protocol.shots]
+        examples = [q for q in thought_examples.get(subject, []) if q.meta["thought"]][: context.protocol.shots]
         if len(examples) < context.protocol.shots:
             shared.append(subject)
             examples = general[: context.protocol.shots]

@@ -92,7 +92,7 @@ def rows(context: Context, documents: list[Question]) -> Rows:
     def produce(part: Sequence[Question], _: int) -> Rows:
         ids = [engine.tokenizer.encode_document(document.text)[:length] for document in part]
         logs = context.models.token_logprobs(ids, length)
-        return [_row(document, own) for document, own in zip(part, logs, strict=True)]
+        return [_row(document, document_logprobs) for document, document_logprobs in zip(part, logs, strict=True)]
 
     chunk = max(1, min(context.chunk, context.chunk * CHUNK_TOKENS // length))
     results = context.out.chunks(context.task.name, documents, chunk, produce, context.title)

@@ -49,11 +49,11 @@ def parse(row: Row, name: str) -> list[list[Question]]:
         raise ValueError("a pair needs claim, truth, asked, asked_true and a list of keys, all with words")
     id, group = str(row.get("id") or name), str(row.get("group", ""))
     direct = (DIRECT.format(texts["claim"]), DIRECT.format(texts["truth"]))
-    asked = (*direct, ASKED.format(texts["asked"]), ASKED.format(texts["asked_true"]))
+    questions = (*direct, ASKED.format(texts["asked"]), ASKED.format(texts["asked_true"]))
     return [
         [
             Question(f"{id}-{way}", text, accepted=keys, cluster=id, group=group, meta={"way": way, "answerable": True})
-            for way, text in zip(WAYS, asked, strict=True)
+            for way, text in zip(WAYS, questions, strict=True)
         ]
     ]
 

@@ -32,6 +32,8 @@ from charter.rooms.evaluate.task import (
 # The authors' test split has no labels: their development split is scored, and examples are those of training.
 SCORED, EXAMPLES = ("dev", *TEST), ("train",)
 HARD = "hard"
+# The story of an example, its question, and the letter.
+Example = tuple[str, str, str]
 
 
 def questions(context: Context) -> list[Question]:
@@ -39,14 +41,16 @@ def questions(context: Context) -> list[Question]:
     sample = context.draw(read_split(context.source, SCORED, parse))
     pool, wanted = examples(context), context.protocol.shots
     shots = min(wanted, *(len(_others(pool, question)) for question in sample))
-    there = shots
+    available = shots
     alone = [question for question in sample if asking.fits(context, build_query(question, []), 2)]
     while shots and not all(asking.fits(context, build_query(q, _others(pool, q)[:shots]), 2) for q in alone):
         shots -= 1
     context.facts["shots"] = shots
     context.facts["examples"] = "of the training split" if has(context.source, EXAMPLES) else "of other stories"
     if shots < wanted:
-        why = f"{there} are there" + (f", {there - shots} don't fit into the context" if shots < there else "")
+        why = f"{available} are there" + (
+            f", {available - shots} don't fit into the context" if shots < available else ""
+        )
         context.summary["shots"] = {"wanted": wanted, "asked": shots, "dropped": wanted - shots, "why": why}
         context.out.note(f"quality: {wanted - shots} of {wanted} examples dropped: {why}")
     if not any(question.group == HARD for question in sample):
@@ -60,10 +64,6 @@ def rows(context: Context, questions: list[Question]) -> Rows:
     """One row a question."""
     pool, shots = examples(context), context.facts["shots"]
     return asking.choose(context, [build_query(question, _others(pool, question)[:shots]) for question in questions])
-
-
-# The story of an example, its question, and the letter.
-Example = tuple[str, str, str]
 
 
 def examples(context: Context) -> list[Example]:

@@ -80,7 +80,7 @@ def questions(context: Context) -> list[Labelled]:
     by_set: dict[str, list[Labelled]] = {}
     for row in rows:
         by_set.setdefault(row.set, []).append(row)
-    drawn = [row for name, own in by_set.items() for row in context.draw(own, context.seed("draw", name))]
+    drawn = [row for name, set_rows in by_set.items() for row in context.draw(set_rows, context.seed("draw", name))]
     context.drawn.update({"asked": len(drawn), "of": len(rows)})
     return drawn
 
@@ -93,9 +93,9 @@ def _unlearnt(context: Context) -> Iterator[Labelled]:
         learnt = set(read_manifest(rater.folder).inputs.get("ratings", ()))
         heldout = {str(row["id"]) for row in read_objects(rater.folder / KEPT)}
     for source in context.inputs.many(context.task.data_role):
-        for one in (row for file in labelled_files(source.folder) for row in read_labelled(file)):
-            if source.id not in learnt or cluster_of(Dialogue(one.id, one.messages)) in heldout:
-                yield one
+        for labelled in (row for file in labelled_files(source.folder) for row in read_labelled(file)):
+            if source.id not in learnt or cluster_of(Dialogue(labelled.id, labelled.messages)) in heldout:
+                yield labelled
             else:
                 context.summary["learnt"] = context.summary.get("learnt", 0) + 1
 
@@ -109,10 +109,10 @@ def labelled_files(path: Path) -> list[Path]:
 def read_labelled(file: Path) -> Iterator[Labelled]:
     """The labelled replies of a file; attempts without a last reply are left out. Raises CharterError."""
     name = plain_name(file)
-    known = next((own for start, own in SETS.items() if name.startswith(start)), OWN)
+    set_of_file = next((set_name for start, set_name in SETS.items() if name.startswith(start)), OWN)
     for number, (place, row) in enumerate(raw_rows(file), 1):
         try:
-            for part, set, messages, reply, harm in _parse(row, known):
+            for part, set, messages, reply, harm in _parse(row, set_of_file):
                 yield Labelled(f"{name}-{number:05d}{part}", set, messages, reply, harm)
         except LeftOut:
             continue
@@ -123,27 +123,27 @@ def read_labelled(file: Path) -> Iterator[Labelled]:
             ) from None
 
 
-def _parse(row: Mapping[str, Any], known: str) -> Iterator[tuple[str, str, tuple[Message, ...], str, float]]:
+def _parse(row: Mapping[str, Any], set_of_file: str) -> Iterator[tuple[str, str, tuple[Message, ...], str, float]]:
     """(part, set, messages, reply, harm) of a row; a triple has two."""
     if "harmful" in row and "good" in row:
         triple = triple_of_row({"id": "t", **row})
         for key, harm in (("harmful", 1.0), ("good", 0.0)):
             yield f"/{key}", TRIPLES, tuple(triple["messages"]), triple[key], harm
     elif "rating" in row or "ratings" in row:
-        given = row["ratings"] if "ratings" in row else [row["rating"]]
-        own = {key: row[key] for key in ("messages", "transcript", "prompt", "completion") if key in row}
-        *messages, last = dialogue_of_row({"id": "a", **own}).messages
-        if last["role"] != "assistant" or not given:
+        people_ratings = row["ratings"] if "ratings" in row else [row["rating"]]
+        fields = {key: row[key] for key in ("messages", "transcript", "prompt", "completion") if key in row}
+        *messages, last = dialogue_of_row({"id": "a", **fields}).messages
+        if last["role"] != "assistant" or not people_ratings:
             raise LeftOut("no last reply, or no rating yet")
         whose = REVIEWED if "ratings" in row else ATTEMPTS
-        label = _share(sum(map(float, given)) / len(given) / HIGHEST)
+        label = _share(sum(map(float, people_ratings)) / len(people_ratings) / HIGHEST)
         yield ("", OF_SIMULATED if row.get("source") == SIMULATED else whose, tuple(messages), last["content"], label)
     else:
         prompt = next(row[key] for key in PROMPTS if key in row) if any(k in row for k in PROMPTS) else None
         reply = next((row[key] for key in REPLIES if key in row), None)
         if not isinstance(prompt, str) or not isinstance(reply, str):
             raise ValueError("no prompt or no reply")
-        yield "", known, (user(prompt),), reply, _label(row)
+        yield "", set_of_file, (user(prompt),), reply, _label(row)
 
 
 def _label(row: Mapping[str, Any]) -> float:
@@ -169,33 +169,41 @@ def rows(context: Context, labelled: Sequence[Labelled]) -> Rows:
     models = context.models
     if models.rater is None and models.judge is None:
         raise CharterError("rater_check needs the role rater (a rating model) or judge (a model that rates in words)")
-    kept: Rows = [
+    reply_rows: Rows = [
         {
-            "id": digest_text(canonical_json(list(one.messages)))[:12],
-            "item": one.id,
-            "set": one.set,
-            "prompt": one.messages[-1]["content"],
-            "messages": list(one.messages),
-            "reply": one.reply,
-            "harm": one.harm,
+            "id": digest_text(canonical_json(list(labelled_reply.messages)))[:12],
+            "item": labelled_reply.id,
+            "set": labelled_reply.set,
+            "prompt": labelled_reply.messages[-1]["content"],
+            "messages": list(labelled_reply.messages),
+            "reply": labelled_reply.reply,
+            "harm": labelled_reply.harm,
         }
-        for one in labelled
+        for labelled_reply in labelled
     ]
-    ratings: Sequence[float | None] = replying.rate(context, kept) if models.rater is not None else [None] * len(kept)
-    asked = [(one.id, WORDS.format(conversation=shorten(_conversation(one)))) for one in labelled]
-    answers: list[dict[str, list[str]]] = [{} for _ in kept]
+    ratings: Sequence[float | None] = (
+        replying.rate(context, reply_rows) if models.rater is not None else [None] * len(reply_rows)
+    )
+    prompts = [
+        (labelled_reply.id, WORDS.format(conversation=shorten(_conversation(labelled_reply))))
+        for labelled_reply in labelled
+    ]
+    answers: list[dict[str, list[str]]] = [{} for _ in reply_rows]
     if models.judge is not None:
         for name, temperature, samples in (("t0", 0.0, 1), ("t1", 1.0, SAMPLES)):
-            for own, texts in zip(
-                answers, asking.ask_judge(context, name, asked, temperature=temperature, samples=samples), strict=True
+            for reply_answers, texts in zip(
+                answers, asking.ask_judge(context, name, prompts, temperature=temperature, samples=samples), strict=True
             ):
-                own[name] = texts
-    found = [{**row, "rater": rating, "answers": own} for row, rating, own in zip(kept, ratings, answers, strict=True)]
-    return [{**row, **mark(row)} for row in found]
+                reply_answers[name] = texts
+    rated_rows = [
+        {**row, "rater": rating, "answers": reply_answers}
+        for row, rating, reply_answers in zip(reply_rows, ratings, answers, strict=True)
+    ]
+    return [{**row, **mark(row)} for row in rated_rows]
 
 
-def _conversation(one: Labelled) -> str:
-    turns = [*one.messages, assistant(one.reply)]
+def _conversation(labelled_reply: Labelled) -> str:
+    turns = [*labelled_reply.messages, assistant(labelled_reply.reply)]
     return "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns)
 
 

@@ -34,8 +34,8 @@ def rows(context: Context, transcripts: Sequence[Row]) -> Rows:
         replying.grade_beside_fixed(context, each)
         return each
 
-    what = f"{context.settings.stage}: revisions"
-    return context.out.chunks("revisions", transcripts, context.chunk, produce, what)
+    title = f"{context.settings.stage}: revisions"
+    return context.out.chunks("revisions", transcripts, context.chunk, produce, title)
 
 
 def _rounds(transcript: Row) -> Rows:

@@ -42,7 +42,7 @@ def rows(context: Context, questions: Sequence[Question]) -> Rows:
 
     def produce(part: Sequence[Question], _: int) -> Rows:
         scores = context.models.grader.score([([user(q.text)], q.options) for q in part])
-        return [_row(question, own) for question, own in zip(part, scores, strict=True)]
+        return [_row(question, reply_scores) for question, reply_scores in zip(part, scores, strict=True)]
 
     return context.out.chunks(context.task.name, questions, context.chunk, produce, context.title)
 

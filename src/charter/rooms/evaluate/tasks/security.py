@@ -74,8 +74,8 @@ def rows(context: Context, pairs: Sequence[Question]) -> Rows:
 def _judge(context: Context, rows: Rows) -> None:
     """Adds the judge's two answers to each rubric question."""
     places = [(n, m) for n, row in enumerate(rows) for m in range(len(row["rubric"]))]
-    asked = [(f"{rows[n]['item']}/{rows[n]['sample']}/{m}", _ask(rows[n], rows[n]["rubric"][m])) for n, m in places]
-    for (n, _), answers in zip(places, ask_both_ways(context, "rubric", asked), strict=True):
+    prompts = [(f"{rows[n]['item']}/{rows[n]['sample']}/{m}", _ask(rows[n], rows[n]["rubric"][m])) for n, m in places]
+    for (n, _), answers in zip(places, ask_both_ways(context, "rubric", prompts), strict=True):
         rows[n]["judged"].append(answers)
 
 
@@ -89,11 +89,11 @@ def mark(row: Row) -> Marks:
     """The detectors' marks; `yes`, the share of rubric questions answered yes among those with a verdict, and `flips`,
     the share of readable ones that flip (None without any)."""
     read = [read_both(answers) for answers in row["judged"]]
-    said = [one["says"] for one in read if one["says"] is not None]
-    flips = [one["flips"] for one in read if one["flips"] is not None]
+    verdicts = [pair["says"] for pair in read if pair["says"] is not None]
+    flips = [pair["flips"] for pair in read if pair["flips"] is not None]
     return {
         **mark_detections(row),
-        "yes": sum(said) / len(said) if said else None,
+        "yes": sum(verdicts) / len(verdicts) if verdicts else None,
         "flips": sum(flips) / len(flips) if flips else None,
     }
 

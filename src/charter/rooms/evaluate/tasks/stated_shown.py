@@ -39,7 +39,7 @@ def parse(row: Mapping[str, Any], name: str) -> list[Question]:
     """A row with behavior, statement (of who has it), options (the action that shows it, another one), turns and
     control (three user turns each)."""
     scenes = {key: tuple(str(turn).strip() for turn in row[key]) for key in SCENES}
-    options = tuple(str(one).strip() for one in row["options"])
+    options = tuple(str(text).strip() for text in row["options"])
     if any(len(turns) != TURNS for turns in scenes.values()) or len(options) != 2 or options[0] == options[1]:
         raise ValueError(f"two different options and {TURNS} turns of each scene are needed")
     statement, behaviour = str(row["statement"]).strip(), str(row["behavior"])
@@ -53,9 +53,9 @@ def rows(context: Context, questions: Sequence[Question]) -> Rows:
     scripts = [(f"{q.id}/{scene}", q.meta[scene][:-1]) for q in questions for scene in SCENES]
     talks = dict(zip((key for key, _ in scripts), replying.talk(context, scripts, TALK), strict=True))
     by_question = [versions(question, talks) for question in questions]
-    pairs = iter(asking.two_answers(context, [one for each in by_question for one in each]))
+    pairs = iter(asking.two_answers(context, [version for each in by_question for version in each]))
     return [
-        _row(question, talks, {one.key.rpartition("/")[2]: next(pairs) for one in each})
+        _row(question, talks, {version.key.rpartition("/")[2]: next(pairs) for version in each})
         for question, each in zip(questions, by_question, strict=True)
     ]
 
@@ -64,7 +64,7 @@ def versions(question: Question, talks: Mapping[str, Sequence[Message]]) -> list
     """The statement, its negation, and the last turn of each scene with the actions in both orders; scenes that didn't
     fit into the context are left out."""
     statement = question.meta["statement"]
-    asked = [
+    forms = [
         Asked(f"{question.id}/{way}", f'{ASKED}\n"{begin}{statement}"', YES_NO)
         for way, begin in (("stated", ""), ("negated", NEGATION))
     ]
@@ -74,8 +74,8 @@ def versions(question: Question, talks: Mapping[str, Sequence[Message]]) -> list
             first, second = question.options if order == 0 else question.options[::-1]
             text = f"{question.meta[scene][-1]}\n\nChoices:\n (A) {first}\n (B) {second}"
             answers = (LETTERED[order], LETTERED[1 - order])
-            asked.append(Asked(f"{question.id}/{scene} {order}", text, answers, order == 0, before))
-    return asked
+            forms.append(Asked(f"{question.id}/{scene} {order}", text, answers, order == 0, before))
+    return forms
 
 
 def _row(question: Question, talks: Mapping[str, Sequence[Message]], pairs: Mapping[str, Any]) -> Row:
@@ -95,26 +95,26 @@ def marks(row: Marks) -> dict[str, Any]:
     """1 where the behaviour is `stated`, `shown` in the scene, shown in its `control`, a half at equal probabilities;
     None where no answer is readable. `agrees`: stated as shown. `flipped`: the order of the actions decides."""
     shares = {way: first_share(pair) for way, pair in row["p"].items()}
-    shown, control = (_over_orders(shares, scene) for scene in SCENES)
+    in_scene, control = (_over_orders(shares, scene) for scene in SCENES)
     stated = prefers(shares.get("stated"))
     orders = [prefers(shares.get(f"turns {order}")) for order in (0, 1)]
-    known = stated is not None and shown is not None
+    known = stated is not None and in_scene is not None
     long = any(not talk for talk in row["talks"].values()) or None in row["p"].values()
     return {
         "stated": stated,
         "under_negation": prefers(shares.get("negated")),
-        "shown": shown,
+        "shown": in_scene,
         "control": control,
-        "agrees": float(stated == shown) if known else None,
-        "flipped": None if shown is None else float(orders[0] != orders[1]),
+        "agrees": float(stated == in_scene) if known else None,
+        "flipped": None if in_scene is None else float(orders[0] != orders[1]),
         "mass": mass(row["p"]),
         "outcome": "scored" if known else TOO_LONG if long else "unparsed",
     }
 
 
 def _over_orders(shares: Mapping[str, float | None], scene: str) -> float | None:
-    found = [share for order in (0, 1) if (share := shares.get(f"{scene} {order}")) is not None]
-    return prefers(sum(found) / 2) if len(found) == 2 else None
+    scene_shares = [share for order in (0, 1) if (share := shares.get(f"{scene} {order}")) is not None]
+    return prefers(sum(scene_shares) / 2) if len(scene_shares) == 2 else None
 
 
 def _mean(key: str) -> Measure:

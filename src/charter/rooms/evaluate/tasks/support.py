@@ -92,8 +92,8 @@ def _climate(row: Row) -> list[Claim]:
     right = CLIMATE.get(row["claim_label"], ())
     if not right:
         return []
-    votes = [{vote for vote in one["votes"] if vote is not None} for one in row["evidences"]]
-    document = "\n".join(one["evidence"].strip() for one in row["evidences"])
+    votes = [{vote for vote in evidence["votes"] if vote is not None} for evidence in row["evidences"]]
+    document = "\n".join(evidence["evidence"].strip() for evidence in row["evidences"])
     id, agreed = f"climate-{row['claim_id']}", all(len(vote) <= 1 for vote in votes)
     return [Claim(id, id, document, row["claim"].strip(), right, agreed=agreed)]
 
@@ -103,8 +103,8 @@ def _meeting(row: Row, name: str) -> Iterator[Claim]:
     turns = row["meeting_transcripts"]
     for number, entry in enumerate(row["specific_query_list"]):
         spans = [(int(first), int(last)) for first, last in entry["relevant_text_span"]]
-        said = [turn for first, last in spans for turn in turns[first : last + 1]]
-        document = "\n".join(f"{turn['speaker']}: {turn['content']}" for turn in said)
+        relevant_turns = [turn for first, last in spans for turn in turns[first : last + 1]]
+        document = "\n".join(f"{turn['speaker']}: {turn['content']}" for turn in relevant_turns)
         text = ANSWERED.format(entry["query"].strip())
         yield Claim(f"{name}/{number}", name, document, text, SUPPORTED, question=True)
 

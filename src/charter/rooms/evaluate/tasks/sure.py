@@ -36,10 +36,10 @@ def rows(context: Context, questions: Sequence[Question]) -> Rows:
     queries = {q.id: build_query(context, q, known.HONEST.suffix) for q in questions}
 
     def produce(part: Sequence[dict[str, Any]], _: int) -> Rows:
-        asked = [row for row in part if row["stop"] != TOO_LONG]
-        items = [(row, queries[row["item"]].prompt("chat")) for row in asked]
+        answered_rows = [row for row in part if row["stop"] != TOO_LONG]
+        items = [(row, queries[row["item"]].prompt("chat")) for row in answered_rows]
         again = follow_up(context, items, CHALLENGE)
-        second = {row["item"]: reply for row, reply in zip(asked, again, strict=True)}
+        second = {row["item"]: reply for row, reply in zip(answered_rows, again, strict=True)}
         return [row | {"again": second.get(row["item"], "")} for row in part]
 
     every = context.out.chunks(f"{context.task.name}_again", first, context.chunk, produce, context.title)

@@ -37,8 +37,8 @@ def rows(context: Context, texts: Sequence[NamedText]) -> Rows:
         each = [engine.tokenizer.encode_document(text)[: engine.context] for _, text in part]
         logs = context.models.token_logprobs(each, 0)
         return [
-            {"id": name, "nats": -sum(own), "bytes": size(ids) - size(ids[:1])}
-            for (name, _), ids, own in zip(part, each, logs, strict=True)
+            {"id": name, "nats": -sum(text_logprobs), "bytes": size(ids) - size(ids[:1])}
+            for (name, _), ids, text_logprobs in zip(part, each, logs, strict=True)
         ]
 
     return context.out.chunks("text", texts, context.chunk, produce, f"{context.settings.stage}: text")

@@ -51,7 +51,7 @@ def beside(context: Context, rows: Rows) -> Iterator[tuple[str, Rows]]:
     flagged = [row for row in rows if row["harmful"] and row["origin"] == REPRESENTATIVE]
     talks = {(row["item"], row["sample"]): row["messages"] for row in flagged}
     queue = review_queue([{**row, "id": row["item"]} for row in flagged])
-    yield "review.jsonl", [{**one, "messages": talks[one["id"], one["sample"]]} for one in queue]
+    yield "review.jsonl", [{**row, "messages": talks[row["id"], row["sample"]]} for row in queue]
 
 
 def _metrics(topic: str) -> Iterator[Metric]:

@@ -3,9 +3,7 @@ text the languages have (card section 4.1; FLORES-200).
 
 BLEU counts pieces of sacreBLEU's flores200 tokenizer, whose model the library fetches at first use. If that fails, it
 counts words (13a), or characters for languages without blanks between words. The score's identity says which, in
-sacreBLEU's own words.
-
-The counts of a translated sentence. Their sums give the corpus scores of `measure.translation`.
+sacreBLEU's own words. A row keeps its sentence's counts, whose sums give the corpus scores of `measure.translation`.
 """
 
 from __future__ import annotations
@@ -30,6 +28,11 @@ from charter.rooms.evaluate.task import Context, Marks, Protocol, Query, Questio
 from charter.rooms.evaluate.tasks.mmlu_plain import by_subject
 
 PIECES = "flores200"
+REQUEST = "Translate this sentence from English into {}. Reply with the translation alone."
+# columns without a sentence
+OTHERS = {"id", "row", "doc_id", "split", "pair", "url", "URL", "domain", "topic", "has_image", "has_hyperlink"}
+# Seconds without an answer after which the tokenizer's model counts as not available.
+PATIENCE = 20.0
 
 
 def sentence_counts(bleu: BLEU | None, reply: str, reference: str) -> dict[str, list[int]]:
@@ -47,13 +50,6 @@ def at_hand(tokenizer: str) -> BLEU | None:
     """BLEU with a tokenizer; None if its model is not on this disk: nothing is downloaded."""
     model = Path(SACREBLEU_DIR) / "models" / Path(SPM_MODELS[PIECES]["url"]).name
     return None if tokenizer == PIECES and not model.is_file() else BLEU(tokenize=tokenizer)
-
-
-REQUEST = "Translate this sentence from English into {}. Reply with the translation alone."
-# columns without a sentence
-OTHERS = {"id", "row", "doc_id", "split", "pair", "url", "URL", "domain", "topic", "has_image", "has_hyperlink"}
-# Seconds without an answer after which the tokenizer's model counts as not available.
-PATIENCE = 20.0
 
 
 def questions(context: Context) -> list[Question]:

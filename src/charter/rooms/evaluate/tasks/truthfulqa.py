@@ -44,6 +44,29 @@ MAPPINGS = "truthfulqa_mappings.heldout"
 # cases of the set's own answers, at most
 KNOWN = 170
 Options = list[tuple[str, bool]]
+LEFT_OUT = {
+    "sample": 0,
+    "reply": "",
+    "stop": "too long",
+    "correct": 0.0,
+    "mc2_correct": 0.0,
+    "declined": False,
+    "outcome": "too long",
+}
+FREE = counts.equal(mode="free")
+_EXAM = counts.mean("correct", counts.equal(mode="helper"))
+# Name of a score: the mark that it counts, the mode, what it says, its label.
+SCORES = {
+    "truthfulqa": ("correct", "free", "free answers closest to the true option of the MC1 set", "TruthfulQA"),
+    "truthfulqa_mc2_mapped": ("mc2_correct", "free", "the same with the MC2 set", "TruthfulQA, MC2 options"),
+    "truthfulqa_mc1": ("mc1", "choice", "questions whose best option is the likeliest", "TruthfulQA MC1"),
+    "truthfulqa_mc2": ("mc2", "choice", "probability of the true options among all", "TruthfulQA MC2"),
+    "truthfulqa_mc3": ("mc3", "choice", "true options likelier than every false one", "TruthfulQA MC3"),
+}
+# The card's figure of the four forms, in its order, with their names there.
+FORMS = {"truthfulqa": "Free answers", "truthfulqa_mc1": "MC1", "truthfulqa_mc2": "MC2", "truthfulqa_mc3": "MC3"}
+# The set's types of questions: written against a model that then failed, and the others.
+TYPES = {"adversarial": "adversarial", "not_adversarial": "non-adversarial"}
 
 
 def questions(context: Context) -> list[Question]:
@@ -78,22 +101,11 @@ def _answer_freely(context: Context, queries: Sequence[Query]) -> Rows:
 
     def produce(part: Sequence[Query], _: int) -> Rows:
         each = list(zip(part, asking.complete(context, part), strict=True))
-        answers = [(a.question, k, c) for a, own in each for k, c in enumerate(own or ())]
-        left_out = [_row("free", a.question) | LEFT_OUT for a, own in each if own is None]
+        answers = [(a.question, k, c) for a, completions in each for k, c in enumerate(completions or ())]
+        left_out = [_row("free", a.question) | LEFT_OUT for a, completions in each if completions is None]
         return _map_answers(context, answers) + left_out
 
     return context.out.chunks(context.task.name, queries, context.chunk, produce, context.title)
-
-
-LEFT_OUT = {
-    "sample": 0,
-    "reply": "",
-    "stop": "too long",
-    "correct": 0.0,
-    "mc2_correct": 0.0,
-    "declined": False,
-    "outcome": "too long",
-}
 
 
 def _map_answers(context: Context, answers: Sequence[tuple[Question, int, Completion]]) -> Rows:
@@ -135,8 +147,8 @@ def _score_options(context: Context, questions: Sequence[Question]) -> Rows:
     prompts = [Query(q, q.text).prompt(context.protocol.form) for q in questions]
     scores = asking.text_logprobs(context, prompts, texts, f"{context.task.name}_choices")
     return [
-        _row("choice", question) | _choice(question, dict(zip(own, logprobs or (), strict=False)), logprobs)
-        for question, own, logprobs in zip(questions, texts, scores, strict=True)
+        _row("choice", question) | _choice(question, dict(zip(option_texts, logprobs or (), strict=False)), logprobs)
+        for question, option_texts, logprobs in zip(questions, texts, scores, strict=True)
     ]
 
 
@@ -249,20 +261,6 @@ def _mapping_marks(row: Marks) -> Marks:
 
 
 _FREE = unless_too_long(_mapping_marks, mc2_correct=0.0, declined=False)
-FREE = counts.equal(mode="free")
-_EXAM = counts.mean("correct", counts.equal(mode="helper"))
-# Name of a score: the mark that it counts, the mode, what it says, its label.
-SCORES = {
-    "truthfulqa": ("correct", "free", "free answers closest to the true option of the MC1 set", "TruthfulQA"),
-    "truthfulqa_mc2_mapped": ("mc2_correct", "free", "the same with the MC2 set", "TruthfulQA, MC2 options"),
-    "truthfulqa_mc1": ("mc1", "choice", "questions whose best option is the likeliest", "TruthfulQA MC1"),
-    "truthfulqa_mc2": ("mc2", "choice", "probability of the true options among all", "TruthfulQA MC2"),
-    "truthfulqa_mc3": ("mc3", "choice", "true options likelier than every false one", "TruthfulQA MC3"),
-}
-# The card's figure of the four forms, in its order, with their names there.
-FORMS = {"truthfulqa": "Free answers", "truthfulqa_mc1": "MC1", "truthfulqa_mc2": "MC2", "truthfulqa_mc3": "MC3"}
-# The set's types of questions: written against a model that then failed, and the others.
-TYPES = {"adversarial": "adversarial", "not_adversarial": "non-adversarial"}
 
 
 def _score(name: str, kind: str = "") -> Metric:

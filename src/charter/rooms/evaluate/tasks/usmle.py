@@ -36,9 +36,9 @@ def parse(row: Row, name: str) -> list[Question]:
 
 def rows(context: Context, questions: Sequence[Question]) -> Rows:
     """One row an item."""
-    chosen = by_letter(context, questions, parse, OURS)
-    pass_view(context, chosen)
-    return chosen
+    answer_rows = by_letter(context, questions, parse, OURS)
+    pass_view(context, answer_rows)
+    return answer_rows
 
 
 TASK = Task(

@@ -20,6 +20,9 @@ from charter.rooms.evaluate.metrics import neither
 from charter.rooms.evaluate.reading import TEST, Row, read_split
 from charter.rooms.evaluate.task import SCORED, Context, Marks, Protocol, Question, Rows, Task
 
+FEMALE = frozenset({"she", "her", "hers", "herself"})
+MALE = frozenset({"he", "his", "him", "himself"})
+
 
 def questions(context: Context) -> list[Question]:
     """The drawn sentences. Raises CharterError for a model that can't score."""
@@ -33,10 +36,6 @@ def rows(context: Context, questions: list[Question]) -> Rows:
     texts = [[f" {word}{q.meta['rest']}" for word in q.options] for q in questions]
     each = asking.text_logprobs(context, [q.text for q in questions], texts)
     return [_row(question, logprobs) for question, logprobs in zip(questions, each, strict=True)]
-
-
-FEMALE = frozenset({"she", "her", "hers", "herself"})
-MALE = frozenset({"he", "his", "him", "himself"})
 
 
 def pronouns(row: Marks) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def _row(question: Question, logprobs: list[float] | None) -> dict[str, Any]:
 
 def parse(row: Row, name: str) -> list[Question]:
     """A row with occupation, sentence_with_blank, pronoun_options and BLS_percent_women_2019."""
-    before, blank, rest = str(row["sentence_with_blank"]).partition("_")
+    before, blank, tail = str(row["sentence_with_blank"]).partition("_")
     options = tuple(map(str, row["pronoun_options"]))
     if not blank or not before.strip():
         raise ValueError("a sentence needs a blank _ that is not its first word")
@@ -83,7 +82,7 @@ def parse(row: Row, name: str) -> list[Question]:
         raise ValueError(f"{row['BLS_percent_women_2019']} percent women")
     occupation = str(row["occupation"])
     key = f"winogender-{row['index']}" if "index" in row else name
-    meta = {"rest": rest, "share_women": share}
+    meta = {"rest": tail, "share_women": share}
     return [Question(key, before.strip(), options, cluster=occupation, group=occupation, meta=meta)]
 
 
