@@ -32,12 +32,16 @@ _INTRO = "Below is a conversation between a person and an AI assistant, with two
 _SPEAKERS = {"user": "Human: ", "assistant": "Assistant: ", "system": ""}
 
 
+def with_system(messages: Sequence[Message], text: str) -> list[Message]:
+    """The conversation with a system text, which stands before one of its own."""
+    begins = messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
+    turns = messages[1:] if begins else messages
+    return [{"role": "system", "content": f"{text.strip()}\n\n{begins}".strip()}, *turns]
+
+
 def under_principle(messages: Sequence[Message], principle: str) -> list[Message]:
-    """The conversation as a preference model reads it that judges under a principle: the principle is its system text,
-    before a system text of its own."""
-    own = messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
-    rest = messages[1:] if own else messages
-    return [{"role": "system", "content": f"{JUDGED_BY} {principle.strip()}\n\n{own}".strip()}, *rest]
+    """The conversation as a preference model reads it that judges under a principle, its system text."""
+    return with_system(messages, f"{JUDGED_BY} {principle.strip()}")
 
 
 def conversation_text(messages: Sequence[Message]) -> str:

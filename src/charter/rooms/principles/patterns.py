@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from charter.ground.judge.detect import is_refusal
-from charter.ground.settings.notation import read_yaml
+from charter.ground.settings.notation import read_yaml_file
 from charter.ground.settings.sources import shipped_folder
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
@@ -84,5 +84,5 @@ _MEASURES = {
     "paragraphs": Trait(lambda prompt, reply: float(bool(re.search(r"\S\s*\n\s*\n\s*\S", reply)))),
     "echo": Trait(_echo, 0.35),
 }
-_PATTERNS = read_yaml((shipped_folder() / "principle_patterns.yaml").read_text("utf-8"))
+_PATTERNS = read_yaml_file(shipped_folder() / "principle_patterns.yaml", "patterns of principles", "kinds")
 TRAITS = {**_MEASURES, **{kind: Trait(_occurs(pattern)) for kind, pattern in _PATTERNS.items()}}

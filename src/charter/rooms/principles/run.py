@@ -16,6 +16,7 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.constitution.wording import with_system
 from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
@@ -34,7 +35,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     for row in _replies(settings, wordings, inputs, out):
         replies.setdefault(row["prompt"], []).append(row)
     counts = Counter[str](prompts=len(replies), replies=sum(map(len, replies.values())), written=len(written))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind in dict.fromkeys(kind for kind, _ in wordings):
         pairs = measured(replies, kind, settings, out.seed)
         counts[f"pairs_{kind}"] = len(pairs)
@@ -71,7 +72,7 @@ def _sample(
         asked += [(d, number, text) for number, text in enumerate([""] * settings.plain + drawn)]
     with naming_prompts(d.id for d, _, _ in asked):
         completions = policy.reply(
-            [[*([{"role": "system", "content": text}] if text else []), *d.messages] for d, _, text in asked],
+            [with_system(d.messages, text) if text else list(d.messages) for d, _, text in asked],
             Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens),
             seeds=[derive_seed(seed, "reply", d.id, number) for d, number, _ in asked],
         )
