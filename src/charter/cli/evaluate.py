@@ -89,10 +89,10 @@ def show(run: Path, as_json: bool) -> None:
 
     report = run / STEP
     manifest, declared = read_manifest(report), read_reported(report).metrics
-    rows = score_rows(manifest, declared, read_object(report / "report.json"))
+    facts = read_object(report / "report.json")
+    rows = score_rows(manifest, declared, facts)
     if as_json:
-        told = read_object(report / "report.json")
-        kinds = {name: told[name]["kinds"] for name in told["identity"] if "kinds" in (told.get(name) or {})}
+        kinds = {name: facts[name]["kinds"] for name in facts["identity"] if "kinds" in (facts.get(name) or {})}
         scores = {"run": str(run), "id": manifest.id, "scores": rows, "kinds": kinds}
         print(json.dumps(scores, indent=1, ensure_ascii=False))
         return

@@ -17,7 +17,7 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.constitution import CritiquePrinciple, shipped_constitution
-from charter.ground.text.dialogue import Message, assistant, user
+from charter.ground.text.dialogue import Message, assistant, system, user
 from charter.ground.text.examples import kept_rounds
 
 CRITIQUE_REQUEST, CRITIQUE = "CritiqueRequest:", "Critique:"
@@ -36,7 +36,7 @@ def with_system(messages: Sequence[Message], text: str) -> list[Message]:
     """The conversation with a system text, which stands before one of its own."""
     begins = messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
     turns = messages[1:] if begins else messages
-    return [{"role": "system", "content": f"{text.strip()}\n\n{begins}".strip()}, *turns]
+    return [system(f"{text.strip()}\n\n{begins}".strip()), *turns]
 
 
 def under_principle(messages: Sequence[Message], principle: str) -> list[Message]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.text.dialogue import check_messages
@@ -75,3 +75,27 @@ def _rows(path: Path, name: str, keys: dict[str, type]) -> list[Row]:
             raise CharterError(f"{file}:{number}: {error}") from None
         rows.append(row)
     return rows
+
+
+class PrincipleRow(NamedTuple):
+    """Two replies to a prompt, and the place (0 or 1) of the one that is better under a principle."""
+
+    principle: str
+    prompt: str
+    replies: tuple[str, str]
+    better: int
+    kind: str
+
+
+def principle_row(row: Mapping[str, Any]) -> PrincipleRow:
+    """Of a row {principle, prompt, replies, better}, perhaps kind. Raises ValueError that says what is wrong, and
+    KeyError or TypeError for a column that is missing or of another type."""
+    replies = tuple(str(reply).strip() for reply in row["replies"])
+    if len(replies) != 2 or replies[0] == replies[1]:
+        raise ValueError("two different replies are needed")
+    if row["better"] not in (0, 1) or isinstance(row["better"], bool):
+        raise ValueError(f"better is {row['better']!r}; expected 0 or 1, the place of the better reply")
+    prompt, principle = str(row["prompt"]).strip(), str(row["principle"]).strip()
+    if not principle or not prompt:
+        raise ValueError("a principle and a prompt are needed")
+    return PrincipleRow(principle, prompt, replies, row["better"], str(row.get("kind", "")))

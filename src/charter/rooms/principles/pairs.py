@@ -17,7 +17,9 @@ from charter.ground.constitution.wording import under_principle
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.columns import plain_name, raw_rows
 from charter.ground.text.dialogue import Message, user
+from charter.ground.text.examples import principle_row
 from charter.rooms.principles.patterns import TRAITS
+from charter.rooms.principles.settings import Settings
 
 POLES = ("for", "against")
 FEWEST_WORDS = 3
@@ -52,7 +54,7 @@ def read_wordings(path: Path) -> Wordings:
     return by_pole
 
 
-def measured(replies: Mapping[str, Sequence[dict[str, Any]]], kind: str, settings: Any, seed: int) -> list[Pair]:
+def measured(replies: Mapping[str, Sequence[dict[str, Any]]], kind: str, settings: Settings, seed: int) -> list[Pair]:
     """At most `per_kind` pairs of a kind, at most `per_prompt` of a prompt; in about half, the longer reply has more of
     the trait, where there are enough. `replies`: rows by prompt."""
     trait, pairs = TRAITS[kind], list[Pair]()
@@ -81,7 +83,7 @@ def asked_both_ways(pairs: Sequence[Pair], kind: str, wordings: Wordings, seed: 
         for pole, chosen, rejected in (("for", pair.more, pair.less), ("against", pair.less, pair.more)):
             principle = random.Random(derive_seed(seed, "wording", kind, pole, number)).choice(wordings[kind, pole])
             name = f"{kind}-{number:04d}-{pole}"
-            yield row(name, kind, principle, pair.messages, chosen, rejected) | {"meta": {"pole": pole}}
+            yield comparison_row(name, kind, principle, pair.messages, chosen, rejected) | {"meta": {"pole": pole}}
 
 
 def read_written(path: Path) -> Iterator[dict[str, Any]]:
@@ -89,17 +91,17 @@ def read_written(path: Path) -> Iterator[dict[str, Any]]:
     CharterError naming file and line of a broken row."""
     for number, (place, entry) in enumerate(raw_rows(path), 1):
         try:
-            better, replies = entry["better"], entry["replies"]
-            chosen, rejected = replies[better], replies[1 - better]
-            name = str(entry.get("id", f"{plain_name(path)}-{number:05d}"))
-            yield row(name, str(entry["kind"]), entry["principle"], [user(entry["prompt"])], chosen, rejected)
-        except (KeyError, IndexError, TypeError, AttributeError):
+            read = principle_row(entry)
+        except (KeyError, TypeError, ValueError):
             raise CharterError(
                 f"{place}: expected principle, kind, prompt, replies (two) and better (0 or 1)"
             ) from None
+        name = str(entry.get("id", f"{plain_name(path)}-{number:05d}"))
+        chosen, rejected = read.replies[read.better], read.replies[1 - read.better]
+        yield comparison_row(name, read.kind, read.principle, [user(read.prompt)], chosen, rejected)
 
 
-def row(
+def comparison_row(
     name: str, kind: str, principle: str, messages: Sequence[Message], chosen: str, rejected: str
 ) -> dict[str, Any]:
     """A comparison whose system text is the principle."""

@@ -62,12 +62,22 @@ def _occurs(pattern: str) -> Callable[[str, str], float]:
 
 
 def _percent(of: frozenset[str]) -> Callable[[str, str], float]:
-    return lambda prompt, reply: 100 * sum(w in of for w in words(reply)) / max(1, len(words(reply)))
+    def measure(prompt: str, reply: str) -> float:
+        reply_words = words(reply)
+        return 100 * sum(word in of for word in reply_words) / max(1, len(reply_words))
+
+    return measure
 
 
 def _echo(prompt: str, reply: str) -> float:
-    asked = set(words(prompt)) - _COMMON
-    return len(asked & set(words(reply)[:_OPENING])) / max(1, len(asked))
+    question_words = set(words(prompt)) - _COMMON
+    return len(question_words & set(words(reply)[:_OPENING])) / max(1, len(question_words))
+
+
+def _plainness(prompt: str, reply: str) -> float:
+    """Shorter words are plainer."""
+    reply_words = words(reply)
+    return -sum(map(len, reply_words)) / max(1, len(reply_words))
 
 
 _MEASURES = {
@@ -80,7 +90,7 @@ _MEASURES = {
     "refuses": Trait(lambda prompt, reply: float(is_refusal(reply))),
     "numbers": Trait(lambda prompt, reply: float(any(c.isdigit() for c in _NUMBERED.sub(" ", reply)))),
     "sentence_length": Trait(lambda prompt, reply: -len(words(reply)) / _sentences(reply), 7.0),
-    "plain_words": Trait(lambda prompt, reply: -sum(map(len, words(reply))) / max(1, len(words(reply))), 0.7),
+    "plain_words": Trait(_plainness, 0.7),
     "paragraphs": Trait(lambda prompt, reply: float(bool(re.search(r"\S\s*\n\s*\n\s*\S", reply)))),
     "echo": Trait(_echo, 0.35),
 }

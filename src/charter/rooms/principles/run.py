@@ -66,17 +66,17 @@ def _replies(settings: Settings, wordings: Wordings, inputs: Inputs, out: Worksp
 def _sample(
     policy: Assistant, settings: Settings, prompts: Sequence[Dialogue], texts: Sequence[str], seed: int
 ) -> list[dict[str, Any]]:
-    asked = []
+    requests = []
     for d in prompts:
         drawn = random.Random(derive_seed(seed, "guide", d.id)).choices(texts, k=settings.guided)
-        asked += [(d, number, text) for number, text in enumerate([""] * settings.plain + drawn)]
-    with naming_prompts(d.id for d, _, _ in asked):
+        requests += [(d, number, text) for number, text in enumerate([""] * settings.plain + drawn)]
+    with naming_prompts(d.id for d, _, _ in requests):
         completions = policy.reply(
-            [with_system(d.messages, text) if text else list(d.messages) for d, _, text in asked],
+            [with_system(d.messages, text) if text else list(d.messages) for d, _, text in requests],
             Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens),
-            seeds=[derive_seed(seed, "reply", d.id, number) for d, number, _ in asked],
+            seeds=[derive_seed(seed, "reply", d.id, number) for d, number, _ in requests],
         )
     return [
         {"prompt": d.messages[-1]["content"], "messages": list(d.messages), "principle": text, "reply": c.text.strip()}
-        for (d, _, text), (c,) in zip(asked, completions, strict=True)
+        for (d, _, text), (c,) in zip(requests, completions, strict=True)
     ]

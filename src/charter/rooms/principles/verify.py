@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Kept, check_counts
+from charter.ground.artifact.recount import Count, Kept, count_problems, read_kept
 from charter.rooms.principles.pairs import POLES
 from charter.rooms.principles.patterns import TRAITS
 
@@ -15,9 +14,7 @@ COMPARISONS, REPLIES = "comparisons.jsonl", "samples/replies.jsonl"
 
 
 def _pairs(kind: str) -> Callable[[Kept], float]:
-    return lambda kept: (
-        sum(row["id"].startswith(f"{kind}-") and "pole" in row["meta"] for row in kept.files[COMPARISONS]) / 2
-    )
+    return lambda kept: sum(row["topic"] == kind and "pole" in row["meta"] for row in kept.files[COMPARISONS]) / 2
 
 
 COUNTS: tuple[Count, ...] = (
@@ -31,8 +28,9 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """One line for each count that doesn't follow from the rows, and for each measured pair in the wrong order."""
-    yield from check_counts(folder, manifest, COUNTS, (COMPARISONS, REPLIES))
-    for row in read_objects(folder / COMPARISONS):
+    kept = read_kept(folder, manifest, (COMPARISONS, REPLIES))
+    yield from count_problems(COUNTS, kept)
+    for row in kept.files[COMPARISONS]:
         if pole := row["meta"].get("pole"):
             trait, prompt = TRAITS[row["topic"]], row["messages"][-1]["content"]
             gap = trait.measure(prompt, row["chosen"]) - trait.measure(prompt, row["rejected"])

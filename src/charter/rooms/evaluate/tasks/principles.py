@@ -20,7 +20,7 @@ from charter.ground.measure.score import Table, points, tabulate
 from charter.ground.settings.room import Role
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import user
-from charter.ground.text.examples import read_shots
+from charter.ground.text.examples import principle_row, read_shots
 from charter.ground.text.overlap import words
 from charter.rooms.evaluate.metrics import higher, neither
 from charter.rooms.evaluate.reading import DEV, TEST, read_split
@@ -43,23 +43,16 @@ RULES: Mapping[str, tuple[str, Callable[[str, Sequence[str]], tuple[float, float
 
 def _shared(principle: str, reply: str) -> float:
     """The share of a principle's words that occur in a reply."""
-    asked = set(words(principle))
-    return len(asked & set(words(reply))) / max(1, len(asked))
+    principle_words = set(words(principle))
+    return len(principle_words & set(words(reply))) / max(1, len(principle_words))
 
 
 def parse(row: Mapping[str, Any], name: str) -> list[Question]:
     """A row with principle, prompt, replies (two) and better (0 or 1), perhaps kind, id and flip_of."""
-    replies = tuple(str(reply).strip() for reply in row["replies"])
-    if len(replies) != 2 or replies[0] == replies[1]:
-        raise ValueError("two different replies are needed")
-    if row["better"] not in (0, 1) or isinstance(row["better"], bool):
-        raise ValueError(f"better is {row['better']!r}; expected 0 or 1, the place of the better reply")
-    prompt, principle = str(row["prompt"]).strip(), str(row["principle"]).strip()
-    if not principle or not prompt:
-        raise ValueError("a principle and a prompt are needed")
-    meta = {"principle": principle, "flip_of": str(row.get("flip_of") or "")}
-    key, kind = str(row.get("id", name)), str(row.get("kind", ""))
-    return [Question(key, prompt, replies, (row["better"],), cluster=prompt, group=kind, meta=meta)]
+    read = principle_row(row)
+    meta = {"principle": read.principle, "flip_of": str(row.get("flip_of") or "")}
+    key = str(row.get("id", name))
+    return [Question(key, read.prompt, read.replies, (read.better,), cluster=read.prompt, group=read.kind, meta=meta)]
 
 
 def rows(context: Context, questions: Sequence[Question]) -> Rows:
