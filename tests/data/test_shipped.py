@@ -15,7 +15,7 @@ from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.answers import occurs
 from charter.ground.text.columns import raw_rows
-from charter.ground.text.examples import read_shots, read_transcripts, read_triples
+from charter.ground.text.examples import PrincipleRow, principle_row, read_shots, read_transcripts, read_triples
 from charter.ground.text.free_questions import read_facts
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.parsing import format_transcript, parse_transcript
@@ -39,9 +39,10 @@ BATTERY = {f"{role}.heldout" for role in ASKED_ROLES} | {
 # tests/rooms/evaluate/test_honesty.py, tests/rooms/honesty and tests/ground/text/test_invented.py look at these
 HONESTY = {f"{TASKS[name].data_role}.heldout" for name in SUITES["honesty"]}
 HONESTY |= {"facts.train", "declines.train", "world.train", "world.heldout"}
-FILES = sorted(
-    path for path in shipped_folder().glob("*.jsonl") if path.name.removesuffix(".jsonl") not in BATTERY | HONESTY
-)
+# one wording of a principle a row, without an id: tests/rooms/principles looks at it
+WORDINGS = {"principle_wordings.train"}
+ELSEWHERE = BATTERY | HONESTY | WORDINGS
+FILES = sorted(path for path in shipped_folder().glob("*.jsonl") if path.name.removesuffix(".jsonl") not in ELSEWHERE)
 # replies and texts rather than prompts: nothing is asked of a model with them
 WITHOUT_PROMPTS = {"detectors.heldout", "detectors.train", "text.heldout", "debias.train", "even_handedness.heldout"}
 NEAR = 0.5
@@ -71,8 +72,8 @@ def answered(row: Row) -> bool:
 
 def prompt(row: Row) -> str:
     """What is asked last: the turn that a reply answers; of a jailbreak its plain request."""
-    if "request" in row:
-        return str(row["request"])
+    if "request" in row or "prompt" in row:
+        return str(row.get("request", row.get("prompt")))
     return str(next(m["content"] for m in reversed(row["messages"]) if m["role"] == "user"))
 
 
@@ -82,6 +83,7 @@ def replies(row: Row) -> list[str]:
         return []
     said = [m["content"] for m in row.get("messages", []) if m["role"] == "assistant"]
     said += [row[key] for key in ("chosen", "rejected", "harmful", "good", "draft", "first", "second") if key in row]
+    said += row.get("replies", [])
     return said + [made["revision"] for made in row.get("rounds", [])]
 
 
@@ -189,7 +191,8 @@ def test_every_axis_is_held_out() -> None:
 
 @pytest.mark.parametrize("path", WITH_PROMPTS, ids=name)
 def test_few_prompts_of_a_file_begin_alike(path: Path) -> None:
-    starts = Counter(" ".join(words(prompt(row))[:FIRST_WORDS]) for row in read_jsonl(path))
+    """A prompt that is asked under two opposing principles is one."""
+    starts = Counter(" ".join(words(text)[:FIRST_WORDS]) for text in {prompt(row) for row in read_jsonl(path)})
     assert {start: n for start, n in starts.items() if n > SAME_START} == {}
 
 
@@ -291,6 +294,10 @@ def test_ids_are_unique_over_all_files() -> None:
     assert [id for id, n in ids.items() if n > 1] == []
 
 
+def read_principles(path: Path) -> list[PrincipleRow]:
+    return [principle_row(row) for row in read_jsonl(path)]
+
+
 READERS = {
     "red_team.train": read_dialogues,
     "red_team.heldout": read_dialogues,
@@ -328,6 +335,7 @@ READERS = {
     **{f"ordinary_work.{split}": read_dialogues for split in ("train", "dev", "test")},
     "howto.dev": lambda path: read_facts([path]),
     "howto.test": lambda path: read_facts([path]),
+    **{f"principles.{split}": read_principles for split in ("train", "dev", "test")},
 }
 
 
@@ -355,7 +363,7 @@ def test_training_pairs_differ_and_prompts_wait_for_an_answer() -> None:
         for row in rows(file):
             assert words(row["chosen"]) != words(row["rejected"]), row["id"]
     waiting = ("red_team.train", "red_team.heldout", "lookalikes.heldout", *map(name, DEVELOPMENT + TEST))
-    for file, wanted in product(waiting, ["user"]):
+    for file, wanted in product([file for file in waiting if not file.startswith("principles.")], ["user"]):
         assert {row["messages"][-1]["role"] for row in rows(file)} == {wanted}
 
 
