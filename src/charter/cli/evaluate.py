@@ -53,8 +53,8 @@ def evaluate(
         typer.Option(
             "--data",
             metavar="WHERE",
-            help="shipped (the small sets of the package), standard (the published sets under CHARTER_DATA), or "
-            "TASK=REFERENCE, or helper=MODEL (maps free answers to options); may be repeated.",
+            help="shipped (the small sets of the package), standard (the published sets under CHARTER_DATA), "
+            "TASK=REFERENCE, a FILE of the only task, or helper=MODEL (maps free answers to options); may be repeated.",
         ),
     ] = None,
     out: Annotated[

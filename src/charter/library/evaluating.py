@@ -91,9 +91,11 @@ def data_sources(data: list[str], names: Sequence[str]) -> dict[str, str]:
         elif choice == "standard":
             published = {task.data_role: task.standard for task in tasks if task.standard}
             sources = published | sources
+        elif len(tasks) == 1 and Path(choice).exists():
+            sources[tasks[0].data_role] = choice
         elif choice != "shipped":
             raise CharterError(
-                f"--data {choice}: write shipped, standard, or TASK=REFERENCE, as in --data mmlu=./my_mmlu; tasks are "
-                f"{', '.join(TASKS)}"
+                f"--data {choice}: write shipped, standard, TASK=REFERENCE, as in --data mmlu=./my_mmlu, or with one "
+                f"task a file that is there; tasks are {', '.join(TASKS)}"
             )
     return sources

@@ -39,6 +39,7 @@ from charter_service.api.app import make_app
 from charter_service.api.local import LocalBackend
 from charter_service.api.opening import open_service
 from charter_service.web.listening import listen
+from quick_server import QuickServer
 from toys import dialogue, user
 
 STRICT = {"tolerance": 1e-4}
@@ -73,7 +74,7 @@ class Loopback:
         settings = uvicorn.Config(
             make_app(self.service), access_log=False, log_level="critical", timeout_graceful_shutdown=0
         )
-        self.server = uvicorn.Server(settings)
+        self.server = QuickServer(settings)
         self.thread = threading.Thread(target=lambda: asyncio.run(self.server.serve([self.bound])))
         self.thread.start()
         until(lambda: self.server.started)

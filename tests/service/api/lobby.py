@@ -41,6 +41,7 @@ from charter_service.forms.grammars import Compiled, Form, compile_form
 from charter_service.web.database import reading, writing
 from charter_service.web.listening import listen
 from charter_service.web.refusal import NotFound
+from quick_server import QuickServer
 
 MODEL, OTHER = "toy-2", "toy-1"  # and their aliases
 ALIAS = "toy-latest"
@@ -226,7 +227,7 @@ def running(app: Guard, service: Service) -> Iterator[str]:
         settings = uvicorn.Config(
             app, access_log=False, log_level="warning", server_header=False, lifespan="on", timeout_graceful_shutdown=1
         )
-        server = uvicorn.Server(settings)
+        server = QuickServer(settings)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([bound])), name="hall")
         thread.start()
         try:

@@ -4,7 +4,6 @@ scripts. No page may scroll sideways, and the browser may have nothing to compla
 from __future__ import annotations
 
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,8 @@ from charter_service.arena.app import make_app
 from charter_service.people.tables import CONVERSATIONS, PEOPLE, REVIEWS, TURNS, VOTES
 from charter_service.people.workers import invite
 from charter_service.web.database import writing
+from charter_service.web.listening import listen
+from quick_server import QuickServer
 
 LETTER = (
     "Of course.\n\nDear Ms Weaver,\n\nthank you for the quick repair. "
@@ -79,9 +80,8 @@ def street(tmp_path: Path, browser: Any) -> Iterator[Street]:
     with open_hall(tmp_path, config) as hall:
         for model in hall.models.values():
             model.words = lambda messages, seed: REPLIES[seed % 3]
-        bound = socket.socket()
-        bound.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(make_app(hall.service), log_level="warning", lifespan="off"))
+        bound = listen("127.0.0.1", 0)
+        server = QuickServer(uvicorn.Config(make_app(hall.service), log_level="warning", lifespan="off"))
         thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
         thread.start()
         until(lambda: server.started)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -28,6 +27,8 @@ from charter_service.chat.service import Config, Service
 from charter_service.people.tables import MESSAGES
 from charter_service.people.workers import invite
 from charter_service.web.database import reading, writing
+from charter_service.web.listening import listen
+from quick_server import QuickServer
 
 WAIT = 20.0
 USUAL = Config()
@@ -44,11 +45,9 @@ def browse(home: str, **more: Any) -> httpx.Client:
 @contextmanager
 def served(app: Any) -> Iterator[str]:
     """An application on a free port of this machine, in a thread."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        bound.listen(64)
+    with listen("127.0.0.1", 0) as bound:
         config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
+        server = QuickServer(config)
         thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
         thread.start()
         until(lambda: server.started)
@@ -64,7 +63,7 @@ def until(true: Callable[[], Any]) -> Any:
     end = time.monotonic() + WAIT
     while not (value := true()):
         assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.02)
+        time.sleep(0.005)
     return value
 
 
@@ -171,6 +170,8 @@ class Upstream:
         assert whole.startswith(begun), "a reply goes on as it began"
         breaks = self.breaks.pop(0) if self.breaks else None
         yield _event({"type": "message_start", "message": {"usage": {"input_tokens": 7}}})
+        while self.gate is not None and self.gate.is_set():
+            await asyncio.sleep(0.01)
         if not self.refusal:
             for number, word in enumerate(re.findall(r"\s*\S+\s*?", whole[len(begun) :]) or [""]):
                 while self.gate is not None and self.gate.is_set():

@@ -96,7 +96,8 @@ def test_a_screen_reader_is_told_names_roles_and_states(
 def test_of_a_stopped_reply_a_screen_reader_hears_what_the_page_shows(
     browser: Any, tmp_path: Path, upstream: Upstream
 ) -> None:
-    upstream.refusal = "This request was stopped. Appeal on your own page."
+    upstream.refusal, upstream.gate = "This request was stopped. Appeal on your own page.", threading.Event()
+    upstream.gate.set()
     with chat(file_of(tmp_path), upstream) as made:
         page = open_page(browser, "desktop", [])
         page.goto(invited(made))
@@ -105,6 +106,8 @@ def test_of_a_stopped_reply_a_screen_reader_hears_what_the_page_shows(
         page.click("text=I have saved it")
         page.fill("#text", "Hello")
         page.keyboard.press("Enter")
+        page.wait_for_selector(".said.assistant [role=status]")
+        upstream.gate.clear()
         page.wait_for_selector("#spoken >> text=The reply is complete.")
         spoken = page.locator("#spoken p").all_inner_texts()
         assert [one.strip() for one in spoken] == ["This request was stopped.", "The reply is complete."]
