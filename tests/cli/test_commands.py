@@ -174,6 +174,27 @@ def test_constitution_check(charter: Charter, tmp_path: Path) -> None:
     refused(charter("constitution", "check", "bad.yaml"), "bad.yaml")
 
 
+def test_a_list_of_principles_is_imported_and_shown(charter: Charter, tmp_path: Path) -> None:
+    (tmp_path / "ours.md").write_text("# Care\n- Choose the kinder reply.\n")
+    code, out, _ = charter("constitution", "import", "ours.md", "--to", "ours.yaml")
+    assert code == 0 and out.startswith("ours.yaml: ours version 1: 1 product")
+    refused(charter("constitution", "import", "ours.md", "--to", "ours.yaml"), "--force to overwrite it")
+    steps = tmp_path / "runs" / "one"
+    (steps / "revisions").mkdir(parents=True)
+    (steps / "run.json").write_text("{}")
+    step = {"key": "p1", "revision": "b", "dropped": None}
+    (steps / "revisions" / "transcripts.jsonl").write_text(json.dumps({"draft": "a", "rounds": [step]}) + "\n")
+    _, out, _ = charter("constitution", "show", "ours.yaml", "--run", "runs/one")
+    assert "product: Care" in out and "1 critiques, 100% of the revisions kept, words changed 100%" in out
+    (row,) = json.loads(charter("constitution", "show", "ours.yaml", "--json")[1])
+    assert (row["set"], row["group"], row["text"], row["critiques"]) == (
+        "product",
+        "Care",
+        "Choose the kinder reply.",
+        0,
+    )
+
+
 def test_doctor(charter: Charter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CHARTER_DATA", str(tmp_path))
     monkeypatch.setenv("CHARTER_CACHE", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""Commands that check and convert what people bring: constitutions and data."""
+"""Commands that check and convert the rows that people bring."""
 
 from dataclasses import replace
 from enum import StrEnum
@@ -10,7 +10,6 @@ import typer
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
-from charter.ground.constitution.constitution import check, load
 from charter.ground.settings.hub import fetch, pin
 from charter.ground.settings.purpose import refuse
 from charter.ground.settings.recognise import ROW_ENDINGS
@@ -50,14 +49,6 @@ Kind = Annotated[
         "left out.",
     ),
 ]
-
-
-def constitution_check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A constitution in YAML.")]) -> None:
-    """Check a constitution and summarise it."""
-    report = check(load(file))
-    print(f"{file}: {report.summary}")
-    for warning in report.warnings:
-        print(f"  warning: {warning}")
 
 
 def data_check(file: DataFile, kind: Kind = None) -> None:

@@ -7,6 +7,7 @@ from charter.cli import (
     card,
     chat,
     check,
+    constitution,
     doctor,
     elo,
     evaluate,
@@ -69,8 +70,14 @@ DATA = Family(
     },
 )
 CONSTITUTION = Family(
-    "Check the principles that replies are criticised and compared by.",
-    {"check": entry(check.constitution_check, "howto/your_data", "constitution check constitution.yaml")},
+    "Check, import and show the principles that replies are criticised and compared by.",
+    {
+        "check": entry(constitution.check_file, "howto/your_data", "constitution check constitution.yaml"),
+        "import": entry(
+            constitution.import_published, "howto/your_data", "constitution import principles.md --to constitution.yaml"
+        ),
+        "show": entry(constitution.show, "howto/your_data", "constitution show constitution.yaml --run runs/demo"),
+    },
 )
 INTAKE = Family(
     "Keep the findings of outside red teams, from a file to a mitigation and its re-test.",

@@ -177,6 +177,8 @@ def constitutions_of(folder: Path) -> tuple[dict[str, Any], ...]:
                 "name": text.name,
                 "version": text.version,
                 "critiques": [{"critique": pair.critique, "revision": pair.revision} for pair in text.critiques],
-                "comparisons": [{"principle": comparison.principle} for comparison in text.comparisons],
+                "comparisons": [
+                    {"principle": comparison.principle} for comparison in (*text.comparisons, *text.product)
+                ],
             }
     return tuple(constitutions.values())

@@ -80,7 +80,7 @@ def test_broken_yaml_gets_one_line(tmp_path: Path) -> None:
 
 def test_check_warns_of_thin_and_one_sided_sets(tmp_path: Path) -> None:
     twice = [*GOOD["comparisons"], {"key": "same", "tags": [], "principle": "which does LESS harm?"}]
-    twice.append({"key": "plain", "tags": ["honest"], "principle": "Choose the truthful reply."})
+    twice.append({"key": "plain", "tags": ["honest"], "principle": "The truthful reply."})
     result = check(load(write(tmp_path / "c.yaml", changed(comparisons=twice))))
     assert "2 critiques" in result.summary and "3 comparisons" in result.summary
     warnings = "\n".join(result.warnings)
@@ -106,8 +106,8 @@ def test_the_shipped_constitution_has_nothing_to_warn_of() -> None:
 
 def test_tags_choose_principles(tmp_path: Path) -> None:
     c = load(write(tmp_path / "c.yaml", GOOD))
-    assert {p.key for p in c.select_critiques()} == {"harm", "dull"}
-    assert {p.key for p in c.select_critiques(["helpful"])} == {"dull"}
+    assert {p.key for p in c.critiques_of("own")} == {"harm", "dull"}
+    assert {p.key for p in c.critiques_of("own", ["helpful"])} == {"dull"}
     assert [p.key for p in select_by_tags(c.comparisons, {"evasion"})] == ["less"]
     with pytest.raises(CharterError, match=r"no principle has a tag of \['honest'\]; the tags are"):
         select_by_tags(c.comparisons, {"honest"})

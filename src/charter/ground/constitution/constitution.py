@@ -1,18 +1,22 @@
 """The constitution: principles as data, and their selection by tag (Bai 2022b, sections 1.2, 3.1 and 4.1).
 
 A critique principle asks for a critique of a reply and then for its revision; a comparison principle asks which of two
-replies is better. Tags name the purpose of a principle: harmless, helpful, honest, evasion, preachiness.
+replies is better. A product set serves both uses, as the constitution that Anthropic published in 2023 does: its
+principles stand in groups, and each step draws a group first. Tags name the purpose of a principle: harmless, helpful,
+honest, evasion, preachiness.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import random
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -21,6 +25,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.notation import read_yaml
 
 PAPER_COUNT = 16  # principles of each kind in the paper
+_CHOICE = re.compile(r"\b(choose|pick|prefer|select)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class CritiquePrinciple:
     tags: tuple[str, ...]
     critique: str
     revision: str
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +46,59 @@ class ComparisonPrinciple:
     key: str
     tags: tuple[str, ...]
     principle: str
+    group: str = ""
+
+    def as_critique(self) -> CritiquePrinciple:
+        """The same principle as a request for a critique and a revision."""
+        return CritiquePrinciple(
+            self.key,
+            self.tags,
+            f"Say where the assistant's last reply falls short of this principle: {self.principle}",
+            f"Rewrite the reply so that it would be chosen under this principle: {self.principle}",
+            self.group,
+        )
 
 
 Principle = TypeVar("Principle", CritiquePrinciple, ComparisonPrinciple)
+# the set that a step draws from: that of its own use (critiques, or comparisons), or the product's
+Use = Literal["own", "product"]
+FIELDS = ("name", "version", "critiques", "comparisons", "product")
 
 
 @dataclass(frozen=True, slots=True)
 class Constitution:
-    """A named set of principles; `digest` depends only on its content."""
+    """Named sets of principles; `digest` depends only on their content. Each set may be empty, but not all."""
 
     name: str
     version: int
     critiques: tuple[CritiquePrinciple, ...]
     comparisons: tuple[ComparisonPrinciple, ...]
+    product: tuple[ComparisonPrinciple, ...]
     digest: str
 
     def critique(self, key: str) -> CritiquePrinciple:
-        """The critique principle of a key. Raises CharterError naming the keys there are."""
-        return _find(self.critiques, key, self.name)
+        """The critique principle of a key, also of the product set. Raises CharterError naming the keys there are."""
+        return _find((*self.critiques, *(p.as_critique() for p in self.product)), key, self.name)
 
     def comparison(self, key: str) -> ComparisonPrinciple:
-        """The comparison principle of a key. Raises CharterError naming the keys there are."""
-        return _find(self.comparisons, key, self.name)
+        """The comparison principle of a key, also of the product set. Raises CharterError naming the keys there are."""
+        return _find((*self.comparisons, *self.product), key, self.name)
 
-    def select_critiques(self, tags: Collection[str] = ()) -> list[CritiquePrinciple]:
-        """Critique principles with any of the tags; without tags all. Raises CharterError if there are none."""
-        return select_by_tags(self.critiques, tags)
+    def critiques_of(self, use: Use, tags: Collection[str] = ()) -> list[CritiquePrinciple]:
+        """Critique principles of a set with any of the tags; without tags all. Raises CharterError if there are
+        none."""
+        found = self.critiques if use == "own" else tuple(p.as_critique() for p in self.product)
+        return select_by_tags(self._some(found, use, "critiques"), tags)
+
+    def comparisons_of(self, use: Use) -> tuple[ComparisonPrinciple, ...]:
+        """Comparison principles of a set. Raises CharterError if there are none."""
+        return self._some(self.comparisons if use == "own" else self.product, use, "comparisons")
+
+    def _some(self, found: tuple[Principle, ...], use: Use, own: str) -> tuple[Principle, ...]:
+        if found:
+            return found
+        missing, other = (own, "product") if use == "own" else ("product", "own")
+        raise CharterError(f"the constitution {self.name} has no {missing}; set principle_set: {other}, or add them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +118,8 @@ def load(path: Path) -> Constitution:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CharterError(f"{path} is not YAML: {error}") from None
     if not isinstance(value, dict):
-        raise CharterError(f"{path} must hold name, version, critiques and comparisons")
-    _only(value, ("name", "version", "critiques", "comparisons"), str(path))
+        raise CharterError(f"{path} must hold name, version, and critiques and comparisons, or product")
+    _only(value, FIELDS, str(path))
     name, version = value.get("name"), value.get("version", 1)
     if not isinstance(name, str) or not name.strip():
         raise CharterError(f"{path}: name is missing; give the constitution a name")
@@ -100,11 +133,19 @@ def load(path: Path) -> Constitution:
         ComparisonPrinciple(_key(e, at), _tags(e, at), _line(e, "principle", at))
         for at, e in _entries(value, "comparisons", ("key", "tags", "principle"), path)
     )
-    for kind, keys in (("critiques", [c.key for c in critiques]), ("comparisons", [c.key for c in comparisons])):
+    product = tuple(
+        ComparisonPrinciple(_key(e, at), _tags(e, at), _line(e, "principle", at), _line(e, "group", at))
+        for at, e in _entries(value, "product", ("key", "tags", "group", "principle"), path)
+    )
+    named = {
+        "critiques": [p.key for p in critiques] + [p.key for p in product],
+        "comparisons": [p.key for p in comparisons] + [p.key for p in product],
+    }
+    for kind, keys in named.items():
         if repeated := sorted({key for key in keys if keys.count(key) > 1}):
             raise CharterError(f"{path}: {kind} has the key {repeated[0]!r} more than once; keys must differ")
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return Constitution(name, version, critiques, comparisons, hashlib.sha256(canonical.encode()).hexdigest())
+    return Constitution(name, version, critiques, comparisons, product, hashlib.sha256(canonical.encode()).hexdigest())
 
 
 @lru_cache(maxsize=1)
@@ -122,6 +163,20 @@ def select_by_tags(principles: Sequence[Principle], tags: Collection[str]) -> li
     return matches
 
 
+def draw(principles: Sequence[Principle], rng: random.Random, count: int = 1) -> list[Principle]:
+    """`count` different principles at random, or all if there are fewer; of a set in groups each draw takes a group
+    first, so that a long group weighs no more than a short one."""
+    groups = sorted({p.group for p in principles})
+    if len(groups) < 2:
+        return [rng.choice(principles)] if count == 1 else rng.sample(list(principles), min(count, len(principles)))
+    drawn = list[Principle]()
+    for _ in range(min(count, len(principles))):
+        left = [p for p in principles if p not in drawn]
+        group = rng.choice(sorted({p.group for p in left}))
+        drawn.append(rng.choice([p for p in left if p.group == group]))
+    return drawn
+
+
 def select_by_axis(principles: Sequence[ComparisonPrinciple], axis: str) -> list[ComparisonPrinciple]:
     """Principles tagged with the axis of a comparison, or all if none is."""
     return [p for p in principles if axis in p.tags] or list(principles)
@@ -131,9 +186,16 @@ def check(constitution: Constitution) -> Check:
     """Counts by kind and tag, and warnings about common problems of a set of principles."""
     c = constitution
     warnings = []
-    for kind, principles in (("critiques", c.critiques), ("comparisons", c.comparisons)):
+    sets: dict[str, tuple[CritiquePrinciple | ComparisonPrinciple, ...]] = {
+        "critiques": c.critiques,
+        "comparisons": c.comparisons,
+        "product": c.product,
+    }
+    for kind, principles in ((kind, principles) for kind, principles in sets.items() if principles):
         if len(principles) < PAPER_COUNT:
             warnings.append(f"{len(principles)} {kind}, the paper has {PAPER_COUNT}: fewer make less varied labels")
+        if kind == "product":  # drawn by groups, not by tags
+            continue
         tags = {tag for p in principles for tag in p.tags}
         warnings += [
             f"no principle of {kind} is tagged {tag}: models trained on such sets turn {trait}"
@@ -142,19 +204,18 @@ def check(constitution: Constitution) -> Check:
         ]
         warnings += [f"{kind}: {p.key} has no tags, so it is never drawn for an axis" for p in principles if not p.tags]
     requests = [(p.key, t) for p in c.critiques for t in (f"critique {p.critique}", f"revision {p.revision}")]
-    requests += [(p.key, f"comparison {p.principle}") for p in c.comparisons]
+    requests += [(p.key, f"comparison {p.principle}") for p in (*c.comparisons, *c.product)]
     first: dict[str, str] = {}
     for key, text in requests:
         first_key = first.setdefault(" ".join(text.lower().split()), key)
         if first_key != key:
             warnings.append(f"{key} asks the same as {first_key} ({text.split()[0]})")
     warnings += [
-        f"{p.key} is no question: its principle has no question mark" for p in c.comparisons if "?" not in p.principle
+        f"{p.key} is no question and no choice: its principle has no question mark and no word such as choose"
+        for p in (*c.comparisons, *c.product)
+        if "?" not in p.principle and not _CHOICE.search(p.principle)
     ]
-    counts = [
-        f"{len(principles)} {kind} ({_by_tag(principles)})"
-        for kind, principles in (("critiques", c.critiques), ("comparisons", c.comparisons))
-    ]
+    counts = [f"{len(principles)} {kind} ({_by_tag(principles)})" for kind, principles in sets.items() if principles]
     summary = f"{c.name} version {c.version}: {', '.join(counts)}; digest {c.digest[:12]}"
     return Check(summary, tuple(warnings))
 
@@ -176,6 +237,8 @@ def _entries(
     value: Mapping[str, Any], kind: str, fields: Collection[str], path: Path
 ) -> list[tuple[str, dict[str, Any]]]:
     entries = value.get(kind)
+    if entries is None and (kind == "product" or "product" in value):
+        return []
     if not isinstance(entries, list) or not entries:
         raise CharterError(f"{path}: {kind} is missing or empty; expected a list of {', '.join(fields)}")
     rows = []

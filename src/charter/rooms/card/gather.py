@@ -243,7 +243,8 @@ def _constitution(entry: Input | None) -> tuple[dict[str, CritiquePrinciple], di
         return {}, {}
     constitution = load(entry.path)
     facts = {"name": constitution.name, "version": str(constitution.version), "digest": entry.id[:12]}
-    return {p.key: p for p in constitution.critiques}, facts
+    critiques = (*constitution.critiques, *(p.as_critique() for p in constitution.product))
+    return {p.key: p for p in critiques}, facts
 
 
 def check_labels(stages: Sequence[Artifact]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.constitution.constitution import CritiquePrinciple, load
+from charter.ground.constitution.constitution import CritiquePrinciple, draw, load
 from charter.ground.constitution.wording import critique_messages, revision_messages
 from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant, own_decoding
 from charter.ground.generate.engine import naming_prompts
@@ -28,7 +28,7 @@ from charter.rooms.critique.settings import Settings
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: dialogues.jsonl (prompt and kept revision, all rounds), transcripts.jsonl, counts.json."""
-    principles = load(inputs.one("constitution").folder).select_critiques(settings.tags)
+    principles = load(inputs.one("constitution").folder).critiques_of(settings.principle_set, settings.tags)
     shots = read_transcripts(inputs.one("shots").folder)[: settings.shots]
     prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, settings.draw_seed)
 
@@ -40,7 +40,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     by_key = {p.key: p for p in principles}
     for number in range(settings.rounds):
         keys = [
-            random.Random(derive_seed(out.seed, "principle", number, r["id"])).choice(principles).key for r in records
+            draw(principles, random.Random(derive_seed(out.seed, "principle", number, r["id"])))[0].key for r in records
         ]
         work = [(record, by_key[key]) for record, key in zip(records, keys, strict=True)]
         rounds = out.chunks(

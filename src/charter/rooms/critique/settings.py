@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from pydantic import Field
 
+from charter.ground.constitution.constitution import Use
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.room import MEASURED, Estimate, Role, Room, Sizes
 
@@ -39,6 +40,9 @@ class Settings(Frozen):
     chunk: int = Field(32, ge=1, description="prompts sampled and saved together")
     keep_at_least: float = Field(0.0, ge=0, le=1, description="share of revisions that must pass the filter")
     keep_cut: bool = Field(True, description="with rounds: 0, keep drafts that were cut at draft_tokens")
+    principle_set: Use = Field(
+        "own", description="the set drawn from: the constitution's critiques, or its product set"
+    )
     tags: tuple[str, ...] = Field((), description="principles with any of these tags are drawn; empty: all")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import ComparisonPrinciple, select_by_axis
+from charter.ground.constitution.constitution import ComparisonPrinciple, draw, select_by_axis
 from charter.ground.judge.choice import How, Labeller, Question, choose
 from charter.ground.measure.intervals import interval
 from charter.ground.measure.score import points, tabulate
@@ -64,22 +64,24 @@ def known_rows(
 ) -> list[dict[str, Any]]:
     """One row per known pair (set name, comparison): the probability of the right reply, and of the reply in first
     place. A tie is half right. The id is the cluster, which pairs with equal first user turns share."""
-    questions = []
+    questions, keys = list[Question](), list[str]()
     for _, c in pairs:
         rng = random.Random(derive_seed(how.seed, "known", c.id))
-        principle = rng.choice(select_by_axis(principles, c.axis))
+        (principle,) = draw(select_by_axis(principles, c.axis), rng)
         questions.append(Question(c.id, c.messages, *sides(c), principle.principle))
+        keys.append(principle.key)
     return [
         {
             "id": cluster_of(c),
             "pair": c.id,
             "set": name,
             "axis": c.axis,
+            "principle": key,
             "p_correct": choice.p_first,
             "p_first": choice.shown_first,
             "correct": points(choice.p_first, 0.5),
         }
-        for (name, c), choice in zip(pairs, choose(labeller, questions, how), strict=True)
+        for (name, c), key, choice in zip(pairs, keys, choose(labeller, questions, how), strict=True)
     ]
 
 

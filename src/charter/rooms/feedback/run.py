@@ -12,7 +12,7 @@ from typing import Any
 
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.constitution.constitution import ComparisonPrinciple, load
+from charter.ground.constitution.constitution import ComparisonPrinciple, draw, load
 from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
@@ -29,7 +29,7 @@ from charter.rooms.feedback.settings import Settings
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: comparisons.jsonl with soft labels; samples/known_pairs.jsonl, which give the labeller's accuracy."""
-    principles = load(inputs.one("constitution").folder).comparisons
+    principles = load(inputs.one("constitution").folder).comparisons_of(settings.principle_set)
     how = _how(settings, read_shots(inputs.one("shots").folder)[: settings.shots], out.seed)
     prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, out.seed)
 
@@ -96,10 +96,7 @@ def _labels(
 ) -> list[dict[str, Any]]:
     """Each pair with the mean label of its drawn principles."""
     principle_sets = [
-        random.Random(derive_seed(how.seed, "principle", p["id"])).sample(
-            list(principles), min(settings.principles, len(principles))
-        )
-        for p in pairs
+        draw(principles, random.Random(derive_seed(how.seed, "principle", p["id"])), settings.principles) for p in pairs
     ]
     questions = [
         Question(f"{p['id']}-{principle.key}", p["messages"], p["first"], p["second"], principle.principle)

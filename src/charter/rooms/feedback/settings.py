@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from charter.ground.constitution.constitution import Use
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.room import Estimate, Role, Room, Sizes
 
@@ -29,6 +30,9 @@ class Settings(Frozen):
     """AI feedback: two replies a prompt, comparison principles, soft labels from option probabilities."""
 
     limit: int = Field(0, ge=0, description="most prompts, drawn at random; 0 takes all")
+    principle_set: Use = Field(
+        "own", description="the set drawn from: the constitution's comparisons, or its product set"
+    )
     principles: int = Field(1, ge=1, description="principles drawn per pair; their labels are averaged")
     shots: int = Field(2, ge=0, description="worked examples before each question, sharing one prefill")
     temperature: float = Field(1.0, gt=0, description="temperature of the two replies")

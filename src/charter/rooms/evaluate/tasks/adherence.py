@@ -68,8 +68,9 @@ class Rollout:
 
 
 def areas_of_principles(path: Path) -> list[Area]:
-    """The comparison principles of a constitution file."""
-    return [Area(p.key, p.principle) for p in load(path).comparisons]
+    """The comparison principles of a constitution file, and those of its product set."""
+    constitution = load(path)
+    return [Area(p.key, p.principle) for p in (*constitution.comparisons, *constitution.product)]
 
 
 def areas_of_text(path: Path) -> list[Area]:
