@@ -9,7 +9,7 @@ of tokens; a reply is read behind its prompt. A and B are fitted first, on the e
 learns. LESSONS: a step of the room `principles`, or its comparisons.jsonl. Prints the accuracy on the shipped dev rows,
 of kinds that lessons have and of kinds that they don't, beside three trivial rules. Learns 5,000 lessons in a quarter
 of an hour on two cores. A cross-encoder of the same encoder and a 135M decoder with a score head stayed at a loss of
-log 2 for 150 steps on the same lessons: neither pole of a principle is better on the whole, only the two together say
+log 2 for 130 to 150 steps on the same lessons: neither pole of a principle is better on the whole, only the two together say
 which reply is, and the product has that form from the start.
 """
 
