@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from transformers import BertModel
 
 from charter.ground.constitution.wording import under_principle
-from charter.ground.moderation.classifiers.encoder import CLS, DEFINITION, SEP, encoder_folder
+from charter.ground.model.sentence_encoder import CLS, DEFINITION, SEP, encoder_folder
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.dialogue import user
 from charter.ground.text.jsonl import read_jsonl

@@ -33,8 +33,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.progress import SilentBar
+from charter.ground.model.sentence_encoder import LAYERS, encoder_folder
 from charter.ground.moderation.classifiers import examples
-from charter.ground.moderation.classifiers.encoder import LAYERS, READ, Encoder, encoder_folder, pad, pool
+from charter.ground.moderation.classifiers.encoder import READ, Encoder, pad_windows, pool
 from charter.ground.moderation.classifiers.probe import ADAPTER, learn
 from charter.ground.moderation.classifiers.reader import Window
 from charter.ground.moderation.policy import shipped_policy
@@ -197,7 +198,7 @@ class Student:
 
     def __init__(self, encoder: Encoder, seed: int) -> None:
         torch.manual_seed(seed)
-        self.encoder, self.fixed = encoder, dict(encoder.weights)
+        self.encoder, self.fixed = encoder, dict(encoder.model.weights)
         self.adapter: dict[str, torch.Tensor] = {}
         for layer in range(min(READ), LAYERS):
             for part in ("attention.self.query", "attention.self.key", "attention.self.value",
@@ -213,24 +214,24 @@ class Student:
         """The encoder's weights with the adapters as they are."""
         for name in (name.removesuffix(".a") for name in self.adapter if name.endswith(".a")):
             change = self.adapter[f"{name}.a"] @ self.adapter[f"{name}.b"]
-            self.encoder.weights[f"{name}.weight"] = self.fixed[f"{name}.weight"] + change.T
+            self.encoder.model.weights[f"{name}.weight"] = self.fixed[f"{name}.weight"] + change.T
 
     @torch.no_grad()
     def below(self, windows: Sequence[Window]) -> list[torch.Tensor]:
         """States of windows below the adapters, [T, D] each, in bfloat16."""
-        rows = pad(windows)
-        x_NTD = self.encoder.embed(rows)
+        rows = pad_windows(windows)
+        x_NTD = self.encoder.model.embed(rows)
         for layer in range(min(READ)):
-            x_NTD = self.encoder.layer(x_NTD, rows, layer)
+            x_NTD = self.encoder.model.layer(x_NTD, rows, layer)
         lengths = rows.mask[:, 0, 0].sum(1).tolist()
         return [x_NTD[n, :length].bfloat16() for n, length in enumerate(lengths)]
 
     def logits(self, windows: Sequence[Window], states: list[torch.Tensor], side: str) -> torch.Tensor:
         """[N]: log odds that texts violate."""
-        rows = pad(windows)
+        rows = pad_windows(windows)
         x_NTD, read = torch.nn.utils.rnn.pad_sequence(states, batch_first=True).float(), []
         for layer in READ:
-            x_NTD = self.encoder.layer(x_NTD, rows, layer)
+            x_NTD = self.encoder.model.layer(x_NTD, rows, layer)
             read.append(pool(x_NTD, rows))
         return torch.cat(read, 1) @ self.heads[side][:-1] + self.heads[side][-1]
 

@@ -12,8 +12,9 @@ from transformers import BertModel
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import drain
-from charter.ground.moderation.classifiers import encoder as encoders
-from charter.ground.moderation.classifiers.encoder import BEFORE, READ, WEIGHTS, WINDOW, Encoder, encoder_folder
+from charter.ground.model import sentence_encoder as encoders
+from charter.ground.model.sentence_encoder import WEIGHTS, encoder_folder
+from charter.ground.moderation.classifiers.encoder import BEFORE, READ, WINDOW, Encoder
 from charter.ground.moderation.classifiers.reader import Window
 
 pytestmark = pytest.mark.skipif(not encoders.is_installed(), reason=f"the package {encoders.PACKAGE} is not installed")
@@ -61,9 +62,11 @@ def test_an_adapter_changes_its_projection_by_the_product(plain: Encoder) -> Non
     a, b = torch.randn(384, 2) / 20, torch.randn(2, 1536)
     changed = Encoder.open(encoder_folder(), {f"{name}.a": a, f"{name}.b": b})
     x = torch.randn(3, 384)
-    torch.testing.assert_close(changed._project(x, name), plain._project(x, name) + x @ a @ b, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        changed.model._project(x, name), plain.model._project(x, name) + x @ a @ b, atol=1e-4, rtol=1e-4
+    )
     untouched = "encoder.layer.4.output.dense"
-    assert torch.equal(changed.weights[f"{untouched}.weight"], plain.weights[f"{untouched}.weight"])
+    assert torch.equal(changed.model.weights[f"{untouched}.weight"], plain.model.weights[f"{untouched}.weight"])
 
 
 def test_windows_reach_the_end_and_a_special_token_that_is_spelled_stays_text(plain: Encoder) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import drain
+from charter.ground.model import sentence_encoder as encoders
 from charter.ground.moderation import opening
-from charter.ground.moderation.classifiers import encoder as encoders
 from charter.ground.moderation.classifiers.probe import Probe, lower, prompt_windows
 from charter.ground.moderation.opening import default_classifiers, open_classifier, open_screen
 from charter.ground.moderation.policy import shipped_policy

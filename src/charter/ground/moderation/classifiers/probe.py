@@ -36,10 +36,11 @@ from charter.ground.artifact.progress import Bar, Progress, SilentProgress
 from charter.ground.artifact.steps import Steps
 from charter.ground.constitution.wording import conversation_text
 from charter.ground.model.opening import materialise
+from charter.ground.model.sentence_encoder import DIGESTS, encoder_folder
 from charter.ground.moderation.actions import Side
 from charter.ground.moderation.classifiers import examples
 from charter.ground.moderation.classifiers.classifier import Conversation, Scores
-from charter.ground.moderation.classifiers.encoder import DIGESTS, Encoder, encoder_folder
+from charter.ground.moderation.classifiers.encoder import Encoder
 from charter.ground.moderation.classifiers.examples import HARMLESS, Example
 from charter.ground.moderation.classifiers.reader import Reader, Window
 from charter.ground.moderation.classifiers.states import States
