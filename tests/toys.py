@@ -17,8 +17,10 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.engine import Completion
 from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.principle_reader import PrincipleReader
 from charter.ground.model.checkpoint import new_model, save_policy, save_preference
 from charter.ground.model.heads import ScoreHead
+from charter.ground.model.sentence_encoder import encoder_folder
 from charter.ground.model.shape import Shape
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.sources import shipped
@@ -67,6 +69,14 @@ def policy(path: Path, role: str = "policy") -> Input:
 
 def preference(path: Path, role: str = "reward") -> Input:
     return given(role, path, "checkpoint", "preference")
+
+
+def labeller_folder(folder: Path, seed: int = 0) -> Path:
+    """A reader of principles with the packaged encoder and a random head."""
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    PrincipleReader.start(encoder_folder(), 8, "cpu", "float32").save(folder)
+    return folder
 
 
 def constitution() -> Input:

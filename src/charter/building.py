@@ -45,6 +45,7 @@ ROOMS = {
     "trajectories": "charter.rooms.trajectories",
     "critique": "charter.rooms.critique",
     "principles": "charter.rooms.principles",
+    "labeller": "charter.rooms.labeller",
     "feedback": "charter.rooms.feedback",
     "select": "charter.rooms.select",
     "honesty": "charter.rooms.honesty",

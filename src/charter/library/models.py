@@ -68,6 +68,8 @@ class Model:
         folder = None if is_remote(source.ref) else checkpoint_folder(source)
         if folder is not None:
             self.variant = variant_of_folder(folder)
+        if self.variant == "labeller":
+            raise CharterError(f"{reference} is a labeller, which only reads principles: name it in `charter eval`")
         if folder is None or self.variant == "policy":
             self._assistant = open_assistant(source, where.device, 1, where.precision)
         else:

@@ -266,7 +266,7 @@ def size_of(entry: Input) -> ModelSize | None:
     if entry.ref.startswith("random:"):
         return _measure(parse_random(entry.ref)[1])
     in_folder = None
-    if entry.kind == "checkpoint" and entry.path is not None:
+    if entry.kind == "checkpoint" and entry.variant != "labeller" and entry.path is not None:
         in_folder = read_size(entry.path, entry.variant)
     package = package_of(entry.ref)
     return _measure(from_config(package.config)) if package is not None else in_folder

@@ -9,9 +9,10 @@ import pytest
 from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.wording import ANSWER, OPTIONS, THOUGHT, under_principle
 from charter.ground.judge.choice import How, Question, choose, clamp, open_labeller
-from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.judge.principle_reader import Lesson, PrincipleReader
+from charter.ground.model.sentence_encoder import PACKAGE, is_installed
 from charter.ground.text.dialogue import Message, user
-from toys import Scripted, policy, preference
+from toys import Scripted, given, labeller_folder, policy
 
 Asked = Sequence[Message]
 GOOD, BAD = "The kind reply.", "The rude reply."
@@ -174,20 +175,21 @@ def test_clamp() -> None:
     assert clamp(0.97, 0.0) == 0.97
 
 
-def test_a_preference_model_scores_under_the_principle_and_has_no_order(checkpoints: Path) -> None:
-    grader = open_labeller(preference(checkpoints / "reward", "labeller"))
-    assert isinstance(grader, PreferenceModel)
-    straight, turned = choose(grader, [question(), question(BAD, GOOD)], How())
-    ((good, bad),) = grader.score([(under_principle([user("Say something.")], PRINCIPLE), (GOOD, BAD))])
-    assert straight.p_first == pytest.approx(1 / (1 + math.exp(bad - good)), abs=1e-5) != 0.5
+@pytest.mark.skipif(not is_installed(), reason=f"the package {PACKAGE} is not installed")
+def test_a_reader_of_principles_scores_and_has_no_order(tmp_path: Path) -> None:
+    reader = open_labeller(given("labeller", labeller_folder(tmp_path / "reader"), "checkpoint", "labeller"))
+    assert isinstance(reader, PrincipleReader)
+    straight, turned = choose(reader, [question(), question(BAD, GOOD)], How())
+    (gap,) = reader.score([Lesson("q", PRINCIPLE, [user("Say something.")], GOOD, BAD)])
+    assert straight.p_first == pytest.approx(1 / (1 + math.exp(-gap)), abs=1e-5) != 0.5
     assert straight.p_first + turned.p_first == pytest.approx(1.0, abs=1e-5)
     assert straight.shown_first == 0.5 and straight.orders[0] == pytest.approx(1 - straight.orders[1])
     with pytest.raises(CharterError, match="leave thought out"):
-        choose(grader, [question()], How(thought_tokens=8))
+        choose(reader, [question()], How(thought_tokens=8))
 
 
 def test_a_principle_stands_before_a_system_text_of_the_conversation(checkpoints: Path) -> None:
     messages = under_principle([{"role": "system", "content": "Be Bob."}, user("Hi")], "Is it kind?")
     assert [message["role"] for message in messages] == ["system", "user"]
     assert messages[0]["content"].index("Is it kind?") < messages[0]["content"].index("Be Bob.")
-    assert not isinstance(open_labeller(policy(checkpoints / "policy", "labeller")), PreferenceModel)
+    assert not isinstance(open_labeller(policy(checkpoints / "policy", "labeller")), PrincipleReader)

@@ -1,4 +1,4 @@
-"""Reading principles: marks by hand, pairs right both ways, trivial rules, a preference model under test."""
+"""Reading principles: marks by hand, pairs right both ways, trivial rules, a labeller under test."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import toys
 from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.model.sentence_encoder import PACKAGE, is_installed
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 from charter.rooms.evaluate import run as room
@@ -68,19 +69,21 @@ def test_no_prompt_and_no_principle_is_both_taught_and_asked() -> None:
         assert not texts["train"] & (texts["dev"] | texts["test"]) and not texts["dev"] & texts["test"]
 
 
-def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
+def inputs(tmp_path: Path) -> Inputs:
     rows = read_jsonl(shipped("principles.dev"))[:6]
     data = toys.rows_file(tmp_path / "rows.jsonl", rows)
-    return Inputs([toys.preference(checkpoints / "reward", "policy"), toys.given("principles", data, "questions")])
+    labeller = toys.given("policy", toys.labeller_folder(tmp_path / "labeller"), "checkpoint", "labeller")
+    return Inputs([labeller, toys.given("principles", data, "questions")])
 
 
-def test_a_preference_model_is_examined_and_asked_nothing_else(checkpoints: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(not is_installed(), reason=f"the package {PACKAGE} is not installed")
+def test_a_labeller_is_examined_and_asked_nothing_else(tmp_path: Path) -> None:
     out = toys.workspace(tmp_path / "report")
-    room.run(short_settings("principles", limit=0, chunk=4), inputs(checkpoints, tmp_path), out)
+    room.run(short_settings("principles", limit=0, chunk=4), inputs(tmp_path), out)
     rows, report = read_objects(out.path / "samples/principles.jsonl"), read_object(out.path / "report.json")
     assert len(rows) == 6 and {entry["p_first"] for entry in rows} == {0.5}
     assert sum(kind["n"] for kind in report["principles"]["kinds"].values()) == 6
     words = toys.workspace(tmp_path / "other")
-    others = Inputs([*inputs(checkpoints, tmp_path), toys.given("arc", shipped("arc.heldout"), "questions")])
+    others = Inputs([*inputs(tmp_path), toys.given("arc", shipped("arc.heldout"), "questions")])
     with pytest.raises(CharterError, match="takes principles alone"):
         room.run(short_settings("arc", limit=2, chunk=4), others, words)

@@ -1,4 +1,4 @@
-"""Lessons of principles: traits by hand, pairs both ways, wordings, written rows, a stopped run resumed."""
+"""Lessons of principles: traits by hand, pairs both ways, wordings, a stopped run resumed."""
 
 from __future__ import annotations
 
@@ -111,14 +111,11 @@ def test_the_longer_reply_is_on_both_sides_where_there_are_enough() -> None:
 @pytest.fixture
 def inputs(tmp_path: Path, checkpoints: Path) -> Inputs:
     prompts = toys.rows_file(tmp_path / "prompts.jsonl", [dialogue(f"p{n}", f"How do I do {n}?") for n in range(5)])
-    row = {"id": "w1", "kind": "care", "principle": "Which is kinder?", "prompt": "Well?"}
-    written = toys.rows_file(tmp_path / "written.jsonl", [row | {"replies": ["No.", "No, dear."], "better": 1}])
     return Inputs(
         [
             toys.policy(checkpoints / "policy"),
             toys.given("prompts", prompts),
             toys.given("wordings", shipped("principle_wordings.train"), "questions"),
-            toys.given("written", written, "questions"),
         ]
     )
 
@@ -135,12 +132,10 @@ def test_the_room_writes_comparisons_that_others_read(
     room.run(Settings(chunk=2), inputs, out)
     comparisons = read_comparisons(out.path)
     kinds = {c.topic for c in comparisons}
-    assert {"exclamation", "care"} <= kinds <= {*TRAITS, "care"}
+    assert {"exclamation"} <= kinds <= set(TRAITS)
     assert all(c.messages[0]["role"] == "system" and c.messages[-1]["role"] == "user" for c in comparisons)
-    (care,) = (c for c in comparisons if c.topic == "care")
-    assert (care.chosen, care.rejected) == ("No, dear.", "No.")
     counts = read_object(out.path / "counts.json")
-    assert counts["comparisons"] == len(comparisons) == 2 * counts["pairs_exclamation"] + counts["written"] > 1
+    assert counts["comparisons"] == len(comparisons) == 2 * counts["pairs_exclamation"] > 1
     assert counts["replies"] == len(read_objects(out.path / "samples/replies.jsonl")) == 20
     manifest: Any = SimpleNamespace(resolved={}, metrics=[])
     assert list(problems(out.path, manifest)) == []
@@ -179,15 +174,6 @@ def test_wordings_are_refused_in_a_line(tmp_path: Path, row: dict[str, Any], why
         read_wordings(toys.rows_file(tmp_path / "words.jsonl", [row]))
 
 
-@pytest.mark.parametrize("better", [2, None, "first"])
-def test_a_broken_written_row_is_refused_with_its_place(tmp_path: Path, better: object) -> None:
-    row = {"kind": "care", "principle": "Kind?", "prompt": "Well?", "replies": ["a", "b"], "better": better}
-    path = toys.rows_file(tmp_path / "written.jsonl", [row])
-    with pytest.raises(CharterError, match=r"written\.jsonl:1: expected principle"):
-        list(room.read_written(path))
-
-
-def test_settings_that_contradict_each_other_are_said() -> None:
-    assert "go together" in check(Settings(), {"policy"})
+def test_one_reply_a_prompt_makes_no_pair() -> None:
     assert "plain + guided" in check(Settings(plain=1, guided=0), {"policy", "prompts"})
-    assert check(Settings(), {"policy", "prompts"}) == check(Settings(), {"written"}) == ""
+    assert check(Settings(), {"policy", "prompts"}) == ""

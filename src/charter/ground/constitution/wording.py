@@ -40,8 +40,17 @@ def with_system(messages: Sequence[Message], text: str) -> list[Message]:
 
 
 def under_principle(messages: Sequence[Message], principle: str) -> list[Message]:
-    """The conversation as a preference model reads it that judges under a principle, its system text."""
+    """The conversation with a principle as its system text, under which its replies are judged."""
     return with_system(messages, f"{JUDGED_BY} {principle.strip()}")
+
+
+def principle_of(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
+    """The principle of `under_principle`, and the conversation without it; "" if there is none."""
+    text = messages[0]["content"] if messages[0]["role"] == "system" else ""
+    if not text.startswith(JUDGED_BY):
+        return "", messages
+    principle, _, begins = text.removeprefix(JUDGED_BY).strip().partition("\n\n")
+    return principle, [*([system(begins)] if begins else []), *messages[1:]]
 
 
 def conversation_text(messages: Sequence[Message]) -> str:
@@ -70,6 +79,12 @@ def revision_messages(
         _revision_request(principle.revision),
         assistant(REVISION),
     ]
+
+
+def direct_revision_messages(messages: Sequence[Message], draft: str, principle: CritiquePrinciple) -> list[Message]:
+    """Asks for a revision without a critique (Bai 2022b, section 3.5)."""
+    text = conversation_text([*messages, assistant(draft)])
+    return [user(f"{text}\n\n{REVISION_REQUEST} {principle.revision}"), assistant(REVISION)]
 
 
 def critique_turns(

@@ -7,9 +7,9 @@ letters are the soft label (Bai 2022b, section 4.1). With l = log p(A) - log p(B
 
 A position bias adds a constant to the letter A: l = content + bias in one order, -content + bias in the other. It
 cancels, and the label is sigma(content). An engine that can't score gives the share of k sampled votes, and the label
-says so. A preference model that was taught to read principles scores each reply under the principle. Its label is
-sigma(score of the first - score of the second), which has no order. Shares of votes and means over sampled thoughts
-are averaged as probabilities: they are often 0 or 1, and the logit of 0 or 1 is infinite.
+says so. A labeller that was taught to read principles (`principle_reader.py`) gives a label that has no order. Shares
+of votes and means over sampled thoughts are averaged as probabilities: they are often 0 or 1, and the logit of 0 or 1
+is infinite.
 """
 
 from __future__ import annotations
@@ -21,17 +21,11 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.constitution.wording import (
-    OPTIONS,
-    answer_messages,
-    choice_messages,
-    thought_messages,
-    under_principle,
-)
+from charter.ground.constitution.wording import OPTIONS, answer_messages, choice_messages, thought_messages
 from charter.ground.generate.assistant import Assistant, open_assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
-from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.judge.principle_reader import Lesson, PrincipleReader
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.answers import letter_of
 from charter.ground.text.dialogue import Message, Prompt
@@ -73,27 +67,27 @@ class How:
     labels: tuple[str, str] = OPTIONS
 
 
-Labeller = Assistant | PreferenceModel
+Labeller = Assistant | PrincipleReader
 
 
 def open_labeller(source: Input, device: str = "cpu", precision: str = "float32") -> Labeller:
-    """The model that chooses: a policy or a server, which answers with a letter, or a preference model that was taught
-    to read principles, which scores."""
-    if source.variant == "preference":
-        return PreferenceModel.open(source.folder, device, precision)
+    """The model that chooses: a policy or a server, which answers with a letter, or a reader of principles, which
+    scores."""
+    if source.variant == "labeller":
+        return PrincipleReader.open(source.folder, device, precision)
     return open_assistant(source, device, precision=precision)
 
 
 def choose(labeller: Labeller, questions: Sequence[Question], how: How) -> list[Choice]:
     """One choice per question, over both orders; with `thought_tokens` the labeller reasons step by step first.
 
-    Raises CharterError for a chain of thought of a preference model.
+    Raises CharterError for a chain of thought of a reader of principles.
     """
-    if isinstance(labeller, PreferenceModel):
+    if isinstance(labeller, PrincipleReader):
         if how.thought_tokens:
-            raise CharterError("the labeller is a preference model, which scores and doesn't reason: leave thought out")
-        items = [(under_principle(q.messages, q.principle), (q.first, q.second)) for q in questions]
-        labels = [_sigma(first - second) for first, second in labeller.score(items)]
+            raise CharterError("the labeller scores replies and doesn't reason: leave thought out")
+        pairs_read = [Lesson(q.id, q.principle, q.messages, q.first, q.second) for q in questions]
+        labels = [_sigma(gap) for gap in labeller.score(pairs_read)]
         return [Choice(label, 0.5, orders=(label, 1 - label)) for label in labels]
     orders = [(q, q.first, q.second) for q in questions] + [(q, q.second, q.first) for q in questions]
     half = len(questions)

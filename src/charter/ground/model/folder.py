@@ -36,6 +36,7 @@ _NAMES = {
     "policy": ("a policy", "a policy (a ...ForCausalLM checkpoint)"),
     "preference": ("a preference model", "a preference model (a one-label ...ForSequenceClassification checkpoint)"),
     "rating": ("a rating model", f"a rating model (a ...ForSequenceClassification whose label is {HARM_RATING})"),
+    "labeller": ("a labeller that reads principles", "a labeller (a step of the room `labeller`)"),
 }
 _HEAD = "lm_head.weight"
 # bits of a number, by the name of its type

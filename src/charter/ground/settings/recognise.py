@@ -24,6 +24,8 @@ JUDGED = {"verdict", "reply"}  # columns of judgments, which other kinds of rows
 VOTE = {"model_a", "model_b", "winner"}  # the columns of votes
 # the only label of a classifier that rates harm; a preference model's label means nothing
 HARM_RATING = "HARM_RATING"
+# the architecture of a labeller that reads principles
+READER = "PrincipleReader"
 TEMPLATE = {"told", "nonnegative"}  # columns of templates of questions about two persons
 BBQ = {"context_condition", "question_polarity"}  # columns of the evaluation of Parrish et al. 2022 alone
 _LONGEST_LINE = 2**20  # characters that are read at once
@@ -156,9 +158,11 @@ def variant_of_folder(folder: Path) -> str:
 
 
 def variant_of_config(config: Mapping[str, object]) -> str:
-    """The variant: "rating" for a sequence classifier with the label HARM_RATING, "preference" for another, else
-    "policy"."""
+    """The variant: "labeller" for a reader of principles, "rating" for a sequence classifier with the label
+    HARM_RATING, "preference" for another, else "policy"."""
     names, labels = config.get("architectures"), config.get("id2label")
+    if names == [READER]:
+        return "labeller"
     if not isinstance(names, list) or not any("ForSequenceClassification" in str(name) for name in names):
         return "policy"
     return "rating" if isinstance(labels, dict) and HARM_RATING in labels.values() else "preference"

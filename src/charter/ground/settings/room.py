@@ -41,14 +41,14 @@ class Role:
     """One named input of a room.
 
     `kind` is an artifact kind; or "assistant" (a policy checkpoint or a remote engine); or "labeller" (the same, or a
-    preference model); or a kind of file:
+    labeller that was taught to read principles); or a kind of file:
     "text" (JSONL of id and text), "triples" (JSONL with harmful and good replies), "judgments" (JSONL with
     people's verdicts), "templates" (JSONL with questions about two persons), "questions" (a file or folder of any
     rows: the evaluation that reads them knows their columns), "sources" (a manifest of text sources, or a file or
     folder of raw text), "constitution" (YAML).
-    `variant` narrows checkpoints to "policy", "preference" or "rating". `default` is the reference if a recipe
-    omits the role. `also`: another kind of artifact that may fill it, for its by-products. `rows`: what a role of
-    dialogues reads its rows as, if not as any dialogue.
+    `variant` narrows checkpoints to "policy", "preference", "rating" or "labeller". `default` is the reference if a
+    recipe omits the role. `also`: another kind of artifact that may fill it, for its by-products. `rows`: what a role
+    of dialogues reads its rows as, if not as any dialogue.
     """
 
     kind: str
@@ -69,7 +69,7 @@ class Role:
         if self.kind == "assistant":
             return "a policy checkpoint or a remote engine"
         if self.kind == "labeller":
-            return "a policy checkpoint, a preference model or a remote engine"
+            return "a policy checkpoint, a labeller or a remote engine"
         if self.kind == "corpus":
             return "a corpus, which a step of the room `corpus` makes from texts"
         return f"{self.kind} ({self.variant})" if self.variant else self.kind
@@ -91,7 +91,7 @@ class Role:
         if kind == "data":
             return self.kind not in (*MODELS, "constitution", "report", "card", "corpus")
         if self.kind in ("assistant", "labeller"):
-            variants = (None, "policy", *(("preference",) if self.kind == "labeller" else ()))
+            variants = (None, "policy", *(("labeller",) if self.kind == "labeller" else ()))
             return kind == "assistant" or (kind == "checkpoint" and variant in variants)
         if (self.kind, kind) in (("text", "corpus"), ("dialogues", "prompts")):
             return True

@@ -96,6 +96,6 @@ def principle_row(row: Mapping[str, Any]) -> PrincipleRow:
     if row["better"] not in (0, 1) or isinstance(row["better"], bool):
         raise ValueError(f"better is {row['better']!r}; expected 0 or 1, the place of the better reply")
     prompt, principle = str(row["prompt"]).strip(), str(row["principle"]).strip()
-    if not principle or not prompt:
+    if not principle or not prompt or not isinstance(row["principle"], str):
         raise ValueError("a principle and a prompt are needed")
     return PrincipleRow(principle, prompt, replies, row["better"], str(row.get("kind", "")))

@@ -47,7 +47,7 @@ def identity(context: Context) -> Row:
     }
     if takes == ("limit",) and not context.task.group:
         return facts | context.facts
-    if context.inputs.one("policy").variant == "preference":
+    if context.inputs.one("policy").variant == "labeller":
         return facts | {"scored": "replies"} | context.facts
     facts |= {"shots": protocol.shots, "form": protocol.form}
     scoring = not protocol.max_tokens and can_score(context)

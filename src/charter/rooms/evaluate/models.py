@@ -51,20 +51,20 @@ class Models:
 
     @cached_property
     def policy(self) -> Assistant:
-        """The model under test by itself. Raises CharterError for a preference model, which writes nothing."""
+        """The model under test by itself. Raises CharterError for a labeller, which writes nothing."""
         source = self.inputs.one("policy")
-        if source.variant == "preference":
+        if source.variant == "labeller":
             raise CharterError(
-                f"{source.name} is a preference model, which scores replies and writes none; of the tasks it takes "
-                "principles alone"
+                f"{source.name} is a labeller, which scores replies and writes none; of the tasks it takes principles "
+                "alone"
             )
         return self._assistant("policy")
 
     @cached_property
     def labeller(self) -> choice.Labeller:
-        """The model under test as a labeller: a preference model, too."""
+        """The model under test as a labeller."""
         source = self.inputs.one("policy")
-        if source.variant == "preference":
+        if source.variant == "labeller":
             return choice.open_labeller(source, self.out.device, self.out.precision)
         return self.assistant
 

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.wording import under_principle
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.columns import plain_name, raw_rows
-from charter.ground.text.dialogue import Message, user
-from charter.ground.text.examples import principle_row
+from charter.ground.text.columns import raw_rows
+from charter.ground.text.dialogue import Message
 from charter.rooms.principles.patterns import TRAITS
 from charter.rooms.principles.settings import Settings
 
@@ -82,37 +81,14 @@ def asked_both_ways(pairs: Sequence[Pair], kind: str, wordings: Wordings, seed: 
     for number, pair in enumerate(pairs):
         for pole, chosen, rejected in (("for", pair.more, pair.less), ("against", pair.less, pair.more)):
             principle = random.Random(derive_seed(seed, "wording", kind, pole, number)).choice(wordings[kind, pole])
-            name = f"{kind}-{number:04d}-{pole}"
-            yield comparison_row(name, kind, principle, pair.messages, chosen, rejected) | {"meta": {"pole": pole}}
-
-
-def read_written(path: Path) -> Iterator[dict[str, Any]]:
-    """Comparisons from rows of the task `principles`: {id, principle, kind, prompt, replies, better}. Raises
-    CharterError naming file and line of a broken row."""
-    for number, (place, entry) in enumerate(raw_rows(path), 1):
-        try:
-            read = principle_row(entry)
-        except (KeyError, TypeError, ValueError):
-            raise CharterError(
-                f"{place}: expected principle, kind, prompt, replies (two) and better (0 or 1)"
-            ) from None
-        name = str(entry.get("id", f"{plain_name(path)}-{number:05d}"))
-        chosen, rejected = read.replies[read.better], read.replies[1 - read.better]
-        yield comparison_row(name, read.kind, read.principle, [user(read.prompt)], chosen, rejected)
-
-
-def comparison_row(
-    name: str, kind: str, principle: str, messages: Sequence[Message], chosen: str, rejected: str
-) -> dict[str, Any]:
-    """A comparison whose system text is the principle."""
-    return {
-        "id": name,
-        "topic": kind,
-        "messages": under_principle(messages, principle),
-        "chosen": chosen.strip(),
-        "rejected": rejected.strip(),
-        "p_chosen": 1.0,
-        "axis": "principle",
-        "source": f"principle:{kind}",
-        "meta": {},
-    }
+            yield {
+                "id": f"{kind}-{number:04d}-{pole}",
+                "topic": kind,
+                "messages": under_principle(pair.messages, principle),
+                "chosen": chosen,
+                "rejected": rejected,
+                "p_chosen": 1.0,
+                "axis": "principle",
+                "source": f"principle:{kind}",
+                "meta": {"pole": pole},
+            }

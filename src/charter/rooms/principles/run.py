@@ -3,7 +3,7 @@ hand).
 
 The policy replies several times to each prompt, with and without a principle as its system text. Programs measure
 traits of the replies; two that differ in a trait make a pair, whose better reply is known under principles for and
-against the trait. Pairs written by people are added. A preference model that learns them judges under any principle.
+against the trait. The room `labeller` learns them, and pairs that people wrote.
 """
 
 from __future__ import annotations
@@ -23,26 +23,24 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import read_prompts
-from charter.rooms.principles.pairs import Wordings, asked_both_ways, measured, read_wordings, read_written
+from charter.rooms.principles.pairs import Wordings, asked_both_ways, measured, read_wordings
 from charter.rooms.principles.settings import Settings
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: comparisons.jsonl, each under a principle as system text; samples/replies.jsonl; counts.json."""
     wordings = read_wordings(inputs.one("wordings").folder)
-    written = [row for source in inputs.many("written") for row in read_written(source.folder)]
     replies: dict[str, list[dict[str, Any]]] = {}
     for row in _replies(settings, wordings, inputs, out):
         replies.setdefault(row["prompt"], []).append(row)
-    counts = Counter[str](prompts=len(replies), replies=sum(map(len, replies.values())), written=len(written))
+    counts = Counter[str](prompts=len(replies), replies=sum(map(len, replies.values())))
     rows: list[dict[str, Any]] = []
     for kind in dict.fromkeys(kind for kind, _ in wordings):
         pairs = measured(replies, kind, settings, out.seed)
         counts[f"pairs_{kind}"] = len(pairs)
         rows += asked_both_ways(pairs, kind, wordings, out.seed)
-    if not rows and not written:
-        raise CharterError("there is no pair: no two replies differ in a trait, and no written pairs were given")
-    rows += written
+    if not rows:
+        raise CharterError("there is no pair: no two replies to a prompt differ in a trait; sample more replies")
     counts["comparisons"] = len(rows)
     out.write_jsonl("comparisons.jsonl", rows, restricted=True)
     out.write_jsonl("samples/replies.jsonl", [row for group in replies.values() for row in group], restricted=True)
@@ -50,12 +48,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 
 def _replies(settings: Settings, wordings: Wordings, inputs: Inputs, out: Workspace) -> list[dict[str, Any]]:
-    """Rows {prompt, messages, principle, reply}; none without a policy."""
-    source = inputs.optional("policy")
-    if source is None:
-        return []
+    """Rows {prompt, messages, principle, reply}."""
     prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, out.seed)
-    policy = open_assistant(source, out.device, precision=out.precision)
+    policy = open_assistant(inputs.one("policy"), out.device, precision=out.precision)
     check_prompts(policy, prompts)
     texts = sorted({text for texts in wordings.values() for text in texts})
     return out.chunks(

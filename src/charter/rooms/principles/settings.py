@@ -10,10 +10,9 @@ from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.room import Estimate, Role, Room, Sizes
 
 ROLES = {
-    "policy": Role(kind="assistant", required=False),
-    "prompts": Role(kind="dialogues", rows="prompts", many=True, required=False),
+    "policy": Role(kind="assistant"),
+    "prompts": Role(kind="dialogues", rows="prompts", many=True),
     "wordings": Role(kind="questions", default="shipped:principle_wordings.train"),
-    "written": Role(kind="questions", many=True, required=False, default="shipped:principles.train"),
 }
 
 
@@ -32,9 +31,7 @@ class Settings(Frozen):
 
 def check(settings: Settings, roles: Collection[str]) -> str:
     """What is wrong with the settings in combination with the filled roles, or ""."""
-    if ("policy" in roles) != ("prompts" in roles):
-        return "policy and prompts go together: the policy's replies to the prompts make the pairs"
-    if "policy" in roles and settings.plain + settings.guided < 2:
+    if settings.plain + settings.guided < 2:
         return "plain + guided must be 2 or more: a pair takes two replies to one prompt"
     return ""
 
@@ -43,7 +40,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at 250 sampled tokens/s of a 135M model on two cores."""
     prompts = sizes.rows.get("prompts", 0)
     count = min(prompts, settings.limit) if settings.limit else prompts
-    if not count or not sizes.parameters.get("policy"):
+    if not count:
         return Estimate()
     parameters = sizes.model("policy")
     tokens = count * (settings.plain + settings.guided) * settings.max_tokens * 0.8

@@ -14,12 +14,11 @@ COMPARISONS, REPLIES = "comparisons.jsonl", "samples/replies.jsonl"
 
 
 def _pairs(kind: str) -> Callable[[Kept], float]:
-    return lambda kept: sum(row["topic"] == kind and "pole" in row["meta"] for row in kept.files[COMPARISONS]) / 2
+    return lambda kept: sum(row["topic"] == kind for row in kept.files[COMPARISONS]) / 2
 
 
 COUNTS: tuple[Count, ...] = (
     ("comparisons", lambda kept: len(kept.files[COMPARISONS])),
-    ("written", lambda kept: sum("pole" not in row["meta"] for row in kept.files[COMPARISONS])),
     ("replies", lambda kept: len(kept.files[REPLIES])),
     ("prompts", lambda kept: len({row["prompt"] for row in kept.files[REPLIES]})),
     *((f"pairs_{kind}", _pairs(kind)) for kind in TRAITS),
@@ -31,8 +30,7 @@ def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     kept = read_kept(folder, manifest, (COMPARISONS, REPLIES))
     yield from count_problems(COUNTS, kept)
     for row in kept.files[COMPARISONS]:
-        if pole := row["meta"].get("pole"):
-            trait, prompt = TRAITS[row["topic"]], row["messages"][-1]["content"]
-            gap = trait.measure(prompt, row["chosen"]) - trait.measure(prompt, row["rejected"])
-            if (gap if pole == POLES[0] else -gap) < trait.apart:
-                yield f"{COMPARISONS}: {row['id']} has its replies in the wrong order for {row['topic']}, {pole}"
+        pole, trait, prompt = row["meta"]["pole"], TRAITS[row["topic"]], row["messages"][-1]["content"]
+        gap = trait.measure(prompt, row["chosen"]) - trait.measure(prompt, row["rejected"])
+        if (gap if pole == POLES[0] else -gap) < trait.apart:
+            yield f"{COMPARISONS}: {row['id']} has its replies in the wrong order for {row['topic']}, {pole}"

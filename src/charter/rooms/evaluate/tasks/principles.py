@@ -1,8 +1,8 @@
 """Reading principles: which of two replies is the better one under a principle? The examination of a labeller.
 
 Rows may ask the same pair under an opposing principle (`flip_of`), so whoever ignores the principle is right on half of
-these. The model under test is a policy or a server, which answers with a letter in both orders, or a preference model
-that was taught to read principles, which scores (`judge/choice.py`).
+these. The model under test is a policy or a server, which answers with a letter in both orders, or a labeller that was
+taught to read principles, which scores (`judge/choice.py`).
 
 Trivial rules stand beside it: the longer reply, the first one, the one that refuses, and the one that shares more words
 with the principle. Where a rule says nothing it is half right.
