@@ -15,7 +15,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import is_loop
 from charter.rooms.critique.settings import Settings
 
-REASONS = ("empty", "identical", "truncated", "loop", "marker")
+REASONS = ("empty", "identical", "truncated", "loop", "marker", "worse")
 MARKERS = re.compile(r"\b(?:Critique|Revision|CritiqueRequest|RevisionRequest|Human|Assistant):")
 FEWEST_WORDS = 4
 

@@ -1,7 +1,8 @@
 """Critique and revision, the data of SL-CAI (Bai 2022b, section 3).
 
 The starting helpful-only model drafts; then, for each round, a critique/revision principle is drawn at random,
-the critic says what is wrong with the reply under that principle, and rewrites it. Whole transcripts are kept.
+the critic says what is wrong with the reply under that principle, and rewrites it. With several candidates a labeller
+keeps the best. Whole transcripts are kept.
 """
 
 from __future__ import annotations
@@ -12,23 +13,25 @@ from typing import Any
 
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.constitution.constitution import CritiquePrinciple, draw, load
-from charter.ground.constitution.wording import critique_messages, revision_messages
+from charter.ground.constitution.constitution import ComparisonPrinciple, draw, load
 from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant, own_decoding
 from charter.ground.generate.engine import naming_prompts
-from charter.ground.generate.sampling import Sampling, sampling_at
+from charter.ground.generate.sampling import sampling_at
+from charter.ground.judge.choice import Labeller, open_labeller
 from charter.ground.model.generation import choose_decoding
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.examples import read_transcripts
 from charter.ground.text.records import read_prompts
-from charter.rooms.critique.product import fault, write
+from charter.rooms.critique import candidates
+from charter.rooms.critique.product import write
 from charter.rooms.critique.settings import Settings
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: dialogues.jsonl (prompt and kept revision, all rounds), transcripts.jsonl, counts.json."""
-    principles = load(inputs.one("constitution").folder).critiques_of(settings.principle_set, settings.tags)
+    constitution = load(inputs.one("constitution").folder)
+    principles = constitution.critiques_of(settings.principle_set, settings.tags)
     shots = read_transcripts(inputs.one("shots").folder)[: settings.shots]
     prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, settings.draw_seed)
 
@@ -37,6 +40,10 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         write(settings, records, out)
         return
     critic = open_assistant(inputs.one("critic"), out.device, precision=out.precision)
+    judged = None
+    if (source := inputs.optional("labeller")) is not None:
+        labeller = open_labeller(source, out.device, out.precision)
+        judged = labeller, constitution.comparisons_of(settings.principle_set)
     by_key = {p.key: p for p in principles}
     for number in range(settings.rounds):
         keys = [
@@ -47,7 +54,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             f"round-{number}",
             work,
             settings.chunk,
-            lambda part, _, n=number: _round(critic, settings, shots, part, (out.seed, n)),  # type: ignore[misc]
+            lambda part, _, n=number: _round(critic, judged, settings, shots, part, (out.seed, n)),  # type: ignore[misc]
             f"critique and revision {number + 1} of {settings.rounds}",
         )
         for record, step in zip(records, rounds, strict=True):
@@ -92,31 +99,14 @@ def _drafts(start: Assistant, settings: Settings, prompts: Sequence[Dialogue], s
 
 def _round(
     critic: Assistant,
+    judged: tuple[Labeller, Sequence[ComparisonPrinciple]] | None,
     settings: Settings,
     shots: Sequence[dict[str, Any]],
-    work: Sequence[tuple[dict[str, Any], CritiquePrinciple]],
+    work: candidates.Work,
     seed: tuple[int, int],
 ) -> list[dict[str, Any]]:
-    """One critique and one revision for each (record, principle)."""
-
-    def say(prompts: list[Any], tokens: int, turn_kind: str) -> list[Any]:
-        seeds = [derive_seed(seed[0], turn_kind, seed[1], record["id"]) for record, _ in work]
-        sampling = Sampling(temperature=settings.temperature, max_tokens=tokens)
-        with naming_prompts(record["id"] for record, _ in work):
-            return [replies[0] for replies in critic.reply(prompts, sampling, seeds=seeds)]
-
-    prompts = [critique_messages(r["messages"], r["reply"], p, shots) for r, p in work]
-    critiques = [c.text.strip() for c in say(prompts, settings.critique_tokens, "critique")]
-    prompts = [
-        revision_messages(r["messages"], r["reply"], p, c, shots) for (r, p), c in zip(work, critiques, strict=True)
-    ]
-    revisions = say(prompts, settings.revision_tokens, "revision")
-    return [
-        {
-            "key": principle.key,
-            "critique": critique,
-            "revision": revision.text.strip(),
-            "dropped": fault(revision.text.strip(), record["reply"], revision.stop),
-        }
-        for (record, principle), critique, revision in zip(work, critiques, revisions, strict=True)
-    ]
+    """The step of each (record, principle): the only candidate, or the one that the labeller keeps."""
+    made = candidates.make(critic, settings, shots, work, seed)
+    if judged:
+        candidates.judge(judged[0], work, made, judged[1])
+    return [candidates.keep(principle.key, found) for (_, principle), found in zip(work, made, strict=True)]

@@ -13,6 +13,7 @@ from charter.ground.settings.room import MEASURED, Estimate, Role, Room, Sizes
 ROLES = {
     "start": Role(kind="assistant"),
     "critic": Role(kind="assistant", required=False),
+    "labeller": Role(kind="labeller", required=False),
     "prompts": Role(kind="dialogues", rows="prompts", many=True),
     "constitution": Role(kind="constitution", default="shipped:constitution"),
     "shots": Role(kind="dialogues", rows="transcripts", default="shipped:critique_shots"),
@@ -23,6 +24,9 @@ class Settings(Frozen):
     """Critique and revision: drafts of the starting helpful-only model, revised by the critic."""
 
     rounds: int = Field(4, ge=0, le=4, description="critiques and revisions per prompt; 0: the drafts are kept")
+    candidates: int = Field(
+        1, ge=1, description="replies made in a round, of which the labeller keeps the best; 1: critique and revision"
+    )
     limit: int = Field(0, ge=0, description="most prompts, drawn at random; 0 takes all")
     draw_seed: int = Field(
         0, description="seed of that draw; steps with equal draw_seed and limit take the same prompts"
@@ -50,6 +54,8 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     """What is wrong with the settings in combination with the filled roles, or ""."""
     if settings.rounds and "critic" not in roles:
         return "rounds above 0 need the role critic (assistant); fill it, or set rounds: 0 to keep the drafts"
+    if settings.candidates > 1 and "labeller" not in roles:
+        return "several candidates need the role labeller, which keeps the best; fill it, or set candidates: 1"
     if settings.keep_at_least and not settings.rounds:
         return "keep_at_least is a share of revisions, and rounds: 0 makes none"
     if settings.rounds and not settings.keep_cut:
@@ -64,7 +70,9 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     count = min(prompts, settings.limit) if settings.limit else prompts
     if not count:
         return Estimate()
-    tokens = settings.draft_tokens + settings.rounds * (settings.critique_tokens + settings.revision_tokens)
+    tokens = settings.draft_tokens + settings.rounds * (
+        settings.critique_tokens + settings.candidates * settings.revision_tokens
+    )
     read_tokens = settings.rounds * 400 * (1 + settings.shots)
     seconds = count * (tokens * 0.7 / 250 + read_tokens / 700) / sizes.speed(parameters)
     row_tokens = sizes.mean_tokens("prompts") + 0.7 * settings.revision_tokens

@@ -8,10 +8,9 @@ from pathlib import Path
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Kept, Rows, check_counts
 from charter.ground.judge.detect import DETECTORS
+from charter.rooms.critique.product import REASONS
 
 TRANSCRIPTS, DIALOGUES = "transcripts.jsonl", "dialogues.jsonl"
-# why a revision is dropped; see filter.py
-REASONS = ("empty", "identical", "truncated", "loop", "marker")
 
 
 def _count_dropped(kept: Kept, reason: str | None) -> int:

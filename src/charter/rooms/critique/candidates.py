@@ -1,0 +1,121 @@
+"""The candidates of a round, and the one that the labeller keeps.
+
+A small critic seldom changes what the principle is about, so a round may make several replies, in three ways in turn:
+by critique and revision (Bai 2022b, section 3.1), by revision without a critique (section 3.5), and as an answer with
+the revision's request as its system text. The labeller compares each with the reply before, under the comparison
+principles that share most tags with the drawn principle; the best one is kept if it beats the reply before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from charter.ground.constitution.constitution import ComparisonPrinciple, CritiquePrinciple
+from charter.ground.constitution.wording import (
+    critique_messages,
+    direct_revision_messages,
+    revision_messages,
+    with_system,
+)
+from charter.ground.generate.assistant import Assistant
+from charter.ground.generate.engine import naming_prompts
+from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.choice import How, Labeller, Question, choose
+from charter.ground.settings.seed import derive_seed
+from charter.rooms.critique.product import fault
+from charter.rooms.critique.settings import Settings
+
+WAYS = ("critique", "revision", "answer")
+Work = Sequence[tuple[dict[str, Any], CritiquePrinciple]]
+
+
+def make(
+    critic: Assistant, settings: Settings, shots: Sequence[Mapping[str, Any]], work: Work, seed: tuple[int, int]
+) -> list[list[dict[str, Any]]]:
+    """Candidates {way, critique, revision, dropped} of each (record, principle); `seed`: of the step, and the round."""
+
+    def say(prompts: list[Any], tokens: int, kind: str, n: int) -> list[list[Any]]:
+        seeds = [derive_seed(seed[0], kind, seed[1], record["id"]) for record, _ in work]
+        sampling = Sampling(temperature=settings.temperature, max_tokens=tokens)
+        with naming_prompts(record["id"] for record, _ in work):
+            return critic.reply(prompts, sampling, n, seeds)
+
+    critique_requests = [critique_messages(r["messages"], r["reply"], p, shots) for r, p in work]
+    critiques = [said[0].text.strip() for said in say(critique_requests, settings.critique_tokens, "critique", 1)]
+    requests = {
+        "critique": [
+            revision_messages(r["messages"], r["reply"], p, c, shots) for (r, p), c in zip(work, critiques, strict=True)
+        ],
+        "revision": [direct_revision_messages(r["messages"], r["reply"], p) for r, p in work],
+        "answer": [with_system(r["messages"], p.revision) for r, p in work],
+    }
+    made: list[list[dict[str, Any]]] = [[] for _ in work]
+    for number, way in enumerate(WAYS):
+        count = len(range(number, settings.candidates, len(WAYS)))
+        if not count:
+            continue
+        kind = "revision" if way == "critique" else way
+        replies = say(requests[way], settings.revision_tokens, kind, count)
+        for candidates, (record, _), critique, texts in zip(made, work, critiques, replies, strict=True):
+            candidates += [
+                {
+                    "way": way,
+                    "critique": critique if way == "critique" else "",
+                    "revision": text.text.strip(),
+                    "dropped": fault(text.text.strip(), record["reply"], text.stop),
+                }
+                for text in texts
+            ]
+    return made
+
+
+def principles_like(drawn: CritiquePrinciple, principles: Sequence[ComparisonPrinciple]) -> list[ComparisonPrinciple]:
+    """The comparison principles that share most tags with a critique principle; all, if none shares any."""
+    shared = [len(set(drawn.tags) & set(p.tags)) for p in principles]
+    return [p for p, count in zip(principles, shared, strict=True) if count == max(shared)]
+
+
+def judge(
+    labeller: Labeller, work: Work, made: Sequence[list[dict[str, Any]]], principles: Sequence[ComparisonPrinciple]
+) -> None:
+    """Adds to each candidate `better`: the probability that it is better than the reply before, the mean of the logits
+    under the principles; None for one that is dropped already."""
+    asked, questions = list[tuple[dict[str, Any], int]](), list[Question]()
+    for (record, drawn), candidates in zip(work, made, strict=True):
+        alike = principles_like(drawn, principles)
+        for number, candidate in enumerate(candidates):
+            candidate["better"] = None
+            if candidate["dropped"] is None:
+                asked.append((candidate, len(alike)))
+                questions += [
+                    Question(
+                        f"{record['id']}-{number}-{p.key}",
+                        record["messages"],
+                        candidate["revision"],
+                        record["reply"],
+                        p.principle,
+                    )
+                    for p in alike
+                ]
+    choices = iter(choose(labeller, questions, How()))
+    for candidate, count in asked:
+        logits = [_logit(next(choices).p_first) for _ in range(count)]
+        candidate["better"] = 1 / (1 + math.exp(-sum(logits) / count))
+
+
+def keep(key: str, candidates: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A round's step {key, way, critique, revision, dropped, ...}: the candidate that the labeller puts first; "worse"
+    if it prefers the reply before. Without a labeller there is one candidate."""
+    judged = [c for c in candidates if c.get("better") is not None]
+    best = max(judged, key=lambda c: float(c["better"])) if judged else candidates[0]
+    step = {"key": key, **best}
+    if step.get("better") is not None and step["better"] <= 0.5:
+        step["dropped"] = "worse"
+    return step if len(candidates) == 1 else step | {"candidates": list(candidates)}
+
+
+def _logit(p: float) -> float:
+    p = min(1 - 1e-6, max(1e-6, p))
+    return math.log(p / (1 - p))

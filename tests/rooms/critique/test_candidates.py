@@ -1,0 +1,132 @@
+"""Several candidates a round: how each is asked for, how the labeller's logits are joined, which one is kept."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import toys
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.constitution.constitution import CritiquePrinciple, load
+from charter.ground.constitution.wording import CRITIQUE, REVISION
+from charter.ground.settings.sources import shipped
+from charter.ground.text.dialogue import Message, user
+from charter.ground.text.examples import read_transcripts
+from charter.rooms.critique import candidates
+from charter.rooms.critique import run as room
+from charter.rooms.critique.settings import Settings, check
+from toys import Scripted, dialogue
+
+DRAFT = "Sure, here is how you do that."
+CALM, LOUD = "Here is a calm and full reply.", "Here is a loud and full reply!"
+PRINCIPLE = CritiquePrinciple("calm", ("manner", "calm"), "Where does it shout?", "Write it calmly.")
+
+
+def work() -> list[tuple[dict[str, object], CritiquePrinciple]]:
+    return [({"id": "p0", "messages": [user("May I pass?")], "reply": DRAFT}, PRINCIPLE)]
+
+
+def say(messages: Sequence[Message], k: int) -> str:
+    """Names by which of the three ways it was asked."""
+    if messages[-1]["content"] == CRITIQUE:
+        return "It shouts."
+    if messages[-1]["content"] == REVISION:
+        return f"Here is revision {k} {'after a critique' if len(messages) == 4 else 'alone'}."
+    assert messages[0] == {"role": "system", "content": "Write it calmly."} and messages[1] == user("May I pass?")
+    return f"Here is answer {k} under the principle."
+
+
+def test_candidates_are_made_in_three_ways_in_turn() -> None:
+    (made,) = candidates.make(Scripted(say), Settings(candidates=5, shots=0), (), work(), (1, 0))
+    assert [(c["way"], c["critique"], c["revision"]) for c in made] == [
+        ("critique", "It shouts.", "Here is revision 0 after a critique."),
+        ("critique", "It shouts.", "Here is revision 1 after a critique."),
+        ("revision", "", "Here is revision 0 alone."),
+        ("revision", "", "Here is revision 1 alone."),
+        ("answer", "", "Here is answer 0 under the principle."),
+    ]
+    (alone,) = candidates.make(Scripted(say), Settings(candidates=1, shots=0), (), work(), (1, 0))
+    assert [c["way"] for c in alone] == ["critique"]
+
+
+def test_the_comparison_principles_are_those_that_share_most_tags() -> None:
+    desk = load(shipped("constitution_desk"))
+    chosen = candidates.principles_like(desk.critique("promises_made"), desk.comparisons)
+    assert [p.key for p in chosen] == ["vouches_for_nothing", "future_left_open"]
+    assert candidates.principles_like(PRINCIPLE, desk.comparisons[:2]) == list(desk.comparisons[:2])
+    other = CritiquePrinciple("other", ("sea",), "", "")
+    assert candidates.principles_like(other, desk.comparisons) == list(desk.comparisons)
+
+
+def labeller(calm: float) -> Scripted:
+    """Log-odds `calm` for the calm reply over every other, in both orders; a principle of tone weighs three times."""
+
+    def rate(messages: Sequence[Message], letter: str) -> float:
+        text = messages[-2]["content"]
+        first, second = text.split("Options:\n")[1].split("\n")[:2]
+        weight = 3.0 if "official letter" in text else 1.0
+        return weight * calm / 2 * ((CALM in first) - (CALM in second)) * (1 if "A" in letter else -1)
+
+    return Scripted(rate=rate)
+
+
+def test_logits_are_averaged_over_the_principles_and_the_best_candidate_is_kept() -> None:
+    desk = load(shipped("constitution_desk"))
+    asked = [(work()[0][0], desk.critique("formal_tone"))]
+    made = [
+        [
+            {"revision": "No.", "dropped": "empty"},
+            {"revision": LOUD, "dropped": None},
+            {"revision": CALM, "dropped": None},
+        ]
+    ]
+    candidates.judge(labeller(0.8), asked, made, desk.comparisons)
+    # formal_language gives a logit of 0.8 and official_letter one of 2.4
+    assert made[0][2]["better"] == pytest.approx(1 / (1 + math.exp(-1.6)))
+    assert made[0][0]["better"] is None and made[0][1]["better"] == 0.5
+    step = candidates.keep("formal_tone", made[0])
+    assert step["revision"] == CALM and step["dropped"] is None and len(step["candidates"]) == 3
+    candidates.judge(labeller(-0.8), asked, made, desk.comparisons)
+    worse = candidates.keep("formal_tone", made[0])
+    assert worse["revision"] == LOUD and worse["dropped"] == "worse", "no better than the reply before"
+    assert candidates.keep("formal_tone", made[0][:1])["dropped"] == "empty"
+
+
+def test_the_room_keeps_what_the_labeller_prefers(
+    tmp_path: Path, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def speak(messages: Sequence[Message], k: int) -> str:
+        if messages[0]["role"] == "system":
+            return CALM
+        return "It shouts." if messages[-1]["content"] == CRITIQUE else LOUD
+
+    monkeypatch.setattr(room, "open_assistant", lambda source, device, precision: Scripted(speak))
+    monkeypatch.setattr(room, "open_labeller", lambda source, device, precision: labeller(0.8))
+    rows = [dialogue(f"p{n}", f"May I pass, {n}?") for n in range(3)]
+    inputs = Inputs(
+        [
+            toys.policy(checkpoints / "policy", "start"),
+            toys.policy(checkpoints / "policy", "critic"),
+            toys.policy(checkpoints / "policy", "labeller"),
+            toys.given("prompts", toys.rows_file(tmp_path / "prompts.jsonl", rows)),
+            toys.given("constitution", shipped("constitution_desk"), "constitution"),
+            toys.given("shots", shipped("critique_shots")),
+        ]
+    )
+    out = toys.workspace(tmp_path / "out")
+    room.run(Settings(rounds=2, candidates=3, shots=0, tags=("formal",)), inputs, out)
+    for transcript in read_transcripts(out.path):
+        first, second = transcript["rounds"]
+        assert first["revision"] == CALM and first["way"] == "answer" and len(first["candidates"]) == 3
+        assert second["dropped"] == "worse", "the loud ones lose against the calm reply, which is there already"
+    counts = json.loads((out.path / "counts.json").read_text())
+    assert counts["kept"] == 3 and counts["dropped_worse"] == 3
+
+
+def test_several_candidates_need_a_labeller() -> None:
+    assert "role labeller" in check(Settings(candidates=3), {"critic"})
+    assert not check(Settings(candidates=3), {"critic", "labeller"})
