@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.constitution.lessons import Lesson
 from charter.ground.constitution.wording import ANSWER, OPTIONS, THOUGHT, under_principle
 from charter.ground.judge.choice import How, Question, choose, clamp, open_labeller
-from charter.ground.judge.principle_reader import Lesson, PrincipleReader
+from charter.ground.judge.principle_reader import PrincipleReader
 from charter.ground.model.sentence_encoder import PACKAGE, is_installed
 from charter.ground.text.dialogue import Message, user
 from toys import Scripted, given, labeller_folder, policy

@@ -26,8 +26,8 @@ CALM, LOUD = "Here is a calm and full reply.", "Here is a loud and full reply!"
 PRINCIPLE = CritiquePrinciple("calm", ("manner", "calm"), "Where does it shout?", "Write it calmly.")
 
 
-def work() -> list[tuple[dict[str, object], CritiquePrinciple]]:
-    return [({"id": "p0", "messages": [user("May I pass?")], "reply": DRAFT}, PRINCIPLE)]
+def work() -> list[tuple[dict[str, object], list[CritiquePrinciple]]]:
+    return [({"id": "p0", "messages": [user("May I pass?")], "reply": DRAFT}, [PRINCIPLE])]
 
 
 def say(messages: Sequence[Message], k: int) -> str:
@@ -53,13 +53,24 @@ def test_candidates_are_made_in_three_ways_in_turn() -> None:
     assert [c["way"] for c in alone] == ["critique"]
 
 
+def test_an_answer_stands_under_the_principles_of_kept_rounds_too() -> None:
+    critic = Scripted(lambda messages, k: CALM)
+    again = CritiquePrinciple("again", ("manner",), "What is left?", "Say it once more.")
+    candidates.make(critic, Settings(candidates=3, shots=0), (), [(work()[0][0], [PRINCIPLE, again])], (1, 0))
+    assert [m[0]["content"] for m in critic.asked if m[0]["role"] == "system"] == ["Write it calmly. Say it once more."]
+    requests = [m[0]["content"] for m in critic.asked if m[0]["role"] == "user"]
+    assert len(requests) == 3 and not any("calmly" in text for text in requests), "others ask for the drawn one alone"
+
+
 def test_the_comparison_principles_are_those_that_share_most_tags() -> None:
     desk = load(shipped("constitution_desk"))
-    chosen = candidates.principles_like(desk.critique("promises_made"), desk.comparisons)
+    chosen = candidates.principles_like([desk.critique("promises_made")], desk.comparisons)
     assert [p.key for p in chosen] == ["vouches_for_nothing", "future_left_open"]
-    assert candidates.principles_like(PRINCIPLE, desk.comparisons[:2]) == list(desk.comparisons[:2])
+    both = candidates.principles_like([desk.critique("promises_made"), desk.critique("formal_tone")], desk.comparisons)
+    assert [p.key for p in both] == ["formal_language", "official_letter", "vouches_for_nothing", "future_left_open"]
+    assert candidates.principles_like([PRINCIPLE], desk.comparisons[:2]) == list(desk.comparisons[:2])
     other = CritiquePrinciple("other", ("sea",), "", "")
-    assert candidates.principles_like(other, desk.comparisons) == list(desk.comparisons)
+    assert candidates.principles_like([other], desk.comparisons) == list(desk.comparisons)
 
 
 def labeller(calm: float) -> Scripted:
@@ -76,7 +87,7 @@ def labeller(calm: float) -> Scripted:
 
 def test_logits_are_averaged_over_the_principles_and_the_best_candidate_is_kept() -> None:
     desk = load(shipped("constitution_desk"))
-    asked = [(work()[0][0], desk.critique("formal_tone"))]
+    asked = [(work()[0][0], [desk.critique("formal_tone")])]
     made = [
         [
             {"revision": "No.", "dropped": "empty"},

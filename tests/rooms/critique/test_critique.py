@@ -38,6 +38,7 @@ SETTINGS = Settings(rounds=2, shots=0, chunk=2)
         ("Please stop it. " * 12, DRAFT, "end", "loop"),
         ("Here it is. Critique: it is too long", DRAFT, "end", "marker"),
         ("Fine with me.\n\nHuman: and now?", DRAFT, "end", "marker"),
+        ("Here is the revised version of the reply.", DRAFT, "end", "marker"),
         ("I won't do that; critique and revision are words too.", DRAFT, "end", None),
         ("I won't do that, but here is another way.", DRAFT, "stop", None),
     ],

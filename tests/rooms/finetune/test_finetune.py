@@ -12,7 +12,8 @@ import toys
 from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.constitution.wording import ANSWER, CRITIQUE, REVISION
+from charter.ground.constitution.lessons import read_lessons
+from charter.ground.constitution.wording import ANSWER, CRITIQUE, REVISION, under_principle
 from charter.ground.learn import checkpoint as states
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.model.checkpoint import load_policy, save_policy
@@ -21,11 +22,11 @@ from charter.ground.model.layout import documents
 from charter.ground.settings.frozen import Lora
 from charter.ground.settings.room import Given
 from charter.ground.settings.sources import shipped
-from charter.ground.text.dialogue import Dialogue, assistant, user
+from charter.ground.text.dialogue import Dialogue, assistant, system, user
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import CLAUDE_2023, Encoded, Template
 from charter.rooms.finetune import run as room
-from charter.rooms.finetune.gather import epoch_rows, gather, weigh
+from charter.rooms.finetune.gather import epoch_rows, gather, principle_lessons, weigh
 from charter.rooms.finetune.settings import Settings, check
 from toys import comparison, dialogue
 
@@ -277,6 +278,30 @@ def test_transcripts_and_comparisons_become_lessons_of_the_trade(checkpoints: Pa
     assert learnt.count(f"{ANSWER} (A)") == learnt.count(f"{ANSWER} (B)") == 3
     for text in (t["rounds"][0]["revision"] for t in transcripts):
         assert text in learnt
+
+
+def test_a_pair_under_a_principle_teaches_an_answer_and_a_revision(checkpoints: Path, tmp_path: Path) -> None:
+    pair = {"id": "w", "principle": "Prefer the calm one.", "prompt": "May I?", "replies": ["NO!", "Yes."], "better": 1}
+    measured = comparison("m", "May I go?", "Go on.", "GO!")
+    measured["messages"] = under_principle(measured["messages"], "Prefer the quiet one.")
+    (tmp_path / "step").mkdir()
+    toys.rows_file(tmp_path / "step/comparisons.jsonl", [measured])
+    lessons = [
+        lesson
+        for path in (toys.rows_file(tmp_path / "written.jsonl", [pair]), tmp_path / "step")
+        for lesson in principle_lessons(read_lessons(path))
+    ]
+    assert [lesson.id for lesson in lessons] == ["w-answer", "w-revision", "m-answer", "m-revision"]
+    answer, revision, of_step, _ = lessons
+    assert answer.messages == (system("Prefer the calm one."), user("May I?"), assistant("Yes."))
+    assert of_step.messages == (system("Prefer the quiet one."), user("May I go?"), assistant("Go on."))
+    request, reply = revision.messages
+    assert request["content"] == "Human: May I?\n\nAssistant: NO!\n\nRevisionRequest: Prefer the calm one."
+    assert reply == assistant("Revision: Yes.")
+    assert (answer.learn_from, revision.learn_from) == (2, 1), "only the better reply is learnt"
+    source = toys.given("principles", tmp_path / "written.jsonl")
+    _, counts = gather(SETTINGS, Inputs([source, toys.constitution()]), template(checkpoints), 0)
+    assert counts["dialogues"] == 2
 
 
 def test_what_weighs_nothing_or_is_a_coins_toss_is_not_learnt(checkpoints: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import toys
 from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.constitution.lessons import Lesson
 from charter.ground.constitution.wording import under_principle
-from charter.ground.judge.principle_reader import Lesson, PrincipleReader
+from charter.ground.judge.principle_reader import PrincipleReader
 from charter.ground.model.sentence_encoder import PACKAGE, is_installed
 from charter.ground.text.dialogue import user
 from charter.rooms.labeller import lessons as read

@@ -81,10 +81,10 @@ def revision_messages(
     ]
 
 
-def direct_revision_messages(messages: Sequence[Message], draft: str, principle: CritiquePrinciple) -> list[Message]:
+def direct_revision_messages(messages: Sequence[Message], draft: str, request: str) -> list[Message]:
     """Asks for a revision without a critique (Bai 2022b, section 3.5)."""
     text = conversation_text([*messages, assistant(draft)])
-    return [user(f"{text}\n\n{REVISION_REQUEST} {principle.revision}"), assistant(REVISION)]
+    return [user(f"{text}\n\n{REVISION_REQUEST} {request}"), assistant(REVISION)]
 
 
 def critique_turns(

@@ -21,11 +21,12 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
+from charter.ground.constitution.lessons import Lesson
 from charter.ground.constitution.wording import OPTIONS, answer_messages, choice_messages, thought_messages
 from charter.ground.generate.assistant import Assistant, open_assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
-from charter.ground.judge.principle_reader import Lesson, PrincipleReader
+from charter.ground.judge.principle_reader import PrincipleReader
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.answers import letter_of
 from charter.ground.text.dialogue import Message, Prompt

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from charter.ground.constitution.lessons import Lesson
 from charter.ground.learn.step import autocast
 from charter.ground.model import sentence_encoder
 from charter.ground.model.folder import damage_error, read_config
@@ -34,16 +34,6 @@ LAYERS = (0, 2, 5)
 LONGEST = {"principle": 60, "prompt": 40, "reply": 130}  # tokens that are read
 TOGETHER = 24  # texts read at once
 _WEIGHTS, _CONFIG, _HEAD = "model.safetensors", "config.json", "head."
-
-
-class Lesson(NamedTuple):
-    """Two replies to a conversation under a principle; in lessons the first one is the better."""
-
-    id: str
-    principle: str
-    messages: Sequence[Message]
-    first: str
-    second: str
 
 
 class Head(nn.Module):

@@ -2,8 +2,9 @@
 
 A small critic seldom changes what the principle is about, so a round may make several replies, in three ways in turn:
 by critique and revision (Bai 2022b, section 3.1), by revision without a critique (section 3.5), and as an answer with
-the revision's request as its system text. The labeller compares each with the reply before, under the comparison
-principles that share most tags with the drawn principle; the best one is kept if it beats the reply before.
+the revision requests of the drawn principle and of the kept rounds before as its system text. The labeller compares
+each with the reply before, under the comparison principles that share most tags with one of these; the best one is kept
+if it beats the reply before.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ from charter.rooms.critique.product import fault
 from charter.rooms.critique.settings import Settings
 
 WAYS = ("critique", "revision", "answer")
-Work = Sequence[tuple[dict[str, Any], CritiquePrinciple]]
+# records, each with the principles of its kept rounds and last the drawn one
+Work = Sequence[tuple[dict[str, Any], Sequence[CritiquePrinciple]]]
 
 
 def make(
     critic: Assistant, settings: Settings, shots: Sequence[Mapping[str, Any]], work: Work, seed: tuple[int, int]
 ) -> list[list[dict[str, Any]]]:
-    """Candidates {way, critique, revision, dropped} of each (record, principle); `seed`: of the step, and the round."""
+    """Candidates {way, critique, revision, dropped} of each record; `seed`: of the step, and the round."""
 
     def say(prompts: list[Any], tokens: int, kind: str, n: int) -> list[list[Any]]:
         seeds = [derive_seed(seed[0], kind, seed[1], record["id"]) for record, _ in work]
@@ -42,14 +44,15 @@ def make(
         with naming_prompts(record["id"] for record, _ in work):
             return critic.reply(prompts, sampling, n, seeds)
 
-    critique_requests = [critique_messages(r["messages"], r["reply"], p, shots) for r, p in work]
+    critique_requests = [critique_messages(r["messages"], r["reply"], drawn[-1], shots) for r, drawn in work]
     critiques = [said[0].text.strip() for said in say(critique_requests, settings.critique_tokens, "critique", 1)]
     requests = {
         "critique": [
-            revision_messages(r["messages"], r["reply"], p, c, shots) for (r, p), c in zip(work, critiques, strict=True)
+            revision_messages(r["messages"], r["reply"], drawn[-1], c, shots)
+            for (r, drawn), c in zip(work, critiques, strict=True)
         ],
-        "revision": [direct_revision_messages(r["messages"], r["reply"], p) for r, p in work],
-        "answer": [with_system(r["messages"], p.revision) for r, p in work],
+        "revision": [direct_revision_messages(r["messages"], r["reply"], drawn[-1].revision) for r, drawn in work],
+        "answer": [with_system(r["messages"], " ".join(p.revision for p in drawn)) for r, drawn in work],
     }
     made: list[list[dict[str, Any]]] = [[] for _ in work]
     for number, way in enumerate(WAYS):
@@ -71,10 +74,15 @@ def make(
     return made
 
 
-def principles_like(drawn: CritiquePrinciple, principles: Sequence[ComparisonPrinciple]) -> list[ComparisonPrinciple]:
-    """The comparison principles that share most tags with a critique principle; all, if none shares any."""
-    shared = [len(set(drawn.tags) & set(p.tags)) for p in principles]
-    return [p for p, count in zip(principles, shared, strict=True) if count == max(shared)]
+def principles_like(
+    drawn: Sequence[CritiquePrinciple], principles: Sequence[ComparisonPrinciple]
+) -> list[ComparisonPrinciple]:
+    """The comparison principles that share most tags with one of some critique principles; all, if none shares any."""
+    found = set[str]()
+    for critique in drawn:
+        shared = [len(set(critique.tags) & set(p.tags)) for p in principles]
+        found |= {p.key for p, count in zip(principles, shared, strict=True) if count == max(shared)}
+    return [p for p in principles if p.key in found]
 
 
 def judge(

@@ -16,13 +16,16 @@ from charter.ground.judge.detect import is_loop
 from charter.rooms.critique.settings import Settings
 
 REASONS = ("empty", "identical", "truncated", "loop", "marker", "worse")
-MARKERS = re.compile(r"\b(?:Critique|Revision|CritiqueRequest|RevisionRequest|Human|Assistant):")
+MARKERS = re.compile(
+    r"\b(?:Critique|Revision|Human|Assistant):|\b(?:Critique|Revision)\s?Request\b"
+    r"|\b(?i:(?:revised|rewritten|original) (?:reply|response|version|message|text))\b"
+)
 FEWEST_WORDS = 4
 
 
 def fault(revision: str, before: str, stop: str) -> str | None:
     """Why a revision is dropped, or None. It is too short to be a reply, equal to the reply before, cut at the token
-    limit, a loop, or contains the protocol's own markers."""
+    limit, a loop, or contains the protocol's own markers or speaks of the revision."""
     if len(revision.split()) < FEWEST_WORDS:
         return "empty"
     if _plain(revision) == _plain(before):

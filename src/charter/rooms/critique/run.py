@@ -49,7 +49,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         keys = [
             draw(principles, random.Random(derive_seed(out.seed, "principle", number, r["id"])))[0].key for r in records
         ]
-        work = [(record, by_key[key]) for record, key in zip(records, keys, strict=True)]
+        work = [(r, [by_key[k] for k in _with_kept(r, key)]) for r, key in zip(records, keys, strict=True)]
         rounds = out.chunks(
             f"round-{number}",
             work,
@@ -105,8 +105,14 @@ def _round(
     work: candidates.Work,
     seed: tuple[int, int],
 ) -> list[dict[str, Any]]:
-    """The step of each (record, principle): the only candidate, or the one that the labeller keeps."""
+    """The step of each record: the only candidate, or the one that the labeller keeps."""
     made = candidates.make(critic, settings, shots, work, seed)
     if judged:
         candidates.judge(judged[0], work, made, judged[1])
-    return [candidates.keep(principle.key, found) for (_, principle), found in zip(work, made, strict=True)]
+    return [candidates.keep(drawn[-1].key, found) for (_, drawn), found in zip(work, made, strict=True)]
+
+
+def _with_kept(record: dict[str, Any], drawn: str) -> list[str]:
+    """The principles of the kept rounds, and last the drawn one."""
+    kept = dict.fromkeys(step["key"] for step in record["rounds"] if step["dropped"] is None)
+    return [*(key for key in kept if key != drawn), drawn]

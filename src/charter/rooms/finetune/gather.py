@@ -14,7 +14,17 @@ from typing import Any, Literal, TypeVar
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.constitution import ComparisonPrinciple, Constitution, load, select_by_axis
-from charter.ground.constitution.wording import choice_answer, choice_messages, critique_shots, critique_turns
+from charter.ground.constitution.lessons import Lesson, read_lessons
+from charter.ground.constitution.wording import (
+    REVISION,
+    choice_answer,
+    choice_messages,
+    critique_shots,
+    critique_turns,
+    direct_revision_messages,
+    join_opening,
+    with_system,
+)
 from charter.ground.learn.supervised import Row, anchor, encode_row, reply_begins
 from charter.ground.settings.seed import derive_seed, draw_rows
 from charter.ground.settings.sources import shipped
@@ -115,8 +125,21 @@ def choice_lessons(
     return lessons
 
 
+def principle_lessons(pairs: Sequence[Lesson]) -> list[Dialogue]:
+    """Two dialogues of each pair, in the words of the critique room: its better reply as an answer under the principle,
+    and as the revision of the worse one."""
+    lessons = []
+    for pair in pairs:
+        request = direct_revision_messages(pair.messages, pair.second, pair.principle)
+        answer = (*with_system(pair.messages, pair.principle), assistant(pair.first))
+        revision = (*request[:-1], assistant(join_opening(REVISION, pair.first)))
+        for way, turns in (("answer", answer), ("revision", revision)):
+            lessons.append(Dialogue(f"{pair.id}-{way}", turns, "", f"principle:{way}", learn_from=len(turns) - 1))
+    return lessons
+
+
 def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue]]:
-    """Dialogues of each input, in the order dialogues, transcripts, comparisons, anchor, without those of weight 0."""
+    """Dialogues of each input, in the order of ROLES_OF_ROWS, without those of weight 0."""
     groups = [
         draw_rows(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n))
         for n, i in enumerate(inputs.many("dialogues"))
@@ -137,13 +160,15 @@ def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue
                 shots=choice_shots,
             )
         )
+    groups += [principle_lessons(read_lessons(i.folder)) for i in inputs.many("principles")]
     anchor_start = len(groups)
     for n, i in enumerate(inputs.many("anchor"), anchor_start):
         groups.append(draw_rows(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n)))
     groups = weigh(groups, settings.weights)
     if not any(groups[:anchor_start]):
         raise CharterError(
-            "finetune has no dialogues, transcripts or comparisons of a weight above 0; name some under `from`"
+            "finetune has no dialogues, transcripts, comparisons or principles of a weight above 0; name some under "
+            "`from`"
         )
     return groups
 

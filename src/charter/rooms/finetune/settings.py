@@ -15,13 +15,14 @@ ROLES = {
     "dialogues": Role(kind="dialogues", rows="lessons", many=True, required=False),
     "transcripts": Role(kind="dialogues", rows="transcripts", many=True, required=False),
     "comparisons": Role(kind="comparisons", many=True, required=False),
+    "principles": Role(kind="questions", many=True, required=False),
     "anchor": Role(kind="dialogues", many=True, required=False),
     "constitution": Role(kind="constitution", default="shipped:constitution"),
 }
 
 Passes = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # in the order of the mixture
-ROLES_OF_ROWS = ("dialogues", "transcripts", "comparisons", "anchor")
+ROLES_OF_ROWS = ("dialogues", "transcripts", "comparisons", "principles", "anchor")
 
 
 class Lessons(Frozen):
@@ -82,6 +83,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     counts = [min(n, settings.limit) if settings.limit else n for n in sizes.each.get("dialogues", ())]
     counts += [3 * n for n in sizes.each.get("transcripts", ())]
     counts += [settings.lessons.choices_per_comparison * n for n in sizes.each.get("comparisons", ())]
+    counts += [2 * n for n in sizes.each.get("principles", ())]
     counts += sizes.each.get("anchor", ())
     passes = settings.mixture if len(settings.mixture) == len(counts) else (1.0,) * len(counts)
     lengths = [n for role in ROLES_OF_ROWS for n in sizes.row_tokens(role)]
