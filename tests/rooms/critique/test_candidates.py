@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -23,6 +24,7 @@ from toys import Scripted, dialogue
 
 DRAFT = "Sure, here is how you do that."
 CALM, LOUD = "Here is a calm and full reply.", "Here is a loud and full reply!"
+ALL: tuple[Literal["critique", "revision", "answer"], ...] = ("critique", "revision", "answer")
 PRINCIPLE = CritiquePrinciple("calm", ("manner", "calm"), "Where does it shout?", "Write it calmly.")
 
 
@@ -36,12 +38,12 @@ def say(messages: Sequence[Message], k: int) -> str:
         return "It shouts."
     if messages[-1]["content"] == REVISION:
         return f"Here is revision {k} {'after a critique' if len(messages) == 4 else 'alone'}."
-    assert messages[0] == {"role": "system", "content": "Write it calmly."} and messages[1] == user("May I pass?")
+    assert messages == [user("May I pass?\n\nWrite it calmly.")]
     return f"Here is answer {k} under the principle."
 
 
-def test_candidates_are_made_in_three_ways_in_turn() -> None:
-    (made,) = candidates.make(Scripted(say), Settings(candidates=5, shots=0), (), work(), (1, 0))
+def test_each_way_makes_a_candidate_as_often_as_it_is_named() -> None:
+    (made,) = candidates.make(Scripted(say), Settings(ways=(*ALL, "critique", "revision"), shots=0), (), work(), (1, 0))
     assert [(c["way"], c["critique"], c["revision"]) for c in made] == [
         ("critique", "It shouts.", "Here is revision 0 after a critique."),
         ("critique", "It shouts.", "Here is revision 1 after a critique."),
@@ -49,17 +51,19 @@ def test_candidates_are_made_in_three_ways_in_turn() -> None:
         ("revision", "", "Here is revision 1 alone."),
         ("answer", "", "Here is answer 0 under the principle."),
     ]
-    (alone,) = candidates.make(Scripted(say), Settings(candidates=1, shots=0), (), work(), (1, 0))
-    assert [c["way"] for c in alone] == ["critique"]
+    critic = Scripted(say)
+    (alone,) = candidates.make(critic, Settings(ways=("answer",), shots=0), (), work(), (1, 0))
+    assert [c["way"] for c in alone] == ["answer"] and len(critic.asked) == 1, "no critique is made for nothing"
 
 
 def test_an_answer_stands_under_the_principles_of_kept_rounds_too() -> None:
     critic = Scripted(lambda messages, k: CALM)
     again = CritiquePrinciple("again", ("manner",), "What is left?", "Say it once more.")
-    candidates.make(critic, Settings(candidates=3, shots=0), (), [(work()[0][0], [PRINCIPLE, again])], (1, 0))
-    assert [m[0]["content"] for m in critic.asked if m[0]["role"] == "system"] == ["Write it calmly. Say it once more."]
-    requests = [m[0]["content"] for m in critic.asked if m[0]["role"] == "user"]
-    assert len(requests) == 3 and not any("calmly" in text for text in requests), "others ask for the drawn one alone"
+    candidates.make(critic, Settings(ways=ALL, shots=0), (), [(work()[0][0], [PRINCIPLE, again])], (1, 0))
+    (answer,) = [m[0]["content"] for m in critic.asked if len(m) == 1]
+    assert answer == "May I pass?\n\nWrite it calmly. Say it once more."
+    others = [turn["content"] for m in critic.asked if len(m) > 1 for turn in m]
+    assert others and not any("calmly" in text for text in others), "others ask for the drawn one alone"
 
 
 def test_the_comparison_principles_are_those_that_share_most_tags() -> None:
@@ -111,7 +115,7 @@ def test_the_room_keeps_what_the_labeller_prefers(
     tmp_path: Path, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def speak(messages: Sequence[Message], k: int) -> str:
-        if messages[0]["role"] == "system":
+        if len(messages) == 1 and "\n\n" in messages[0]["content"]:
             return CALM
         return "It shouts." if messages[-1]["content"] == CRITIQUE else LOUD
 
@@ -129,7 +133,7 @@ def test_the_room_keeps_what_the_labeller_prefers(
         ]
     )
     out = toys.workspace(tmp_path / "out")
-    room.run(Settings(rounds=2, candidates=3, shots=0, tags=("formal",)), inputs, out)
+    room.run(Settings(rounds=2, ways=ALL, shots=0, tags=("formal",)), inputs, out)
     for transcript in read_transcripts(out.path):
         first, second = transcript["rounds"]
         assert first["revision"] == CALM and first["way"] == "answer" and len(first["candidates"]) == 3
@@ -139,5 +143,5 @@ def test_the_room_keeps_what_the_labeller_prefers(
 
 
 def test_several_candidates_need_a_labeller() -> None:
-    assert "role labeller" in check(Settings(candidates=3), {"critic"})
-    assert not check(Settings(candidates=3), {"critic", "labeller"})
+    assert "role labeller" in check(Settings(ways=ALL), {"critic"})
+    assert not check(Settings(ways=ALL), {"critic", "labeller"})

@@ -22,7 +22,7 @@ from charter.ground.model.layout import documents
 from charter.ground.settings.frozen import Lora
 from charter.ground.settings.room import Given
 from charter.ground.settings.sources import shipped
-from charter.ground.text.dialogue import Dialogue, assistant, system, user
+from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import CLAUDE_2023, Encoded, Template
 from charter.rooms.finetune import run as room
@@ -293,12 +293,12 @@ def test_a_pair_under_a_principle_teaches_an_answer_and_a_revision(checkpoints: 
     ]
     assert [lesson.id for lesson in lessons] == ["w-answer", "w-revision", "m-answer", "m-revision"]
     answer, revision, of_step, _ = lessons
-    assert answer.messages == (system("Prefer the calm one."), user("May I?"), assistant("Yes."))
-    assert of_step.messages == (system("Prefer the quiet one."), user("May I go?"), assistant("Go on."))
+    assert answer.messages == (user("May I?\n\nPrefer the calm one."), assistant("Yes."))
+    assert of_step.messages == (user("May I go?\n\nPrefer the quiet one."), assistant("Go on."))
     request, reply = revision.messages
     assert request["content"] == "Human: May I?\n\nAssistant: NO!\n\nRevisionRequest: Prefer the calm one."
     assert reply == assistant("Revision: Yes.")
-    assert (answer.learn_from, revision.learn_from) == (2, 1), "only the better reply is learnt"
+    assert (answer.learn_from, revision.learn_from) == (1, 1), "only the better reply is learnt"
     source = toys.given("principles", tmp_path / "written.jsonl")
     _, counts = gather(SETTINGS, Inputs([source, toys.constitution()]), template(checkpoints), 0)
     assert counts["dialogues"] == 2

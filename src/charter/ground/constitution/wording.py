@@ -81,6 +81,11 @@ def revision_messages(
     ]
 
 
+def with_request(messages: Sequence[Message], request: str) -> list[Message]:
+    """The conversation with a request behind its last message, which a small model follows more than a system text."""
+    return [*messages[:-1], user(f"{messages[-1]['content'].strip()}\n\n{request.strip()}")]
+
+
 def direct_revision_messages(messages: Sequence[Message], draft: str, request: str) -> list[Message]:
     """Asks for a revision without a critique (Bai 2022b, section 3.5)."""
     text = conversation_text([*messages, assistant(draft)])

@@ -1,8 +1,8 @@
 """The candidates of a round, and the one that the labeller keeps.
 
-A small critic seldom changes what the principle is about, so a round may make several replies, in three ways in turn:
-by critique and revision (Bai 2022b, section 3.1), by revision without a critique (section 3.5), and as an answer with
-the revision requests of the drawn principle and of the kept rounds before as its system text. The labeller compares
+A small critic seldom changes what the principle is about, so a round may make several replies, in three ways: by
+critique and revision (Bai 2022b, section 3.1), by revision without a critique (section 3.5), and as an answer with
+the revision requests of the kept rounds before and of the drawn principle behind the message. The labeller compares
 each with the reply before, under the comparison principles that share most tags with one of these; the best one is kept
 if it beats the reply before.
 """
@@ -10,6 +10,7 @@ if it beats the reply before.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from charter.ground.constitution.wording import (
     critique_messages,
     direct_revision_messages,
     revision_messages,
-    with_system,
+    with_request,
 )
 from charter.ground.generate.assistant import Assistant
 from charter.ground.generate.engine import naming_prompts
@@ -28,7 +29,6 @@ from charter.ground.settings.seed import derive_seed
 from charter.rooms.critique.product import fault
 from charter.rooms.critique.settings import Settings
 
-WAYS = ("critique", "revision", "answer")
 # records, each with the principles of its kept rounds and last the drawn one
 Work = Sequence[tuple[dict[str, Any], Sequence[CritiquePrinciple]]]
 
@@ -44,23 +44,22 @@ def make(
         with naming_prompts(record["id"] for record, _ in work):
             return critic.reply(prompts, sampling, n, seeds)
 
-    critique_requests = [critique_messages(r["messages"], r["reply"], drawn[-1], shots) for r, drawn in work]
-    critiques = [said[0].text.strip() for said in say(critique_requests, settings.critique_tokens, "critique", 1)]
-    requests = {
+    critiques = [""] * len(work)
+    if "critique" in settings.ways:
+        asked = [critique_messages(r["messages"], r["reply"], drawn[-1], shots) for r, drawn in work]
+        critiques = [said[0].text.strip() for said in say(asked, settings.critique_tokens, "critique", 1)]
+    requests: dict[str, list[Any]] = {
         "critique": [
             revision_messages(r["messages"], r["reply"], drawn[-1], c, shots)
             for (r, drawn), c in zip(work, critiques, strict=True)
         ],
         "revision": [direct_revision_messages(r["messages"], r["reply"], drawn[-1].revision) for r, drawn in work],
-        "answer": [with_system(r["messages"], " ".join(p.revision for p in drawn)) for r, drawn in work],
+        "answer": [with_request(r["messages"], " ".join(p.revision for p in drawn)) for r, drawn in work],
     }
     made: list[list[dict[str, Any]]] = [[] for _ in work]
-    for number, way in enumerate(WAYS):
-        count = len(range(number, settings.candidates, len(WAYS)))
-        if not count:
-            continue
-        kind = "revision" if way == "critique" else way
-        replies = say(requests[way], settings.revision_tokens, kind, count)
+    for way, count in Counter(settings.ways).items():
+        # the name that has seeded revisions since there was one way
+        replies = say(requests[way], settings.revision_tokens, "revision" if way == "critique" else way, count)
         for candidates, (record, _), critique, texts in zip(made, work, critiques, replies, strict=True):
             candidates += [
                 {

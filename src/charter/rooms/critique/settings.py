@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Literal
 
 from pydantic import Field
 
@@ -24,8 +25,11 @@ class Settings(Frozen):
     """Critique and revision: drafts of the starting helpful-only model, revised by the critic."""
 
     rounds: int = Field(4, ge=0, le=4, description="critiques and revisions per prompt; 0: the drafts are kept")
-    candidates: int = Field(
-        1, ge=1, description="replies made in a round, of which the labeller keeps the best; 1: critique and revision"
+    ways: tuple[Literal["critique", "revision", "answer"], ...] = Field(
+        ("critique",),
+        min_length=1,
+        description="the ways of a round's candidates, each as often as it is named: critique and revision, revision "
+        "alone, or an answer under the principles; of several the labeller keeps the best",
     )
     limit: int = Field(0, ge=0, description="most prompts, drawn at random; 0 takes all")
     draw_seed: int = Field(
@@ -54,8 +58,8 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     """What is wrong with the settings in combination with the filled roles, or ""."""
     if settings.rounds and "critic" not in roles:
         return "rounds above 0 need the role critic (assistant); fill it, or set rounds: 0 to keep the drafts"
-    if settings.candidates > 1 and "labeller" not in roles:
-        return "several candidates need the role labeller, which keeps the best; fill it, or set candidates: 1"
+    if len(settings.ways) > 1 and "labeller" not in roles:
+        return "several ways need the role labeller, which keeps the best; fill it, or name one way"
     if settings.keep_at_least and not settings.rounds:
         return "keep_at_least is a share of revisions, and rounds: 0 makes none"
     if settings.rounds and not settings.keep_cut:
@@ -71,7 +75,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     if not count:
         return Estimate()
     tokens = settings.draft_tokens + settings.rounds * (
-        settings.critique_tokens + settings.candidates * settings.revision_tokens
+        settings.critique_tokens * ("critique" in settings.ways) + len(settings.ways) * settings.revision_tokens
     )
     read_tokens = settings.rounds * 400 * (1 + settings.shots)
     seconds = count * (tokens * 0.7 / 250 + read_tokens / 700) / sizes.speed(parameters)

@@ -23,7 +23,7 @@ from charter.ground.constitution.wording import (
     critique_turns,
     direct_revision_messages,
     join_opening,
-    with_system,
+    with_request,
 )
 from charter.ground.learn.supervised import Row, anchor, encode_row, reply_begins
 from charter.ground.settings.seed import derive_seed, draw_rows
@@ -131,7 +131,7 @@ def principle_lessons(pairs: Sequence[Lesson]) -> list[Dialogue]:
     lessons = []
     for pair in pairs:
         request = direct_revision_messages(pair.messages, pair.second, pair.principle)
-        answer = (*with_system(pair.messages, pair.principle), assistant(pair.first))
+        answer = (*with_request(pair.messages, pair.principle), assistant(pair.first))
         revision = (*request[:-1], assistant(join_opening(REVISION, pair.first)))
         for way, turns in (("answer", answer), ("revision", revision)):
             lessons.append(Dialogue(f"{pair.id}-{way}", turns, "", f"principle:{way}", learn_from=len(turns) - 1))
