@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import toys
 from charter.ground.artifact.curves import read_object, read_objects
@@ -13,7 +14,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.lessons import Lesson
 from charter.ground.constitution.wording import under_principle
 from charter.ground.judge.principle_reader import PrincipleReader
-from charter.ground.model.sentence_encoder import PACKAGE, is_installed
+from charter.ground.model.sentence_encoder import PACKAGE, encoder_folder, is_installed
 from charter.ground.text.dialogue import user
 from charter.rooms.labeller import lessons as read
 from charter.rooms.labeller import run as room
@@ -99,6 +100,22 @@ def test_the_product_scores_as_it_did_and_replies_exchanged_change_the_sign(tmp_
     alone = [reader.score([lesson])[0] for lesson in asked]
     assert alone == pytest.approx(gaps, abs=1e-4)
     assert len({round(abs(gap), 6) for gap in gaps}) > 1
+
+
+def test_the_cosine_before_teaching_is_added_with_its_weight(tmp_path: Path, inputs: Inputs) -> None:
+    measured, _ = read.read_lessons(inputs)
+    gaps = []
+    for weight in (0.0, 5.0):
+        out = toys.workspace(tmp_path / str(weight))
+        room.run(Settings(batch=2, rank=4, untaught=weight), inputs, out)
+        gaps.append(PrincipleReader.open(out.path).score(measured))
+    fresh = PrincipleReader.start(encoder_folder(), 4, "cpu", "float32")
+    with torch.no_grad():
+        principles, differences = fresh.read(measured)
+    last = slice(-385, -1)
+    cosines = (principles[:, last] * differences[:, last]).sum(1)
+    assert gaps[1] == pytest.approx([a + 5 * float(c) for a, c in zip(gaps[0], cosines, strict=True)], abs=1e-4)
+    assert any(abs(a - b) > 1e-3 for a, b in zip(*gaps, strict=True))
 
 
 def test_pairs_under_opposing_principles_are_learnt_by_reading_the_principle(tmp_path: Path, inputs: Inputs) -> None:

@@ -32,7 +32,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             "there is nothing to learn: give lessons (a step of `principles`) or written pairs with rows"
         )
     steps = batches(measured, written, settings, out.seed)
-    reader = PrincipleReader.start(encoder_folder(settings.encoder), settings.rank, out.device, out.precision)
+    reader = PrincipleReader.start(
+        encoder_folder(settings.encoder), settings.rank, out.device, out.precision, settings.untaught
+    )
     learners = {"encoder": (reader.encoder, settings.lr), "head": (reader.head, settings.head_lr)}
     loop = Loop(learners, settings, out, settings.weight_decay)
     if not loop.done:

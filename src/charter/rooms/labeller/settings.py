@@ -30,6 +30,9 @@ class Settings(Frozen):
     lr: float = Field(1e-4, gt=0, description="peak learning rate of the encoder")
     head_lr: float = Field(3e-4, gt=0, description="peak learning rate of the head")
     rank: int = Field(128, ge=1, description="rank of the product of principle and reply")
+    untaught: float = Field(
+        12.0, ge=0, description="weight of the cosine that the encoder gave before it was taught; 0 leaves it out"
+    )
     warmup: int = Field(20, ge=0, description="optimizer steps of linear warm-up")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
     weight_decay: float = Field(0.05, ge=0, description="AdamW decay of matrices")
