@@ -140,14 +140,14 @@ class PrincipleReader:
         pairs = self._states(replies).view(len(lessons), 2, -1)
         return self._states([("", lesson.principle) for lesson in lessons]), pairs[:, 0] - pairs[:, 1]
 
-    def _each(self, texts: Sequence[tuple[str, str]], weights: Mapping[str, Tensor] | None = None) -> Tensor:
+    def _each(self, texts: Sequence[tuple[str, str]], weights: dict[str, Tensor] | None = None) -> Tensor:
         """v of each text; equal ones are read once, those of like length together."""
         alone = sorted(set(texts), key=lambda text: (len(text[0]) + len(text[1]), text))
         parts = [self._states(alone[n : n + TOGETHER], weights) for n in range(0, len(alone), TOGETHER)]
         place = {text: n for n, text in enumerate(alone)}
         return torch.cat(parts)[[place[text] for text in texts]] if parts else torch.empty(0)
 
-    def _states(self, texts: Sequence[tuple[str, str]], weights: Mapping[str, Tensor] | None = None) -> Tensor:
+    def _states(self, texts: Sequence[tuple[str, str]], weights: dict[str, Tensor] | None = None) -> Tensor:
         """v of each text behind what goes before it: nothing before a principle, the question before a reply. By the
         encoder as it is, or with other weights."""
         ids = []
