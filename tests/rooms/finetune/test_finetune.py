@@ -285,7 +285,8 @@ def test_a_pair_under_a_principle_teaches_an_answer_and_a_revision(checkpoints: 
     measured = comparison("m", "May I go?", "Go on.", "GO!")
     measured["messages"] = under_principle(measured["messages"], "Prefer the quiet one.")
     (tmp_path / "step").mkdir()
-    toys.rows_file(tmp_path / "step/comparisons.jsonl", [measured])
+    cut = measured | {"id": "cut", "chosen": "Go on, if you"}
+    toys.rows_file(tmp_path / "step/comparisons.jsonl", [measured, cut])
     lessons = [
         lesson
         for path in (toys.rows_file(tmp_path / "written.jsonl", [pair]), tmp_path / "step")

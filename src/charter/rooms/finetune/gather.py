@@ -7,6 +7,7 @@ word the lessons too, so training and use have equal prompts.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -37,6 +38,8 @@ from charter.rooms.finetune.settings import Settings, miscounted
 Order = Literal["chosen first", "rejected first"]
 ORDERS: tuple[Order, Order] = ("chosen first", "rejected first")
 T = TypeVar("T")
+# the end of a sentence, perhaps quoted, or of a block of code
+_ENDS = re.compile(r"[.!?\u2026`)\]}:;][\"'*_\u201d\u2019)]*\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +130,9 @@ def choice_lessons(
 
 def principle_lessons(pairs: Sequence[Lesson]) -> list[Dialogue]:
     """Two dialogues of each pair, in the words of the critique room: its better reply as an answer under the principle,
-    and as the revision of the worse one."""
+    and as the revision of the worse one. A better reply that was cut in its sentence teaches nothing."""
     lessons = []
-    for pair in pairs:
+    for pair in (pair for pair in pairs if _ENDS.search(pair.first)):
         request = direct_revision_messages(pair.messages, pair.second, pair.principle)
         answer = (*with_request(pair.messages, pair.principle), assistant(pair.first))
         revision = (*request[:-1], assistant(join_opening(REVISION, pair.first)))
