@@ -17,7 +17,7 @@ from charter.ground.constitution.wording import under_principle
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.columns import raw_rows
 from charter.ground.text.dialogue import Message
-from charter.rooms.principles.patterns import TRAITS
+from charter.ground.judge.traits import TRAITS
 from charter.rooms.principles.settings import Settings
 
 POLES = ("for", "against")

@@ -8,7 +8,7 @@ from pathlib import Path
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Kept, count_problems, read_kept
 from charter.rooms.principles.pairs import POLES
-from charter.rooms.principles.patterns import TRAITS
+from charter.ground.judge.traits import TRAITS
 
 COMPARISONS, REPLIES = "comparisons.jsonl", "samples/replies.jsonl"
 
