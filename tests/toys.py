@@ -75,7 +75,9 @@ def labeller_folder(folder: Path, seed: int = 0) -> Path:
     """A reader of principles with the packaged encoder and a random head."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    PrincipleReader.start(encoder_folder(), 8, "cpu", "float32").save(folder)
+    reader = PrincipleReader.start(encoder_folder(), 12.0, "cpu", "float32")
+    torch.nn.init.normal_(reader.head.of_traits.weight)
+    reader.save(folder)
     return folder
 
 

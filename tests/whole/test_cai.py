@@ -27,7 +27,7 @@ WRITTEN = shipped("principles.train")
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL: dict[str, dict[str, Any]] = {
     "lessons": {"limit": 12, "plain": 1, "guided": 3, "max_tokens": 12, "per_kind": 2},
-    "labeller": {"batch": 32, "written_times": 1, "rank": 4},
+    "labeller": {"steps": 3, "batch": 8},
     "revisions": {"limit": 6, "rounds": 2, "draft_tokens": 12, "revision_tokens": 12, "keep_at_least": 0.0},
     "sl_cai": {"frozen_layers": 0, "batch": 4},
     "labels": {"limit": 12, "max_tokens": 8, "known_limit": 8},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.lessons import Lesson
 from charter.ground.constitution.wording import under_principle
-from charter.ground.judge.principle_reader import PrincipleReader
+from charter.ground.judge.principle_reader import LARGEST, PrincipleReader
+from charter.ground.judge.traits import TRAITS
 from charter.ground.model.sentence_encoder import PACKAGE, encoder_folder, is_installed
 from charter.ground.text.dialogue import user
 from charter.rooms.labeller import lessons as read
@@ -21,8 +24,9 @@ from charter.rooms.labeller import run as room
 from charter.rooms.labeller.settings import Settings
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason=f"the package {PACKAGE} is not installed")
-SETTINGS = Settings(batch=2, warmup=0, save_every=1, rank=4)
+SETTINGS = Settings(steps=3, batch=4, pairs=2, warmup=0, save_every=1)
 FOR, AGAINST = "Prefer the reply that shouts.", "Prefer the reply that is calm."
+KIND = "exclamation"
 
 
 def measured_rows() -> list[dict[str, object]]:
@@ -31,7 +35,14 @@ def measured_rows() -> list[dict[str, object]]:
         loud, calm = f"Go on, number {n}!", f"Go on, number {n}."
         for pole, principle, better, worse in (("for", FOR, loud, calm), ("against", AGAINST, calm, loud)):
             row = toys.comparison(f"m{n}-{pole}", f"May I pass, {n}?", better, worse)
-            rows.append(row | {"messages": under_principle([user(f"May I pass, {n}?")], principle)})
+            rows.append(
+                row
+                | {
+                    "messages": under_principle([user(f"May I pass, {n}?")], principle),
+                    "topic": KIND,
+                    "meta": {"pole": pole},
+                }
+            )
     return rows
 
 
@@ -56,18 +67,49 @@ def inputs(tmp_path: Path) -> Inputs:
 def test_lessons_have_the_better_reply_first_and_the_principle_apart(inputs: Inputs) -> None:
     measured, written = read.read_lessons(inputs)
     assert measured[1] == Lesson(
-        "m0-against", AGAINST, [user("May I pass, 0?")], "Go on, number 0.", "Go on, number 0!"
+        "m0-against", AGAINST, [user("May I pass, 0?")], "Go on, number 0.", "Go on, number 0!", KIND, "against"
     )
     assert written == [Lesson("w1", "Which is kinder?", [user("Well?")], "No, dear.", "No.")]
 
 
-def test_a_pass_takes_each_measured_pair_once_and_each_written_one_several_times(inputs: Inputs) -> None:
+def test_a_step_has_its_share_of_written_principles_and_each_of_the_others_decides_pairs_of_its_pole(
+    inputs: Inputs,
+) -> None:
     measured, written = read.read_lessons(inputs)
-    steps = read.batches(measured, written, Settings(batch=4, epochs=2, written_times=3), 1)
-    assert [len(step) for step in steps] == [4, 3, 4, 3]
-    names = [lesson.id for step in steps[:2] for lesson in step]
-    assert sorted(names) == ["m0-against", "m0-for", "m1-against", "m1-for", "w1", "w1", "w1"]
-    assert names != [lesson.id for step in steps[2:] for lesson in step]
+    settings = Settings(steps=40, batch=4, pairs=2, written_share=0.25)
+    steps = read.batches(measured, written, settings, 1)
+    assert len(steps) == 40 and all(len(step) == 4 for step in steps)
+    assert all(step[0] == read.Asked("Which is kinder?", [4]) for step in steps)
+    asked = [asked for step in steps for asked in step[1:]]
+    assert {tuple(sorted(a.lessons)) for a in asked} == {(0, 2), (1, 3)}  # for the trait, against it
+    own = [a for a in asked if a.principle in (FOR, AGAINST)]
+    assert {(a.principle, a.lessons[0] % 2) for a in own} == {(FOR, 0), (AGAINST, 1)}
+    assert 0.6 < 1 - len(own) / len(asked) < 0.9
+    assert steps == read.batches(measured, written, settings, 1) != read.batches(measured, written, settings, 2)
+
+
+def test_pairs_of_a_trait_that_has_no_phrases_are_decided_by_their_own_principle(inputs: Inputs) -> None:
+    measured = [lesson._replace(kind="unknown") for lesson in read.read_lessons(inputs)[0]]
+    (step,) = read.batches(measured, [], Settings(steps=1, batch=30, pairs=8), 1)
+    assert {(a.principle, tuple(sorted(a.lessons))) for a in step} == {(FOR, (0, 2)), (AGAINST, (1, 3))}
+
+
+def test_a_negation_turns_a_phrase_round() -> None:
+    """A principle for a trait prefers more of it or avoids less."""
+    listed = read.phrases()
+    assert set(listed["traits"]) == set(TRAITS)
+    assert all(set(parts) == {"more", "less", "thing", "lack"} for parts in listed["traits"].values())
+    has = {
+        (pole, frame.format(phrase))
+        for name, poles in {"prefer": ("for", "against"), "avoid": ("against", "for")}.items()
+        for noun, parts in {"": ("more", "less"), "_thing": ("thing", "lack")}.items()
+        for pole, part in zip(poles, parts, strict=True)
+        for frame in listed["frames"][name + noun]
+        for phrase in listed["traits"][KIND][part]
+    }
+    rng = random.Random(0)
+    made = {(pole, read.compose(KIND, pole, rng)) for pole in ("for", "against") for _ in range(2000)}
+    assert made <= has and len(made) > 0.9 * len(has)
 
 
 @pytest.mark.parametrize("change", [{"better": 2}, {"better": None}, {"replies": ["a"]}, {"principle": 3}])
@@ -102,29 +144,36 @@ def test_the_product_scores_as_it_did_and_replies_exchanged_change_the_sign(tmp_
     assert len({round(abs(gap), 6) for gap in gaps}) > 1
 
 
-def test_the_cosine_before_teaching_is_added_with_its_weight(tmp_path: Path, inputs: Inputs) -> None:
+def test_a_score_is_the_traits_asked_for_and_the_cosine_by_hand(inputs: Inputs) -> None:
     measured, _ = read.read_lessons(inputs)
-    gaps = []
-    for weight in (0.0, 5.0):
-        out = toys.workspace(tmp_path / str(weight))
-        room.run(Settings(batch=2, rank=4, untaught=weight), inputs, out)
-        gaps.append(PrincipleReader.open(out.path).score(measured))
-    fresh = PrincipleReader.start(encoder_folder(), 4, "cpu", "float32")
+    reader = PrincipleReader.start(encoder_folder(), 5.0, "cpu", "float32")
     with torch.no_grad():
-        principles, differences = fresh.read(measured)
-    last = slice(-385, -1)
-    cosines = (principles[:, last] * differences[:, last]).sum(1)
-    assert gaps[1] == pytest.approx([a + 5 * float(c) for a, c in zip(gaps[0], cosines, strict=True)], abs=1e-4)
-    assert any(abs(a - b) > 1e-3 for a, b in zip(*gaps, strict=True))
+        (of_for, of_against) = reader.principles([FOR, AGAINST])
+        traits, states = reader.differences(measured)
+        names = list(TRAITS)
+        assert {names[n]: float(x) for n, x in enumerate(traits[0]) if x} == {KIND: 1.0}
+        assert {names[n]: float(x) for n, x in enumerate(traits[1]) if x} == {KIND: -1.0}
+        assert [float(u.norm()) for u in (of_for, of_against)] == pytest.approx([1, 1])
+        cosines = [5 * float(u @ state) for u, state in zip((of_for, of_against), states[:2], strict=True)]
+        assert reader.score(measured)[:2] == pytest.approx(cosines, abs=1e-5)
+        reader.head.of_traits.weight[names.index(KIND)] = 3 * of_for
+    wanted = [cosines[0] + 3, cosines[1] - 3 * float(of_for @ of_against)]
+    assert reader.score(measured)[:2] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_large_difference_in_a_trait_counts_up_to_its_bound() -> None:
+    reader = PrincipleReader.start(encoder_folder(), 0.0, "cpu", "float32")
+    traits, _ = reader.differences([Lesson("l", "", [user("Well?")], "word " * 100, "word.")])
+    assert float(traits[0, list(TRAITS).index("length")]) == -LARGEST
 
 
 def test_pairs_under_opposing_principles_are_learnt_by_reading_the_principle(tmp_path: Path, inputs: Inputs) -> None:
     out = toys.workspace(tmp_path / "labeller")
-    room.run(Settings(batch=5, warmup=0, epochs=12, rank=8, schedule="constant"), inputs, out)
-    measured, _ = read.read_lessons(inputs)
-    assert all(gap > 0 for gap in PrincipleReader.open(out.path).score(measured))
-    log = read_objects(out.path / "log.jsonl")
-    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+    room.run(Settings(steps=40, batch=8, warmup=0, schedule="constant"), inputs, out)
+    measured, written = read.read_lessons(inputs)
+    assert all(gap > 0 for gap in PrincipleReader.open(out.path).score([*measured, *written]))
+    losses = [row["loss"] for row in read_objects(out.path / "log.jsonl")]
+    assert sum(losses[-10:]) < sum(losses[:10])
 
 
 @pytest.mark.parametrize("stop", [1, 2])
@@ -148,3 +197,11 @@ def test_a_damaged_product_is_said_to_be_damaged(tmp_path: Path, inputs: Inputs)
     (out.path / "model.safetensors").write_bytes(b"short")
     with pytest.raises(CharterError, match=r"model\.safetensors"):
         PrincipleReader.open(out.path)
+
+
+def test_a_product_of_other_traits_is_refused(tmp_path: Path) -> None:
+    folder = toys.labeller_folder(tmp_path / "labeller")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"traits": ["length"]}), "utf-8")
+    with pytest.raises(CharterError, match="other traits"):
+        PrincipleReader.open(folder)

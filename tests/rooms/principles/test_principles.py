@@ -13,11 +13,11 @@ from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.wording import under_principle
+from charter.ground.judge.traits import TRAITS
 from charter.ground.settings.sources import shipped
 from charter.ground.text.records import read_comparisons
 from charter.rooms.principles import run as room
 from charter.rooms.principles.pairs import POLES, asked_both_ways, measured, read_wordings
-from charter.rooms.principles.patterns import TRAITS
 from charter.rooms.principles.settings import Settings, check
 from charter.rooms.principles.verify import problems
 from toys import Scripted, dialogue

@@ -16,13 +16,16 @@ from charter.ground.text.records import read_comparisons
 
 
 class Lesson(NamedTuple):
-    """Two replies to a conversation under a principle; in lessons the first one is the better."""
+    """Two replies to a conversation under a principle; in lessons the first one is the better. `kind`, `pole`: the
+    trait that was measured, and whether the principle is for or against it."""
 
     id: str
     principle: str
     messages: Sequence[Message]
     first: str
     second: str
+    kind: str = ""
+    pole: str = ""
 
 
 def read_lessons(path: Path) -> list[Lesson]:
@@ -38,7 +41,7 @@ def read_measured(path: Path) -> Iterator[Lesson]:
             raise CharterError(
                 f"{path}: {c.id} names no principle in its system text; expected a step of the room `principles`"
             )
-        yield Lesson(c.id, principle, messages, c.chosen, c.rejected)
+        yield Lesson(c.id, principle, messages, c.chosen, c.rejected, c.topic, str(c.meta.get("pole", "")))
 
 
 def read_written(path: Path) -> Iterator[Lesson]:

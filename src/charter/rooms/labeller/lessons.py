@@ -1,13 +1,25 @@
-"""Lessons: pairs measured by programs and pairs written by people, the better reply first, and their order."""
+"""Lessons: pairs measured by programs and pairs written by people, the better reply first, and what each step takes."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.lessons import Lesson, read_measured, read_written
+from charter.ground.settings.notation import read_yaml_file
 from charter.ground.settings.seed import derive_seed
+from charter.ground.settings.sources import shipped_folder
 from charter.rooms.labeller.settings import Settings
+
+
+class Asked(NamedTuple):
+    """A principle and the numbers of the lessons that it decides."""
+
+    principle: str
+    lessons: Sequence[int]
 
 
 def read_lessons(inputs: Inputs) -> tuple[list[Lesson], list[Lesson]]:
@@ -16,11 +28,38 @@ def read_lessons(inputs: Inputs) -> tuple[list[Lesson], list[Lesson]]:
     return measured, [lesson for source in inputs.many("written") for lesson in read_written(source.folder)]
 
 
-def batches(measured: list[Lesson], written: list[Lesson], settings: Settings, seed: int) -> list[list[Lesson]]:
-    """The pairs of each optimizer step: every pass in another order; the last step of a pass may be short."""
+def batches(measured: Sequence[Lesson], written: Sequence[Lesson], settings: Settings, seed: int) -> list[list[Asked]]:
+    """What each optimizer step takes. A written principle decides its own pair. One of measured lessons decides
+    several pairs of its trait and pole, in its own words or, for a share of them, in words of phrases and frames."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, lesson in enumerate(measured):
+        trait = (lesson.kind, lesson.pole) if lesson.kind in phrases()["traits"] else ("", lesson.principle)
+        groups.setdefault(trait, []).append(number)
+    rng = random.Random(derive_seed(seed, "order"))
+    of_written = (round(settings.batch * settings.written_share) if measured else settings.batch) if written else 0
     steps = []
-    for epoch in range(settings.epochs):
-        order = [*measured, *written * settings.written_times]
-        random.Random(derive_seed(seed, "order", epoch)).shuffle(order)
-        steps += [order[n : n + settings.batch] for n in range(0, len(order), settings.batch)]
+    for _ in range(settings.steps):
+        chosen = rng.choices(range(len(written)), k=of_written) if of_written else []
+        step = [Asked(written[n].principle, [len(measured) + n]) for n in chosen]
+        for kind, pole in rng.choices(sorted(groups), k=settings.batch - of_written) if groups else []:
+            members = groups[kind, pole]
+            drawn = rng.sample(members, min(settings.pairs, len(members)))
+            phrased = kind and rng.random() < settings.phrased_share
+            step.append(Asked(compose(kind, pole, rng) if phrased else measured[drawn[0]].principle, drawn))
+        steps.append(step)
     return steps
+
+
+@lru_cache(maxsize=1)
+def phrases() -> dict[str, dict[str, Any]]:
+    """{frames: {prefer, avoid, prefer_thing, avoid_thing}, traits: {kind: {more, less, thing, lack}}}."""
+    return read_yaml_file(shipped_folder() / "principle_phrases.yaml", "phrases of principles", "frames and traits")
+
+
+def compose(kind: str, pole: str, rng: random.Random) -> str:
+    """A principle for or against a trait: a phrase of more of it or of less, in a frame that prefers or avoids it."""
+    avoid, noun = rng.random() < 0.5, rng.random() < 0.4
+    has_more = (pole == "for") != avoid
+    part = ("thing" if has_more else "lack") if noun else ("more" if has_more else "less")
+    frame = ("avoid" if avoid else "prefer") + "_thing" * noun
+    return str(rng.choice(phrases()["frames"][frame]).format(rng.choice(phrases()["traits"][kind][part])))

@@ -4,11 +4,13 @@ An encoder learns which of two replies is better under a principle, from pairs w
 
     loss = -log sigma(score(principle, better) - score(principle, worse))
 
-Most pairs come under two opposing principles, so that only whoever reads the principle gets below log 2.
+Measured pairs come under principles for and against a trait, so that only whoever reads the principle gets below log 2.
+Each step words the principles anew: a few wordings a trait would be learnt by heart.
 """
 
 from __future__ import annotations
 
+import torch
 from torch.nn import functional as F
 
 from charter.ground.artifact.curves import last_logged
@@ -19,7 +21,6 @@ from charter.ground.judge.principle_reader import PrincipleReader
 from charter.ground.learn.loop import Loop
 from charter.ground.learn.step import autocast, backward
 from charter.ground.model.sentence_encoder import encoder_folder
-from charter.ground.settings.seed import derive_seed
 from charter.rooms.labeller.lessons import batches, read_lessons
 from charter.rooms.labeller.settings import Settings
 
@@ -32,22 +33,24 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             "there is nothing to learn: give lessons (a step of `principles`) or written pairs with rows"
         )
     steps = batches(measured, written, settings, out.seed)
-    reader = PrincipleReader.start(
-        encoder_folder(settings.encoder), settings.rank, out.device, out.precision, settings.untaught
-    )
-    learners = {"encoder": (reader.encoder, settings.lr), "head": (reader.head, settings.head_lr)}
+    reader = PrincipleReader.start(encoder_folder(settings.encoder), settings.cosine, out.device, out.precision)
+    traits_NR, states_ND = reader.differences([*measured, *written])
+    learners = {"encoder": (reader.taught, settings.lr), "head": (reader.head, settings.head_lr)}
     loop = Loop(learners, settings, out, settings.weight_decay)
-    if not loop.done:
-        reader.fit_head([*measured, *written], derive_seed(out.seed, "fit"))
     with loop.over("labeller", len(steps)) as remaining:
         for number in remaining:
-            lessons = steps[number]
+            step = steps[number]
+            numbers = [n for asked in step for n in asked.lessons]
+            decided_by = [place for place, asked in enumerate(step) for _ in asked.lessons]
             with autocast(out.device, out.precision):
-                gaps_N = reader.head(*reader.read(lessons)).float()
-            loss = backward(-F.logsigmoid(gaps_N).mean())
-            rates = loop.update(number, loss, [lesson.id for lesson in lessons])
+                principles_ND = reader.principles([asked.principle for asked in step])[decided_by]
+                gaps_N = reader.head(principles_ND, traits_NR[numbers], states_ND[numbers]).float()
+            # each principle counts the same, however many pairs it decides
+            share_N = torch.tensor([1 / len(step[place].lessons) for place in decided_by], device=out.device)
+            loss = backward(-(F.logsigmoid(gaps_N) * share_N).sum() / len(step))
+            rates = loop.update(number, loss, [asked.principle for asked in step])
             right = float((gaps_N > 0).float().mean())
-            row = {"pairs": len(lessons), "loss": loss, "batch_accuracy": right, **rates}
+            row = {"pairs": len(numbers), "loss": loss, "batch_accuracy": right, **rates}
             loop.end(number, reader.tokens, row, loss=loss, accuracy=right)
     reader.save(out.path)
     out.counts({"measured": len(measured), "written": len(written), "steps": len(steps)})

@@ -9,8 +9,8 @@ from pydantic import Field
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.room import Estimate, Role, Room, Sizes
 
-# rows that a minute of two cores learns from, measured
-LEARNT_ROWS = 380.0
+# replies that a minute of two cores reads, and principles that it learns, measured
+READ_REPLIES, LEARNT_PRINCIPLES = 3000.0, 3800.0
 
 ROLES = {
     "lessons": Role(kind="comparisons", many=True, required=False),
@@ -24,16 +24,17 @@ class Settings(Frozen):
     encoder: str = Field(
         "", description="all-MiniLM-L6-v2 as a folder or a hub name (hf:OWNER/NAME); empty: the installed package's"
     )
-    epochs: int = Field(1, ge=1, description="passes over the lessons")
-    written_times: int = Field(2, ge=1, description="times that a pass takes each written pair")
-    batch: int = Field(16, ge=1, description="pairs per optimizer step")
-    lr: float = Field(1e-4, gt=0, description="peak learning rate of the encoder")
-    head_lr: float = Field(3e-4, gt=0, description="peak learning rate of the head")
-    rank: int = Field(128, ge=1, description="rank of the product of principle and reply")
-    untaught: float = Field(
-        12.0, ge=0, description="weight of the cosine that the encoder gave before it was taught; 0 leaves it out"
+    steps: int = Field(1200, ge=1, description="optimizer steps")
+    batch: int = Field(64, ge=1, description="principles per optimizer step")
+    pairs: int = Field(4, ge=1, description="measured pairs that each of these decides; a written one decides its own")
+    written_share: float = Field(0.25, ge=0, le=1, description="share of the principles that people wrote with a pair")
+    phrased_share: float = Field(
+        0.75, ge=0, le=1, description="share of the other principles that are made of phrases and frames"
     )
-    warmup: int = Field(20, ge=0, description="optimizer steps of linear warm-up")
+    lr: float = Field(1e-4, gt=0, description="peak learning rate of the encoder's layers")
+    head_lr: float = Field(1e-2, gt=0, description="peak learning rate of the head")
+    cosine: float = Field(12.0, description="weight of the cosine of principle and reply at the start")
+    warmup: int = Field(40, ge=0, description="optimizer steps of linear warm-up")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
     weight_decay: float = Field(0.05, ge=0, description="AdamW decay of matrices")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
@@ -41,9 +42,10 @@ class Settings(Frozen):
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at the measured rate; memory of AdamW over 22M weights and of a batch's states."""
-    rows = sizes.rows.get("lessons", 0) + settings.written_times * sizes.rows.get("written", 0)
-    return Estimate(minutes=0.5 + settings.epochs * rows / LEARNT_ROWS / sizes.machine, memory_gib=2.5, disk_gib=0.1)
+    """Time at the measured rates; memory of AdamW over 11M weights and of a batch's states."""
+    rows = sizes.rows.get("lessons", 0) + 2 * sizes.rows.get("written", 0)
+    minutes = rows / READ_REPLIES + settings.steps * settings.batch / LEARNT_PRINCIPLES
+    return Estimate(minutes=minutes / sizes.machine, memory_gib=2.5, disk_gib=0.2)
 
 
 ROOM = Room(

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.wording import under_principle
+from charter.ground.judge.traits import TRAITS
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.columns import raw_rows
 from charter.ground.text.dialogue import Message
-from charter.ground.judge.traits import TRAITS
 from charter.rooms.principles.settings import Settings
 
 POLES = ("for", "against")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Kept, count_problems, read_kept
-from charter.rooms.principles.pairs import POLES
 from charter.ground.judge.traits import TRAITS
+from charter.rooms.principles.pairs import POLES
 
 COMPARISONS, REPLIES = "comparisons.jsonl", "samples/replies.jsonl"
 
