@@ -10,7 +10,7 @@ from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.room import Estimate, Role, Room, Sizes
 
 # replies that a minute of two cores reads, and principles that it learns, measured
-READ_REPLIES, LEARNT_PRINCIPLES = 3000.0, 3800.0
+READ_REPLIES, LEARNT_PRINCIPLES = 6000.0, 15000.0
 
 ROLES = {
     "lessons": Role(kind="comparisons", many=True, required=False),
