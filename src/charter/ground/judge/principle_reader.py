@@ -133,7 +133,9 @@ class PrincipleReader:
 
     def principles(self, texts: Sequence[str]) -> Tensor:
         """u of principles, [N, D]; gradients reach the taught layers."""
-        rows = [([], self.tokenizer.encode(text)[: LONGEST["principle"]]) for text in texts]
+        rows: list[tuple[list[int], list[int]]] = [
+            ([], self.tokenizer.encode(text)[: LONGEST["principle"]]) for text in texts
+        ]
         self.tokens = sum(len(own) for _, own in rows)
         taught = {name.replace("/", "."): w for name, w in self.taught.items()}
         return self._means(rows, {**self._weights, **taught})
