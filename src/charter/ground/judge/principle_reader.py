@@ -142,9 +142,9 @@ class PrincipleReader:
 
     def differences(self, lessons: Sequence[Lesson]) -> tuple[Tensor, Tensor]:
         """The first reply less the second: in the traits [N, R], at most `LARGEST` each, and in u0 [N, D]."""
-        asked = [_asked(lesson.messages) for lesson in lessons]
+        questions = [_asked(lesson.messages) for lesson in lessons]
         firsts, seconds = (
-            list(zip(asked, replies, strict=True))
+            list(zip(questions, replies, strict=True))
             for replies in ([lesson.first for lesson in lessons], [lesson.second for lesson in lessons])
         )
         # equal texts are read once, those of like length together
