@@ -58,23 +58,12 @@ def test_each_way_makes_a_candidate_as_often_as_it_is_named() -> None:
 
 def test_an_answer_stands_under_the_principles_of_kept_rounds_too() -> None:
     critic = Scripted(lambda messages, k: CALM)
-    again = CritiquePrinciple("again", ("manner",), "What is left?", "Say it once more.")
+    again = CritiquePrinciple("again", ("manner",), "What is left?", "Say it so.", instruction="Say it once more.")
     candidates.make(critic, Settings(ways=ALL, shots=0), (), [(work()[0][0], [PRINCIPLE, again])], (1, 0))
     (answer,) = [m[0]["content"] for m in critic.asked if len(m) == 1]
     assert answer == "May I pass?\n\nWrite it calmly. Say it once more."
     others = [turn["content"] for m in critic.asked if len(m) > 1 for turn in m]
     assert others and not any("calmly" in text for text in others), "others ask for the drawn one alone"
-
-
-def test_the_comparison_principles_are_those_that_share_most_tags() -> None:
-    desk = load(shipped("constitution_desk"))
-    chosen = candidates.principles_like([desk.critique("promises_made")], desk.comparisons)
-    assert [p.key for p in chosen] == ["vouches_for_nothing", "future_left_open"]
-    both = candidates.principles_like([desk.critique("promises_made"), desk.critique("formal_tone")], desk.comparisons)
-    assert [p.key for p in both] == ["formal_language", "official_letter", "vouches_for_nothing", "future_left_open"]
-    assert candidates.principles_like([PRINCIPLE], desk.comparisons[:2]) == list(desk.comparisons[:2])
-    other = CritiquePrinciple("other", ("sea",), "", "")
-    assert candidates.principles_like([other], desk.comparisons) == list(desk.comparisons)
 
 
 def labeller(calm: float) -> Scripted:
@@ -89,8 +78,9 @@ def labeller(calm: float) -> Scripted:
     return Scripted(rate=rate)
 
 
-def test_logits_are_averaged_over_the_principles_and_the_best_candidate_is_kept() -> None:
+def test_probabilities_are_averaged_over_all_principles_and_the_best_candidate_is_kept() -> None:
     desk = load(shipped("constitution_desk"))
+    assert len(desk.comparisons) == 10
     asked = [(work()[0][0], [desk.critique("formal_tone")])]
     made = [
         [
@@ -100,8 +90,8 @@ def test_logits_are_averaged_over_the_principles_and_the_best_candidate_is_kept(
         ]
     ]
     candidates.judge(labeller(0.8), asked, made, desk.comparisons)
-    # formal_language gives a logit of 0.8 and official_letter one of 2.4
-    assert made[0][2]["better"] == pytest.approx(1 / (1 + math.exp(-1.6)))
+    # official_letter gives a logit of 2.4, each of the nine others one of 0.8
+    assert made[0][2]["better"] == pytest.approx((1 / (1 + math.exp(-2.4)) + 9 / (1 + math.exp(-0.8))) / 10)
     assert made[0][0]["better"] is None and made[0][1]["better"] == 0.5
     step = candidates.keep("formal_tone", made[0])
     assert step["revision"] == CALM and step["dropped"] is None and len(step["candidates"]) == 3

@@ -30,13 +30,14 @@ _CHOICE = re.compile(r"\b(choose|pick|prefer|select)\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class CritiquePrinciple:
-    """The requests for a reply's critique and then its revision."""
+    """The requests for a reply's critique and then its revision; `instruction`: the same to whoever has not replied."""
 
     key: str
     tags: tuple[str, ...]
     critique: str
     revision: str
     group: str = ""
+    instruction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class ComparisonPrinciple:
             f"Say where the assistant's last reply falls short of this principle: {self.principle}",
             f"Rewrite the reply so that it would be chosen under this principle: {self.principle}",
             self.group,
+            f"Answer so that your reply is the one chosen here: {self.principle}",
         )
 
 
@@ -90,9 +92,10 @@ class Constitution:
         found = self.critiques if use == "own" else tuple(p.as_critique() for p in self.product)
         return select_by_tags(self._some(found, use, "critiques"), tags)
 
-    def comparisons_of(self, use: Use) -> tuple[ComparisonPrinciple, ...]:
-        """Comparison principles of a set. Raises CharterError if there are none."""
-        return self._some(self.comparisons if use == "own" else self.product, use, "comparisons")
+    def comparisons_of(self, use: Use, tags: Collection[str] = ()) -> list[ComparisonPrinciple]:
+        """Comparison principles of a set with any of the tags; without tags all. Raises CharterError if there are
+        none."""
+        return select_by_tags(self._some(self.comparisons if use == "own" else self.product, use, "comparisons"), tags)
 
     def _some(self, found: tuple[Principle, ...], use: Use, own: str) -> tuple[Principle, ...]:
         if found:
@@ -126,8 +129,14 @@ def load(path: Path) -> Constitution:
     if not isinstance(version, int) or isinstance(version, bool):
         raise CharterError(f"{path}: version is {version!r}, expected a whole number")
     critiques = tuple(
-        CritiquePrinciple(_key(e, at), _tags(e, at), _line(e, "critique", at), _line(e, "revision", at))
-        for at, e in _entries(value, "critiques", ("key", "tags", "critique", "revision"), path)
+        CritiquePrinciple(
+            _key(e, at),
+            _tags(e, at),
+            _line(e, "critique", at),
+            _line(e, "revision", at),
+            instruction=_line(e, "instruction", at) if "instruction" in e else "",
+        )
+        for at, e in _entries(value, "critiques", ("key", "tags", "critique", "revision", "instruction"), path)
     )
     comparisons = tuple(
         ComparisonPrinciple(_key(e, at), _tags(e, at), _line(e, "principle", at))

@@ -2,16 +2,16 @@
 
 A small critic seldom changes what the principle is about, so a round may make several replies, in three ways: by
 critique and revision (Bai 2022b, section 3.1), by revision without a critique (section 3.5), and as an answer with
-the revision requests of the kept rounds before and of the drawn principle behind the message. The labeller compares
-each with the reply before, under the comparison principles that share most tags with one of these; the best one is kept
-if it beats the reply before.
+the instructions of the kept rounds before and of the drawn principle behind the message. The labeller compares each
+with the reply before under all comparison principles, so that no round undoes what another gained; the best one is
+kept if it beats the reply before.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from charter.ground.constitution.constitution import ComparisonPrinciple, CritiquePrinciple
@@ -54,7 +54,9 @@ def make(
             for (r, drawn), c in zip(work, critiques, strict=True)
         ],
         "revision": [direct_revision_messages(r["messages"], r["reply"], drawn[-1].revision) for r, drawn in work],
-        "answer": [with_request(r["messages"], " ".join(p.revision for p in drawn)) for r, drawn in work],
+        "answer": [
+            with_request(r["messages"], " ".join(p.instruction or p.revision for p in drawn)) for r, drawn in work
+        ],
     }
     made: list[list[dict[str, Any]]] = [[] for _ in work]
     for way, count in Counter(settings.ways).items():
@@ -73,29 +75,17 @@ def make(
     return made
 
 
-def principles_like(
-    drawn: Sequence[CritiquePrinciple], principles: Sequence[ComparisonPrinciple]
-) -> list[ComparisonPrinciple]:
-    """The comparison principles that share most tags with one of some critique principles; all, if none shares any."""
-    found = set[str]()
-    for critique in drawn:
-        shared = [len(set(critique.tags) & set(p.tags)) for p in principles]
-        found |= {p.key for p, count in zip(principles, shared, strict=True) if count == max(shared)}
-    return [p for p in principles if p.key in found]
-
-
 def judge(
     labeller: Labeller, work: Work, made: Sequence[list[dict[str, Any]]], principles: Sequence[ComparisonPrinciple]
 ) -> None:
-    """Adds to each candidate `better`: the probability that it is better than the reply before, the mean of the logits
-    under the principles; None for one that is dropped already."""
-    asked, questions = list[tuple[dict[str, Any], int]](), list[Question]()
-    for (record, drawn), candidates in zip(work, made, strict=True):
-        alike = principles_like(drawn, principles)
+    """Adds to each candidate `better`: the probability that it is better than the reply before, the mean over the
+    principles; None for one that is dropped already."""
+    asked, questions = list[dict[str, Any]](), list[Question]()
+    for (record, _), candidates in zip(work, made, strict=True):
         for number, candidate in enumerate(candidates):
             candidate["better"] = None
             if candidate["dropped"] is None:
-                asked.append((candidate, len(alike)))
+                asked.append(candidate)
                 questions += [
                     Question(
                         f"{record['id']}-{number}-{p.key}",
@@ -104,12 +94,11 @@ def judge(
                         record["reply"],
                         p.principle,
                     )
-                    for p in alike
+                    for p in principles
                 ]
     choices = iter(choose(labeller, questions, How()))
-    for candidate, count in asked:
-        logits = [_logit(next(choices).p_first) for _ in range(count)]
-        candidate["better"] = 1 / (1 + math.exp(-sum(logits) / count))
+    for candidate in asked:
+        candidate["better"] = fmean(next(choices).p_first for _ in principles)
 
 
 def keep(key: str, candidates: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -121,8 +110,3 @@ def keep(key: str, candidates: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if step.get("better") is not None and step["better"] <= 0.5:
         step["dropped"] = "worse"
     return step if len(candidates) == 1 else step | {"candidates": list(candidates)}
-
-
-def _logit(p: float) -> float:
-    p = min(1 - 1e-6, max(1e-6, p))
-    return math.log(p / (1 - p))

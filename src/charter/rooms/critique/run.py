@@ -43,7 +43,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     judged = None
     if (source := inputs.optional("labeller")) is not None:
         labeller = open_labeller(source, out.device, out.precision)
-        judged = labeller, constitution.comparisons_of(settings.principle_set)
+        judged = labeller, constitution.comparisons_of(settings.principle_set, settings.tags)
     by_key = {p.key: p for p in principles}
     for number in range(settings.rounds):
         keys = [

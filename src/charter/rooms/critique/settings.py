@@ -29,7 +29,7 @@ class Settings(Frozen):
         ("critique",),
         min_length=1,
         description="the ways of a round's candidates, each as often as it is named: critique and revision, revision "
-        "alone, or an answer under the principles; of several the labeller keeps the best",
+        "alone, or an answer to the principles' instructions; of several the labeller keeps the best",
     )
     limit: int = Field(0, ge=0, description="most prompts, drawn at random; 0 takes all")
     draw_seed: int = Field(
@@ -51,7 +51,7 @@ class Settings(Frozen):
     principle_set: Use = Field(
         "own", description="the set drawn from: the constitution's critiques, or its product set"
     )
-    tags: tuple[str, ...] = Field((), description="principles with any of these tags are drawn; empty: all")
+    tags: tuple[str, ...] = Field((), description="principles with any of these tags count; empty: all")
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -13,6 +14,9 @@ from charter.ground.settings.notation import read_yaml_file
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import shipped_folder
 from charter.rooms.labeller.settings import Settings
+
+TWO_PHRASES = 0.3  # share of principles that say it in two phrases
+_IRREGULAR = {"is": "be", "has": "have", "does": "do", "goes": "go"}
 
 
 class Asked(NamedTuple):
@@ -57,9 +61,24 @@ def phrases() -> dict[str, dict[str, Any]]:
 
 
 def compose(kind: str, pole: str, rng: random.Random) -> str:
-    """A principle for or against a trait: a phrase of more of it or of less, in a frame that prefers or avoids it."""
+    """A principle for or against a trait: a phrase of more of it or of less, or two, in a frame that prefers or avoids
+    it."""
+    frames, of_trait = phrases()["frames"], phrases()["traits"][kind]
     avoid, noun = rng.random() < 0.5, rng.random() < 0.4
     has_more = (pole == "for") != avoid
     part = ("thing" if has_more else "lack") if noun else ("more" if has_more else "less")
+    chosen = rng.sample(of_trait[part], min(len(of_trait[part]), 2 if rng.random() < TWO_PHRASES else 1))
     frame = ("avoid" if avoid else "prefer") + "_thing" * noun
-    return str(rng.choice(phrases()["frames"][frame]).format(rng.choice(phrases()["traits"][kind][part])))
+    if not noun and rng.random() < 0.5 and all(base_forms := [base_form(phrase) for phrase in chosen]):
+        chosen, frame = base_forms, ("avoid" if avoid else "prefer") + "_to"
+    joined = (" or " if avoid else " and ").join(chosen)
+    return str(rng.choice(frames[frame]).format(joined))
+
+
+def base_form(phrase: str) -> str:
+    """The phrase with its verb as behind "to"; empty if it begins otherwise than with a verb in the third person."""
+    verb, _, rest = phrase.partition(" ")
+    if not verb.endswith("s"):
+        return ""
+    base = _IRREGULAR.get(verb) or re.sub(r"(?<=ch|sh|ss)es$|s$", "", re.sub(r"ies$", "ys", verb))
+    return f"{base} {rest}".strip()
