@@ -80,7 +80,9 @@ def test_a_step_has_its_share_of_written_principles_and_each_of_the_others_decid
     settings = Settings(steps=40, batch=4, pairs=2, written_share=0.25)
     steps = read.batches(measured, written, settings, 1)
     assert len(steps) == 40 and all(len(step) == 4 for step in steps)
-    assert all(step[0] == read.Asked("Which is kinder?", [4]) for step in steps)
+    assert all(step[0][:2] == ("Which is kinder?", [4]) for step in steps)
+    hidden = [asked.hidden for step in steps for asked in step]
+    assert 0.15 < sum(hidden) / len(hidden) < 0.45
     asked = [asked for step in steps for asked in step[1:]]
     assert {tuple(sorted(a.lessons)) for a in asked} == {(0, 2), (1, 3)}  # for the trait, against it
     own = [a for a in asked if a.principle in (FOR, AGAINST)]
@@ -193,6 +195,14 @@ def test_pairs_under_opposing_principles_are_learnt_by_reading_the_principle(tmp
     assert all(gap > 0 for gap in PrincipleReader.open(out.path).score([*measured, *written]))
     losses = [row["loss"] for row in read_objects(out.path / "log.jsonl")]
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_hidden_traits_teach_the_head_nothing(tmp_path: Path, inputs: Inputs, share: float) -> None:
+    out = toys.workspace(tmp_path / "labeller")
+    room.run(SETTINGS.model_copy(update={"hidden_share": share}), inputs, out)
+    weight = PrincipleReader.open(out.path).head.of_traits.weight
+    assert bool(weight.any()) is (share == 0)
 
 
 @pytest.mark.parametrize("stop", [1, 2])

@@ -20,10 +20,11 @@ _IRREGULAR = {"is": "be", "has": "have", "does": "do", "goes": "go"}
 
 
 class Asked(NamedTuple):
-    """A principle and the numbers of the lessons that it decides."""
+    """A principle and the numbers of the lessons that it decides; `hidden`: without the measured traits."""
 
     principle: str
     lessons: Sequence[int]
+    hidden: bool
 
 
 def read_lessons(inputs: Inputs) -> tuple[list[Lesson], list[Lesson]]:
@@ -44,13 +45,13 @@ def batches(measured: Sequence[Lesson], written: Sequence[Lesson], settings: Set
     steps = []
     for _ in range(settings.steps):
         chosen = rng.choices(range(len(written)), k=of_written) if of_written else []
-        step = [Asked(written[n].principle, [len(measured) + n]) for n in chosen]
+        decides = [(written[n].principle, [len(measured) + n]) for n in chosen]
         for kind, pole in rng.choices(sorted(groups), k=settings.batch - of_written) if groups else []:
             members = groups[kind, pole]
             drawn = rng.sample(members, min(settings.pairs, len(members)))
             phrased = kind and rng.random() < settings.phrased_share
-            step.append(Asked(compose(kind, pole, rng) if phrased else measured[drawn[0]].principle, drawn))
-        steps.append(step)
+            decides.append((compose(kind, pole, rng) if phrased else measured[drawn[0]].principle, drawn))
+        steps.append([Asked(*decided, hidden=rng.random() < settings.hidden_share) for decided in decides])
     return steps
 
 

@@ -5,7 +5,8 @@ An encoder learns which of two replies is better under a principle, from pairs w
     loss = -log sigma(score(principle, better) - score(principle, worse))
 
 Measured pairs come under principles for and against a trait, so that only whoever reads the principle gets below log 2.
-Each step words the principles anew: a few wordings a trait would be learnt by heart.
+Each step words the principles anew: a few wordings a trait would be learnt by heart. From a share of the principles
+the traits are hidden, so that the encoder also learns to place them beside replies, which serves untaught principles.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             step = steps[number]
             numbers = [n for asked in step for n in asked.lessons]
             decided_by = [place for place, asked in enumerate(step) for _ in asked.lessons]
+            shown_N1 = torch.tensor([[float(not step[place].hidden)] for place in decided_by], device=out.device)
             with autocast(out.device, out.precision):
                 principles_ND = reader.principles([asked.principle for asked in step])[decided_by]
-                gaps_N = reader.head(principles_ND, traits_NR[numbers], states_ND[numbers]).float()
+                gaps_N = reader.head(principles_ND, traits_NR[numbers] * shown_N1, states_ND[numbers]).float()
             # each principle counts the same, however many pairs it decides
             share_N = torch.tensor([1 / len(step[place].lessons) for place in decided_by], device=out.device)
             loss = backward(-(F.logsigmoid(gaps_N) * share_N).sum() / len(step))

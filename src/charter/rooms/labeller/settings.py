@@ -31,6 +31,9 @@ class Settings(Frozen):
     phrased_share: float = Field(
         0.75, ge=0, le=1, description="share of the other principles that are made of phrases and frames"
     )
+    hidden_share: float = Field(
+        0.3, ge=0, le=1, description="share of the principles that must decide without the measured traits"
+    )
     lr: float = Field(1e-4, gt=0, description="peak learning rate of the encoder's layers")
     head_lr: float = Field(1e-2, gt=0, description="peak learning rate of the head")
     cosine: float = Field(12.0, description="weight of the cosine of principle and reply at the start")
