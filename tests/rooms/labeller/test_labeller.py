@@ -19,7 +19,6 @@ from charter.ground.constitution.wording import under_principle
 from charter.ground.judge.principle_reader import LARGEST, PrincipleReader
 from charter.ground.judge.traits import TRAITS
 from charter.ground.model.sentence_encoder import PACKAGE, encoder_folder, is_installed
-from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import user
 from charter.rooms.labeller import lessons as read
 from charter.rooms.labeller import run as room
@@ -177,7 +176,6 @@ def test_a_score_is_the_traits_asked_for_and_the_cosine_by_hand(inputs: Inputs) 
         assert {names[n]: float(x) for n, x in enumerate(traits[1]) if x} == {KIND: -1.0}
         assert [float(u.norm()) for u in (of_for, of_against)] == pytest.approx([1, 1])
         cosines = [5 * float(u @ state) for u, state in zip((of_for, of_against), states[:2], strict=True)]
-        reader.head.of_traits.weight.zero_()
         assert reader.score(measured)[:2] == pytest.approx(cosines, abs=1e-5)
         reader.head.of_traits.weight[names.index(KIND)] = 3 * of_for
         reader.head.of_traits.weight[names.index("length")] = 0.5 * of_for  # too little to count
@@ -208,10 +206,8 @@ def test_pairs_under_opposing_principles_are_learnt_by_reading_the_principle(tmp
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_hidden_traits_teach_the_head_nothing(tmp_path: Path, inputs: Inputs, share: float) -> None:
     out = toys.workspace(tmp_path / "labeller")
-    room.run(SETTINGS.model_copy(update={"hidden_share": share, "weight_decay": 0.0}), inputs, out)
-    start = PrincipleReader.start(encoder_folder(), 0.0, "cpu", "float32", derive_seed(out.seed, "head"))
-    weight = PrincipleReader.open(out.path).head.of_traits.weight
-    assert torch.equal(weight, start.head.of_traits.weight) is (share == 1)
+    room.run(SETTINGS.model_copy(update={"hidden_share": share}), inputs, out)
+    assert bool(PrincipleReader.open(out.path).head.of_traits.weight.any()) is (share == 0)
 
 
 @pytest.mark.parametrize("stop", [1, 2])

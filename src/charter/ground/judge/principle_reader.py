@@ -6,9 +6,9 @@ encoder before teaching say what a reply has of it.
 
 u: the mean state of the encoder over the principle's tokens, of length 1. t: the traits that programs measure
 (traits.py), in units of the difference that makes a pair. u0: the same mean of the reply behind the user's last
-message, by the encoder as it was before it was taught. S moves each number by `SHRINK` towards 0: a principle is about
-few traits. The second term is for what no program measures. The label has no order. Only principles are taught: replies
-are read once. Letters: N pairs, R traits, D width of the encoder.
+message, by the encoder as it was before it was taught. S moves each number by `SHRINK` towards 0, since a principle is
+about few traits; the loss takes the numbers as they are. The second term is for what no program measures. The label has
+no order. Only principles are taught: replies are read once. Letters: N pairs, R traits, D width of the encoder.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from charter.ground.text.tokenizer import Tokenizer
 LONGEST = {"principle": 60, "prompt": 40, "reply": 130}  # tokens that are read
 TOGETHER = 24  # texts read at once
 SHRINK = 0.5
-SPREAD = 0.7  # standard deviation of W at the start: at 0, S lets no gradient through
 LARGEST = 2.0  # difference in a trait, in units of `apart`, beyond which more doesn't count
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
 _HEAD, _TAUGHT = "head.", "taught."  # what names of tensors begin with
@@ -47,15 +46,15 @@ _LAYER = "encoder.layer."
 class Head(nn.Module):
     """W, and c as the only entry of `cosine`."""
 
-    def __init__(self, width: int, cosine: float, seed: int = 0) -> None:
+    def __init__(self, width: int, cosine: float) -> None:
         super().__init__()
         self.of_traits = nn.Linear(width, len(TRAITS), bias=False)
-        nn.init.normal_(self.of_traits.weight, std=SPREAD, generator=torch.Generator().manual_seed(seed))
+        nn.init.zeros_(self.of_traits.weight)
         self.cosine = nn.Parameter(torch.tensor([cosine]))
 
-    def forward(self, principles_ND: Tensor, traits_NR: Tensor, states_ND: Tensor) -> Tensor:
+    def forward(self, principles_ND: Tensor, traits_NR: Tensor, states_ND: Tensor, shrink: float = 0.0) -> Tensor:
         """Gaps [N] between the scores of two replies, from u of the principle and the differences in t and u0."""
-        of_traits = (F.softshrink(self.of_traits(principles_ND), SHRINK) * traits_NR).sum(1)
+        of_traits = (F.softshrink(self.of_traits(principles_ND), shrink) * traits_NR).sum(1)
         gaps: Tensor = of_traits + self.cosine * (principles_ND * states_ND).sum(1)
         return gaps
 
@@ -81,12 +80,12 @@ class PrincipleReader:
         self.tokens = 0
 
     @classmethod
-    def start(cls, folder: Path, cosine: float, device: str, precision: str, seed: int = 0) -> PrincipleReader:
-        """The encoder of a folder as it comes; the cosine has the given weight, and the traits count at random."""
+    def start(cls, folder: Path, cosine: float, device: str, precision: str) -> PrincipleReader:
+        """The encoder of a folder as it comes: no trait counts, and the cosine has the given weight."""
         weights, tokenizer = sentence_encoder.open_encoder(folder)
         taught = {name: weight.clone() for name, weight in weights.items() if name.startswith(_LAYER)}
         width = weights["embeddings.word_embeddings.weight"].shape[1]
-        return cls(weights, taught, Head(width, cosine, seed), tokenizer, device, precision)
+        return cls(weights, taught, Head(width, cosine), tokenizer, device, precision)
 
     @classmethod
     def open(cls, folder: Path, device: str = "cpu", precision: str = "float32") -> PrincipleReader:
@@ -132,7 +131,7 @@ class PrincipleReader:
         with torch.no_grad(), autocast(self.device, self.precision):
             parts = [self.principles(texts[n : n + TOGETHER]) for n in range(0, len(texts), TOGETHER)]
             principles_ND = torch.cat(parts)[[place[lesson.principle] for lesson in lessons]]
-            gaps_N = self.head(principles_ND, traits_NR, states_ND).float()
+            gaps_N = self.head(principles_ND, traits_NR, states_ND, SHRINK).float()
         return [float(gap) for gap in gaps_N]
 
     def principles(self, texts: Sequence[str]) -> Tensor:

@@ -22,7 +22,6 @@ from charter.ground.judge.principle_reader import PrincipleReader
 from charter.ground.learn.loop import Loop
 from charter.ground.learn.step import autocast, backward
 from charter.ground.model.sentence_encoder import encoder_folder
-from charter.ground.settings.seed import derive_seed
 from charter.rooms.labeller.lessons import batches, read_lessons
 from charter.rooms.labeller.settings import Settings
 
@@ -35,8 +34,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             "there is nothing to learn: give lessons (a step of `principles`) or written pairs with rows"
         )
     steps = batches(measured, written, settings, out.seed)
-    encoder = encoder_folder(settings.encoder)
-    reader = PrincipleReader.start(encoder, settings.cosine, out.device, out.precision, derive_seed(out.seed, "head"))
+    reader = PrincipleReader.start(encoder_folder(settings.encoder), settings.cosine, out.device, out.precision)
     traits_NR, states_ND = reader.differences([*measured, *written])
     learners = {"encoder": (reader.taught, settings.lr), "head": (reader.head, settings.head_lr)}
     loop = Loop(learners, settings, out, settings.weight_decay)

@@ -24,7 +24,7 @@ class Settings(Frozen):
     encoder: str = Field(
         "", description="all-MiniLM-L6-v2 as a folder or a hub name (hf:OWNER/NAME); empty: the installed package's"
     )
-    steps: int = Field(1200, ge=1, description="optimizer steps")
+    steps: int = Field(2000, ge=1, description="optimizer steps")
     batch: int = Field(64, ge=1, description="principles per optimizer step")
     pairs: int = Field(4, ge=1, description="measured pairs that each of these decides; a written one decides its own")
     written_share: float = Field(0.25, ge=0, le=1, description="share of the principles that people wrote with a pair")
