@@ -52,9 +52,12 @@ class Head(nn.Module):
         nn.init.zeros_(self.of_traits.weight)
         self.cosine = nn.Parameter(torch.tensor([cosine]))
 
-    def forward(self, principles_ND: Tensor, traits_NR: Tensor, states_ND: Tensor, shrink: float = 0.0) -> Tensor:
+    def forward(self, principles_ND: Tensor, traits_NR: Tensor, states_ND: Tensor) -> Tensor:
         """Gaps [N] between the scores of two replies, from u of the principle and the differences in t and u0."""
-        of_traits = (F.softshrink(self.of_traits(principles_ND), shrink) * traits_NR).sum(1)
+        wanted_NR = self.of_traits(principles_ND)
+        if not self.training:
+            wanted_NR = F.softshrink(wanted_NR, SHRINK)
+        of_traits = (wanted_NR * traits_NR).sum(1)
         gaps: Tensor = of_traits + self.cosine * (principles_ND * states_ND).sum(1)
         return gaps
 
@@ -131,7 +134,7 @@ class PrincipleReader:
         with torch.no_grad(), autocast(self.device, self.precision):
             parts = [self.principles(texts[n : n + TOGETHER]) for n in range(0, len(texts), TOGETHER)]
             principles_ND = torch.cat(parts)[[place[lesson.principle] for lesson in lessons]]
-            gaps_N = self.head(principles_ND, traits_NR, states_ND, SHRINK).float()
+            gaps_N = self.head.eval()(principles_ND, traits_NR, states_ND).float()
         return [float(gap) for gap in gaps_N]
 
     def principles(self, texts: Sequence[str]) -> Tensor:

@@ -46,7 +46,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             shown_N1 = torch.tensor([[float(not step[place].hidden)] for place in decided_by], device=out.device)
             with autocast(out.device, out.precision):
                 principles_ND = reader.principles([asked.principle for asked in step])[decided_by]
-                gaps_N = reader.head(principles_ND, traits_NR[numbers] * shown_N1, states_ND[numbers]).float()
+                gaps_N = reader.head.train()(principles_ND, traits_NR[numbers] * shown_N1, states_ND[numbers]).float()
             # each principle counts the same, however many pairs it decides
             share_N = torch.tensor([1 / len(step[place].lessons) for place in decided_by], device=out.device)
             loss = backward(-(F.logsigmoid(gaps_N) * share_N).sum() / len(step))
